@@ -1,0 +1,41 @@
+"""dtvit-edge: intracerebral haemorrhage on head CT, scored on the device. Research use only.
+
+    import dtvit_edge
+
+    bundle = dtvit_edge.open_bundle("demo.dtvit")
+    for result in dtvit_edge.score(bundle, ["studies/"]):
+        print(result.study.study_uid, result.study.status, result.study.flagged)
+
+Importing this package loads NumPy at most; everything else is loaded when it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dtvit_edge.bundle import Bundle
+    from dtvit_edge.score import Options, StudyResult, score
+
+__all__ = ["Bundle", "Options", "StudyResult", "open_bundle", "score"]
+
+_LAZY = {
+    "Bundle": "dtvit_edge.bundle",
+    "Options": "dtvit_edge.score",
+    "StudyResult": "dtvit_edge.score",
+    "score": "dtvit_edge.score",
+}
+
+
+def open_bundle(path: str, *, expect_digest: str | None = None) -> Bundle:
+    """Open a bundle directory; see `dtvit_edge.bundle.Bundle.open`."""
+    from dtvit_edge.bundle import Bundle
+
+    return Bundle.open(path, expect_digest=expect_digest)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,72 @@
+"""Backends, and the one place that chooses among them.
+
+Each module has the same shape: NAME, INSTALL, `unavailable()` and its class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, cast
+
+from dtvit_edge.backends.base import Backend
+from dtvit_edge.errors import ConfigError, MissingDependency
+
+# In the order in which `auto` takes them: name -> (module, class).
+_BACKENDS = {
+    "openvino": ("dtvit_edge.backends.openvino", "OpenVinoBackend"),
+    "onnxruntime": ("dtvit_edge.backends.ort", "OnnxRuntimeBackend"),
+}
+NAMES = tuple(_BACKENDS)
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The backend that will run, and in words why."""
+
+    name: str
+    why: str
+
+
+def choose(name: str = AUTO) -> Choice:
+    """Resolve `auto` to the best backend that this machine has, or check that the named one is there.
+
+    Raises:
+        MissingDependency: the named backend is absent (with the line that installs it), or none is there.
+        ConfigError: no such backend.
+    """
+    if name == AUTO:
+        passed_over: list[str] = []
+        for candidate in NAMES:
+            why_not = availability()[candidate]
+            if why_not is None:
+                return Choice(candidate, "; ".join(["the first of " + ", ".join(NAMES) + " found here", *passed_over]))
+            passed_over.append(why_not)
+        raise MissingDependency(f"no backend is installed; {_module(NAMES[-1]).INSTALL}")
+    if name not in _BACKENDS:
+        raise ConfigError(f"no backend called {name!r}; there are {', '.join(NAMES)}")
+    module = _module(name)
+    why_not = module.unavailable()
+    if why_not is not None:
+        raise MissingDependency(f"{why_not}; {module.INSTALL}")
+    return Choice(name, "asked for")
+
+
+def availability() -> dict[str, str | None]:
+    """For each backend why it cannot run here, or None."""
+    return {name: _module(name).unavailable() for name in NAMES}
+
+
+def create(name: str, load: Callable[[], bytes], precision: str, *, threads: int | None = None) -> Backend:
+    """Make the backend of a `Choice`; nothing is allocated before it is entered.
+
+    Args:
+        load: gives the model's bytes, already verified, when the backend is opened.
+    """
+    return cast(Backend, getattr(_module(name), _BACKENDS[name][1])(load, precision, threads=threads))
+
+
+def _module(name: str) -> Any:
+    return import_module(_BACKENDS[name][0])

@@ -1,0 +1,61 @@
+"""What every backend is: a context manager that turns model bytes into logits."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtvit_edge.errors import BundleError
+from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES
+
+Logits = dict[str, NDArray[np.float32]]
+
+
+class Backend(Protocol):
+    """Opening allocates, closing frees, `__init__` only stores.
+
+    Attributes:
+        name: as it is asked for on the command line.
+        precision: which of the bundle's models it runs.
+        batch: slices a call that suit it; any number from 1 up is accepted.
+    """
+
+    name: str
+    precision: str
+    batch: int
+
+    def __enter__(self) -> Backend: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def describe(self) -> dict[str, str]:
+        """Library, version, device, threads and hints: what a result says of what produced it."""
+        ...
+
+    def infer(self, pixels: NDArray[np.uint8]) -> Logits:
+        """Run one batch.
+
+        Args:
+            pixels: (N, C, 224, 224) uint8, C-contiguous.
+
+        Returns:
+            {"ich_logits": (N, 2), "location_logits": (N, 3)} float32.
+        """
+        ...
+
+
+def check_names(inputs: list[str], outputs: list[str]) -> None:
+    """Names are checked when a graph is opened: another graph's outputs must not be taken for ours.
+
+    Raises:
+        BundleError: the graph's names are not the ones of `dtvit_edge.spec`.
+    """
+    if inputs != [INPUT_NAME] or set(outputs) != set(OUTPUT_NAMES):
+        raise BundleError(
+            f"the graph has inputs {inputs} and outputs {outputs}, expected {[INPUT_NAME]} and {list(OUTPUT_NAMES)}"
+        )

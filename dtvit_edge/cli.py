@@ -1,0 +1,215 @@
+"""The command line: a command parses, builds one config, calls one function and prints.
+
+Results go to stdout, progress and logs to stderr. Heavy imports happen inside the commands. Workstation commands live
+outside the runtime and are mounted by name; one that is absent says what to install.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dtvit_edge import show
+from dtvit_edge.errors import DtvitError, MissingDependency, VerdictError
+
+# Commands that need PyTorch or ONNX: name -> (module, attribute, short help).
+WORKSTATION_COMMANDS = {
+    "export": ("export.command", "export", "Workstation: checkpoint -> bundle, parity proved."),
+}
+INTERRUPTED = 130
+
+
+class Commands(click.Group):
+    """A group that also lists the workstation's commands and imports one only when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every command, sorted."""
+        return sorted({*super().list_commands(ctx), *WORKSTATION_COMMANDS})
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """A runtime command; for a workstation one a placeholder that is enough for the list in --help."""
+        if name in WORKSTATION_COMMANDS:
+            return click.Command(name, short_help=WORKSTATION_COMMANDS[name][2])
+        return super().get_command(ctx, name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is being called: a workstation one is imported here."""
+        if args[0] not in WORKSTATION_COMMANDS:
+            return super().resolve_command(ctx, args)
+        module, attribute, _ = WORKSTATION_COMMANDS[args[0]]
+        try:
+            return args[0], getattr(import_module(module), attribute), args[1:]
+        except ModuleNotFoundError as error:
+            raise MissingDependency(
+                f"`dtvit-edge {args[0]}` runs on a workstation, from a checkout: "
+                f"pip install -e '.[workstation]' ({error.name} is not installed)"
+            ) from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="dtvit-edge")
+@click.option("-v", "--verbose", is_flag=True, help="Log every file that is not scored.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress, warnings only.")
+def cli(verbose: bool, quiet: bool) -> None:
+    """Intracerebral haemorrhage on head CT, scored on the device.
+
+    A study that is not flagged is not a normal study. Research use only, not a medical device.
+    """
+    show.setup_logging(verbose=verbose, quiet=quiet)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+digest_option = click.option("--expect-digest", metavar="SHA256", help="Refuse any other bundle than this one.")
+bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
+threads_option = click.option("--threads", type=click.IntRange(1), help="Threads of a CPU backend.")
+
+
+@cli.command()
+@bundle_argument
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Where the results go.")
+@click.option("--backend", default="auto", show_default=True, help="auto, openvino or onnxruntime.")
+@click.option("--precision", default="fp32", show_default=True, help="Which of the bundle's models.")
+@click.option("--batch", type=click.IntRange(1), help="Slices a batch (default: what suits the backend).")
+@threads_option
+@click.option("--any-series", is_flag=True, help="Score unsuitable series as well, and say so.")
+@click.option("--keep-all", is_flag=True, help="Score slices with no brain in view as well.")
+@click.option("--overwrite", is_flag=True, help="Replace the results of another run.")
+@click.option("--dry-run", is_flag=True, help="List what would be scored; write nothing.")
+@digest_option
+@json_option
+def score(
+    bundle: Path,
+    folders: tuple[Path, ...],
+    out: Path | None,
+    overwrite: bool,
+    dry_run: bool,
+    expect_digest: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Score every study below FOLDERS with BUNDLE.
+
+    Writes slices.csv, studies.csv and run.json to OUT; the same command continues a run that was interrupted.
+    Exit status: 0 every slice scored or skipped, 3 some refused or failed, 4 none scored, 5 device fault.
+    """
+    from dtvit_edge.bundle import Bundle
+    from dtvit_edge.run import make_plan, run
+    from dtvit_edge.score import Options
+
+    opened = Bundle.open(bundle, expect_digest=expect_digest)
+    config = Options(**options)
+    if dry_run:
+        _, plan = make_plan(folders, out, config, show.progress)
+        show.plan(plan, as_json=as_json)
+        return
+    if out is None:
+        raise click.UsageError("Missing option '-o' / '--out'.")
+    report = run(opened, folders, out, config, overwrite=overwrite, progress=show.progress)
+    show.run_report(report, opened, any_series=config.any_series, as_json=as_json)
+    raise SystemExit(report.exit_status)
+
+
+@cli.command()
+@bundle_argument
+@click.option("--backend", "names", multiple=True, help="Only this backend (default: every one found here).")
+@threads_option
+@digest_option
+@json_option
+def verify(bundle: Path, names: tuple[str, ...], threads: int | None, expect_digest: str | None, as_json: bool) -> None:
+    """Check BUNDLE's digests, and its golden slices on this machine's backends. Exit status 1 where one disagrees."""
+    from functools import partial
+
+    from dtvit_edge import backends
+    from dtvit_edge.bundle import Bundle
+    from dtvit_edge.selftest import selftest
+
+    opened = Bundle.open(bundle, expect_digest=expect_digest)
+    chosen = names or [name for name, why_not in backends.availability().items() if why_not is None]
+    results = []
+    for name in [backends.choose(name).name for name in chosen]:
+        for precision in sorted(opened.manifest.models):
+            load = partial(opened.model_bytes, precision)
+            with backends.create(name, load, precision, threads=threads) as backend:
+                results.append(selftest(opened, backend))
+    show.selftests(opened, results, as_json=as_json)
+    if not all(result.passed for result in results):
+        raise VerdictError("a backend disagrees with the golden logits")
+
+
+@cli.command()
+@bundle_argument
+@digest_option
+@json_option
+def inspect(bundle: Path, expect_digest: str | None, as_json: bool) -> None:
+    """Show what BUNDLE holds, after checking its digests."""
+    from dtvit_edge.bundle import Bundle
+
+    opened = Bundle.open(bundle, expect_digest=expect_digest)
+    if as_json:
+        click.echo(json.dumps({"digest": opened.digest, **json.loads(opened.manifest.to_json())}, indent=1))
+    else:
+        show.bundle(opened)
+
+
+@cli.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Show versions, backends and decoders of this machine, to paste into a bug report."""
+    from dtvit_edge.doctor import examine
+
+    facts = examine()
+    if as_json:
+        click.echo(json.dumps(asdict(facts), indent=1))
+    else:
+        show.facts(facts)
+
+
+@cli.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--studies", type=click.IntRange(1), default=4, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+def phantom(out: Path, studies: int, seed: int) -> None:
+    """Write synthetic head CT studies as DICOM below OUT, with the truth beside them in truth.csv."""
+    from dtvit_edge.phantom import write_phantoms
+
+    click.echo(write_phantoms(out, studies=studies, seed=seed))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; the only place that catches the base error.
+
+    Returns:
+        The exit status: the command's own, an error's, 2 for wrong usage, 130 when interrupted.
+    """
+    try:
+        cli.main(args=arguments, prog_name="dtvit-edge", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; the same command continues where it stopped", err=True)
+        return INTERRUPTED
+    except DtvitError as error:
+        logging.getLogger(__name__).debug("", exc_info=True)
+        click.echo(f"error: {error}", err=True)
+        return error.exit_status
+    except SystemExit as error:
+        return int(error.code or 0)
+    return 0
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""Open one file as a DICOM dataset, or say why not. Nothing here decodes pixels."""
+
+from __future__ import annotations
+
+import os
+import warnings
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import pydicom
+from pydicom.dataset import FileDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
+
+from dtvit_edge import reasons
+from dtvit_edge.errors import SliceRejected
+
+# What one file may take in memory once inflated or decoded. 1,024 x 1,024 x 16 bits are 2 MiB a frame: 512 frames.
+BYTE_BUDGET = 1 << 30
+
+_PREAMBLE = 132
+
+
+def open_dataset(file: Path, *, stop_before_pixels: bool = False) -> FileDataset:
+    """Read a file's dataset.
+
+    Raises:
+        SliceRejected: empty, unreadable, not DICOM, a DICOMDIR, a header that cannot be parsed, or deflated data
+            that would expand past the byte budget.
+    """
+    try:
+        size = os.stat(file).st_size
+        if size == 0:
+            raise SliceRejected(reasons.EMPTY_FILE)
+        with file.open("rb") as stream:
+            force = _looks_like_bare_dataset(stream)
+            return _parse(file, stream, stop_before_pixels, force)
+    except OSError as error:
+        raise SliceRejected(reasons.UNREADABLE, error.strerror or type(error).__name__) from error
+
+
+def _parse(file: Path, stream: BinaryIO, stop_before_pixels: bool, force: bool) -> FileDataset:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's warnings quote values, which may be a patient's name
+        try:
+            meta = None if force else read_file_meta_info(file)
+            if meta is not None and meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+                _check_inflated_size(file, meta.get("FileMetaInformationGroupLength"))
+            dataset = pydicom.dcmread(stream, stop_before_pixels=stop_before_pixels, force=force)
+        except InvalidDicomError as error:
+            raise SliceRejected(reasons.NOT_DICOM) from error
+        except (SliceRejected, OSError):
+            raise
+        except MemoryError as error:
+            raise SliceRejected(reasons.TOO_LARGE) from error
+        except Exception as error:  # pydicom raises nearly anything on a damaged header
+            raise SliceRejected(reasons.BAD_HEADER, type(error).__name__) from error
+        if (
+            dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
+            or "DirectoryRecordSequence" in dataset
+        ):
+            raise SliceRejected(reasons.DICOMDIR)
+        if "TransferSyntaxUID" not in dataset.file_meta:
+            implicit = dataset.original_encoding[0]
+            dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    return dataset
+
+
+def _looks_like_bare_dataset(stream: BinaryIO) -> bool:
+    """True for a dataset without preamble and prefix: it begins with a little-endian tag of group 0002 or 0008.
+
+    Raises:
+        SliceRejected: neither that nor the prefix DICM.
+    """
+    start = stream.read(_PREAMBLE)
+    stream.seek(0)
+    if start[128:] == b"DICM":
+        return False
+    if len(start) >= 8 and start[:2] in (b"\x02\x00", b"\x08\x00") and start[3] == 0:
+        return True
+    raise SliceRejected(reasons.NOT_DICOM)
+
+
+def _check_inflated_size(file: Path, group_length: int | None) -> None:
+    """Inflate into nothing, counting: 1 MB can expand to 1 GB, and pydicom inflates without a limit."""
+    if group_length is None:
+        raise SliceRejected(reasons.BAD_HEADER, "deflated, and the file meta information has no group length")
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    total = 0
+    with file.open("rb") as stream:
+        stream.seek(_PREAMBLE + 12 + int(group_length))
+        while block := stream.read(1 << 16):
+            while block:
+                total += len(inflater.decompress(block, 1 << 20))
+                if total > BYTE_BUDGET:
+                    raise SliceRejected(reasons.TOO_LARGE, f"inflates to more than {BYTE_BUDGET >> 20} MiB")
+                block = inflater.unconsumed_tail

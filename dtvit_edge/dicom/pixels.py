@@ -1,0 +1,80 @@
+"""Stored pixels of one frame as raw 16-bit patterns."""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import FileDataset
+from pydicom.pixels import get_decoder
+
+from dtvit_edge import reasons
+from dtvit_edge.dicom.opening import open_dataset
+from dtvit_edge.dicom.slice import Slice, SliceHeader
+from dtvit_edge.errors import SliceRejected
+
+# pydicom says so in words only, when a plugin knows the syntax but not this variant of it.
+_UNSUPPORTED = ("does not support", "missing dependencies", "plugins are missing")
+
+
+class SliceReader:
+    """Reads slices one by one; keeps the last multi-frame dataset, so that its frames parse it once."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, FileDataset] = OrderedDict()
+
+    def read(self, header: SliceHeader) -> Slice:
+        """Decode one frame.
+
+        Raises:
+            SliceRejected: the file changed or vanished, ends too early, has no decoder here, or does not decode.
+        """
+        return Slice(header, decode_frame(self._dataset(header), header))
+
+    def _dataset(self, header: SliceHeader) -> FileDataset:
+        if header.frames == 1:
+            return open_dataset(header.file)
+        key = str(header.file)
+        if key not in self._kept:
+            self._kept.clear()
+            self._kept[key] = open_dataset(header.file)
+        return self._kept[key]
+
+
+def decode_frame(dataset: FileDataset, header: SliceHeader) -> NDArray[np.uint16]:
+    """One frame's patterns: (rows, columns) uint16, C-contiguous, little endian, possibly a read-only view."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if "PixelData" not in dataset:
+        raise SliceRejected(reasons.TRUNCATED, "no pixel data")
+    frame_bytes = header.rows * header.columns * int(dataset.BitsAllocated) // 8
+    if not syntax.is_encapsulated and len(dataset.PixelData) < frame_bytes * header.frames:
+        found, expected = len(dataset.PixelData), frame_bytes * header.frames
+        raise SliceRejected(reasons.TRUNCATED, f"{found} bytes of pixel data, expected {expected}")
+    try:
+        decoder = get_decoder(syntax)
+        if not decoder.is_available:
+            raise SliceRejected(reasons.CODEC_MISSING, f"{syntax.name}: {'; '.join(decoder.missing_dependencies)}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pixels, _ = decoder.as_array(dataset, index=header.frame - 1, raw=True, view_only=True)
+    except NotImplementedError as error:
+        raise SliceRejected(reasons.CODEC_MISSING, syntax.name) from error
+    except SliceRejected:
+        raise
+    except Exception as error:  # decoders raise nearly anything on damaged data
+        unsupported = any(phrase in str(error) for phrase in _UNSUPPORTED)
+        reason = reasons.CODEC_MISSING if unsupported else reasons.DECODE_FAILED
+        raise SliceRejected(reason, f"{syntax.name}: {type(error).__name__}") from error
+    if pixels.shape != (header.rows, header.columns) or pixels.dtype.kind not in "iu" or pixels.itemsize > 2:
+        raise SliceRejected(reasons.DECODE_FAILED, f"decoded to {pixels.dtype} {pixels.shape}")
+    return patterns(pixels)
+
+
+def patterns(pixels: NDArray[np.integer]) -> NDArray[np.uint16]:
+    """Integers of 8 or 16 bits as 16-bit patterns; signed bytes are extended, which the table's mask undoes."""
+    if pixels.itemsize == 1:
+        return pixels.astype(np.uint16)
+    native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    return np.ascontiguousarray(native).view(np.uint16)

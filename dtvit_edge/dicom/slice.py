@@ -1,0 +1,70 @@
+"""What is known of a slice: its header, and the header with its stored pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtvit_edge.spec import PixelEncoding
+
+Vector = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which instance: the three UIDs (empty where they could not be read)."""
+
+    study_uid: str = ""
+    series_uid: str = ""
+    sop_uid: str = ""
+
+
+@dataclass(frozen=True)
+class SliceHeader:
+    """One frame that can be decoded and looks like a CT slice; whether its series is suitable is decided later.
+
+    Attributes:
+        file: where to read it; path: relative to the folder that was given, with forward slashes.
+        frame: counts from 1; frames: of the whole file.
+        rows, columns: of the stored matrix.
+        position_mm: ImagePositionPatient; orientation: ImageOrientationPatient, row then column cosines.
+        thickness_mm: SliceThickness.
+        kernel: ConvolutionKernel, in upper case; kvp: tube voltage.
+        contrast: a contrast agent is named.
+        body_part: BodyPartExamined and anatomic regions; descriptions: study, series and protocol; upper case.
+        Optional ones are None (or empty) where their tag is missing.
+    """
+
+    file: Path
+    path: str
+    identity: Identity
+    frame: int
+    frames: int
+    rows: int
+    columns: int
+    encoding: PixelEncoding
+    position_mm: Vector | None = None
+    orientation: tuple[Vector, Vector] | None = None
+    thickness_mm: float | None = None
+    instance_number: int | None = None
+    acquisition_number: int | None = None
+    kernel: str | None = None
+    kvp: float | None = None
+    contrast: bool = False
+    body_part: str = ""
+    descriptions: str = ""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A header with its pixels.
+
+    Attributes:
+        stored: (rows, columns) uint16, C-contiguous, raw patterns as stored; may be a read-only view.
+    """
+
+    header: SliceHeader
+    stored: NDArray[np.uint16]

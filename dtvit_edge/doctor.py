@@ -1,0 +1,76 @@
+"""What this machine has: versions, backends, decoders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydicom.pixels import get_decoder
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from dtvit_edge import backends
+from dtvit_edge.environment import DEVICE_PACKAGES, RUNTIME_PACKAGES, machine, package_versions
+
+SYNTAXES: tuple[UID, ...] = (
+    ImplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    RLELossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    JPEG2000Lossless,
+    JPEG2000,
+)
+ABSENT = "absent"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Plain strings by name; `absent` where a package is not installed.
+
+    Attributes:
+        backends: `available`, or why not.
+        decoders: by transfer syntax, the plugins that decode it here; for `native` ones nothing is needed.
+    """
+
+    machine: dict[str, str]
+    packages: dict[str, str]
+    backends: dict[str, str]
+    decoders: dict[str, str]
+
+
+def examine() -> Facts:
+    """Look, import nothing heavy, touch no device."""
+    names = RUNTIME_PACKAGES + DEVICE_PACKAGES
+    found = package_versions(names)
+    return Facts(
+        machine=machine(),
+        packages={name: found.get(name, ABSENT) for name in names},
+        backends={name: why_not or "available" for name, why_not in backends.availability().items()},
+        decoders={f"{uid.name} ({uid})": _plugins(uid) for uid in SYNTAXES},
+    )
+
+
+def _plugins(uid: UID) -> str:
+    if not uid.is_encapsulated:
+        return "native"
+    return ", ".join(get_decoder(uid).available_plugins) or ABSENT

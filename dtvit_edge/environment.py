@@ -1,0 +1,72 @@
+"""Versions and device facts: what `doctor` prints and what every result records."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+# Distribution names; absent ones are reported as absent.
+RUNTIME_PACKAGES = (
+    "dtvit-edge",
+    "numpy",
+    "opencv-python-headless",
+    "pydicom",
+    "python-gdcm",
+    "pylibjpeg",
+    "pylibjpeg-rle",
+    "pylibjpeg-openjpeg",
+    "onnxruntime",
+    "openvino",
+)
+DEVICE_PACKAGES = ("tensorrt", "tensorrt-rtx-cu13", "pycuda")
+
+
+def package_versions(names: tuple[str, ...] = RUNTIME_PACKAGES) -> dict[str, str]:
+    """Version by distribution, read from metadata: nothing is imported. Absent ones are left out."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, str]:
+    """Python, operating system, processor and the number of cores this process may use."""
+    return {
+        "python": platform.python_version(),
+        "implementation": sys.implementation.name,
+        "system": f"{platform.system()} {platform.release()}",
+        "architecture": platform.machine(),
+        "processor": processor(),
+        "cores": str(usable_cores()),
+        "jetson": jetson_release() or "no",
+    }
+
+
+def usable_cores() -> int:
+    """Cores that the scheduler lets this process use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """The processor's name from /proc/cpuinfo, else what Python knows."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.lower().startswith(("model name", "hardware")):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
+
+
+def jetson_release() -> str | None:
+    """The first line of /etc/nv_tegra_release (L4T release), or None where this is no Jetson."""
+    try:
+        return Path("/etc/nv_tegra_release").read_text(encoding="utf-8").splitlines()[0].strip("# ")
+    except (OSError, IndexError):
+        return None

@@ -1,0 +1,102 @@
+"""The journal of a run: one JSON line per finished chunk, so that a killed run loses at most one.
+
+The first line names the run (a digest of bundle, options and inputs). Chunks are fixed before the run, so that a
+resumed run forms the same batches and ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from dtvit_edge.errors import ConfigError
+from dtvit_edge.reasons import Status
+from dtvit_edge.results import SliceScore
+
+FILE_NAME = "journal.jsonl"
+FORMAT = 1
+
+
+class Journal:
+    """Opened for one run; `done` holds the rows of the chunks that an earlier try finished."""
+
+    def __init__(self, path: Path, run: str) -> None:
+        self.path = path
+        self.run = run
+        self.done: dict[int, tuple[SliceScore, ...]] = {}
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> Journal:
+        file = self.path.open("a+b")
+        try:
+            _lock(file, self.path)
+            self._load(file)
+        except BaseException:
+            file.close()
+            raise
+        self._file = file
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def append(self, chunk: int, rows: Sequence[SliceScore]) -> None:
+        """Record a finished chunk; on return it is on the disk."""
+        self._write({"chunk": chunk, "rows": [asdict(row) for row in rows]})
+
+    def fault(self, paths: Sequence[str], message: str) -> None:
+        """Mark what was in flight when the device failed; a rerun scores it again."""
+        self._write({"fault": message, "in_flight": list(paths)})
+
+    def _load(self, file: IO[bytes]) -> None:
+        file.seek(0)
+        content = file.read()
+        whole = content[: content.rfind(b"\n") + 1]  # a torn last line is a chunk that did not finish
+        lines = [json.loads(line) for line in whole.splitlines()]
+        if not lines:
+            file.truncate(0)
+            self._file = file
+            self._write({"journal": FORMAT, "run": self.run})
+            return
+        if lines[0] != {"journal": FORMAT, "run": self.run}:
+            raise ConfigError(f"{self.path.parent} holds another run; give another folder or --overwrite")
+        file.truncate(len(whole))
+        self.done = {line["chunk"]: tuple(_row(row) for row in line["rows"]) for line in lines[1:] if "chunk" in line}
+
+    def _write(self, line: dict[str, Any]) -> None:
+        assert self._file is not None, "the journal is not open"
+        self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def _row(data: dict[str, Any]) -> SliceScore:
+    locations = data["location_probabilities"]
+    return SliceScore(
+        **{
+            **data,
+            "status": Status(data["status"]),
+            "location_probabilities": None if locations is None else tuple(locations),
+        }
+    )
+
+
+def _lock(file: IO[bytes], path: Path) -> None:
+    """Hold the journal for this process; two runs into one folder would mix their chunks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: no advisory locks; the run digest still keeps different runs apart
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise ConfigError(f"{path.parent}: another process is writing this run") from error

@@ -1,0 +1,133 @@
+"""Pillow's 8-bit BILINEAR resize and the centre crop, as weights computed once on the host and applied in integers.
+
+The filter is the antialiased triangle of Pillow's `Image.resize(..., Image.Resampling.BILINEAR)` (Resample.c): weights
+in float64, normalised, rounded to 22-bit fixed point; horizontal pass first, then vertical, rounded to bytes between.
+The order is part of the contract: Pillow 13 turned it round for images that shrink more in height than twice in width,
+so a tall matrix is pinned to two Pillow calls, width first. The crop comes after the resize, but only the rows and
+columns that it keeps are computed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dtvit_edge.errors import ConfigError
+from dtvit_edge.spec import PreprocessSpec
+
+PRECISION_BITS = 22  # Resample.c: 32 - 8 - 2; sums of 8-bit pixels stay below 2^31
+ROUNDING = 1 << (PRECISION_BITS - 1)
+
+
+@dataclass(frozen=True)
+class AxisWeights:
+    """The taps of one axis, already restricted to the crop.
+
+    Attributes:
+        start: (n,) int32, first source index of each output.
+        taps: (n, k) int32 fixed-point weights; k is the widest filter, unused taps are 0.
+    """
+
+    start: NDArray[np.int32]
+    taps: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class ResamplePlan:
+    """Everything that resize and crop need for one matrix size: columns' and rows' taps."""
+
+    horizontal: AxisWeights
+    vertical: AxisWeights
+
+
+def resized_shape(rows: int, columns: int, shorter: int) -> tuple[int, int]:
+    """The size after resizing the shorter side to `shorter`, torchvision's rule: (rows, columns)."""
+    if rows <= columns:
+        return shorter, int(shorter * columns / rows)
+    return int(shorter * rows / columns), shorter
+
+
+def crop_offset(length: int, crop: int) -> int:
+    """First kept index of a centre crop; Python's round, half to even, as in torchvision's center_crop."""
+    return round((length - crop) / 2.0)
+
+
+@lru_cache(maxsize=32)
+def resample_plan(rows: int, columns: int, spec: PreprocessSpec) -> ResamplePlan:
+    """The plan for a matrix of `rows` x `columns` stored pixels.
+
+    Raises:
+        ConfigError: no resize and a matrix smaller than the crop (the paper's literal crop).
+    """
+    if spec.resize is None:
+        if min(rows, columns) < spec.crop:
+            raise ConfigError(f"a {rows} x {columns} matrix is smaller than the crop of {spec.crop} and resize is off")
+        out_rows, out_columns = rows, columns
+    else:
+        out_rows, out_columns = resized_shape(rows, columns, spec.resize)
+    return ResamplePlan(
+        horizontal=_cropped(triangle_weights(columns, out_columns), spec.crop),
+        vertical=_cropped(triangle_weights(rows, out_rows), spec.crop),
+    )
+
+
+@lru_cache(maxsize=64)
+def triangle_weights(source: int, target: int) -> AxisWeights:
+    """Fixed-point triangle weights of one axis, `precompute_coeffs` and `normalize_coeffs_8bpc` of Resample.c."""
+    if source == target:  # Pillow skips the pass; one tap of weight 1 is the identity
+        return AxisWeights(np.arange(source, dtype=np.int32), np.full((source, 1), 1 << PRECISION_BITS, dtype=np.int32))
+    scale = source / target
+    support = max(scale, 1.0)
+    width = math.ceil(support) * 2 + 1
+    start = np.zeros(target, dtype=np.int32)
+    taps = np.zeros((target, width), dtype=np.int32)
+    for out in range(target):
+        center = (out + 0.5) * scale
+        first = max(int(center - support + 0.5), 0)
+        last = min(int(center + support + 0.5), source)
+        position = (np.arange(first, last, dtype=np.float64) - center + 0.5) * (1.0 / support)
+        weights = np.clip(1.0 - np.abs(position), 0.0, None)
+        total = 0.0
+        for weight in weights:  # summed in order: a pairwise sum differs in the last bit
+            total += float(weight)
+        if total != 0.0:
+            weights = weights / total
+        start[out] = first
+        taps[out, : last - first] = np.floor(0.5 + weights * (1 << PRECISION_BITS)).astype(np.int32)
+    start.flags.writeable = taps.flags.writeable = False
+    return AxisWeights(start, taps)
+
+
+def resample(image: NDArray[np.uint8], plan: ResamplePlan) -> NDArray[np.uint8]:
+    """Resize and crop one channel: (rows, columns) uint8 -> (crop, crop) uint8, C-contiguous."""
+    horizontal, vertical = plan.horizontal, plan.vertical
+    top = int(vertical.start.min())
+    bottom = int((vertical.start + vertical.taps.shape[1]).max())
+    # Transposed, so that both passes gather whole rows, which are contiguous.
+    columns = _apply(cv2.transpose(image[top : min(bottom, image.shape[0])]), horizontal, 0)
+    return _apply(cv2.transpose(columns), vertical, top)
+
+
+def _apply(image: NDArray[np.uint8], axis: AxisWeights, offset: int) -> NDArray[np.uint8]:
+    """One pass over axis 0; `offset` is the source index of the image's first row."""
+    last = image.shape[0] - 1
+    total = np.full((len(axis.start), image.shape[1]), ROUNDING, dtype=np.int32)
+    scratch = np.empty_like(total)
+    for tap in range(axis.taps.shape[1]):
+        weights = axis.taps[:, tap]
+        if weights.any():
+            rows = np.minimum(axis.start - offset + tap, last)  # taps beyond the edge have weight 0
+            np.multiply(image[rows], weights[:, None], out=scratch)
+            total += scratch
+    total >>= PRECISION_BITS
+    return total.astype(np.uint8)  # weights sum to 1 within rounding, so 0 <= total <= 255
+
+
+def _cropped(axis: AxisWeights, crop: int) -> AxisWeights:
+    offset = crop_offset(len(axis.start), crop)
+    return AxisWeights(axis.start[offset : offset + crop], axis.taps[offset : offset + crop])

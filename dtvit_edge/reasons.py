@@ -1,0 +1,95 @@
+"""The one table of reason codes: what a row's `reason` says, the status it brings and the sentence for the log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Status(str, Enum):
+    """What became of a slice. `partial` and `not_scored` are a study's alone."""
+
+    SCORED = "scored"
+    SKIPPED = "skipped"
+    REFUSED = "refused"
+    ERROR = "error"
+    PARTIAL = "partial"
+    NOT_SCORED = "not_scored"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A reason code.
+
+    Attributes:
+        code: what stands in the CSV, lower case with underscores.
+        status: the slice status that it brings.
+        sentence: the same in words, for logs and reports.
+        whole_series: True where the reason sets a whole series aside by design (an angiogram beside the plain
+            scan), so that the rest of the study is still complete; False where an image of the studied series
+            itself is missing from the result, which makes the study `partial`.
+    """
+
+    code: str
+    status: Status
+    sentence: str
+    whole_series: bool = False
+
+    def __str__(self) -> str:
+        return self.code
+
+
+def _skipped(code: str, sentence: str) -> Reason:
+    return Reason(code, Status.SKIPPED, sentence)
+
+
+def _refused(code: str, sentence: str, *, whole_series: bool = False) -> Reason:
+    return Reason(code, Status.REFUSED, sentence, whole_series)
+
+
+def _error(code: str, sentence: str) -> Reason:
+    return Reason(code, Status.ERROR, sentence)
+
+
+NOT_DICOM = _skipped("not_dicom", "The file is not DICOM.")
+DICOMDIR = _skipped("dicomdir", "A DICOMDIR lists other files; the folder itself was walked instead.")
+NOT_AN_IMAGE = _skipped("not_an_image", "The DICOM object holds no image (report, dose, presentation state).")
+SCOUT = _skipped("scout", "A scout (localizer) image.")
+SECONDARY_CAPTURE = _skipped("secondary_capture", "A secondary capture: a screen or a summary, not a slice.")
+NO_HEAD = _skipped("no_head", "Nothing is left after removing the fixation device: no head in view.")
+NO_BRAIN = _skipped("no_brain", "Too small a share of the head is in the range of brain tissue.")
+DUPLICATE = _skipped("duplicate", "The same SOP instance was already read from another file.")
+
+NOT_CT = _refused("not_ct", "The modality is not CT.", whole_series=True)
+CONTRAST = _refused("contrast", "A contrast agent was given.", whole_series=True)
+NOT_HEAD = _refused("not_head", "The tags name another part of the body.", whole_series=True)
+KVP = _refused("kvp", "The tube voltage lies outside 100 to 140 kV.", whole_series=True)
+BONE_KERNEL = _refused("bone_kernel", "A bone kernel, and a softer one of the same study exists.", whole_series=True)
+NOT_AXIAL = _refused("not_axial", "The slice plane is not axial.", whole_series=True)
+NOT_HU = _refused("not_hu", "The values are not Hounsfield units (a derived map).", whole_series=True)
+COLOR = _refused("color", "A colour image (RGB, YBR or palette).", whole_series=True)
+MATRIX_SIZE = _refused("matrix_size", "The matrix lies outside 32 to 1024 pixels a side.")
+TOO_LARGE = _refused("too_large", "Decoding would take more memory than the budget allows.")
+PIXEL_FORMAT = _refused("pixel_format", "The pixel format is not 8- or 16-bit integers of one sample.")
+CODEC_MISSING = _refused("codec_missing", "No installed decoder reads this transfer syntax.")
+
+EMPTY_FILE = _error("empty_file", "The file is empty.")
+UNREADABLE = _error("unreadable", "The file cannot be opened or read.")
+BAD_HEADER = _error("bad_header", "The header cannot be parsed, or an attribute that is needed is missing.")
+TRUNCATED = _error("truncated", "The file ends before its pixel data do.")
+DECODE_FAILED = _error("decode_failed", "The pixel data cannot be decoded.")
+
+# A study's own reasons (the `reason` column of studies.csv).
+STUDY_REASONS: dict[str, str] = {
+    "gap": "Two neighbouring slices lie further apart than the series' own spacing explains.",
+    "slice_refused": "An image slice of the scored series was refused.",
+    "slice_error": "An image slice of the study could not be read.",
+    "few_slices": "Fewer than three slices were scored; the mean is over those there are.",
+    "no_suitable_series": "No series of the study is suitable.",
+    "nothing_scored": "No slice of a suitable series could be scored.",
+}
+
+REASONS: dict[str, Reason] = {r.code: r for r in list(globals().values()) if isinstance(r, Reason)}

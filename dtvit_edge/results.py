@@ -1,0 +1,92 @@
+"""Results as small frozen dataclasses of plain types. Writers read nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dtvit_edge.reasons import Status
+from dtvit_edge.spec import LOCATION_LABELS
+
+
+@dataclass(frozen=True)
+class SliceScore:
+    """What became of one file, or of one frame of a multi-frame file.
+
+    Attributes:
+        path: relative to the folder that was given, with forward slashes.
+        frame: counts from 1.
+        reason: a code of `dtvit_edge.reasons`; empty where the slice was scored.
+        ich_probability: softmax of the haemorrhage head, in [0, 1]; None unless scored.
+        location_probabilities: (deep, lobar, subtentorial), given haemorrhage; None unless scored.
+        ich: True where the probability is at or above the bundle's threshold; None unless scored.
+    """
+
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    frame: int
+    path: str
+    status: Status
+    reason: str = ""
+    ich_probability: float | None = None
+    location_probabilities: tuple[float, float, float] | None = None
+    ich: bool | None = None
+
+    @property
+    def location(self) -> str:
+        """The likeliest location; empty where the slice is not positive."""
+        if not self.ich or self.location_probabilities is None:
+            return ""
+        return likeliest_location(self.location_probabilities)
+
+
+@dataclass(frozen=True)
+class SeriesScore:
+    """A suitable series' result: the mean over its highest slices.
+
+    Attributes:
+        ich_probability: mean of the highest slices' probabilities; None where none was scored.
+        location_probabilities: mean over the same slices.
+        slices: image slices of the series; scored: those with a score.
+        top: the slice with the highest probability.
+        gap: True where two neighbours lie further apart than the series' spacing explains.
+        troubles: the reason codes of slices that were refused or in error, each once, sorted.
+    """
+
+    study_uid: str
+    series_uid: str
+    slices: int
+    scored: int
+    ich_probability: float | None
+    location_probabilities: tuple[float, float, float] | None
+    top: SliceScore | None
+    gap: bool = False
+    troubles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StudyScore:
+    """A study's result, from its highest suitable series.
+
+    Attributes:
+        status: scored, partial or not_scored.
+        reason: codes of `dtvit_edge.reasons` joined by ';', empty where there is nothing to say.
+        flagged: True or False; None (an empty cell) whenever the study is not `scored`, except that a partial
+            study with a positive result is True. An absence of slices is never a False.
+        slices: rows of the study; scored: those with a score.
+    """
+
+    study_uid: str
+    status: Status
+    reason: str
+    flagged: bool | None
+    ich_probability: float | None
+    location: str
+    slices: int
+    scored: int
+    top_sop_uid: str
+
+
+def likeliest_location(probabilities: tuple[float, float, float]) -> str:
+    """The label of the highest of (deep, lobar, subtentorial); the first of equals."""
+    return LOCATION_LABELS[max(range(len(LOCATION_LABELS)), key=lambda i: probabilities[i])]

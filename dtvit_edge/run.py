@@ -1,0 +1,225 @@
+"""A run into an output folder: plan, journal, resume, and the result files.
+
+The same bundle, options, backend version and inputs continue from the journal; anything else in the folder is refused
+unless it may be overwritten. `slices.csv` and `studies.csv` are written at the end, each in one step.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Protocol
+
+from dtvit_edge import backends
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.dicom.discover import Found, Plan, discover, walk
+from dtvit_edge.dicom.slice import SliceHeader
+from dtvit_edge.environment import machine, package_versions
+from dtvit_edge.errors import ConfigError, DeviceFault, SliceRejected
+from dtvit_edge.journal import FILE_NAME as JOURNAL
+from dtvit_edge.journal import Journal
+from dtvit_edge.reasons import Status
+from dtvit_edge.results import SliceScore
+from dtvit_edge.score import ChunkScorer, Options, StudyResult, Timings, chunks, open_backend, study_result
+from dtvit_edge.spec import NOTICE, digest_json
+from dtvit_edge.writers.atomic import write_atomically
+from dtvit_edge.writers.tables import slices_csv, studies_csv
+
+SLICES, STUDIES, RUN = "slices.csv", "studies.csv", "run.json"
+OUTPUT_FILES = (SLICES, STUDIES, RUN, JOURNAL)
+
+log = logging.getLogger(__name__)
+
+
+class Progress(Protocol):
+    """Told how far a stage is; the command line draws it."""
+
+    def __call__(self, stage: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        """Begin a stage of `total` steps; the context's value is called with the number of steps just done."""
+        ...
+
+
+def silent(stage: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+    """A Progress that shows nothing."""
+    return nullcontext(lambda steps: None)
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """How a run ended.
+
+    Attributes:
+        counts: slices by status; reasons: slices by reason code.
+        resumed: chunks taken from the journal.
+    """
+
+    studies: tuple[StudyResult, ...]
+    counts: dict[str, int]
+    reasons: dict[str, int]
+    resumed: int
+    files: tuple[Path, ...]
+
+    @property
+    def exit_status(self) -> int:
+        """4 none scored, 3 some refused or failed, 0 every row scored or skipped and at least one scored."""
+        if not self.counts.get(Status.SCORED):
+            return 4
+        return 3 if self.counts.get(Status.REFUSED) or self.counts.get(Status.ERROR) else 0
+
+
+def make_plan(
+    folders: Sequence[Path], out: Path | None, options: Options, progress: Progress = silent
+) -> tuple[tuple[Found, ...], Plan]:
+    """Walk and read headers; the output folder is left out where it lies inside."""
+    files = walk(folders, exclude=out)
+    with progress("headers", len(files)) as step:
+        plan = discover(files, any_series=options.any_series, progress=lambda: step(1))
+    return files, plan
+
+
+def run(
+    bundle: Bundle,
+    folders: Sequence[Path],
+    out: Path,
+    options: Options,
+    *,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> RunReport:
+    """Score everything below the folders into `out`.
+
+    Raises:
+        ConfigError: a folder or backend that is not there, or another run's output; nothing is written then.
+        DeviceFault: the device failed; what was in flight is marked in the journal, a rerun finishes the job.
+    """
+    started = datetime.now(timezone.utc)
+    timings = Timings()
+    choice = backends.choose(options.backend)
+    log.info("backend %s: %s", choice.name, choice.why)
+    with timings.stage("discover"):
+        files, plan = make_plan(folders, out, options, progress)
+    for warning, count in _warnings(plan).items():
+        log.warning("%s: %d series", warning, count)
+    with open_backend(bundle, choice.name, options) as backend:
+        identity = {
+            "bundle": bundle.digest,
+            "spec": bundle.manifest.spec.digest,
+            "options": asdict(options) | {"backend": choice.name, "batch": options.batch or backend.batch},
+            "backend": backend.describe(),
+            "packages": package_versions(),
+            "inputs": digest_json([_fingerprint(found) for found in files]),
+        }
+        _prepare_folder(out, overwrite)
+        todo = chunks(plan, options.batch or backend.batch)
+        scorer = ChunkScorer(
+            bundle.manifest, backend, keep_all=options.keep_all, timings=timings, rejected=_log_rejection
+        )
+        with Journal(out / JOURNAL, digest_json(identity)) as journal, progress("slices", len(todo)) as step:
+            resumed = len(journal.done)
+            for i, chunk in enumerate(todo):
+                if i not in journal.done:
+                    try:
+                        journal.done[i] = scorer(chunk)
+                    except DeviceFault as error:
+                        journal.fault([h.path for h in chunk], str(error))
+                        raise
+                    journal.append(i, journal.done[i])
+                step(1)
+            rows = [row for i in range(len(todo)) for row in journal.done[i]]
+        with timings.stage("write"):
+            report = _finish(bundle, plan, rows, out, resumed)
+    _write_run_report(out, bundle, identity, report, plan, timings, started)
+    return report
+
+
+def _finish(bundle: Bundle, plan: Plan, scored: list[SliceScore], out: Path, resumed: int) -> RunReport:
+    by_study: dict[str, list[SliceScore]] = {}
+    for row in scored:
+        by_study.setdefault(row.study_uid, []).append(row)
+    studies = tuple(
+        study_result(plan.study(uid), by_study.get(uid, ()), bundle.manifest.ich_threshold) for uid in plan.study_uids
+    )
+    rows = [row for study in studies for row in study.slices]
+    rows += [row for row in plan.rejected if not row.study_uid]
+    status = bundle.manifest.training
+    write_atomically(out / SLICES, slices_csv(rows, model_status=status))
+    write_atomically(out / STUDIES, studies_csv([s.study for s in studies], model_status=status))
+    return RunReport(
+        studies,
+        counts=dict(sorted(Counter(str(row.status) for row in rows).items())),
+        reasons=dict(sorted(Counter(row.reason for row in rows if row.reason).items())),
+        resumed=resumed,
+        files=tuple(out / name for name in (SLICES, STUDIES, RUN)),
+    )
+
+
+def _write_run_report(
+    out: Path,
+    bundle: Bundle,
+    identity: dict[str, Any],
+    report: RunReport,
+    plan: Plan,
+    timings: Timings,
+    started: datetime,
+) -> None:
+    """`run.json`: what produced the results. It names no folder, since folder names can carry patients' names."""
+    data = {
+        "notice": NOTICE,
+        "bundle": {
+            "name": bundle.manifest.name,
+            "digest": bundle.digest,
+            "training": bundle.manifest.training,
+            "encoder": bundle.manifest.encoder,
+            "thresholds": bundle.manifest.thresholds,
+        },
+        "spec": bundle.manifest.spec.to_dict(),
+        "spec_digest": bundle.manifest.spec.digest,
+        "options": identity["options"],
+        "backend": identity["backend"],
+        "packages": identity["packages"],
+        "machine": machine(),
+        "inputs": identity["inputs"],
+        "counts": {
+            "studies": dict(Counter(str(s.study.status) for s in report.studies)),
+            "slices": report.counts,
+            "reasons": report.reasons,
+            "warnings": _warnings(plan),
+            "chunks_resumed": report.resumed,
+        },
+        "seconds": {stage: round(value, 4) for stage, value in timings.seconds.items()},
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    write_atomically(out / RUN, json.dumps(data, indent=1) + "\n")
+
+
+def _prepare_folder(out: Path, overwrite: bool) -> None:
+    """Make the folder; what an earlier run left goes only with `overwrite`, anything else never."""
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is not a folder")
+    out.mkdir(parents=True, exist_ok=True)
+    if overwrite:
+        for name in OUTPUT_FILES:
+            (out / name).unlink(missing_ok=True)
+    elif not (out / JOURNAL).exists() and any(out.iterdir()):
+        raise ConfigError(f"{out} is not empty and holds no run; give another folder or --overwrite")
+
+
+def _fingerprint(found: Found) -> tuple[str, int, int]:
+    stat = found.file.stat()
+    return found.path, stat.st_size, stat.st_mtime_ns
+
+
+def _warnings(plan: Plan) -> dict[str, int]:
+    return dict(sorted(Counter(w for s in plan.series if s.refusal is None for w in s.warnings).items()))
+
+
+def _log_rejection(header: SliceHeader, error: SliceRejected) -> None:
+    # By UID, never by path: folder names can carry patients' names.
+    log.debug("%s frame %d: %s %s", header.identity.sop_uid, header.frame, error.reason.sentence, error.detail)

@@ -1,0 +1,58 @@
+"""Golden slices through a backend on this device, against the reference's fp32 logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dtvit_edge.backends.base import Backend
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.spec import OUTPUT_NAMES
+
+BATCHES = (1, 3, 8)
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """How far a backend is from the golden logits.
+
+    Attributes:
+        deviations: largest |logit difference| by batch size, over both heads; NaN where a logit is not finite.
+        tolerance: what the manifest allows for this precision.
+    """
+
+    backend: dict[str, str]
+    precision: str
+    slices: int
+    deviations: dict[int, float]
+    tolerance: float
+
+    @property
+    def worst(self) -> float:
+        """The largest deviation; NaN if any is."""
+        return float(np.max(list(self.deviations.values())))
+
+    @property
+    def passed(self) -> bool:
+        """True where every deviation lies within the tolerance; a NaN never does."""
+        return all(d <= self.tolerance for d in self.deviations.values())
+
+
+def selftest(bundle: Bundle, backend: Backend, batches: Sequence[int] = BATCHES) -> SelfTest:
+    """Run every golden slice at every batch size through an opened backend."""
+    pixels, golden = bundle.golden()
+    deviations = {}
+    for batch in batches:
+        worst = 0.0
+        for start in range(0, len(pixels), batch):
+            # A last partial batch begins earlier, so that every call has the size that is being tested.
+            begin = max(min(start, len(pixels) - batch), 0)
+            logits = backend.infer(np.ascontiguousarray(pixels[begin : begin + batch]))
+            for name in OUTPUT_NAMES:
+                difference = np.abs(logits[name].astype(np.float64) - golden[name][begin : begin + batch])
+                worst = float(np.max([worst, np.max(difference)]))  # np.max keeps a NaN, max() may drop it
+        deviations[batch] = worst
+    precision = backend.precision
+    return SelfTest(backend.describe(), precision, len(pixels), deviations, bundle.manifest.tolerances[precision])

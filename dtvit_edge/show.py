@@ -1,0 +1,212 @@
+"""What the command line prints: tables on stdout, progress and logs on stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dtvit_edge.spec import NOTICE
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from dtvit_edge.bundle import Bundle
+    from dtvit_edge.dicom.discover import Plan
+    from dtvit_edge.doctor import Facts
+    from dtvit_edge.run import RunReport
+    from dtvit_edge.selftest import SelfTest
+
+# Studies listed on the terminal; studies.csv holds them all.
+MAX_LISTED = 20
+
+_quiet = False
+
+
+def setup_logging(*, verbose: bool, quiet: bool) -> None:
+    """Log to stderr: warnings, the choice of backend, and with `verbose` every slice that is not scored."""
+    global _quiet
+    _quiet = quiet
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its messages quote values: names, ids, dates
+    logger = logging.getLogger("dtvit_edge")
+    logger.handlers = [logging.StreamHandler()]
+    logger.handlers[0].setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logger.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
+
+
+@contextmanager
+def progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr where that is a terminal; see `dtvit_edge.run.Progress`."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=_quiet or not console.is_terminal) as bar:
+        task = bar.add_task(stage, total=total)
+        yield lambda steps: bar.advance(task, steps)
+
+
+def plan(found: Plan, *, as_json: bool) -> None:
+    """`score --dry-run`: what would be scored, and why the rest would not."""
+    series: list[dict[str, Any]] = [
+        {
+            "study_uid": s.study_uid,
+            "series_uid": s.series_uid,
+            "slices": len(s.headers),
+            "refused": s.refusal.code if s.refusal else "",
+            "warnings": list(s.warnings),
+        }
+        for s in found.series
+    ]
+    rejected = dict(sorted(Counter(row.reason for row in found.rejected).items()))
+    if as_json:
+        click.echo(json.dumps({"series": series, "rejected": rejected}, indent=1))
+        return
+    table = _table("study", "series", "slices", "would be", "warnings")
+    for s in series:
+        fate = f"refused: {s['refused']}" if s["refused"] else "scored"
+        table.add_row(s["study_uid"], s["series_uid"], str(s["slices"]), fate, ", ".join(s["warnings"]))
+    _print(table)
+    _reasons(rejected)
+
+
+def run_report(report: RunReport, opened: Bundle, *, any_series: bool, as_json: bool) -> None:
+    """The result of `score`: flagged studies first, then counts, reasons and where the files lie."""
+    from dtvit_edge.writers.tables import flag, probability
+
+    studies = [result.study for result in report.studies]
+    if as_json:
+        summary = {
+            "slices": report.counts,
+            "reasons": report.reasons,
+            "studies": dict(Counter(str(s.status) for s in studies)),
+            "flagged": [s.study_uid for s in studies if s.flagged],
+            "files": [str(file) for file in report.files],
+            "model_status": opened.manifest.training,
+            "notice": NOTICE,
+        }
+        click.echo(json.dumps(summary, indent=1))
+        return
+    table = _table("study", "status", "flagged", "probability", "location", "scored", "reason")
+    ranked = sorted(studies, key=lambda s: (not s.flagged, -(s.ich_probability or 0.0), s.study_uid))
+    for s in ranked[:MAX_LISTED]:
+        scored = f"{s.scored}/{s.slices}"
+        table.add_row(
+            s.study_uid,
+            s.status,
+            flag(s.flagged),
+            probability(s.ich_probability),
+            s.location,
+            scored,
+            s.reason,
+        )
+    _print(table)
+    if len(ranked) > MAX_LISTED:
+        click.echo(f"... and {len(ranked) - MAX_LISTED} more studies in studies.csv")
+    click.echo("slices: " + (", ".join(f"{n} {status}" for status, n in report.counts.items()) or "none"))
+    _reasons(report.reasons)
+    if any_series:
+        click.echo("--any-series: unsuitable series were scored as well")
+    for file in report.files:
+        click.echo(file)
+    click.echo(f"model: {opened.manifest.training}. {NOTICE}. A study that is not flagged is not a normal study.")
+
+
+def selftests(opened: Bundle, results: Sequence[SelfTest], *, as_json: bool) -> None:
+    """The result of `verify`."""
+    if as_json:
+        rows = [
+            {
+                **r.backend,
+                "precision": r.precision,
+                "passed": r.passed,
+                "tolerance": r.tolerance,
+                "deviations": {str(batch): value for batch, value in r.deviations.items()},
+            }
+            for r in results
+        ]
+        click.echo(json.dumps({"digest": opened.digest, "selftests": rows}, indent=1))
+        return
+    click.echo(f"digests: {len(opened.manifest.models) + len(opened.manifest.golden)} files match the manifest")
+    table = _table("backend", "precision", "batches", "largest |logit difference|", "tolerance", "verdict")
+    for r in results:
+        batches = ", ".join(map(str, r.deviations))
+        verdict = "pass" if r.passed else "FAIL"
+        name = f"{r.backend['backend']} {r.backend['version'].split('-')[0]}"
+        table.add_row(name, r.precision, batches, f"{r.worst:.2e}", f"{r.tolerance:.0e}", verdict)
+    _print(table)
+
+
+def bundle(opened: Bundle) -> None:
+    """The result of `inspect`."""
+    m = opened.manifest
+    table = _table("", "")
+    windows = "; ".join(f"{w.center_hu:g}/{w.width_hu:g} {w.kind}" for w in m.spec.windows)
+    threshold = m.thresholds["ich"]
+    for name, value in (
+        ("name", m.name),
+        ("digest", opened.digest),
+        ("encoder", m.encoder),
+        ("training", m.training),
+        ("window", windows),
+        ("resize, crop", f"{m.spec.resize or 'none'}, {m.spec.crop}"),
+        ("threshold", f"{threshold['value']} ({threshold['source']})"),
+        ("calibration", "none" if m.calibration is None else "yes"),
+        *((f"parity of {p}", _parity(values)) for p, values in sorted(m.parity.items())),
+        ("made with", ", ".join(f"{k} {v}" for k, v in sorted(m.versions.items()))),
+    ):
+        table.add_row(name, value)
+    _print(table)
+    files = _table("precision", "file", "MiB", "facts")
+    for precision, record in sorted(m.models.items()):
+        facts = ", ".join(f"{k}: {v}" for k, v in record.facts.items() if isinstance(v, (str, int)))
+        files.add_row(precision, record.file, f"{record.bytes / 2**20:.1f}", facts)
+    _print(files)
+    click.echo(NOTICE)
+
+
+def _parity(values: dict[str, Any]) -> str:
+    worst = max(values["max_abs_difference"].values())
+    return f"within {worst:.1e} of PyTorch on {values['slices']} golden slices (allowed {values['tolerance']:.0e})"
+
+
+def facts(found: Facts) -> None:
+    """The result of `doctor`."""
+    from dataclasses import asdict
+
+    for title, values in asdict(found).items():
+        table = _table(title, "")
+        for name, value in values.items():
+            table.add_row(name, value)
+        _print(table)
+
+
+def _reasons(counts: dict[str, int]) -> None:
+    from dtvit_edge.reasons import REASONS
+
+    for code, count in counts.items():
+        click.echo(f"  {count:>6}  {code}: {REASONS[code].sentence}")
+
+
+def _table(*columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_header=any(columns), pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _print(renderable: Any) -> None:
+    from rich.console import Console
+
+    # A pipe has no width: wide enough that no UID is folded.
+    Console(width=None if sys.stdout.isatty() else 200).print(renderable)

@@ -1,0 +1,178 @@
+"""What every part agrees on: tensor names, labels, pixel encodings and the one frozen description of preprocessing.
+
+Training, the reference, the CPU and CUDA paths and calibration all take a `PreprocessSpec`; nobody re-declares a
+field of it. Its digest goes into the bundle, so that bytes made by another spec are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from dtvit_edge.errors import ConfigError
+
+INPUT_NAME = "pixels"
+ICH_OUTPUT = "ich_logits"
+LOCATION_OUTPUT = "location_logits"
+OUTPUT_NAMES = (ICH_OUTPUT, LOCATION_OUTPUT)
+
+ICH_LABELS = ("no_ich", "ich")
+LOCATION_LABELS = ("deep", "lobar", "subtentorial")
+TRAINING_STATES = ("untrained", "synthetic", "clinical-unvalidated")
+
+NOTICE = "research use only, not a medical device"
+
+MIN_MATRIX, MAX_MATRIX = 32, 1024
+AIR_HU = -1000.0
+
+
+class WindowKind(str, Enum):
+    """The VOI LUT function (PS3.3 C.11.2.1.2.1 and C.11.2.1.3.2), or bytes that are windowed already.
+
+    LINEAR and LINEAR_EXACT differ at 67 HU values of the default window, so the kind is always named.
+    """
+
+    LINEAR = "LINEAR"
+    LINEAR_EXACT = "LINEAR_EXACT"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Window:
+    """One window: centre and width in Hounsfield units, and the formula."""
+
+    center_hu: float = 40.0
+    width_hu: float = 80.0
+    kind: WindowKind = WindowKind.LINEAR_EXACT
+
+    def __post_init__(self) -> None:
+        # PS3.3 C.11.2.1.2.1: LINEAR needs a width of at least 1 (it divides by w - 1), LINEAR_EXACT more than 0.
+        least = 1.0 if self.kind is WindowKind.LINEAR else 0.0
+        if not self.width_hu > least:
+            raise ConfigError(f"window width is {self.width_hu}; {self.kind} needs more than {least}")
+
+
+@dataclass(frozen=True)
+class PreprocessSpec:
+    """Stored pixels to model bytes (DESIGN: preprocessing). Lengths in pixels of the stored matrix.
+
+    The paper gives no window, threshold, disk, edge width, resize or pooling: these are this project's choices.
+
+    Attributes:
+        windows: one window gives one channel (default), three give three.
+        mask_threshold: a byte of the first channel above it counts as object.
+        disk_half_widths: the structuring element, half-width by row from top to bottom; the default is the
+            49-pixel disk `dx^2 + dy^2 <= 16`, which is no library's ellipse (OpenCV's has 57).
+        edge_columns: columns at each side of the eroded image that are zeroed.
+        resize: length of the shorter side after the resize; None is the paper's literal crop.
+        crop: side of the centre crop, the model's input.
+        brain_range_hu: what counts as brain tissue when asking whether brain is in view, inclusive.
+        min_brain_share: a slice with a smaller share of brain-range pixels inside the head is skipped.
+        mean, std: normalisation of the three channels after scaling bytes to [0, 1] (ImageNet's, paper 2.2.3);
+            folded into the graph on export.
+    """
+
+    windows: tuple[Window, ...] = (Window(),)
+    mask_threshold: int = 10
+    disk_half_widths: tuple[int, ...] = (0, 2, 3, 3, 4, 3, 3, 2, 0)
+    edge_columns: int = 8
+    resize: int | None = 256
+    crop: int = 224
+    brain_range_hu: tuple[float, float] = (10.0, 60.0)
+    min_brain_share: float = 0.1
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        if len(self.windows) not in (1, 3):
+            raise ConfigError(f"a spec has one window or three, found {len(self.windows)}")
+        if self.resize is not None and self.resize < self.crop:
+            raise ConfigError(f"resize to {self.resize} is smaller than the crop of {self.crop}")
+        if not 0 <= self.mask_threshold <= 254:
+            raise ConfigError(f"mask threshold is {self.mask_threshold}, expected 0 to 254")
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the model's input, one per window."""
+        return len(self.windows)
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of the spec's canonical JSON, in hexadecimal."""
+        return digest_json(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as plain JSON types."""
+        return json.loads(json.dumps(asdict(self), default=str))
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> PreprocessSpec:
+        """Read a spec back; an unknown or missing field is a ConfigError, since its meaning would be guessed."""
+        expected = {field.name for field in fields(cls)}
+        if set(data) != expected:
+            odd = ", ".join(sorted(set(data) ^ expected))
+            raise ConfigError(f"preprocessing spec: unknown or missing fields: {odd}")
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        try:
+            values["windows"] = tuple(
+                Window(w["center_hu"], w["width_hu"], WindowKind(w["kind"])) for w in data["windows"]
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"preprocessing spec: windows are not readable: {error}") from error
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class PixelEncoding:
+    """How stored patterns become Hounsfield units (PS3.3 C.7.6.3.1 and C.11.1).
+
+    Attributes:
+        bits_stored, high_bit: which bits of the pattern hold the value; what lies above or below is junk.
+        signed: two's complement in `bits_stored` bits.
+        slope, intercept: HU = stored * slope + intercept.
+        padding: lowest and highest stored value of the padding range (0028,0120/0121), inclusive; they become air.
+        inverted: MONOCHROME1, the lowest value is shown white (PS3.3 C.7.6.3.1.2): the windowed byte becomes
+            255 - byte. Padding stays black, since a white surround would become part of the head.
+        windowed: 8-bit images that are windowed already (PNG, JPEG); the byte passes as it is.
+    """
+
+    bits_stored: int = 16
+    high_bit: int = 15
+    signed: bool = True
+    slope: float = 1.0
+    intercept: float = 0.0
+    padding: tuple[int, int] | None = None
+    inverted: bool = False
+    windowed: bool = False
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.bits_stored <= self.high_bit + 1 <= 16):
+            raise ConfigError(f"bits stored {self.bits_stored} with high bit {self.high_bit} do not fit 16 bits")
+
+
+WINDOWED_8_BIT = PixelEncoding(bits_stored=8, high_bit=7, signed=False, windowed=True)
+
+
+def digest_json(data: Any) -> str:
+    """The sha256 of `data` as canonical JSON (sorted keys, no blanks), in hexadecimal."""
+    return digest_bytes(json.dumps(data, sort_keys=True, separators=(",", ":")).encode())
+
+
+def digest_bytes(data: bytes | memoryview) -> str:
+    """The sha256 of `data`, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """The sha256 of a file's bytes, read in blocks, in hexadecimal."""
+    state = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            state.update(block)
+    return state.hexdigest()

@@ -1,0 +1,1 @@
+"""Results out. Writers read result dataclasses and nothing else."""

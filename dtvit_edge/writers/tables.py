@@ -1,0 +1,110 @@
+"""`slices.csv` and `studies.csv`: sorted, four decimals, flags 0 or 1, empty where nothing is known."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+from dtvit_edge.results import SliceScore, StudyScore
+from dtvit_edge.spec import LOCATION_LABELS, NOTICE
+
+SLICE_COLUMNS = (
+    "study_uid",
+    "series_uid",
+    "sop_uid",
+    "frame",
+    "path",
+    "status",
+    "reason",
+    "ich_probability",
+    "ich",
+    "location",
+    *(f"p_{label}" for label in LOCATION_LABELS),
+)
+STUDY_COLUMNS = (
+    "study_uid",
+    "status",
+    "reason",
+    "flagged",
+    "ich_probability",
+    "location",
+    "slices",
+    "scored",
+    "top_sop_uid",
+)
+LAST_COLUMNS = ("model_status", "notice")
+
+# A spreadsheet would run a cell that begins with one of these (OWASP, CSV injection).
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def slices_csv(rows: Iterable[SliceScore], *, model_status: str) -> str:
+    """The text of `slices.csv`; one row per file or frame, sorted by study, series, path and frame."""
+    ordered = sorted(rows, key=lambda r: (r.study_uid, r.series_uid, r.path, r.frame))
+    return _csv(
+        SLICE_COLUMNS,
+        (
+            (
+                r.study_uid,
+                r.series_uid,
+                r.sop_uid,
+                str(r.frame),
+                r.path,
+                str(r.status),
+                r.reason,
+                probability(r.ich_probability),
+                flag(r.ich),
+                r.location,
+                *(probability(p) for p in r.location_probabilities or (None,) * len(LOCATION_LABELS)),
+            )
+            for r in ordered
+        ),
+        model_status,
+    )
+
+
+def studies_csv(rows: Iterable[StudyScore], *, model_status: str) -> str:
+    """The text of `studies.csv`; one row per study, sorted by its UID."""
+    return _csv(
+        STUDY_COLUMNS,
+        (
+            (
+                r.study_uid,
+                str(r.status),
+                r.reason,
+                flag(r.flagged),
+                probability(r.ich_probability),
+                r.location,
+                str(r.slices),
+                str(r.scored),
+                r.top_sop_uid,
+            )
+            for r in sorted(rows, key=lambda r: r.study_uid)
+        ),
+        model_status,
+    )
+
+
+def probability(value: float | None) -> str:
+    """Four decimals; empty where there is none."""
+    return "" if value is None else f"{value:.4f}"
+
+
+def flag(value: bool | None) -> str:
+    """0 or 1; empty where nothing is known."""
+    return "" if value is None else str(int(value))
+
+
+def safe_cell(text: str) -> str:
+    """Text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[str]], model_status: str) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow((*columns, *LAST_COLUMNS))
+    for row in rows:
+        writer.writerow([*(safe_cell(cell) for cell in row), model_status, NOTICE])
+    return out.getvalue()

@@ -1,0 +1,81 @@
+"""The command `dtvit-edge export`, also `python -m export`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dtvit_edge.spec import TRAINING_STATES, Window, WindowKind
+
+
+class WindowOption(click.ParamType[Window]):
+    """`C,W,KIND`: centre and width in HU and the name of the formula, which is never guessed."""
+
+    name = "C,W,KIND"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Window:
+        """Text to a Window; anything else is a usage error."""
+        try:
+            center, width, kind = str(value).split(",")
+            return Window(float(center), float(width), WindowKind(kind.strip().upper()))
+        except Exception as error:
+            kinds = " or ".join(str(kind) for kind in WindowKind)
+            self.fail(f"{value!r} is not centre,width,kind with kind {kinds} ({error})", param, ctx)
+
+
+@click.command()
+@click.argument("weights", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The bundle to write, NAME.dtvit.")
+@click.option("--encoder", help="timm's name, or alexnet; needed where the checkpoint does not name it.")
+@click.option("--training", type=click.Choice(TRAINING_STATES), help="Where the checkpoint does not say.")
+@click.option(
+    "--window", "windows", type=WindowOption(), multiple=True, help="One window, or three for three channels."
+)
+@click.option("--overwrite", is_flag=True, help="Replace a bundle of that name.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result for machines.")
+def export(
+    weights: Path,
+    output: Path,
+    encoder: str | None,
+    training: str | None,
+    windows: tuple[Window, ...],
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Turn the checkpoint WEIGHTS into a bundle whose parity with PyTorch is proved."""
+    from dtvit_edge.errors import DtvitError
+    from export.bundle_export import export_bundle
+
+    try:
+        bundle = export_bundle(
+            weights,
+            output,
+            encoder=encoder,
+            training=training,
+            windows=windows,
+            overwrite=overwrite,
+            progress=lambda line: click.echo(line, err=True),
+        )
+    except DtvitError as error:
+        click.echo(f"Error: {error}", err=True)
+        raise SystemExit(error.exit_status) from error
+    manifest = bundle.manifest
+    worst = {name: max(proof["max_abs_difference"].values()) for name, proof in manifest.parity.items()}
+    if as_json:
+        click.echo(json.dumps({
+            "bundle": str(bundle.path),
+            "digest": bundle.digest,
+            "encoder": manifest.encoder,
+            "training": manifest.training,
+            "bytes": {name: record.bytes for name, record in manifest.models.items()},
+            "parity": worst,
+        }))  # fmt: skip
+        return
+    click.echo(f"bundle    {bundle.path}\ndigest    {bundle.digest}")
+    click.echo(f"encoder   {manifest.encoder} ({manifest.training})")
+    for name, record in manifest.models.items():
+        size, allowed = record.bytes / 2**20, manifest.tolerances[name]
+        click.echo(f"{name:<9} {size:.1f} MiB, at most {worst[name]:.2g} from PyTorch (allowed {allowed:g})")

@@ -1,0 +1,50 @@
+"""Image encoders: any of timm's, and torchvision's AlexNet; always made here, never downloaded."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from torch import nn
+
+from dtvit_edge.errors import ConfigError
+from export._torchvision import timm, torchvision
+
+INPUT_SIZE = 224
+DEFAULT_ENCODER = "vit_base_patch16_224"
+ALEXNET = "alexnet"
+
+
+def create_encoder(name: str) -> nn.Module:
+    """An encoder with fresh weights, without logits: (N, 3, 224, 224) float32 to pooled features (N, F).
+
+    ViT pools as timm's entry of that name says (the class token for `vit_base_patch16_224`); AlexNet and VGG
+    give the 4,096 values that their last layer would take.
+
+    Raises:
+        ConfigError: no such encoder; the message names the closest ones.
+    """
+    if name == ALEXNET:
+        alexnet: Any = torchvision.models.alexnet(weights=None)
+        alexnet.classifier[-1] = nn.Identity()
+        return alexnet
+    # A name with a scheme ("hf-hub:...") would make timm fetch a configuration from the network.
+    if ":" in name or not timm.is_model(name):
+        close = difflib.get_close_matches(name, [ALEXNET, *timm.list_models()], n=3)
+        hint = f"; did you mean {', '.join(close)}?" if close else "; timm.list_models() lists them"
+        raise ConfigError(f"no encoder is called {name!r}{hint}")
+    config = timm.get_pretrained_cfg(name)
+    size = {"img_size": INPUT_SIZE} if config is not None and config.fixed_input_size else {}
+    encoder: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **size)
+    if getattr(encoder, "dynamic_img_size", False):
+        # It would put the resampling of the position embedding into the graph.
+        encoder = timm.create_model(name, pretrained=False, num_classes=0, dynamic_img_size=False, **size)
+    return encoder
+
+
+def feature_width(encoder: nn.Module) -> int:
+    """F, the width of the features that `create_encoder`'s module returns."""
+    if isinstance(encoder, torchvision.models.AlexNet):
+        return 4096
+    # The width before the classifier where that differs from the feature map's (VGG), else the latter.
+    return int(getattr(encoder, "head_hidden_size", None) or encoder.num_features)  # type: ignore[arg-type]

@@ -1,0 +1,120 @@
+"""DTViT: one encoder, two MLP heads (Fan, Lu, Fan, arXiv 2405.06814, section 2.2).
+
+The paper's two heads answer "is there a haemorrhage" and "deep, lobar or subtentorial"; it gives no depth or
+hidden size, so these are read off the weights (`HeadLayout.from_shapes`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from dtvit_edge.errors import CheckpointError
+from dtvit_edge.spec import ICH_LABELS, LOCATION_LABELS, PreprocessSpec
+from export.encoders import DEFAULT_ENCODER, create_encoder, feature_width
+
+HEADS = {"ich_head": len(ICH_LABELS), "location_head": len(LOCATION_LABELS)}
+
+
+@dataclass(frozen=True)
+class HeadLayout:
+    """The linear layers of one MLP head and where they stand in its `nn.Sequential`.
+
+    Attributes:
+        widths: output width of each Linear but the last.
+        positions: index of each Linear in the sequence, rising; a GELU follows each but the last. Positions
+            left over (a trainer's Dropout) do nothing in inference.
+    """
+
+    widths: tuple[int, ...] = (256,)
+    positions: tuple[int, ...] = (0, 2)
+
+    def build(self, inputs: int, outputs: int) -> nn.Sequential:
+        """The head as a module that maps (N, inputs) to (N, outputs)."""
+        layers: list[nn.Module] = [nn.Identity() for _ in range(self.positions[-1] + 1)]
+        sizes = (inputs, *self.widths, outputs)
+        for position, before, after in zip(self.positions, sizes[:-1], sizes[1:], strict=True):
+            layers[position] = nn.Linear(before, after)
+            if position != self.positions[-1]:
+                layers[position + 1] = nn.GELU()
+        return nn.Sequential(*layers)
+
+    @classmethod
+    def from_shapes(cls, head: str, shapes: Mapping[str, tuple[int, ...]]) -> HeadLayout:
+        """Read a head off the shapes of a checkpoint's tensors, by key (`ich_head.0.weight`).
+
+        Raises:
+            CheckpointError: no such head, or one that is not Linear layers with room for a GELU between.
+        """
+        linear: dict[int, int] = {}
+        for key, shape in shapes.items():
+            name, _, rest = key.partition(".")
+            index, _, kind = rest.partition(".")
+            if name != head or kind != "weight":
+                continue
+            if not index.isdigit() or len(shape) != 2:
+                raise CheckpointError(f"{key} has the shape {shape}; a head holds Linear layers only")
+            linear[int(index)] = shape[0]
+        if not linear:
+            raise CheckpointError(f"no {head} in this checkpoint: expected keys like {head}.0.weight and {head}.0.bias")
+        positions = tuple(sorted(linear))
+        if positions[-1] > 64 or any(b - a < 2 for a, b in pairwise(positions)):
+            raise CheckpointError(f"{head} has Linear layers at {positions}; a GELU has to fit between each two")
+        return cls(tuple(linear[i] for i in positions[:-1]), positions)
+
+
+class DTViT(nn.Module):
+    """The dual-task model: encoder, haemorrhage head, location head.
+
+    Attributes:
+        encoder_name: as timm knows it, or "alexnet".
+    """
+
+    def __init__(
+        self,
+        encoder: str = DEFAULT_ENCODER,
+        ich_head: HeadLayout | None = None,
+        location_head: HeadLayout | None = None,
+    ) -> None:
+        """Make the model with fresh weights.
+
+        Raises:
+            ConfigError: no such encoder.
+        """
+        super().__init__()
+        self.encoder_name = encoder
+        self.encoder = create_encoder(encoder)
+        width = feature_width(self.encoder)
+        self.ich_head = (ich_head or HeadLayout()).build(width, HEADS["ich_head"])
+        self.location_head = (location_head or HeadLayout()).build(width, HEADS["location_head"])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Score normalised slices.
+
+        Args:
+            x: (N, 3, 224, 224) float32, normalised as `normalise` does.
+
+        Returns:
+            ich_logits (N, 2) and location_logits (N, 3), float32.
+        """
+        features = self.encoder(x)
+        return self.ich_head(features), self.location_head(features)
+
+
+def normalise(pixels: Tensor, spec: PreprocessSpec) -> Tensor:
+    """Model bytes to what `DTViT.forward` takes, as torchvision's ToTensor and Normalize do.
+
+    Args:
+        pixels: (N, C, 224, 224) uint8, C = `spec.channels`; one channel is repeated to three.
+
+    Returns:
+        (N, 3, 224, 224) float32.
+    """
+    x = pixels.to(torch.float32) / 255.0
+    mean = torch.tensor(spec.mean).view(1, 3, 1, 1)
+    std = torch.tensor(spec.std).view(1, 3, 1, 1)
+    return (x - mean) / std

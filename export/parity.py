@@ -1,0 +1,75 @@
+"""The proof that an ONNX file computes what PyTorch computes, before anything is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from dtvit_edge.bundle import TOLERANCES
+from dtvit_edge.errors import VerdictError
+from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES
+from export.onnx_graph import open_session
+
+BATCHES = (1, 3, 8)
+
+
+def prove_parity(
+    precision: str, data: bytes, pixels: NDArray[np.uint8], reference: dict[str, NDArray[np.float32]]
+) -> dict[str, Any]:
+    """Compare an ONNX file on ONNX Runtime's CPU with the reference, at batch 1, 3 and 8.
+
+    Args:
+        precision: key of `dtvit_edge.bundle.TOLERANCES`.
+        pixels: (N, C, 224, 224) uint8, N of at least the largest batch; cut into batches, what is left over
+            is a batch of its own.
+        reference: PyTorch's fp32 logits of the same slices, by output name.
+
+    Returns:
+        {"tolerance", "max_abs_difference": {batch: value}, "slices", "reference_std": {output: value}}; the
+        last is how far logits vary between slices, without which a small difference says nothing.
+
+    Raises:
+        VerdictError: a difference above the tolerance, a value that is not finite, or logits that vary less
+            between slices than the tolerance allows.
+    """
+    tolerance = TOLERANCES[precision]
+    session = open_session(data)
+    spread = {name: float(values.std(axis=0).max()) for name, values in reference.items()}
+    differences: dict[str, float] = {}
+    if min(spread.values()) <= tolerance:
+        raise VerdictError(
+            f"{precision}: the model's logits hardly vary between the golden slices (standard deviations "
+            f"{spread}), so that a comparison would prove nothing"
+        )
+    for batch in BATCHES:
+        found = run_batches(session, pixels, batch)
+        worst = 0.0
+        for name in OUTPUT_NAMES:
+            if not (np.isfinite(found[name]).all() and np.isfinite(reference[name]).all()):
+                raise VerdictError(f"{precision}: {name} is not finite at batch {batch}")
+            worst = max(worst, float(np.abs(found[name] - reference[name]).max()))
+        if worst > tolerance:
+            raise VerdictError(
+                f"{precision}: ONNX Runtime differs from PyTorch by {worst:.3g} at batch {batch}, allowed {tolerance:g}"
+            )
+        differences[str(batch)] = worst
+    return {
+        "tolerance": tolerance,
+        "max_abs_difference": differences,
+        "slices": len(pixels),
+        "reference_std": spread,
+    }
+
+
+def run_batches(
+    session: onnxruntime.InferenceSession, pixels: NDArray[np.uint8], batch: int
+) -> dict[str, NDArray[np.float32]]:
+    """All slices through a session, `batch` at a time; logits by output name."""
+    parts = [
+        session.run(list(OUTPUT_NAMES), {INPUT_NAME: pixels[start : start + batch]})
+        for start in range(0, len(pixels), batch)
+    ]
+    return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(OUTPUT_NAMES)}

@@ -1,0 +1,36 @@
+"""Fixtures that several folders use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.phantom import write_phantoms
+from tests.tiny_bundle import write_tiny_bundle
+
+ROOT = Path(__file__).resolve().parents[1]
+REAL_DATA = ROOT.parent / "shared" / "data"
+
+
+def real(*parts: str) -> Path:
+    """A path of the real data; the calling test skips with a reason where it is absent."""
+    path = REAL_DATA.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"real CT data not found: ../shared/data/{'/'.join(parts)}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A real bundle whose graph is one mean and two linear layers; read-only."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny.dtvit")
+
+
+@pytest.fixture(scope="session")
+def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two phantom studies as DICOM, with truth.csv; read-only."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantoms(folder, studies=2, seed=11)
+    return folder

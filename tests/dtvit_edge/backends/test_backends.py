@@ -1,0 +1,105 @@
+"""Every CPU backend through the same cases."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from dtvit_edge import backends
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.errors import BundleError, ConfigError, MissingDependency
+from tests.tiny_bundle import tiny_model
+
+
+@pytest.fixture(params=backends.NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    why_not = backends.availability()[request.param]
+    if why_not:
+        pytest.skip(why_not)
+    return str(request.param)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8, 2])
+def test_logits_match_the_golden_ones(tiny_bundle: Bundle, name: str, batch: int) -> None:
+    pixels, golden = tiny_bundle.golden()
+    with backends.create(name, partial(tiny_bundle.model_bytes, "fp32"), "fp32", threads=1) as backend:
+        logits = backend.infer(pixels[:batch])
+        for output, expected in golden.items():
+            assert logits[output].dtype == np.float32
+            np.testing.assert_allclose(logits[output], expected[:batch], atol=1e-5, rtol=0)
+
+
+def test_results_survive_the_next_call(tiny_bundle: Bundle, name: str) -> None:
+    pixels, _ = tiny_bundle.golden()
+    with backends.create(name, partial(tiny_bundle.model_bytes, "fp32"), "fp32") as backend:
+        first = backend.infer(pixels[:2])
+        kept = {k: v.copy() for k, v in first.items()}
+        backend.infer(pixels[2:4] // 2)
+        for output in kept:
+            np.testing.assert_array_equal(first[output], kept[output])
+
+
+def test_a_backend_says_what_it_is(tiny_bundle: Bundle, name: str) -> None:
+    with backends.create(name, partial(tiny_bundle.model_bytes, "fp32"), "fp32", threads=1) as backend:
+        facts = backend.describe()
+    assert facts["backend"] == name
+    assert facts["version"][0].isdigit()
+    assert facts["threads"] == "1"
+    if name == "openvino":
+        assert facts["precision_hint"] == "f32"
+
+
+def test_openvino_really_runs_in_f32(tiny_bundle: Bundle) -> None:
+    pytest.importorskip("openvino")
+    from dtvit_edge.backends.openvino import OpenVinoBackend
+
+    backend = OpenVinoBackend(partial(tiny_bundle.model_bytes, "fp32"))
+    with backend:
+        compiled = backend._request.get_compiled_model()
+        assert compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
+
+
+@pytest.mark.parametrize("content", [b"", b"not onnx", tiny_model()[:200]], ids=["empty", "rubbish", "cut"])
+def test_what_is_no_model_is_refused_in_words(name: str, content: bytes) -> None:
+    with (
+        pytest.raises(BundleError, match="refuses the fp32 model"),
+        backends.create(name, lambda: content, "fp32"),
+    ):
+        pass
+
+
+def test_another_graphs_names_are_refused(name: str) -> None:
+    renamed = tiny_model().replace(b"ich_logits", b"xch_logits")
+    with pytest.raises(BundleError, match="xch_logits"), backends.create(name, lambda: renamed, "fp32"):
+        pass
+
+
+def test_auto_takes_the_first_that_is_there_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "availability", lambda: {"openvino": None, "onnxruntime": None})
+    assert backends.choose().name == "openvino"
+    monkeypatch.setattr(
+        backends, "availability", lambda: {"openvino": "openvino is not installed", "onnxruntime": None}
+    )
+    choice = backends.choose()
+    assert choice.name == "onnxruntime"
+    assert "openvino is not installed" in choice.why
+
+
+def test_none_at_all_and_unknown_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="no backend called 'cuda'"):
+        backends.choose("cuda")
+    monkeypatch.setattr(backends, "availability", lambda: dict.fromkeys(backends.NAMES, "absent"))
+    with pytest.raises(MissingDependency, match="pip install onnxruntime"):
+        backends.choose()
+
+
+def test_asking_for_one_that_is_missing_names_the_line_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from dtvit_edge.backends import openvino
+
+    monkeypatch.setattr(openvino, "unavailable", lambda: "openvino is not installed")
+    with pytest.raises(MissingDependency, match=r"pip install 'dtvit-edge\[intel\]'"):
+        backends.choose("openvino")

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.pixels import pixel_array
+
+from dtvit_edge.dicom.header import read_headers
+from dtvit_edge.dicom.opening import open_dataset
+from dtvit_edge.dicom.pixels import SliceReader, decode_frame, patterns
+from dtvit_edge.dicom.slice import Identity, SliceHeader
+from dtvit_edge.errors import SliceRejected
+from dtvit_edge.spec import PixelEncoding
+from tests.conftest import real
+from tests.dicom_files import dataset, enhanced, save
+
+
+def read(path: Path, frame: int = 1) -> np.ndarray:
+    header = read_headers(path, path.name)[frame - 1]
+    return SliceReader().read(header).stored
+
+
+def rejection(header: SliceHeader) -> str:
+    with pytest.raises(SliceRejected) as caught:
+        SliceReader().read(header)
+    return caught.value.reason.code
+
+
+# Lossy encodings and how far their HU may lie from the original's, at most; None where no free decoder exists.
+CTIMAGE_LOSSY = {"JPEG2000_": 8, "JPEGLSLossy": 2, "JPEGProcess1_": 80}
+CTIMAGE_NO_DECODER = ("JPEGProcess10_12", "JPEGProcess2_4", "JPEGProcess6_8")
+NEMA_LOSSY = {"J2KI": (600, 30), "JLSN": (5, 3)}  # largest and mean difference
+
+
+@pytest.mark.parametrize("folder", ["nema-ct1", "nema-ct2"])
+def test_nema_encodings_decode_to_the_uncompressed_pixels(folder: str) -> None:
+    files = sorted(real("transfer-syntaxes", folder).glob("*.dcm"))
+    assert len(files) == 7
+    (reference,) = (f for f in files if f.stem.endswith("UNC"))
+    expected = pydicom.dcmread(reference).pixel_array
+    for file in files:
+        found = read(file).view(np.int16)
+        largest, mean = next((b for name, b in NEMA_LOSSY.items() if name in file.name), (0, 0))
+        difference = np.abs(found.astype(int) - expected)
+        assert difference.max() <= largest, file.name
+        assert difference.mean() <= mean, file.name
+
+
+def test_byte_orders_fragments_and_offset_tables_change_nothing() -> None:
+    files = sorted(real("transfer-syntaxes", "ct1-encodings").glob("*.dcm"))
+    assert len(files) == 7
+    expected = pydicom.dcmread(real("transfer-syntaxes", "nema-ct1", "CT1_UNC.dcm")).pixel_array
+    for file in files:
+        np.testing.assert_array_equal(read(file).view(np.int16), expected, err_msg=file.name)
+
+
+def test_fifteen_transfer_syntaxes_of_one_slice() -> None:
+    folder = real("transfer-syntaxes", "ctimage")
+    original = pydicom.dcmread(folder / "CTImage.dcm")
+    expected = original.pixel_array.astype(float) + float(original.RescaleIntercept)
+    exact = 0
+    for file in sorted(folder.glob("*.dcm")):
+        (header,) = read_headers(file, file.name)
+        if file.name.startswith(CTIMAGE_NO_DECODER):
+            assert rejection(header) == "codec_missing", file.name
+            continue
+        stored = SliceReader().read(header).stored
+        values = stored.view(np.int16) if header.encoding.signed else stored
+        hu = values * header.encoding.slope + header.encoding.intercept
+        bound = next((b for name, b in CTIMAGE_LOSSY.items() if file.name.startswith(name)), 0)
+        assert np.abs(hu - expected).max() <= bound, file.name
+        exact += bound == 0
+    assert exact == 10
+
+
+@pytest.mark.parametrize("plugin", ["gdcm", "pylibjpeg"])
+def test_decoders_agree_with_each_other(plugin: str) -> None:
+    """A decoder once gave silent zeros for 12-bit data: two must agree."""
+    for name in ("JPEG2000LosslessOnly_1.2.840.10008.1.2.4.90.dcm", "RLELossless_1.2.840.10008.1.2.5.dcm"):
+        if plugin == "gdcm" and name.startswith("RLE"):
+            plugin = "pydicom"
+        path = real("transfer-syntaxes", "ctimage", name)
+        np.testing.assert_array_equal(
+            read(path).view(np.int16), pixel_array(path, raw=True, decoding_plugin=plugin), err_msg=name
+        )
+
+
+def test_multi_frame_pixels_are_the_frames_own(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    frames = rng.integers(0, 4096, (3, 64, 80), dtype=np.uint16)
+    path = save(tmp_path / "multi", enhanced(frames, shared_rescale=True, intercepts=[-1024.0] * 3))
+    reader = SliceReader()
+    for header in read_headers(path, "multi"):
+        np.testing.assert_array_equal(reader.read(header).stored, frames[header.frame - 1])
+
+
+def test_real_multi_frame_files_decode_alike_in_every_encoding() -> None:
+    folder = real("odd", "enhanced-multiframe")
+    expected = pydicom.dcmread(folder / "CT0012.explicit_little_endian.dcm").pixel_array
+    decoded = 0
+    for file in sorted(folder.glob("CT0012*")):
+        ds = open_dataset(file)
+        for frame in (1, 2):
+            header = SliceHeader(file, file.name, Identity(), frame, 2, 512, 512, PixelEncoding(signed=False))
+            if "baseline.51" in file.name:
+                with pytest.raises(SliceRejected, match="codec_missing"):
+                    decode_frame(ds, header)
+                continue
+            found = decode_frame(ds, header)
+            bound = 3 if "ls.81" in file.name else 0
+            assert np.abs(found.astype(int) - expected[frame - 1]).max() <= bound, file.name
+            decoded += 1
+    assert decoded == 18
+
+
+def test_a_file_that_lies_about_its_transfer_syntax() -> None:
+    (header,) = read_headers(real("odd", "wrong-transfer-syntax.dcm"), "w")
+    assert rejection(header) == "decode_failed"
+
+
+def test_a_truncated_file(tmp_path: Path) -> None:
+    path = save(tmp_path / "a")
+    path.write_bytes(path.read_bytes()[:-1000])
+    (header,) = read_headers(path, "a")
+    assert rejection(header) in ("truncated", "bad_header")
+
+
+def test_a_file_without_its_pixels(tmp_path: Path) -> None:
+    (header,) = read_headers(save(tmp_path / "a", PixelData=None), "a")
+    assert rejection(header) == "truncated"
+
+
+def test_a_file_that_vanished_between_the_passes(tmp_path: Path) -> None:
+    path = save(tmp_path / "a")
+    (header,) = read_headers(path, "a")
+    path.unlink()
+    assert rejection(header) == "unreadable"
+
+
+def test_bytes_become_patterns() -> None:
+    np.testing.assert_array_equal(patterns(np.array([0, 255], dtype=np.uint8)), [0, 255])
+    np.testing.assert_array_equal(patterns(np.array([-1, 5], dtype=np.int8)), [0xFFFF, 5])
+    np.testing.assert_array_equal(patterns(np.array([-1, 5], dtype=">i2")), [0xFFFF, 5])
+
+
+def test_uncompressed_pixels_are_the_stored_ones(tmp_path: Path) -> None:
+    ds = dataset()
+    np.testing.assert_array_equal(read(save(tmp_path / "a")).view(np.int16), ds.pixel_array)

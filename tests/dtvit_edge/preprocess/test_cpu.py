@@ -1,0 +1,112 @@
+"""The CPU path against the dull reference, bit for bit."""
+
+from __future__ import annotations
+
+import csv
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+
+from dtvit_edge.errors import ConfigError
+from dtvit_edge.preprocess.cpu import CpuPreprocessor
+from dtvit_edge.spec import PixelEncoding, PreprocessSpec
+from tests.conftest import real
+from tests.preprocess_cases import SIGNED, THREE, WINDOWED, Case, cases, store
+from tests.preprocess_reference import reference_bytes
+
+
+@pytest.mark.parametrize("case", [pytest.param(c, id=c.name) for c in cases()])
+def test_every_reference_case_is_bit_equal(case: Case) -> None:
+    if case.spec.resize is None and min(case.stored.shape) < case.spec.crop:
+        pytest.skip("refused below the crop; tested on its own")
+    prepared = CpuPreprocessor(case.spec)(case.stored, case.encoding)
+    expected = reference_bytes(case.stored, case.encoding, case.spec)
+    assert prepared.pixels.dtype == np.uint8
+    assert prepared.pixels.flags.c_contiguous
+    np.testing.assert_array_equal(prepared.pixels, expected)
+
+
+def test_cases_reach_both_ends_of_every_branch() -> None:
+    found = [(c, CpuPreprocessor(c.spec)(c.stored, c.encoding)) for c in cases()]
+    assert any(not p.has_head for _, p in found), "no case with an empty mask"
+    assert sum(p.pixels.any() for _, p in found) > 40
+    assert {c.spec.channels for c, _ in found} == {1, 3}
+    phantom = next(p for c, p in found if c.name == "phantom-2-signed")
+    assert 0.3 < phantom.brain_share < 1.0
+
+
+def test_encodings_of_one_image_give_the_same_bytes() -> None:
+    by_name = {c.name: CpuPreprocessor(c.spec)(c.stored, c.encoding).pixels for c in cases() if "phantom" in c.name}
+    for name in ("unsigned", "12-bit-junk-above", "12-bit-signed-junk", "12-bit-high-junk-below"):
+        np.testing.assert_array_equal(by_name[f"phantom-{name}"], by_name["phantom-2-signed"], err_msg=name)
+
+
+def test_real_study_is_bit_equal() -> None:
+    files = sorted(real("studies", "ge-head").glob("*.dcm"))
+    assert len(files) == 28
+    encoding = PixelEncoding(padding=(-1500, -1500))
+    for spec in (PreprocessSpec(), THREE):
+        prepare = CpuPreprocessor(spec)
+        for file in files if spec.channels == 1 else files[::7]:
+            stored = pydicom.dcmread(file).pixel_array.view(np.uint16)
+            np.testing.assert_array_equal(
+                prepare(stored, encoding).pixels, reference_bytes(stored, encoding, spec), err_msg=file.name
+            )
+
+
+def test_200_real_windowed_slices_are_bit_equal() -> None:
+    files = sorted(real("phe-sich", "images").glob("*.jpg"))
+    prepare = CpuPreprocessor(PreprocessSpec())
+    chosen = files[:: len(files) // 200][:200]
+    assert len(chosen) == 200
+    for file in chosen:
+        stored = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE).astype(np.uint16)
+        np.testing.assert_array_equal(
+            prepare(stored, WINDOWED).pixels,
+            reference_bytes(stored, WINDOWED, prepare.spec),
+            err_msg=file.name,
+        )
+
+
+def test_no_positive_real_slice_is_skipped_or_cut() -> None:
+    """Every annotated haemorrhage (720): brain in view, and at most 5 % of its bright pixels outside the mask."""
+    from dtvit_edge.preprocess.mask import head_mask
+
+    folder = real("phe-sich", "labels.csv").parent
+    with (folder / "labels.csv").open(newline="") as file:
+        positives = [row for row in csv.DictReader(file) if row["ich"] == "1"]
+    assert len(positives) == 720
+    spec = PreprocessSpec()
+    prepare = CpuPreprocessor(spec)
+    lowest = 1.0
+    for row in positives:
+        name = row["file"].rsplit("/", 1)[-1]
+        image = cv2.imread(str(folder / "images" / name), cv2.IMREAD_GRAYSCALE)
+        prepared = prepare(image.astype(np.uint16), WINDOWED)
+        assert prepared.brain_share >= spec.min_brain_share, name
+        lowest = min(lowest, prepared.brain_share)
+        x0, y0, x1, y1 = (round(float(v)) for v in row["box_xyxy"].strip("[]() ").replace(",", " ").split())
+        bright = image[y0 : y1 + 1, x0 : x1 + 1] > 150
+        kept = head_mask(image, spec)[y0 : y1 + 1, x0 : x1 + 1] > 0
+        assert (bright & ~kept).sum() <= 0.05 * max(bright.sum(), 1), name
+    assert lowest > 4 * spec.min_brain_share, "the skip threshold is no longer conservative"
+
+
+def test_an_empty_slice_has_no_head_and_zero_bytes() -> None:
+    prepared = CpuPreprocessor(PreprocessSpec())(store(np.full((128, 128), -1000.0), SIGNED), SIGNED)
+    assert not prepared.has_head
+    assert prepared.brain_share == 0.0
+    assert not prepared.pixels.any()
+
+
+def test_a_matrix_below_the_crop_is_refused_without_resize() -> None:
+    stored = store(np.full((223, 512), 40.0), SIGNED)
+    with pytest.raises(ConfigError, match="smaller than the crop of 224"):
+        CpuPreprocessor(PreprocessSpec(resize=None))(stored, SIGNED)
+
+
+def test_windowed_bytes_are_refused_for_three_windows() -> None:
+    with pytest.raises(ConfigError, match="one window only"):
+        CpuPreprocessor(THREE)(np.zeros((64, 64), dtype=np.uint16), WINDOWED)

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dtvit_edge.bundle import MANIFEST, Bundle, FileRecord, write_bundle
+from dtvit_edge.errors import BundleError, ConfigError, DigestMismatch, UnknownFormat
+from tests.tiny_bundle import tiny_model, write_tiny_bundle
+
+
+@pytest.fixture
+def copy(tiny_bundle: Bundle, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_bundle.path, tmp_path / "copy.dtvit"))
+
+
+def edit(path: Path, **changes: object) -> None:
+    manifest = json.loads((path / MANIFEST).read_text())
+    (path / MANIFEST).write_text(json.dumps(manifest | changes))
+
+
+def test_what_is_written_is_read_back(tiny_bundle: Bundle) -> None:
+    again = Bundle.open(tiny_bundle.path, expect_digest=tiny_bundle.digest)
+    assert again == tiny_bundle
+    assert again.model_bytes("fp32") == tiny_model()
+    pixels, logits = again.golden()
+    assert pixels.shape == (9, 1, 224, 224)
+    assert {k: v.shape for k, v in logits.items()} == {"ich_logits": (9, 2), "location_logits": (9, 3)}
+
+
+def test_every_file_is_covered_by_its_digest(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    files = [p.relative_to(tiny_bundle.path) for p in tiny_bundle.path.rglob("*") if p.is_file()]
+    assert len(files) == 5
+    for name in files:
+        path = Path(shutil.copytree(tiny_bundle.path, tmp_path / name.name))
+        data = bytearray((path / name).read_bytes())
+        data[len(data) // 2] ^= 1
+        (path / name).write_bytes(data)
+        with pytest.raises(BundleError):
+            Bundle.open(path, expect_digest=tiny_bundle.digest)
+
+
+def test_a_changed_byte_names_the_file(copy: Path) -> None:
+    with (copy / "model.fp32.onnx").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(DigestMismatch, match=r"model\.fp32\.onnx: sha256 is .* the manifest names"):
+        Bundle.open(copy)
+
+
+def test_bytes_that_change_after_opening_are_refused(copy: Path) -> None:
+    bundle = Bundle.open(copy)
+    (copy / "model.fp32.onnx").write_bytes(b"swapped")
+    with pytest.raises(DigestMismatch):
+        bundle.model_bytes("fp32")
+
+
+def test_a_missing_file_is_named(copy: Path) -> None:
+    (copy / "golden" / "pixels.npy").unlink()
+    with pytest.raises(BundleError, match=r"pixels\.npy: named in the manifest, but missing"):
+        Bundle.open(copy)
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_an_unknown_format_version_is_refused(copy: Path, version: object) -> None:
+    edit(copy, format=version)
+    with pytest.raises(UnknownFormat, match="this code reads 1"):
+        Bundle.open(copy)
+
+
+def test_a_spec_that_does_not_match_its_digest_is_refused(copy: Path) -> None:
+    spec = json.loads((copy / MANIFEST).read_text())["spec"]
+    edit(copy, spec=spec | {"mask_threshold": 20})
+    with pytest.raises(DigestMismatch, match="spec digest"):
+        Bundle.open(copy)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels": {"ich": ["normal", "ich"], "location": []}},
+        {"training": "clinical"},
+        {"thresholds": {"ich": {"value": 0.0, "source": "x"}}},
+        {"thresholds": {}},
+        {"models": {"fp32": {"file": "model.fp32.onnx"}}},
+        {"unknown": 1},
+    ],
+    ids=["labels", "training", "threshold-0", "no-threshold", "no-digest", "unknown-key"],
+)
+def test_manifests_that_contradict_this_code_are_refused(copy: Path, change: dict[str, object]) -> None:
+    edit(copy, **change)
+    with pytest.raises(BundleError):
+        Bundle.open(copy)
+
+
+@pytest.mark.parametrize("name", ["../outside.onnx", "/etc/hostname", "golden/../../outside"])
+def test_files_outside_the_bundle_are_refused(copy: Path, name: str) -> None:
+    models = json.loads((copy / MANIFEST).read_text())["models"]
+    models["fp32"]["file"] = name
+    edit(copy, models=models)
+    with pytest.raises(BundleError, match="outside the bundle"):
+        Bundle.open(copy)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"null"])
+def test_rubbish_is_no_manifest(copy: Path, content: bytes) -> None:
+    (copy / MANIFEST).write_bytes(content)
+    with pytest.raises(BundleError):
+        Bundle.open(copy)
+
+
+def test_no_bundle_there(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no bundle here"):
+        Bundle.open(tmp_path / "absent")
+
+
+def test_another_digest_than_expected_is_refused(tiny_bundle: Bundle) -> None:
+    with pytest.raises(DigestMismatch, match="expected ab"):
+        Bundle.open(tiny_bundle.path, expect_digest="ab")
+
+
+def test_a_precision_that_is_not_there_names_those_that_are(tiny_bundle: Bundle) -> None:
+    with pytest.raises(BundleError, match=r"no int8 model in this bundle \(it has fp32\)"):
+        tiny_bundle.model_bytes("int8")
+
+
+def test_writing_refuses_what_is_there_and_replaces_only_bundles(tmp_path: Path) -> None:
+    bundle = write_tiny_bundle(tmp_path / "a.dtvit")
+    with pytest.raises(ConfigError, match="exists already"):
+        write_tiny_bundle(tmp_path / "a.dtvit")
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "letter.txt").write_text("dear")
+    with pytest.raises(ConfigError, match="not a bundle"):
+        write_bundle(tmp_path / "precious", bundle.manifest, {}, overwrite=True)
+    assert (tmp_path / "precious" / "letter.txt").exists()
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    bundle = write_tiny_bundle(tmp_path / "a.dtvit")
+    more = replace(bundle.manifest, models={"fp32": FileRecord("absent.onnx", "", 0)})
+    with pytest.raises(KeyError):
+        write_bundle(tmp_path / "b.dtvit", more, {})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.dtvit"]
+
+
+def test_the_same_content_gives_the_same_digest(tmp_path: Path) -> None:
+    one, two = (write_tiny_bundle(tmp_path / folder / "t.dtvit") for folder in ("a", "b"))
+    assert one.digest == two.digest

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from dtvit_edge.errors import ConfigError
+from dtvit_edge.spec import PreprocessSpec, Window, WindowKind, digest_bytes, digest_file
+
+OTHER: dict[str, Any] = {
+    "windows": (Window(35, 80),),
+    "mask_threshold": 11,
+    "disk_half_widths": (0, 1, 0),
+    "edge_columns": 9,
+    "resize": None,
+    "crop": 192,
+    "brain_range_hu": (0.0, 80.0),
+    "min_brain_share": 0.2,
+    "mean": (0.5, 0.5, 0.5),
+    "std": (0.5, 0.5, 0.5),
+}
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(PreprocessSpec)])
+def test_every_field_changes_the_digest_and_survives_a_round_trip(name: str) -> None:
+    changed = replace(PreprocessSpec(), **{name: OTHER[name]})
+    assert changed.digest != PreprocessSpec().digest
+    assert PreprocessSpec.from_dict(changed.to_dict()) == changed
+
+
+def test_the_window_kind_is_part_of_the_digest() -> None:
+    linear = PreprocessSpec(windows=(Window(kind=WindowKind.LINEAR),))
+    assert linear.digest != PreprocessSpec().digest
+    assert PreprocessSpec.from_dict(linear.to_dict()).windows[0].kind is WindowKind.LINEAR
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"extra": 1}, {"crop": None}, {"windows": [{"center_hu": 1}]}, {"windows": [{"kind": "SIGMOID"}]}],
+)
+def test_a_spec_that_is_not_understood_is_refused(change: dict[str, Any]) -> None:
+    data = PreprocessSpec().to_dict() | change
+    if change.get("crop", 0) is None:
+        del data["crop"]
+    with pytest.raises(ConfigError):
+        PreprocessSpec.from_dict(data)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: PreprocessSpec(windows=(Window(), Window())),
+        lambda: PreprocessSpec(resize=223),
+        lambda: PreprocessSpec(mask_threshold=255),
+        lambda: Window(40, 0),
+        lambda: Window(40, 1, WindowKind.LINEAR),
+    ],
+    ids=["two-windows", "resize-below-crop", "threshold", "no-width", "linear-width-1"],
+)
+def test_impossible_specs_are_refused(make: Any) -> None:
+    with pytest.raises(ConfigError):
+        make()
+
+
+def test_file_and_bytes_have_the_same_digest(tmp_path: Any) -> None:
+    data = bytes(range(256)) * 9000
+    (tmp_path / "x").write_bytes(data)
+    assert digest_file(tmp_path / "x") == digest_bytes(data)

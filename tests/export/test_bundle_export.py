@@ -1,0 +1,128 @@
+"""From a checkpoint to a bundle that opens, or to nothing at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from dtvit_edge.bundle import GOLDEN_PIXELS, Bundle
+from dtvit_edge.errors import CheckpointError, ConfigError, VerdictError
+from dtvit_edge.spec import OUTPUT_NAMES, PreprocessSpec, Window, digest_file
+from export import bundle_export
+from export.bundle_export import export_bundle
+from export.checkpoint import save_checkpoint
+from export.demo import demo_model
+from export.golden import golden_pixels, reference_logits
+from tests.export.conftest import SMALL_VIT, THREE_WINDOWS
+
+
+@pytest.fixture(scope="module")
+def bundle(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return export_bundle(small_checkpoint, tmp_path_factory.mktemp("out") / "small.dtvit")
+
+
+def test_manifest_says_what_was_done(bundle: Bundle, small_checkpoint: Path) -> None:
+    manifest = Bundle.open(bundle.path).manifest
+    assert (manifest.name, manifest.encoder, manifest.training) == ("small", SMALL_VIT, "untrained")
+    assert manifest.spec == PreprocessSpec()
+    assert manifest.weights_sha256 == digest_file(small_checkpoint)
+    assert {"python", "torch", "timm", "onnx", "onnxruntime"} <= set(manifest.versions)
+    assert {name: record.facts["opset"] for name, record in manifest.models.items()} == {
+        "fp32": 17,
+        "fp32-op16": 16,
+    }
+    facts = manifest.models["fp32"].facts
+    assert facts["rewrites"]["class_token_last_block"]["applied"]
+    assert facts["attention"] == {"heads": 2, "head_size": 32, "tokens": 197, "blocks": 6}
+    for proof in manifest.parity.values():
+        assert max(proof["max_abs_difference"].values()) <= proof["tolerance"]
+
+
+def test_golden_logits_are_pytorchs(bundle: Bundle) -> None:
+    pixels, logits = bundle.golden()
+    np.testing.assert_array_equal(pixels, golden_pixels(PreprocessSpec()))
+    expected = reference_logits(demo_model(SMALL_VIT), pixels, PreprocessSpec())
+    for name in OUTPUT_NAMES:
+        np.testing.assert_allclose(logits[name], expected[name], atol=1e-6)
+    assert GOLDEN_PIXELS in bundle.manifest.golden
+
+
+def test_same_checkpoint_gives_the_same_bundle(bundle: Bundle, small_checkpoint: Path, tmp_path: Path) -> None:
+    again = export_bundle(small_checkpoint, tmp_path / "small.dtvit")
+    assert again.digest == bundle.digest
+
+
+def _halve_first_weight(data: bytes) -> bytes:
+    model = onnx.load_model_from_string(data)
+    tensor = next(t for t in model.graph.initializer if t.name.endswith("patch_embed.proj.weight"))
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) / np.float32(2), tensor.name))
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize("stage", ["export_fp32", "decompose_layer_norm"])
+def test_broken_graph_is_refused_and_nothing_is_written(
+    small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    make: Callable[..., bytes] = getattr(bundle_export, stage)
+    monkeypatch.setattr(bundle_export, stage, lambda *args: _halve_first_weight(make(*args)))
+    with pytest.raises(VerdictError, match="differs from PyTorch"):
+        export_bundle(small_checkpoint, tmp_path / "a.dtvit")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_exists_is_kept_unless_asked(bundle: Bundle, small_checkpoint: Path, tmp_path: Path) -> None:
+    target = tmp_path / "small.dtvit"
+    target.mkdir()
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="exists already"):
+        export_bundle(small_checkpoint, target)
+    assert (target / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"output": "a.onnx"}, "ends with .dtvit"),
+        ({"training": "synthetic"}, "says training 'untrained', --training says 'synthetic'"),
+        ({"windows": (Window(), Window())}, "one window or three"),
+    ],
+    ids=["name", "training", "two windows"],
+)
+def test_wrong_options_are_refused(
+    small_checkpoint: Path, tmp_path: Path, options: dict[str, object], message: str
+) -> None:
+    output = tmp_path / str(options.pop("output", "a.dtvit"))
+    with pytest.raises(ConfigError, match=message):
+        export_bundle(small_checkpoint, output, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_training_state_is_never_guessed(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file(demo_model(SMALL_VIT).state_dict(), tmp_path / "a.safetensors")
+    with pytest.raises(ConfigError, match=r"give --training \(untrained, synthetic, clinical-unvalidated\)"):
+        export_bundle(tmp_path / "a.safetensors", tmp_path / "a.dtvit", encoder=SMALL_VIT)
+
+
+def test_without_a_name_the_papers_encoder_is_meant(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file(demo_model(SMALL_VIT).state_dict(), tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match="do not fit vit_base_patch16_224"):
+        export_bundle(tmp_path / "a.safetensors", tmp_path / "a.dtvit", training="untrained")
+
+
+def test_spec_of_the_checkpoint_is_the_bundles(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(demo_model(SMALL_VIT), path, training="synthetic", spec=THREE_WINDOWS)
+    with pytest.raises(ConfigError, match="carries other windows"):
+        export_bundle(path, tmp_path / "a.dtvit", windows=(Window(),))
+    bundle = export_bundle(path, tmp_path / "a.dtvit")
+    assert bundle.manifest.spec == THREE_WINDOWS
+    assert bundle.manifest.models["fp32"].facts["inputs"]["pixels"]["shape"] == ["batch", 3, 224, 224]

@@ -1,0 +1,202 @@
+"""Checkpoints: what is read, and what is refused in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from dtvit_edge.errors import CheckpointError, ConfigError
+from export.checkpoint import load_checkpoint, save_checkpoint
+from export.demo import demo_model
+from tests.export.conftest import SMALL_VIT, THREE_WINDOWS
+
+State = dict[str, torch.Tensor]
+
+
+@pytest.fixture
+def state() -> State:
+    return demo_model(SMALL_VIT).state_dict()
+
+
+def _same(a: State, b: State) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_saved_model_comes_back_with_what_it_carries(tmp_path: Path, state: State) -> None:
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(demo_model(SMALL_VIT), path, training="synthetic", spec=THREE_WINDOWS)
+    found = load_checkpoint(path)
+    assert _same(found.model.state_dict(), state) and not found.model.training
+    assert (found.model.encoder_name, found.training, found.spec) == (SMALL_VIT, "synthetic", THREE_WINDOWS)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s: s,
+        lambda s: {"state_dict": s, "epoch": 3},
+        lambda s: {"model": s},
+        lambda s: {f"module.{k}": v for k, v in s.items()},
+        lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}},
+    ],
+    ids=["plain", "state_dict", "model", "DataParallel", "both"],
+)
+@pytest.mark.parametrize("ending", [".pt", ".pth"])
+def test_pickled_state_dicts_are_read(tmp_path: Path, state: State, wrap: Callable[[State], Any], ending: str) -> None:
+    path = tmp_path / f"a{ending}"
+    torch.save(wrap(state), path)
+    assert _same(load_checkpoint(path, SMALL_VIT).model.state_dict(), state)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_widened(tmp_path: Path, state: State, dtype: torch.dtype) -> None:
+    path = tmp_path / "a.safetensors"
+    narrow = {k: v.to(dtype) for k, v in state.items()}
+    save_file(narrow, path)
+    found = load_checkpoint(path, SMALL_VIT).model.state_dict()
+    assert _same(found, {k: v.float() for k, v in narrow.items()})
+
+
+def test_float16_file_is_half_the_size(tmp_path: Path) -> None:
+    sizes = []
+    for dtype in (torch.float16, torch.float32):
+        save_checkpoint(demo_model(SMALL_VIT), tmp_path / "a.safetensors", training="untrained", dtype=dtype)
+        sizes.append((tmp_path / "a.safetensors").stat().st_size)
+    assert sizes[0] < 0.52 * sizes[1]
+
+
+def test_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
+    """The library by itself writes metadata in a new order each time."""
+    found = set()
+    for _ in range(8):
+        path = tmp_path / "a.safetensors"
+        save_checkpoint(demo_model(SMALL_VIT), path, training="untrained", spec=THREE_WINDOWS)
+        found.add(path.read_bytes())
+    assert len(found) == 1
+
+
+def test_keys_that_do_not_fit_are_listed_in_words(tmp_path: Path, state: State) -> None:
+    del state["encoder.norm.bias"]
+    for i in range(11):
+        state[f"encoder.extra.{i:02}"] = torch.zeros(1)
+    state["encoder.cls_token"] = torch.zeros(1, 1, 5)
+    save_file(state, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(tmp_path / "a.safetensors", SMALL_VIT)
+    text = str(caught.value)
+    assert "1 missing: encoder.norm.bias" in text
+    assert "11 unexpected: encoder.extra.00" in text and "encoder.extra.07 and 3 more" in text
+    assert "1 of a wrong shape: encoder.cls_token (1, 1, 5) instead of (1, 1, 64)" in text
+    assert SMALL_VIT in text and "a.safetensors" in text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, state: State, value: float) -> None:
+    state["encoder.norm.bias"][3] = value
+    save_file(state, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match=r"1 weights that are not finite: encoder\.norm\.bias"):
+        load_checkpoint(tmp_path / "a.safetensors", SMALL_VIT)
+
+
+def test_weights_too_large_for_float16_are_not_saved(tmp_path: Path) -> None:
+    model = demo_model(SMALL_VIT)
+    with torch.no_grad():
+        model.encoder.norm.bias[0] = 1e6
+    with pytest.raises(CheckpointError, match=r"not finite: encoder\.norm\.bias"):
+        save_checkpoint(model, tmp_path / "a.safetensors", training="untrained", dtype=torch.float16)
+    assert not list(tmp_path.iterdir())
+
+
+class NotWeights:
+    """Something that `weights_only` will not load."""
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.pt", NotWeights(), "holds more than weights"),
+        ("a.pt", [1, 2], "holds no weights by name, but a list"),
+        ("a.pt", {}, "holds no weights by name, but nothing"),
+        ("a.pt", {"epoch": 3}, "1 entries that are no tensors: epoch"),
+        ("a.pt", b"", "not readable as a PyTorch checkpoint"),
+        ("a.pt", b"nothing like it" * 50, "a.pt: "),
+        ("a.safetensors", b"\0" * 3, "not readable as safetensors"),
+        ("a.safetensors", b"nothing like it" * 50, "not readable as safetensors"),
+        ("a.onnx", b"", "expected .safetensors, .pt or .pth"),
+        ("a.pt", None, "no such file"),
+    ],
+    ids=[
+        "object",
+        "list",
+        "empty dict",
+        "no tensors",
+        "empty",
+        "text",
+        "short",
+        "text 2",
+        "ending",
+        "absent",
+    ],
+)
+def test_what_is_no_checkpoint_is_refused_in_words(tmp_path: Path, name: str, content: Any, message: str) -> None:
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(path)
+
+
+def test_pickles_need_a_torch_that_reads_them_safely(
+    tmp_path: Path, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(state, tmp_path / "a.pt")
+    monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")
+    with pytest.raises(CheckpointError, match=r"needs torch 2\.10 or newer, this is 2\.9\.1.*safetensors"):
+        load_checkpoint(tmp_path / "a.pt", SMALL_VIT)
+
+
+def test_encoder_that_contradicts_the_file_is_refused(small_checkpoint: Path) -> None:
+    with pytest.raises(CheckpointError, match="says encoder 'test_vit', --encoder says 'resnet18'"):
+        load_checkpoint(small_checkpoint, "resnet18")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"training": "clinical"}, "says training 'clinical'"),
+        ({"spec": "{"}, "spec in its metadata"),
+        ({"spec": json.dumps({"windows": []})}, "unknown or missing fields"),
+        ({"encoder": "resnet18"}, "weights do not fit resnet18"),
+    ],
+    ids=["training", "no JSON", "no spec", "encoder"],
+)
+def test_metadata_that_is_wrong_is_refused(
+    tmp_path: Path, state: State, metadata: dict[str, str], message: str
+) -> None:
+    save_file(state, tmp_path / "a.safetensors", metadata={"encoder": SMALL_VIT, **metadata})
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("a.pt", {"training": "untrained"}, "written as .safetensors"),
+        ("a.safetensors", {"training": "good"}, "training is 'good'"),
+        ("a.safetensors", {"training": "untrained", "dtype": torch.int8}, "float16 or float32"),
+    ],
+    ids=["ending", "training", "dtype"],
+)
+def test_save_refuses_what_it_could_not_read_back(
+    tmp_path: Path, name: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        save_checkpoint(demo_model(SMALL_VIT), tmp_path / name, **options)

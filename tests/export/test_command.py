@@ -1,0 +1,77 @@
+"""The command parses, calls one function and prints; errors become one line and a status."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.errors import CheckpointError, VerdictError
+from dtvit_edge.spec import Window, WindowKind
+from export import bundle_export
+from export.command import export
+
+
+def test_bundle_is_written_and_described(
+    small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = str(tmp_path / "a.dtvit")
+    done = CliRunner().invoke(export, [str(small_checkpoint), "-o", target])
+    assert done.exit_code == 0, done.output
+    bundle = Bundle.open(target)
+    assert bundle.digest in done.stdout and "fp32-op16" in done.stdout and "untrained" in done.stdout
+    assert "exporting" in done.stderr and "exporting" not in done.stdout
+    monkeypatch.setattr(bundle_export, "export_bundle", lambda *args, **options: bundle)
+    again = CliRunner().invoke(export, [str(small_checkpoint), "-o", target, "--json"])
+    result = json.loads(again.stdout)
+    assert result["digest"] == bundle.digest and result["bundle"] == target
+    assert set(result["bytes"]) == set(result["parity"]) == {"fp32", "fp32-op16"}
+
+
+@pytest.fixture
+def options(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the command hands on; the call itself ends in a verdict."""
+    seen: dict[str, Any] = {}
+
+    def stub(weights: Path, output: Path, **given: Any) -> None:
+        seen.update(given, weights=weights, output=output)
+        raise VerdictError("differs")
+
+    monkeypatch.setattr(bundle_export, "export_bundle", stub)
+    return seen
+
+
+def test_options_reach_the_one_function(options: dict[str, Any]) -> None:
+    windows = ["--window", "40,80,LINEAR", "--window", "80,200,linear_exact", "--window", "600,2800,LINEAR"]
+    arguments = ["w.pt", "-o", "a.dtvit", "--encoder", "resnet18", "--training", "synthetic", *windows]
+    done = CliRunner().invoke(export, arguments)
+    assert done.exit_code == 1 and done.stderr == "Error: differs\n" and not done.stdout
+    assert (options["weights"], options["output"]) == (Path("w.pt"), Path("a.dtvit"))
+    assert (options["encoder"], options["training"], options["overwrite"]) == ("resnet18", "synthetic", False)
+    assert options["windows"][1] == Window(80, 200, WindowKind.LINEAR_EXACT)
+
+
+@pytest.mark.parametrize("text", ["40,80", "40,80,FLAT", "a,b,LINEAR", "40,0,LINEAR"])
+def test_window_that_is_none_is_wrong_usage(text: str) -> None:
+    done = CliRunner().invoke(export, ["w.pt", "-o", "a.dtvit", "--window", text])
+    assert done.exit_code == 2 and "centre,width,kind" in done.stderr
+
+
+def test_error_is_one_line_and_a_status(tmp_path: Path) -> None:
+    done = CliRunner().invoke(export, [str(tmp_path / "no.pt"), "-o", str(tmp_path / "a.dtvit")])
+    assert done.exit_code == CheckpointError.exit_status == 2
+    assert "no such file" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_help_needs_no_torch() -> None:
+    code = "import sys; from export.command import export; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+    shown = subprocess.run([sys.executable, "-m", "export", "--help"], capture_output=True, text=True, check=True)
+    assert "python -m export" in shown.stdout and "--window" in shown.stdout

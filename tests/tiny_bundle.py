@@ -1,0 +1,85 @@
+"""A bundle small enough to write in milliseconds: its logits follow the slice's mean brightness."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+from dtvit_edge.bundle import (
+    GOLDEN_LOGITS,
+    GOLDEN_PIXELS,
+    MODEL_FILES,
+    Bundle,
+    FileRecord,
+    Manifest,
+    write_bundle,
+)
+from dtvit_edge.spec import ICH_OUTPUT, INPUT_NAME, LOCATION_OUTPUT, OUTPUT_NAMES, PreprocessSpec
+
+
+def tiny_model(*, channels: int = 1, slope: float = 0.05, middle: float = 45.0) -> bytes:
+    """ONNX bytes: P(ich) rises with the mean byte and is 0.5 at `middle`."""
+    weights = {
+        "w_ich": np.array([[-slope, slope]], dtype=np.float32),
+        "b_ich": np.array([slope * middle, -slope * middle], dtype=np.float32),
+        "w_loc": np.array([[0.01, 0.02, -0.01]], dtype=np.float32),
+        "b_loc": np.array([0.3, 0.1, 0.2], dtype=np.float32),
+    }
+    nodes = [
+        helper.make_node("Cast", [INPUT_NAME], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Reshape", ["mean", "shape"], ["column"]),
+        helper.make_node("Gemm", ["column", "w_ich", "b_ich"], [ICH_OUTPUT]),
+        helper.make_node("Gemm", ["column", "w_loc", "b_loc"], [LOCATION_OUTPUT]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, ["N", channels, 224, 224])],
+        [
+            helper.make_tensor_value_info(ICH_OUTPUT, TensorProto.FLOAT, ["N", 2]),
+            helper.make_tensor_value_info(LOCATION_OUTPUT, TensorProto.FLOAT, ["N", 3]),
+        ],
+        [numpy_helper.from_array(v, k) for k, v in weights.items()]
+        + [numpy_helper.from_array(np.array([-1, 1], dtype=np.int64), "shape")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def write_tiny_bundle(
+    path: Path, *, training: str = "synthetic", spec: PreprocessSpec | None = None, **model_options: Any
+) -> Bundle:
+    spec = spec or PreprocessSpec()
+    model = tiny_model(channels=spec.channels, **model_options)
+    pixels = np.random.default_rng(5).integers(0, 256, (9, spec.channels, 224, 224), dtype=np.uint8)
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    logits = dict(zip(OUTPUT_NAMES, session.run(list(OUTPUT_NAMES), {INPUT_NAME: pixels}), strict=True))
+    files = {MODEL_FILES["fp32"]: model, GOLDEN_PIXELS: _npy(pixels)}
+    files |= {file: _npy(logits[name]) for name, file in GOLDEN_LOGITS.items()}
+    manifest = Manifest(
+        name=path.stem,
+        encoder="mean",
+        training=training,
+        spec=spec,
+        models={"fp32": FileRecord(MODEL_FILES["fp32"], "", 0, {"opset": 17})},
+        golden={file: FileRecord(file, "", 0) for file in (GOLDEN_PIXELS, *GOLDEN_LOGITS.values())},
+        parity={},
+        weights_sha256="0" * 64,
+        versions={},
+    )
+    return write_bundle(path, manifest, files)
+
+
+def _npy(array: np.ndarray) -> bytes:
+    import io
+
+    out = io.BytesIO()
+    np.save(out, array, allow_pickle=False)
+    return out.getvalue()
