@@ -104,7 +104,7 @@ def score(
     """
     from dtvit_edge.bundle import Bundle
     from dtvit_edge.run import make_plan, run
-    from dtvit_edge.score import Options
+    from dtvit_edge.scoring import Options
 
     opened = Bundle.open(bundle, expect_digest=expect_digest)
     config = Options(**options)

@@ -26,7 +26,7 @@ from dtvit_edge.journal import FILE_NAME as JOURNAL
 from dtvit_edge.journal import Journal
 from dtvit_edge.reasons import Status
 from dtvit_edge.results import SliceScore
-from dtvit_edge.score import ChunkScorer, Options, StudyResult, Timings, chunks, open_backend, study_result
+from dtvit_edge.scoring import ChunkScorer, Options, StudyResult, Timings, chunks, open_backend, study_result
 from dtvit_edge.spec import NOTICE, digest_json
 from dtvit_edge.writers.atomic import write_atomically
 from dtvit_edge.writers.tables import slices_csv, studies_csv
@@ -212,7 +212,10 @@ def _prepare_folder(out: Path, overwrite: bool) -> None:
 
 
 def _fingerprint(found: Found) -> tuple[str, int, int]:
-    stat = found.file.stat()
+    try:
+        stat = found.file.stat()
+    except OSError:  # a dangling link, or gone since the walk: a row of its own, later
+        return found.path, -1, -1
     return found.path, stat.st_size, stat.st_mtime_ns
 
 

@@ -35,9 +35,16 @@ def setup_logging(*, verbose: bool, quiet: bool) -> None:
     _quiet = quiet
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its messages quote values: names, ids, dates
     logger = logging.getLogger("dtvit_edge")
-    logger.handlers = [logging.StreamHandler()]
+    logger.handlers = [_EchoHandler()]
     logger.handlers[0].setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     logger.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
+
+
+class _EchoHandler(logging.Handler):
+    """Writes to whatever stderr is at that moment, so that a progress bar can take it over."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.format(record), err=True)
 
 
 @contextmanager

@@ -67,7 +67,6 @@ def load_checkpoint(path: Path, encoder: str | None = None) -> Checkpoint:
         raise CheckpointError(
             f"{path}: its metadata says training {training!r}, expected one of {', '.join(TRAINING_STATES)}"
         )
-    tensors = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
     shapes = {key: tuple(value.shape) for key, value in tensors.items()}
     try:
         layouts = {head: HeadLayout.from_shapes(head, shapes) for head in HEADS}
@@ -76,7 +75,7 @@ def load_checkpoint(path: Path, encoder: str | None = None) -> Checkpoint:
         _check_finite(tensors)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    model.load_state_dict(tensors)
+    model.load_state_dict(tensors)  # copies into float32, which widens halves
     return Checkpoint(model.eval(), training, _spec(path, metadata), digest_file(path))
 
 

@@ -27,7 +27,8 @@ def create_encoder(name: str) -> nn.Module:
     if name == ALEXNET:
         alexnet: Any = torchvision.models.alexnet(weights=None)
         alexnet.classifier[-1] = nn.Identity()
-        return alexnet
+        model: nn.Module = alexnet
+        return model
     # A name with a scheme ("hf-hub:...") would make timm fetch a configuration from the network.
     if ":" in name or not timm.is_model(name):
         close = difflib.get_close_matches(name, [ALEXNET, *timm.list_models()], n=3)

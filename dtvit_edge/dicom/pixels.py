@@ -9,11 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 from pydicom.pixels import get_decoder
+from pydicom.uid import JPEG2000, JPEG2000Lossless
 
 from dtvit_edge import reasons
 from dtvit_edge.dicom.opening import open_dataset
 from dtvit_edge.dicom.slice import Slice, SliceHeader
 from dtvit_edge.errors import SliceRejected
+
+# Left to itself pydicom tries Pillow for JPEG 2000, which its own documentation advises against.
+_PREFERRED_PLUGIN = {JPEG2000: "pylibjpeg", JPEG2000Lossless: "pylibjpeg"}
 
 # pydicom says so in words only, when a plugin knows the syntax but not this variant of it.
 _UNSUPPORTED = ("does not support", "missing dependencies", "plugins are missing")
@@ -56,9 +60,16 @@ def decode_frame(dataset: FileDataset, header: SliceHeader) -> NDArray[np.uint16
         decoder = get_decoder(syntax)
         if not decoder.is_available:
             raise SliceRejected(reasons.CODEC_MISSING, f"{syntax.name}: {'; '.join(decoder.missing_dependencies)}")
+        plugin = _PREFERRED_PLUGIN.get(syntax, "")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            pixels, _ = decoder.as_array(dataset, index=header.frame - 1, raw=True, view_only=True)
+            pixels, _ = decoder.as_array(
+                dataset,
+                index=header.frame - 1,
+                raw=True,
+                view_only=True,
+                decoding_plugin=plugin if plugin in decoder.available_plugins else "",
+            )
     except NotImplementedError as error:
         raise SliceRejected(reasons.CODEC_MISSING, syntax.name) from error
     except SliceRejected:

@@ -66,8 +66,9 @@ def _halve_first_weight(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("stage", ["export_fp32", "decompose_layer_norm"])
 def test_broken_graph_is_refused_and_nothing_is_written(
-    small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+    bundle: Bundle, small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
+    monkeypatch.setattr(bundle_export, "export_fp32", lambda *args: bundle.model_bytes("fp32"))
     make: Callable[..., bytes] = getattr(bundle_export, stage)
     monkeypatch.setattr(bundle_export, stage, lambda *args: _halve_first_weight(make(*args)))
     with pytest.raises(VerdictError, match="differs from PyTorch"):

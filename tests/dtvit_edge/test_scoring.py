@@ -1,0 +1,59 @@
+"""The Python API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dtvit_edge
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.errors import ConfigError
+from dtvit_edge.run import run
+from dtvit_edge.scoring import Options, probabilities, score
+from tests.dicom_files import series
+
+
+def test_the_api_gives_what_the_files_hold(tiny_bundle: Bundle, phantom_folder: Path, tmp_path: Path) -> None:
+    bundle = dtvit_edge.open_bundle(str(tiny_bundle.path))
+    found = list(dtvit_edge.score(bundle, [phantom_folder], Options(backend="onnxruntime")))
+    report = run(tiny_bundle, [phantom_folder], tmp_path / "out", Options(backend="onnxruntime"))
+    assert {r.study for r in found} == {r.study for r in report.studies}
+    assert {s for r in found for s in r.slices} == {s for r in report.studies for s in r.slices}
+
+
+def test_studies_come_one_by_one_whatever_the_batch(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    for i in range(4):
+        series(tmp_path / str(i), [0, 5, 10], uid=f"2.25.{i + 1}", study=f"2.25.1{i}")
+    series(tmp_path / "c", [0, 5], uid="2.25.8", study="2.25.18", ContrastBolusAgent="X")
+    expected = None
+    for batch in (1, 2, 5, 64):
+        found = list(score(tiny_bundle, [tmp_path], Options(backend="onnxruntime", batch=batch)))
+        assert [r.study.study_uid for r in found] == ["2.25.10", "2.25.11", "2.25.12", "2.25.13", "2.25.18"]
+        values = [round(r.study.ich_probability or -1, 6) for r in found]
+        expected = expected or values
+        assert values == expected
+    assert found[-1].study.reason == "no_suitable_series"
+
+
+def test_wrong_options_stop_before_the_first_file() -> None:
+    with pytest.raises(ConfigError, match="batch is 0"):
+        Options(batch=0)
+
+
+def test_softmax_by_hand_and_without_overflow() -> None:
+    logits = {
+        "ich_logits": np.array([[0.0, 0.0], [1000.0, -1000.0], [0.0, np.log(3)]], dtype=np.float32),
+        "location_logits": np.zeros((3, 3), dtype=np.float32),
+    }
+    ich, location = zip(*probabilities(logits), strict=True)
+    assert ich == pytest.approx((0.5, 0.0, 0.75))
+    assert location[0] == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+
+
+def test_the_package_offers_what_it_names() -> None:
+    for name in dtvit_edge.__all__:
+        assert getattr(dtvit_edge, name)
+    with pytest.raises(AttributeError):
+        _ = dtvit_edge.absent

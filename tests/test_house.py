@@ -1,0 +1,93 @@
+"""What DESIGN says of the house, held by walking the imports."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+MAY_IMPORT = {
+    "dtvit_edge": set(),
+    "export": {"dtvit_edge"},
+    "calibration": {"export", "dtvit_edge"},
+    "benchmarks": {"calibration", "export", "dtvit_edge"},
+}
+TOP = {*MAY_IMPORT, "tests"}
+# The runtime's own floors: a module imports its own floor's package-mates and lower floors only.
+FLOORS = [
+    {"errors", "reasons", "spec", "results", "environment"},
+    {"preprocess", "backends", "dicom", "writers", "phantom"},
+    {"bundle", "aggregate", "journal"},
+    {"scoring", "selftest", "doctor"},
+    {"run"},
+    {"show", "cli", "__main__"},
+]
+NEVER_IN_THE_RUNTIME = {"torch", "timm", "onnx", "torchvision", "PIL", "scipy"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def sources(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("folder", sorted(MAY_IMPORT))
+def test_imports_run_one_way(folder: str) -> None:
+    for path in sources(folder):
+        ours = {name.split(".")[0] for name in imports(path)} & TOP - {folder}
+        assert ours <= MAY_IMPORT[folder], f"{path.relative_to(ROOT)} imports {ours}"
+
+
+def test_the_runtime_never_names_the_workstations_packages() -> None:
+    for path in sources("dtvit_edge"):
+        found = {name.split(".")[0] for name in imports(path)} & NEVER_IN_THE_RUNTIME
+        assert not found, f"{path.relative_to(ROOT)} imports {found}"
+
+
+def test_the_runtimes_floors() -> None:
+    floor = {name: i for i, names in enumerate(FLOORS) for name in names}
+    root = ROOT / "dtvit_edge"
+    for path in sources("dtvit_edge"):
+        own = path.relative_to(root).with_suffix("").parts[0]
+        if own == "__init__":
+            continue
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[0] != "dtvit_edge" or len(parts) < 2 or parts[1] == own:
+                continue
+            assert floor[parts[1]] < floor[own] or (parts[1] in FLOORS[0] and own in FLOORS[0]) or (
+                own in FLOORS[5] and parts[1] in FLOORS[5]
+            ), f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_no_module_is_longer_than_350_lines() -> None:
+    for folder in MAY_IMPORT:
+        for path in sources(folder):
+            assert len(path.read_text(encoding="utf-8").splitlines()) <= 350, path.relative_to(ROOT)
+
+
+def test_the_wheel_holds_the_runtime_alone(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"dtvit_edge"}
+    assert "dtvit_edge/py.typed" in names
