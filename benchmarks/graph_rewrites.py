@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
+from benchmarks.records import DEFAULT_PATH, Record, append, ratio_summary
 from dtvit_edge.bundle import TOLERANCES
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES, PreprocessSpec, digest_bytes
@@ -38,7 +39,7 @@ LEAST_ROUNDS = 10
 
 @dataclass(frozen=True)
 class Measurement:
-    """One comparison. Times are medians of a round's runs; `ratio` is plain / rewritten, round by round.
+    """One comparison. Times are medians of a round's runs.
 
     Attributes:
         digests: sha256 of the two ONNX files.
@@ -51,20 +52,10 @@ class Measurement:
     difference: float
 
     @property
-    def ratio(self) -> list[float]:
-        """How many times faster the rewritten graph is, one value for each round."""
-        return [p / r for p, r in zip(self.plain_ms, self.rewritten_ms, strict=True)]
-
-    @property
     def summary(self) -> dict[str, float]:
-        """Median ratio with its quartiles and extremes, and the median times."""
-        low, median, high = statistics.quantiles(self.ratio, n=4)
+        """How many times faster the rewritten graph is, round by round, and the median times."""
         return {
-            "ratio_median": median,
-            "ratio_quartile_low": low,
-            "ratio_quartile_high": high,
-            "ratio_min": min(self.ratio),
-            "ratio_max": max(self.ratio),
+            **ratio_summary(self.plain_ms, self.rewritten_ms),
             "plain_ms_median": statistics.median(self.plain_ms),
             "rewritten_ms_median": statistics.median(self.rewritten_ms),
             "max_abs_difference": self.difference,
@@ -109,28 +100,28 @@ def measure(encoder: str, rounds: int, runs: int) -> Measurement:
 @click.option("--encoder", default=DEFAULT_ENCODER, show_default=True, help="timm's name, or alexnet.")
 @click.option("--rounds", default=12, show_default=True, type=click.IntRange(min=LEAST_ROUNDS))
 @click.option("--runs", default=5, show_default=True, type=click.IntRange(min=1), help="Calls in a round.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Append the record to this file.")
-def main(encoder: str, rounds: int, runs: int, out: Path | None) -> None:
+@click.option("--out", default=DEFAULT_PATH, show_default=True, type=click.Path(path_type=Path, dir_okay=False))
+def main(encoder: str, rounds: int, runs: int, out: Path) -> None:
     """Measure how much faster the exact graph rewrites make a model on one CPU core."""
     found = measure(encoder, rounds, runs)
     samples = {"plain": found.plain_ms, "rewritten": found.rewritten_ms}
     for side, values in samples.items():
         click.echo(f"{side:<10} ms by round: {' '.join(f'{value:.2f}' for value in values)}")
-    click.echo(f"ratio         by round: {' '.join(f'{value:.3f}' for value in found.ratio)}")
     summary = found.summary
-    median, low, high = (summary[f"ratio_{name}"] for name in ("median", "quartile_low", "quartile_high"))
+    median, low, high = (summary[f"ratio_{name}"] for name in ("median", "lower_quartile", "upper_quartile"))
     click.echo(
         f"{encoder}: {median:.3f} times faster (quartiles {low:.3f} to {high:.3f}), "
         f"logits within {found.difference:.2g}"
     )
-    if out is not None:
-        from benchmarks.records import Record, append
-
-        options = {"encoder": encoder, "rounds": rounds, "runs": runs, "threads": 1, "batch": 1}
-        append(
-            out,
-            Record(what=WHAT, samples=samples, unit="ms", summary=summary, digests=found.digests, options=options),
-        )
+    options = {
+        "encoder": encoder,
+        "rounds": rounds,
+        "runs": runs,
+        "threads": 1,
+        "batch": 1,
+        "command": f"python -m benchmarks.graph_rewrites --encoder {encoder} --rounds {rounds} --runs {runs}",
+    }
+    append(out, Record(WHAT, "ms", samples, summary, digests=found.digests, options=options))
 
 
 def _call(session: InferenceSession, values: NDArray[Any]) -> Callable[[], list[NDArray[np.float32]]]:

@@ -1,6 +1,7 @@
 """`python -m export`: the `export` command by itself."""
 
-from export.command import export
+import sys
 
-if __name__ == "__main__":
-    export(prog_name="python -m export")
+from dtvit_edge.cli import main
+
+sys.exit(main(["export", *sys.argv[1:]]))

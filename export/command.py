@@ -46,22 +46,17 @@ def export(
     as_json: bool,
 ) -> None:
     """Turn the checkpoint WEIGHTS into a bundle whose parity with PyTorch is proved."""
-    from dtvit_edge.errors import DtvitError
     from export.bundle_export import export_bundle
 
-    try:
-        bundle = export_bundle(
-            weights,
-            output,
-            encoder=encoder,
-            training=training,
-            windows=windows,
-            overwrite=overwrite,
-            progress=lambda line: click.echo(line, err=True),
-        )
-    except DtvitError as error:
-        click.echo(f"Error: {error}", err=True)
-        raise SystemExit(error.exit_status) from error
+    bundle = export_bundle(
+        weights,
+        output,
+        encoder=encoder,
+        training=training,
+        windows=windows,
+        overwrite=overwrite,
+        progress=lambda line: click.echo(line, err=True),
+    )
     manifest = bundle.manifest
     worst = {name: max(proof["max_abs_difference"].values()) for name, proof in manifest.parity.items()}
     if as_json:

@@ -69,8 +69,10 @@ def test_the_runtimes_floors() -> None:
             parts = name.split(".")
             if parts[0] != "dtvit_edge" or len(parts) < 2 or parts[1] == own:
                 continue
-            assert floor[parts[1]] < floor[own] or (parts[1] in FLOORS[0] and own in FLOORS[0]) or (
-                own in FLOORS[5] and parts[1] in FLOORS[5]
+            assert (
+                floor[parts[1]] < floor[own]
+                or (parts[1] in FLOORS[0] and own in FLOORS[0])
+                or (own in FLOORS[5] and parts[1] in FLOORS[5])
             ), f"{path.relative_to(ROOT)} imports {name}"
 
 

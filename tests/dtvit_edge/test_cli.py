@@ -66,7 +66,9 @@ def test_a_damaged_bundle_is_refused_before_anything_is_written(
     elif damage == "missing":
         (bundle / "model.fp32.onnx").unlink()
     else:
-        (bundle / "manifest.json").write_text((bundle / "manifest.json").read_text().replace('"format": 1', '"format": 9'))
+        (bundle / "manifest.json").write_text(
+            (bundle / "manifest.json").read_text().replace('"format": 1', '"format": 9')
+        )
     series(tmp_path / "in", [0, 5])
     assert main(["score", str(bundle), str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.startswith("error: ")
@@ -113,9 +115,7 @@ def test_verify_passes_and_fails(
     from dtvit_edge.backends.ort import OnnxRuntimeBackend
 
     honest = OnnxRuntimeBackend.infer
-    monkeypatch.setattr(
-        OnnxRuntimeBackend, "infer", lambda self, p: {k: v + 1e-3 for k, v in honest(self, p).items()}
-    )
+    monkeypatch.setattr(OnnxRuntimeBackend, "infer", lambda self, p: {k: v + 1e-3 for k, v in honest(self, p).items()})
     assert main(["verify", str(tiny_bundle.path), "--backend", "onnxruntime"]) == 1
     streams = capsys.readouterr()
     assert "FAIL" in streams.out

@@ -45,9 +45,7 @@ def results(out: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def reference(
-    tiny_bundle: Bundle, phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, bytes]:
+def reference(tiny_bundle: Bundle, phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What an undisturbed run over the phantoms writes."""
     out = tmp_path_factory.mktemp("reference") / "out"
     score(tiny_bundle, phantom_folder, out)

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from dtvit_edge.bundle import Bundle
+from dtvit_edge.cli import main
 from dtvit_edge.errors import CheckpointError, VerdictError
 from dtvit_edge.spec import Window, WindowKind
 from export import bundle_export
@@ -47,11 +48,12 @@ def options(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return seen
 
 
-def test_options_reach_the_one_function(options: dict[str, Any]) -> None:
+def test_options_reach_the_one_function(options: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     windows = ["--window", "40,80,LINEAR", "--window", "80,200,linear_exact", "--window", "600,2800,LINEAR"]
     arguments = ["w.pt", "-o", "a.dtvit", "--encoder", "resnet18", "--training", "synthetic", *windows]
-    done = CliRunner().invoke(export, arguments)
-    assert done.exit_code == 1 and done.stderr == "Error: differs\n" and not done.stdout
+    assert main(["export", *arguments]) == VerdictError.exit_status == 1
+    streams = capsys.readouterr()
+    assert streams.err == "error: differs\n" and not streams.out
     assert (options["weights"], options["output"]) == (Path("w.pt"), Path("a.dtvit"))
     assert (options["encoder"], options["training"], options["overwrite"]) == ("resnet18", "synthetic", False)
     assert options["windows"][1] == Window(80, 200, WindowKind.LINEAR_EXACT)
@@ -63,10 +65,18 @@ def test_window_that_is_none_is_wrong_usage(text: str) -> None:
     assert done.exit_code == 2 and "centre,width,kind" in done.stderr
 
 
-def test_error_is_one_line_and_a_status(tmp_path: Path) -> None:
-    done = CliRunner().invoke(export, [str(tmp_path / "no.pt"), "-o", str(tmp_path / "a.dtvit")])
-    assert done.exit_code == CheckpointError.exit_status == 2
-    assert "no such file" in done.stderr and "Traceback" not in done.stderr
+def test_error_is_one_line_and_a_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["export", str(tmp_path / "no.pt"), "-o", str(tmp_path / "a.dtvit")]
+    assert main(arguments) == CheckpointError.exit_status == 2
+    error = capsys.readouterr().err
+    assert "no such file" in error and "Traceback" not in error
+
+
+def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "export", str(tmp_path / "no.pt"), "-o", "x"], capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stderr.startswith("error: ")
 
 
 def test_help_needs_no_torch() -> None:
