@@ -26,6 +26,9 @@ from dtvit_edge.errors import SliceRejected
 BYTE_BUDGET = 1 << 30
 
 _PREAMBLE = 132
+# (0002,0010) Transfer Syntax UID comes fourth in the file meta information, well within this many bytes.
+_META_REACH = 1024
+_DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 
 
 def open_dataset(file: Path, *, stop_before_pixels: bool = False) -> FileDataset:
@@ -40,20 +43,21 @@ def open_dataset(file: Path, *, stop_before_pixels: bool = False) -> FileDataset
         if size == 0:
             raise SliceRejected(reasons.EMPTY_FILE)
         with file.open("rb") as stream:
-            force = _looks_like_bare_dataset(stream)
-            return _parse(file, stream, stop_before_pixels, force)
+            start = stream.read(_META_REACH)
+            stream.seek(0)
+            bare = _is_bare_dataset(start)
+            return _parse(file, stream, stop_before_pixels, bare=bare, deflated=_DEFLATED in start)
     except OSError as error:
         raise SliceRejected(reasons.UNREADABLE, error.strerror or type(error).__name__) from error
 
 
-def _parse(file: Path, stream: BinaryIO, stop_before_pixels: bool, force: bool) -> FileDataset:
+def _parse(file: Path, stream: BinaryIO, stop_before_pixels: bool, *, bare: bool, deflated: bool) -> FileDataset:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings quote values, which may be a patient's name
         try:
-            meta = None if force else read_file_meta_info(file)
-            if meta is not None and meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-                _check_inflated_size(file, meta.get("FileMetaInformationGroupLength"))
-            dataset = pydicom.dcmread(stream, stop_before_pixels=stop_before_pixels, force=force)
+            if deflated:
+                _check_inflated_size(file, read_file_meta_info(file).get("FileMetaInformationGroupLength"))
+            dataset = pydicom.dcmread(stream, stop_before_pixels=stop_before_pixels, force=bare)
         except InvalidDicomError as error:
             raise SliceRejected(reasons.NOT_DICOM) from error
         except (SliceRejected, OSError):
@@ -73,15 +77,13 @@ def _parse(file: Path, stream: BinaryIO, stop_before_pixels: bool, force: bool) 
     return dataset
 
 
-def _looks_like_bare_dataset(stream: BinaryIO) -> bool:
+def _is_bare_dataset(start: bytes) -> bool:
     """True for a dataset without preamble and prefix: it begins with a little-endian tag of group 0002 or 0008.
 
     Raises:
         SliceRejected: neither that nor the prefix DICM.
     """
-    start = stream.read(_PREAMBLE)
-    stream.seek(0)
-    if start[128:] == b"DICM":
+    if start[128:_PREAMBLE] == b"DICM":
         return False
     if len(start) >= 8 and start[:2] in (b"\x02\x00", b"\x08\x00") and start[3] == 0:
         return True

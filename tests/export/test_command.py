@@ -84,4 +84,4 @@ def test_help_needs_no_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
     shown = subprocess.run([sys.executable, "-m", "export", "--help"], capture_output=True, text=True, check=True)
-    assert "python -m export" in shown.stdout and "--window" in shown.stdout
+    assert "dtvit-edge export" in shown.stdout and "--window" in shown.stdout

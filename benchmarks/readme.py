@@ -1,0 +1,76 @@
+"""README's tables, written from the code and from the records, so that no figure is typed by hand.
+
+python -m benchmarks.readme
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from benchmarks import graph_rewrites, slice_cost, startup
+from benchmarks.records import DEFAULT_PATH, Record, latest
+from dtvit_edge.reasons import REASONS, STUDY_REASONS
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def tables() -> dict[str, str]:
+    """The text between `<!-- NAME -->` and `<!-- /NAME -->`, by name."""
+    return {"reasons": _reasons(), "study reasons": _study_reasons(), "figures": _figures(DEFAULT_PATH)}
+
+
+def _reasons() -> str:
+    rows = "".join(f"| {r.status} | `{r.code}` | {r.sentence} |\n" for r in REASONS.values())
+    return f"\n| status | reason | meaning |\n|---|---|---|\n{rows}\n"
+
+
+def _study_reasons() -> str:
+    return "\n" + "".join(f"- `{code}`: {sentence}\n" for code, sentence in STUDY_REASONS.items()) + "\n"
+
+
+def _figures(path: Path) -> str:
+    rows = []
+    if record := latest(path, graph_rewrites.WHAT):
+        s = record.summary
+        rows.append((
+            f"exported graph against a plain export, {record.options['encoder']}, ONNX Runtime, one core, batch 1",
+            f"{s['ratio_median']:.3f} times faster "
+            f"(quartiles {s['ratio_lower_quartile']:.3f} to {s['ratio_upper_quartile']:.3f}, {s['pairs']:.0f} pairs)",
+            record,
+        ))  # fmt: skip
+    if record := latest(path, slice_cost.WHAT):
+        s = record.summary
+        parts = ", ".join(f"{name} {s[f'{name}_ms_median']:.2f}" for name in ("read", "table", "mask", "resample"))
+        rows.append((
+            "reading and preprocessing one uncompressed 512x512 slice, one core, median",
+            f"{s['read_and_preprocess_ms_median']:.2f} ms ({parts}; the planning pass's header "
+            f"{s['header_ms_median']:.2f} more)",
+            record,
+        ))  # fmt: skip
+    if record := latest(path, startup.WHAT):
+        s = record.summary
+        rows.append((
+            "`import dtvit_edge`; `dtvit-edge --help` as a whole process, median",
+            f"{s['import_s_median']:.3f} s; {s['help_s_median']:.3f} s (a bare interpreter {s['bare_s_median']:.3f} s)",
+            record,
+        ))  # fmt: skip
+    lines = [f"| {what} | {figure} | `{_command(record)}` |\n" for what, figure, record in rows]
+    return "\n| what | figure | command |\n|---|---|---|\n" + "".join(lines) + "\n"
+
+
+def _command(record: Record) -> str:
+    return str(record.options["command"])
+
+
+def main() -> None:
+    """Write the tables into README.md."""
+    text = README.read_text(encoding="utf-8")
+    for name, table in tables().items():
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        text = re.sub(pattern, lambda match, table=table: match[1] + table + match[2], text, flags=re.DOTALL)
+    README.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
