@@ -5,7 +5,6 @@ python -m benchmarks.readme
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from benchmarks import graph_rewrites, slice_cost, startup
@@ -67,8 +66,9 @@ def main() -> None:
     """Write the tables into README.md."""
     text = README.read_text(encoding="utf-8")
     for name, table in tables().items():
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-        text = re.sub(pattern, lambda match, table=table: match[1] + table + match[2], text, flags=re.DOTALL)
+        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, rest = text.split(start)
+        text = before + start + table + end + rest.split(end)[1]
     README.write_text(text, encoding="utf-8")
 
 
