@@ -81,6 +81,7 @@ threads_option = click.option("--threads", type=click.IntRange(1), help="Threads
 @click.option("--precision", default="fp32", show_default=True, help="Which of the bundle's models.")
 @click.option("--batch", type=click.IntRange(1), help="Slices a batch (default: what suits the backend).")
 @threads_option
+@click.option("--hint", type=click.Choice(["f32", "bf16"]), help="OpenVINO's inference precision.  [default: f32]")
 @click.option("--any-series", is_flag=True, help="Score unsuitable series as well, and say so.")
 @click.option("--keep-all", is_flag=True, help="Score slices with no brain in view as well.")
 @click.option("--overwrite", is_flag=True, help="Replace the results of another run.")

@@ -41,6 +41,7 @@ class Options:
         backend: a name of `dtvit_edge.backends.NAMES`, or `auto`.
         batch: slices a chunk; None takes what suits the backend.
         threads: for the backend; None leaves it to the backend.
+        hint: OpenVINO's inference precision, `bf16` where it is asked for by name; None is fp32.
         any_series: score unsuitable series all the same.
         keep_all: score slices with no brain in view as well.
     """
@@ -49,6 +50,7 @@ class Options:
     precision: str = REFERENCE_PRECISION
     batch: int | None = None
     threads: int | None = None
+    hint: str | None = None
     any_series: bool = False
     keep_all: bool = False
 
@@ -114,7 +116,7 @@ def score(bundle: Bundle, folders: Sequence[Path | str], options: Options | None
 def open_backend(bundle: Bundle, name: str, options: Options) -> Backend:
     """The backend, not yet entered, fed with the bundle's verified bytes."""
     load = partial(bundle.model_bytes, options.precision)
-    return backends.create(name, load, options.precision, threads=options.threads)
+    return backends.create(name, load, options.precision, threads=options.threads, hint=options.hint)
 
 
 def chunks(plan: Plan, size: int) -> list[Chunk]:

@@ -1,6 +1,6 @@
 """Backends, and the one place that chooses among them.
 
-Each module has the same shape: NAME, INSTALL, `unavailable()` and its class.
+Each module has the same shape: NAME, INSTALL, HINTS, `unavailable()` and its class.
 """
 
 from __future__ import annotations
@@ -59,13 +59,27 @@ def availability() -> dict[str, str | None]:
     return {name: _module(name).unavailable() for name in NAMES}
 
 
-def create(name: str, load: Callable[[], bytes], precision: str, *, threads: int | None = None) -> Backend:
+def create(
+    name: str, load: Callable[[], bytes], precision: str, *, threads: int | None = None, hint: str | None = None
+) -> Backend:
     """Make the backend of a `Choice`; nothing is allocated before it is entered.
 
     Args:
         load: gives the model's bytes, already verified, when the backend is opened.
+        threads: None leaves it to the backend.
+        hint: inference precision of a backend that has such a setting; None is fp32.
+
+    Raises:
+        ConfigError: a hint for a backend that has none.
     """
-    return cast(Backend, getattr(_module(name), _BACKENDS[name][1])(load, precision, threads=threads))
+    options: dict[str, Any] = {"threads": threads}
+    if hint is not None:
+        if hint not in _module(name).HINTS:
+            raise ConfigError(
+                f"{name} has no precision hint {hint!r}; it has: {', '.join(_module(name).HINTS) or 'none'}"
+            )
+        options["hint"] = hint
+    return cast(Backend, getattr(_module(name), _BACKENDS[name][1])(load, precision, **options))
 
 
 def _module(name: str) -> Any:

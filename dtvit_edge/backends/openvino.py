@@ -16,6 +16,7 @@ from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES
 
 NAME = "openvino"
 INSTALL = "pip install 'dtvit-edge[intel]'"
+HINTS = ("f32", "bf16")
 
 
 def unavailable() -> str | None:

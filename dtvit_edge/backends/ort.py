@@ -16,6 +16,7 @@ from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES
 
 NAME = "onnxruntime"
 INSTALL = "pip install onnxruntime"
+HINTS: tuple[str, ...] = ()
 
 
 def unavailable() -> str | None:

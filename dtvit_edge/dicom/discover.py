@@ -63,7 +63,8 @@ class Plan:
 
     def study(self, uid: str) -> Plan:
         """The part of the plan that is one study's."""
-        return Plan(*map(tuple, self._by_study[uid]))  # type: ignore[arg-type]
+        series, rejected = self._by_study[uid]
+        return Plan(tuple(series), tuple(rejected))
 
     @cached_property
     def _by_study(self) -> dict[str, tuple[list[Series], list[SliceScore]]]:
@@ -88,7 +89,7 @@ def walk(folders: Sequence[Path], *, exclude: Path | None = None) -> tuple[Found
     left_out = None if exclude is None else exclude.resolve()
     for folder in folders:
         if folder.is_file():
-            found.setdefault(os.path.realpath(folder), Found(folder, folder.name))
+            found.setdefault(os.path.realpath(folder), Found(folder, _text(folder.name)))
             continue
         if not folder.is_dir():
             raise ConfigError(f"{folder}: no such folder")
@@ -97,7 +98,7 @@ def walk(folders: Sequence[Path], *, exclude: Path | None = None) -> tuple[Found
             for name in names:
                 file = Path(root) / name
                 path = file.relative_to(folder).as_posix()
-                found.setdefault(os.path.realpath(file), Found(file, path))
+                found.setdefault(os.path.realpath(file), Found(file, _text(path)))
     return tuple(sorted(found.values(), key=lambda f: (f.path, str(f.file))))
 
 
@@ -142,6 +143,11 @@ def rejected_row(header: SliceHeader, reason: Reason) -> SliceScore:
         reason.status,
         reason.code,
     )
+
+
+def _text(path: str) -> str:
+    """A path that can be written as UTF-8: bytes that are none become `\\xff`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _file_rows(path: str, error: FileRejected) -> list[SliceScore]:

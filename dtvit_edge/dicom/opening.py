@@ -42,6 +42,8 @@ def open_dataset(file: Path, *, stop_before_pixels: bool = False) -> FileDataset
         size = os.stat(file).st_size
         if size == 0:
             raise SliceRejected(reasons.EMPTY_FILE)
+        if size > BYTE_BUDGET and not stop_before_pixels:
+            raise SliceRejected(reasons.TOO_LARGE, f"the file has {size >> 20} MiB")
         with file.open("rb") as stream:
             start = stream.read(_META_REACH)
             stream.seek(0)

@@ -61,6 +61,15 @@ def test_openvino_really_runs_in_f32(tiny_bundle: Bundle) -> None:
         assert compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
 
 
+def test_a_hint_is_taken_by_openvino_and_refused_elsewhere(tiny_bundle: Bundle) -> None:
+    load = partial(tiny_bundle.model_bytes, "fp32")
+    with pytest.raises(ConfigError, match="onnxruntime has no precision hint 'bf16'; it has: none"):
+        backends.create("onnxruntime", load, "fp32", hint="bf16")
+    pytest.importorskip("openvino")
+    with backends.create("openvino", load, "fp32", hint="bf16") as backend:
+        assert backend.describe()["precision_hint"] == "bf16"
+
+
 @pytest.mark.parametrize("content", [b"", b"not onnx", tiny_model()[:200]], ids=["empty", "rubbish", "cut"])
 def test_what_is_no_model_is_refused_in_words(name: str, content: bytes) -> None:
     with (

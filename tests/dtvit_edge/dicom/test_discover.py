@@ -27,6 +27,15 @@ def test_files_are_found_whatever_they_are_called(tmp_path: Path) -> None:
     assert [f.path for f in found] == sorted(["a/IM0001", "a/b/c/x.dcm", "weird näme", ".hidden", "z.txt"])
 
 
+def test_a_name_that_is_no_text_can_still_be_written(tmp_path: Path) -> None:
+    name = os.fsdecode(b"bad\xff\xfename")
+    save(tmp_path / name)
+    (found,) = walk([tmp_path])
+    assert found.path == "bad\\xff\\xfename"
+    assert found.path.encode("utf-8")
+    assert found.file.exists()
+
+
 def test_one_file_through_two_folders_is_read_once(tmp_path: Path) -> None:
     save(tmp_path / "a" / "x")
     os.symlink(tmp_path / "a" / "x", tmp_path / "a" / "link")

@@ -76,3 +76,9 @@ def test_a_deflate_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path.write_bytes(head[:start] + bomb)
     monkeypatch.setattr(opening, "BYTE_BUDGET", 32 << 20)
     assert rejection(path) == "too_large"
+
+
+def test_a_file_larger_than_the_budget_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "a")
+    monkeypatch.setattr(opening, "BYTE_BUDGET", path.stat().st_size - 1)
+    assert rejection(path) == "too_large"

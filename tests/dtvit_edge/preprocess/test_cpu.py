@@ -11,7 +11,7 @@ import pytest
 
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
-from dtvit_edge.spec import PixelEncoding, PreprocessSpec
+from dtvit_edge.spec import LOCATION_LABELS, PixelEncoding, PreprocessSpec
 from tests.conftest import real
 from tests.preprocess_cases import SIGNED, THREE, WINDOWED, Case, cases, store
 from tests.preprocess_reference import reference_bytes
@@ -92,6 +92,29 @@ def test_no_positive_real_slice_is_skipped_or_cut() -> None:
         kept = head_mask(image, spec)[y0 : y1 + 1, x0 : x1 + 1] > 0
         assert (bright & ~kept).sum() <= 0.05 * max(bright.sum(), 1), name
     assert lowest > 4 * spec.min_brain_share, "the skip threshold is no longer conservative"
+
+
+def test_no_positive_phantom_is_skipped_or_cut() -> None:
+    """Every positive slice of 24 studies, the lowest cerebellar and the highest lobar ones among them."""
+    from dtvit_edge.phantom import plan_study, render_slice
+    from dtvit_edge.preprocess.mask import head_mask
+    from dtvit_edge.preprocess.table import rescale_table
+
+    spec = PreprocessSpec()
+    prepare, table = CpuPreprocessor(spec), rescale_table(SIGNED, spec)[0]
+    seen = 0
+    for seed in range(100, 108):
+        for location in LOCATION_LABELS:
+            plan = plan_study(seed, location)
+            for index in plan.positive:
+                found = render_slice(plan, index)
+                stored = np.ascontiguousarray(found.hu).view(np.uint16)
+                assert prepare(stored, SIGNED).brain_share > 2 * spec.min_brain_share, (seed, location, index)
+                mask = head_mask(table[stored], spec) > 0
+                lost = (found.haemorrhage & ~mask).sum()
+                assert lost <= 0.05 * found.haemorrhage.sum(), (seed, location, index)
+                seen += 1
+    assert seen >= 48
 
 
 def test_an_empty_slice_has_no_head_and_zero_bytes() -> None:
