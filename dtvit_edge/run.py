@@ -120,7 +120,8 @@ def run(
         scorer = ChunkScorer(
             bundle.manifest, backend, keep_all=options.keep_all, timings=timings, rejected=_log_rejection
         )
-        with Journal(out / JOURNAL, digest_json(identity)) as journal, progress("slices", len(todo)) as step:
+        total = sum(map(len, todo))
+        with Journal(out / JOURNAL, digest_json(identity)) as journal, progress("slices", total) as step:
             resumed = len(journal.done)
             for i, chunk in enumerate(todo):
                 if i not in journal.done:
@@ -130,7 +131,7 @@ def run(
                         journal.fault([h.path for h in chunk], str(error))
                         raise
                     journal.append(i, journal.done[i])
-                step(1)
+                step(len(chunk))
             rows = [row for i in range(len(todo)) for row in journal.done[i]]
         with timings.stage("write"):
             report = _finish(bundle, plan, rows, out, resumed)

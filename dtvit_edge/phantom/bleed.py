@@ -13,9 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from dtvit_edge.phantom import tissues
-from dtvit_edge.phantom.anatomy import CAVITY_CENTRE, CAVITY_RADII, Ellipsoid, Head, Point
+from dtvit_edge.phantom.anatomy import CAVITY_CENTRE, CAVITY_RADII, Head
 from dtvit_edge.phantom.brain import tentorium_height
 from dtvit_edge.phantom.canvas import Array, Canvas, Window, ramp
+from dtvit_edge.phantom.parts import Ellipsoid, Point
+
+_PRESS = 0.28
+"""How far blood pushes the brain aside, as a share of the distance from its centre."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +120,11 @@ def _place_deep(rng: np.random.Generator, head: Head) -> tuple[Point, Point, flo
     kind = rng.random()
     jitter = rng.normal(0, 1.5, 3)
     if kind < 0.5:
-        centre, radii, turn = (26.0, 0.0, 21.0), _radii(rng, 6.5, 16.5, (0.75, 1.35, 1.0)), -14.0
+        centre, radii, turn = (26.0, 0.0, 21.0), _radii(rng, 9.5, 23.0, (0.82, 1.4, 0.82)), -14.0
     elif kind < 0.85:
-        centre, radii, turn = (12.5, 11.0, 21.0), _radii(rng, 6.0, 12.5, (0.9, 1.15, 0.95)), -25.0
+        centre, radii, turn = (12.5, 11.0, 21.0), _radii(rng, 7.5, 16.0, (0.95, 1.25, 0.95)), -25.0
     else:
-        centre, radii, turn = (14.0, -20.0, 27.0), _radii(rng, 5.0, 9.5, (0.85, 1.2, 1.0)), -15.0
+        centre, radii, turn = (14.0, -20.0, 27.0), _radii(rng, 5.5, 11.5, (0.85, 1.25, 1.0)), -15.0
     turn = side * (turn + float(rng.normal(0, 12)))
     return (
         (side * centre[0] + float(jitter[0]), centre[1] + 2 * float(jitter[1]), centre[2] + float(jitter[2])),
@@ -131,7 +135,7 @@ def _place_deep(rng: np.random.Generator, head: Head) -> tuple[Point, Point, flo
 
 def _place_lobar(rng: np.random.Generator, head: Head) -> tuple[Point, Point, float]:
     while True:
-        radii = _radii(rng, 8.0, 19.0, (1.0, 1.15, 0.95))
+        radii = _radii(rng, 9.0, 24.5, (1.05, 1.25, 0.85))
         big = max(radii)
         angle = float(rng.uniform(0, 2 * np.pi))
         height = float(rng.uniform(-20, 66)) / CAVITY_RADII[2]
@@ -152,12 +156,29 @@ def _place_subtentorial(rng: np.random.Generator, head: Head) -> tuple[Point, Po
     kind = rng.random()
     if kind < 0.62:
         centre = (side * float(rng.uniform(13, 30)), float(rng.uniform(38, 56)), float(rng.uniform(-28, -5)))
-        return centre, _radii(rng, 6.5, 15.0, (1.1, 1.0, 0.9)), float(rng.uniform(-90, 90))
+        return centre, _radii(rng, 8.0, 18.5, (1.15, 1.05, 0.85)), float(rng.uniform(-90, 90))
     if kind < 0.75:
         centre = (float(rng.normal(0, 3)), float(rng.uniform(42, 56)), float(rng.uniform(-22, 2)))
-        return centre, _radii(rng, 5.5, 10.0, (0.9, 1.1, 1.0)), 0.0
+        return centre, _radii(rng, 6.0, 12.5, (0.9, 1.15, 1.0)), 0.0
     centre = (float(rng.normal(0, 3)), float(rng.uniform(15, 20)), float(rng.uniform(-15, -2)))
-    return centre, _radii(rng, 4.8, 9.0, (1.15, 0.9, 1.1)), float(rng.uniform(-30, 30))
+    return centre, _radii(rng, 5.2, 10.5, (1.2, 0.9, 1.05)), float(rng.uniform(-30, 30))
+
+
+def press(canvas: Canvas, bleeding: Bleeding, cavity: Array) -> tuple[Array, Array, Array]:
+    """Where the brain at each pixel lay before the haemorrhages pushed it aside: new x, y, z of the canvas."""
+    x, y, z = canvas.x, canvas.y, canvas.z
+    for bleed in bleeding.bleeds:
+        window = canvas.window(bleed.centre, 2.6 * bleed.radius_mm)
+        if window is None:
+            continue
+        if x is canvas.x:
+            x, y, z = x.copy(), y.copy(), z.copy()
+        steps = [a[window] - np.float32(c) for a, c in zip((canvas.x, canvas.y, canvas.z), bleed.centre, strict=True)]
+        square = (steps[0] ** 2 + steps[1] ** 2 + steps[2] ** 2) * np.float32(1 / (1.4 * bleed.radius_mm) ** 2)
+        pull = np.float32(_PRESS) * np.exp(-square) * np.clip(-cavity[window] * np.float32(1 / 12), 0, 1)
+        for axis, step in zip((x, y, z), steps, strict=True):
+            axis[window] -= pull * step
+    return x, y, z
 
 
 def bleed_distance(canvas: Canvas, head: Head, bleed: Bleed, cavity: Array) -> tuple[Window, Array] | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from dtvit_edge.phantom.anatomy import Head, Part
+from dtvit_edge.phantom.anatomy import Head
 from dtvit_edge.phantom.canvas import Array, Canvas, ramp
 from dtvit_edge.phantom.fields import FOLD_CENTRE_Z_MM, fold_coordinates
+from dtvit_edge.phantom.parts import Part
 
 Folds = tuple[Array, Array]
 
@@ -70,25 +71,26 @@ def _cerebrum(canvas: Canvas, head: Head, cavity: Array, folds: Folds, coarse: A
     for plane in range(x.shape[0]):
         sulcus[plane] = cv2.remap(folds[0], columns[plane], rows[plane], cv2.INTER_LINEAR)
         width[plane] = cv2.remap(folds[1], columns[plane], rows[plane], cv2.INTER_LINEAR)
-    reach = head.sulcus_depth_mm * np.clip(0.45 + 0.6 * width, 0.75, 1.5)
-    fade = np.clip(1.15 - depth / reach, 0, 1)
-    open_mm = head.sulcus_mm * width * fade
-    ribbon = np.minimum(depth, sulcus + 40 * ramp(0.75, 1.05, depth / reach))
+    reach = head.sulcus_depth_mm * np.clip(0.45 + 0.5 * width, 0.7, 1.15)
 
     off = np.abs(x - head.midline_mm * ramp(90, 20, np.abs(y)) - 0.8 * coarse)
     callosum = np.sqrt(((y - 2) * np.float32(1 / 40)) ** 2 + ((z - 20) * np.float32(1 / 27)) ** 2)
     split = ramp(0.95, 1.05, callosum) * ramp(-4, 4, z - 12 - 0.2 * np.minimum(y, 0))
+    buried = np.minimum(depth, 1.4 * off + 3 + 40 * (1 - split))
+    fade = np.clip(1.4 * (1.08 - buried / reach), 0, 1)
+    open_mm = head.sulcus_mm * width * fade * (0.45 + 0.55 * ramp(-8, 22, z))
+    ribbon = np.minimum(depth, sulcus + 40 * ramp(0.75, 1.05, buried / reach))
     ribbon = np.minimum(ribbon, off + 0.8 + 40 * (1 - split))
-    fissure = head.fissure_mm * split * (0.5 + 0.5 * ramp(20, -40, y))
+    fissure = (0.3 + head.fissure_mm) * split * (0.55 + 0.4 * ramp(20, -40, y)) * np.clip(1 + 0.6 * coarse, 0.3, 2)
 
     grey = ramp(3.9, 2.7, ribbon)
-    hu: Array = head.white_hu + 0.8 * coarse + grey * (head.grey_hu - head.white_hu)
+    hu: Array = head.white_hu + 0.8 * coarse - 1.2 * ramp(12, 26, buried) + grey * (head.grey_hu - head.white_hu)
     liquid = np.clip((open_mm * 0.5 + pitch * 0.5 - sulcus) / pitch, 0, 1) * np.clip(open_mm / pitch, 0, 1)
     liquid *= depth > -1
     liquid = np.maximum(liquid, np.clip((fissure + pitch * 0.5 - off) / pitch, 0, 1) * split)
     liquid = np.maximum(liquid, np.clip(0.5 - depth / pitch, 0, 1))
     hu += liquid * (head.csf_hu - hu)
-    falx = np.clip((0.4 + pitch * 0.5 - off) / pitch, 0, 1) * split * ramp(1.2, 1.5, callosum) * ramp(8, 16, z)
+    falx = np.clip((0.7 + pitch * 0.5 - off) / pitch, 0, 1) * split * ramp(1.2, 1.5, callosum) * ramp(8, 16, z)
     hu += falx * (head.falx_hu - hu)
     sinus = ramp(4.5, 3.5, off) * ramp(-6, -4, cavity) * ramp(20, 60, z + 0.8 * y) * split
     hu += sinus * (head.falx_hu - hu)
@@ -101,7 +103,7 @@ def _paint_insula(canvas: Canvas, head: Head, inside: Array, coarse: Array) -> N
     if float(z.min()) > 44 or float(z.max()) < 2:
         return
     bed = 40.5 - 0.010 * (y + 2) ** 2
-    tall = ramp(2, 9, z) * ramp(42, 34, z) * ramp(27, 20, np.abs(y + 1))
+    tall = ramp(2, 9, z) * ramp(37, 28, z) * ramp(27, 20, np.abs(y + 1))
     wide = head.fissure_mm * tall * np.clip(0.7 + 0.5 * coarse, 0, 1.6)
     off = np.abs(x - bed + 1.6 * np.roll(coarse, 50, axis=-2))
     cortex = ramp(4.5, 3.0, off) * tall
@@ -122,11 +124,18 @@ def _paint_posterior_fossa(canvas: Canvas, head: Head, cavity: Array, inside: Ar
     canvas.paint((), fossa * inside, head.csf_hu)
 
     gap = 0.6 + 0.8 * head.rim_mm
-    surface = np.maximum(np.maximum(cavity + gap, above + 0.4 + 0.4 * gap), 25 - y - 0.12 * side)
+    surface = np.maximum(np.maximum(cavity + gap, above + 0.4 + 0.4 * gap), 24 - y - 0.3 * np.maximum(side - 10, 0))
     cerebellum = np.clip(0.5 - surface / pitch, 0, 1) * fossa
-    leaves = np.cos((np.sqrt((side - 16) ** 2 + (y - 30) ** 2 + (1.6 * (z + 4)) ** 2) + 1.5 * coarse) * np.float32(1.6))
+    leaves = np.cos(
+        (np.sqrt((side - 16) ** 2 + (y - 30) ** 2 + (1.6 * (z + 4)) ** 2) + 2.2 * coarse) * np.float32(1.15)
+    )
     core = ramp(10, 19, np.sqrt(((side - 20) / 1.3) ** 2 + (y - 42) ** 2 + (1.2 * (z + 14)) ** 2))
-    hu = head.white_hu + 2 + core * (head.grey_hu - head.white_hu - 2 + 1.8 * leaves)
+    hu = head.white_hu + 1 + core * (head.grey_hu - head.white_hu - 1 + 1.8 * leaves)
+    middle = ramp(10, 6, side + 1.5 * coarse) * ramp(36, 42, y)
+    rings = np.cos((y + 0.5 * z + 1.5 * coarse) * np.float32(1.25))
+    hu += middle * (3.0 + 2.0 * rings)
+    shallow = ramp(-16, -3, surface)
+    hu -= (1 - middle) * shallow * ramp(0.3, 1.0, leaves) * (3.0 + 2.0 * head.rim_mm)
     vermis = 0.8 * np.clip(0.5 + 0.4 * head.rim_mm - side, 0, 1) * ramp(56, 64, y) * ramp(8, 0, z)
     hu += vermis * (head.csf_hu - hu)
     canvas.paint((), cerebellum * inside, hu)

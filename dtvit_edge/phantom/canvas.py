@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dtvit_edge.phantom.anatomy import Ellipsoid, Part, Point, Tube
+from dtvit_edge.phantom.parts import Ellipsoid, Part, Point, Tube
 
 Array = npt.NDArray[np.float32]
 Window = tuple[slice, slice, slice]
@@ -22,7 +22,8 @@ def ramp(low: float, high: float, value: Any) -> Array:
 class Canvas:
     """Head coordinates and densities of one slice, before the scanner.
 
-    x, y, z: (S, R, C) float32, canonical head millimetres; hu: (S, R, C) float32; pitch_mm: size of a pixel.
+    x, y, z: (S, R, C) float32, canonical head millimetres; hu: (S, R, C) float32; pitch_mm: size of a pixel;
+    slack_mm: how far x, y, z may be bent away from the grid, for as long as they are.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Canvas:
         self.x, self.y, self.z = (o[:, None, None, i] + c[i] * across + r[i] * down for i in range(3))
         self.hu = np.full(self.x.shape, background_hu, np.float32)
         self.pitch_mm = pitch_mm
+        self.slack_mm = 0.0
         self._middle = origins.mean(axis=0)
         self._axes = np.stack([column, row])
         normal = np.cross(column, row)
@@ -53,6 +55,7 @@ class Canvas:
         """The part of the grid within `radius_mm` of a point, or None where the slice passes it by."""
         offset = np.asarray(centre) - self._middle
         away = max(0.0, abs(float(offset @ self._normal)) - self._half_mm)
+        radius_mm += self.slack_mm
         if away >= radius_mm:
             return None
         reach = (radius_mm**2 - away**2) ** 0.5

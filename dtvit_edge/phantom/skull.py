@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from dtvit_edge.phantom import tissues
-from dtvit_edge.phantom.anatomy import CAVITY_CENTRE, CAVITY_RADII, Ellipsoid, Head, Part, Point
+from dtvit_edge.phantom.anatomy import CAVITY_CENTRE, CAVITY_RADII, Head
 from dtvit_edge.phantom.canvas import Array, Canvas, ramp
+from dtvit_edge.phantom.parts import Ellipsoid, Part, Point
 
 _BASE_TOP_MM = 36.0
 
@@ -34,22 +35,35 @@ def cavity_surface(canvas: Canvas, head: Head) -> tuple[Array, Array]:
     vault = np.sqrt(x * x + y * y + z * z) * (1.0 - 1.0 / radius)
     if float(canvas.z.min()) > _BASE_TOP_MM:
         return vault, vault
-    floor = _floor(canvas)
-    return vault, np.maximum(vault, (floor - canvas.z) * np.float32(0.8))
+    floor = _floor(canvas, head)
+    down, across = (slope / np.float32(canvas.pitch_mm) for slope in np.gradient(floor, axis=(1, 2)))
+    steepness = np.minimum(np.sqrt(1.0 + down * down + across * across), 2.5)
+    return vault, np.maximum(vault, ((floor - canvas.z) / steepness).astype(np.float32, copy=False))
 
 
-def _floor(canvas: Canvas) -> Array:
-    """Height of the skull base under every point: three fossae, each lower than the one before it."""
-    x, y = np.abs(canvas.x), canvas.y
+def _floor(canvas: Canvas, head: Head) -> Array:
+    """Height of the skull base under every point: orbital roofs, two bowls for the temporal lobes, the petrous
+    ridges behind them, the posterior fossa and the foramen magnum.
+    """
+    side, y = np.abs(canvas.x), canvas.y
+    lean, wave, ridge_mm = head.floor
+    x = side + np.float32(lean) * canvas.x * np.float32(0.03)
+    rough = np.sin(canvas.x * np.float32(0.19) + np.float32(wave)) * np.sin(y * np.float32(0.17) - np.float32(wave))
     bulge = np.exp(-(((x - 29) / 15) ** 2))
-    anterior = 6 + 13 * bulge * ramp(-25, -50, y) * ramp(-105, -70, y) + 12 * ramp(40, 60, x)
-    middle = -14 + 11 * ramp(22, 7, x)
-    posterior = -41 + 20 * ramp(32, 50, x)
+    anterior = 5 + 13 * bulge * ramp(-25, -50, y) * ramp(-105, -70, y) + 12 * ramp(40, 60, x)
+    bowl = -20 + 14 * (((x - 35) / 24) ** 2 + ((y + 9 - 0.25 * (x - 35)) / 27) ** 2)
+    sella = -5 + 6 * ((x / 9) ** 2 + ((y + 8) / 7) ** 2)
+    middle = np.minimum(np.minimum(bowl + 2.0 * rough, 6), sella)
+    posterior = -44 + 15 * (x / 42) ** 2 + 10 * ((y - 38) / 40) ** 2
     to_middle = ramp(-4, 4, y + 31 + 11 * np.exp(-(((x - 37) / 15) ** 2)))
     behind = y - (3 + 0.40 * x)
     to_posterior = ramp(0, 9, behind) * (1 - 0.85 * ramp(12, 3, behind) * ramp(16, 8, x))
-    floor: Array = anterior + to_middle * (middle - anterior)
+    floor: Array = anterior + 1.5 * rough + to_middle * (middle - anterior)
     floor += to_posterior * (posterior - floor)
+    off = y - (1 + 0.48 * x)
+    ridge = ridge_mm + rough - 26 * ramp(14, 7, x) + np.where(off > 0, -2.4 * off, 1.3 * off)
+    np.maximum(floor, ridge, out=floor)
+    floor -= 60 * ramp(1.15, 0.9, np.sqrt((x / 14) ** 2 + ((y - 33) / 17) ** 2))
     return floor
 
 
@@ -59,11 +73,21 @@ def paint_skull(canvas: Canvas, head: Head, vault: Array, cavity: Array, coarse:
     body = _paint_soft_tissue(canvas, head, vault, coarse, fine, low)
     if low:
         for part in head.face:
-            _paint_textured(canvas, part, coarse, fine, body)
+            _paint_textured(canvas, part, coarse, fine, body, cavity)
     _paint_bone(canvas, head, vault, cavity, coarse, fine, low)
     if low:
+        straight = canvas.x, canvas.y, canvas.z
+        bent = (
+            canvas.x + np.float32(1.2) * coarse,
+            canvas.y + np.float32(1.2) * np.roll(coarse, 29, axis=-1),
+            canvas.z + np.float32(2.0) * np.roll(coarse, 53, axis=-2),
+        )
+        canvas.slack_mm = 6.0
         for part in head.base:
-            _paint_textured(canvas, part, coarse, fine, body)
+            canvas.x, canvas.y, canvas.z = straight if part.texture == "eye" else bent
+            _paint_textured(canvas, part, coarse, fine, body, cavity)
+        canvas.x, canvas.y, canvas.z = straight
+        canvas.slack_mm = 0.0
 
 
 def skin_surface(canvas: Canvas, head: Head, vault: Array, coarse: Array | float) -> tuple[Array, Array]:
@@ -93,7 +117,7 @@ def _paint_soft_tissue(canvas: Canvas, head: Head, vault: Array, coarse: Array, 
     muscle = ramp(0.5, -0.5, vault - head.skull_mm - 6.5 * temporal) * ramp(0.1, 0.25, temporal)
     muscle *= np.maximum(ramp(-6.0, -2.0, vault), ramp(0.08, 0.28, np.abs(coarse + 0.25 * fine)))
     if low:
-        deep = ramp(-6, -11, outside) * ramp(18, -12, canvas.z) * ramp(0.25, 0.5, np.abs(coarse + 0.25 * fine))
+        deep = ramp(-6, -11, outside) * ramp(18, -12, canvas.z) * ramp(0.1, 0.3, np.abs(coarse + 0.2 * fine))
         muscle = np.maximum(muscle, deep)
     hu += muscle * (tissues.MUSCLE_HU + 5 * fine - hu)
     hu += skin * (tissues.SKIN_HU - hu)
@@ -107,22 +131,29 @@ def _paint_bone(canvas: Canvas, head: Head, vault: Array, cavity: Array, coarse:
     thick *= 1.0 + 0.25 * ramp(30, 75, np.abs(y)) - 0.35 * ramp(60, 20, np.abs(y)) * ramp(40, 0, z)
     if float(canvas.z.min()) < 30.0:
         thick += 6.0 * np.exp(-((canvas.x / 7) ** 2) - ((z - 2) / 12) ** 2) * (y > 30)
+    if low:
+        thick *= 1 - 0.4 * ramp(-5, -35, z) * ramp(20, 40, y)
     outer = np.clip(0.5 - (vault - thick) / edge, 0, 1)
     cover = outer * np.clip(0.5 + cavity / edge, 0, 1)
     depth = vault / thick
     if low:
-        end = -12 + 22 * ramp(-35, -55, y) - 40 * ramp(0, 18, y)
+        front = ramp(-28, -42, y)
+        end = -20 + 30 * ramp(-35, -55, y) - 32 * ramp(0, 18, y)
         shell = ramp(-3, 3, z - end)
-        slab = ramp(4.0, 2.8, cavity)
+        table = 2.6 - 1.2 * front + 0.6 * coarse
+        table += 3.4 * ramp(-8, 2, y) * ramp(50, 36, y)
+        slab = ramp(0.6, -0.6, cavity - table) * (1 - front * np.clip(0.7 - 0.4 * coarse - 0.15 * fine, 0, 0.97))
         inside = vault < 0
         cover *= np.where(inside, slab, shell)
         depth = np.where(inside, 0.15 + 0.5 * np.clip(cavity / 6, 0, 1), depth)
     spongy = ramp(0.22, 0.38, depth) * ramp(0.85, 0.65, depth)
     hu = tissues.CORTICAL_BONE_HU + spongy * (tissues.DIPLOE_HU - tissues.CORTICAL_BONE_HU + 180 * fine)
+    if low:
+        hu = np.where(inside, hu + front * (300.0 - hu), hu)
     canvas.paint((), cover, hu)
 
 
-def _paint_textured(canvas: Canvas, part: Part, coarse: Array, fine: Array, body: Array) -> None:
+def _paint_textured(canvas: Canvas, part: Part, coarse: Array, fine: Array, body: Array, cavity: Array) -> None:
     """Paint one part of the face or the base with the texture it names, the eyes alone beyond the skin."""
     found = canvas.cover(part)
     if found is None:
@@ -134,14 +165,14 @@ def _paint_textured(canvas: Canvas, part: Part, coarse: Array, fine: Array, body
     hu: Any = part.hu
     texture = part.texture
     if texture == "muscle":
-        cover = cover * ramp(0.25, 0.5, np.abs(coarse[window] + 0.25 * speckle))
+        cover = cover * ramp(0.08, 0.25, np.abs(coarse[window] + 0.2 * speckle))
         hu = hu + 4 * speckle
     elif texture == "marrow":
         hu = hu + 260 * speckle
     elif texture == "cells":
-        hu = hu + ramp(-0.1, 0.3, speckle) * (-850.0 - hu)
+        hu = hu + ramp(0.0, 0.4, 0.5 * speckle + coarse[window]) * ramp(5.0, 6.0, cavity[window]) * (-850.0 - hu)
     elif texture == "septa":
-        hu = hu + ramp(0.22, 0.08, np.abs(speckle)) * (450.0 - hu)
-    elif texture == "turbinates":
-        hu = hu + ramp(0.35, 0.7, speckle) * (tissues.MUCOSA_HU - hu)
+        hu = hu + ramp(0.2, 0.06, np.abs(coarse[window] + 0.15 * speckle)) * (300.0 - hu)
+    elif texture == "lamina":
+        cover = cover * np.clip(0.6 + 0.4 * coarse[window], 0.2, 1)
     canvas.paint(window, cover, hu)

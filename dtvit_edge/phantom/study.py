@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from dtvit_edge.phantom import tissues
 from dtvit_edge.phantom.anatomy import Head, draw_head
-from dtvit_edge.phantom.bleed import Bleeding, blood_cover, draw_bleeding, paint_bleeding, visible_mm2
+from dtvit_edge.phantom.bleed import Bleeding, blood_cover, draw_bleeding, paint_bleeding, press, visible_mm2
 from dtvit_edge.phantom.brain import paint_brain
 from dtvit_edge.phantom.canvas import Array, Canvas
 from dtvit_edge.phantom.fields import Noise, draw_folds
@@ -144,11 +144,18 @@ def _shows(index: int, head: Head, acquisition: Acquisition, bleeding: Bleeding)
     normal /= np.linalg.norm(normal)
     if all(abs(float((np.asarray(b.centre) - middle) @ normal)) > 2.5 * max(b.lobes[0].radii) for b in bleeding.bleeds):
         return False
-    canvas = _canvas(acquisition, index, _PLAN_GRID, (0, _PLAN_GRID, 0, _PLAN_GRID))
+    area = _area_mm2(index, head, acquisition, bleeding, _PLAN_GRID)
+    if 0 < area < 4 * tissues.VISIBLE_MM2:
+        area = _area_mm2(index, head, acquisition, bleeding, _GRID)
+    return area >= _PLAN_MARGIN * tissues.VISIBLE_MM2
+
+
+def _area_mm2(index: int, head: Head, acquisition: Acquisition, bleeding: Bleeding, size: int) -> float:
+    """Visible blood of a slice on a grid of `size`, without its noise."""
+    canvas = _canvas(acquisition, index, size, (0, size, 0, size))
     _, cavity = cavity_surface(canvas, head)
-    pixel_mm2 = (acquisition.pixel_spacing_mm * tissues.MATRIX / _PLAN_GRID) ** 2
-    cover = blood_cover(canvas, head, bleeding, cavity)
-    return visible_mm2(cover, pixel_mm2) >= _PLAN_MARGIN * tissues.VISIBLE_MM2
+    pixel_mm2 = (acquisition.pixel_spacing_mm * tissues.MATRIX / size) ** 2
+    return visible_mm2(blood_cover(canvas, head, bleeding, cavity), pixel_mm2)
 
 
 def _canvas_origin(acquisition: Acquisition, index: int, size: int, offset_mm: float) -> npt.NDArray[np.float64]:
@@ -234,13 +241,16 @@ def _paint(
 
     vault, cavity = cavity_surface(canvas, head)
     paint_skull(canvas, head, vault, cavity, coarse, fine)
-    straight = canvas.x
+    straight = canvas.x, canvas.y, canvas.z
+    canvas.x, canvas.y, canvas.z = press(canvas, plan.bleeding, cavity)
     if plan.bleeding.shift_mm:
         near = np.exp(-((canvas.y / 55) ** 2) - ((canvas.z - 28) / 34) ** 2)
         near *= np.clip(1 - (canvas.x / 62) ** 2, 0, 1)
         canvas.x = canvas.x - np.float32(plan.bleeding.shift_mm) * near
+    canvas.slack_mm = 6.0
     ventricles = paint_brain(canvas, head, cavity, plan.folds, coarse)
-    canvas.x = straight
+    canvas.slack_mm = 0.0
+    canvas.x, canvas.y, canvas.z = straight
     if index in plan.positive:
         blood = paint_bleeding(canvas, head, plan.bleeding, cavity, ventricles, coarse)
     else:
