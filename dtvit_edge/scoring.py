@@ -20,7 +20,7 @@ from dtvit_edge import backends, reasons
 from dtvit_edge.aggregate import series_score, study_score
 from dtvit_edge.backends.base import Backend, Logits
 from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle, Manifest
-from dtvit_edge.dicom.discover import Plan, discover, rejected_row, walk
+from dtvit_edge.dicom.discover import Plan, discover, rejected_row, slice_row, walk
 from dtvit_edge.dicom.geometry import has_gap
 from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.dicom.slice import SliceHeader
@@ -177,11 +177,8 @@ class ChunkScorer:
         return prepared.pixels
 
     def _scored(self, header: SliceHeader, ich: float, location: tuple[float, float, float]) -> SliceScore:
-        identity = header.identity
-        return SliceScore(
-            identity.study_uid,
-            identity.series_uid,
-            identity.sop_uid,
+        return slice_row(
+            header.identity,
             header.frame,
             header.path,
             Status.SCORED,

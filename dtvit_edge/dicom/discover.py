@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from dtvit_edge import reasons
 from dtvit_edge.dicom.geometry import ordered, repeats_positions
 from dtvit_edge.dicom.header import FileRejected, read_headers
-from dtvit_edge.dicom.slice import SliceHeader
+from dtvit_edge.dicom.slice import Identity, SliceHeader
 from dtvit_edge.dicom.suitability import is_bone_kernel, series_refusal, series_warnings
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.reasons import Reason
+from dtvit_edge.reasons import Reason, Status
 from dtvit_edge.results import SliceScore
 
 
@@ -131,18 +132,14 @@ def discover(files: Iterable[Found], *, any_series: bool = False, progress: Call
     return Plan(tuple(series), tuple(rejected))
 
 
+def slice_row(identity: Identity, frame: int, path: str, status: Status, reason: str = "", **scores: Any) -> SliceScore:
+    """A row of `slices.csv`; `scores` are the fields that only a scored slice has."""
+    return SliceScore(identity.study_uid, identity.series_uid, identity.sop_uid, frame, path, status, reason, **scores)
+
+
 def rejected_row(header: SliceHeader, reason: Reason) -> SliceScore:
     """The row of a slice that is not scored."""
-    identity = header.identity
-    return SliceScore(
-        identity.study_uid,
-        identity.series_uid,
-        identity.sop_uid,
-        header.frame,
-        header.path,
-        reason.status,
-        reason.code,
-    )
+    return slice_row(header.identity, header.frame, header.path, reason.status, reason.code)
 
 
 def _text(path: str) -> str:
@@ -151,19 +148,8 @@ def _text(path: str) -> str:
 
 
 def _file_rows(path: str, error: FileRejected) -> list[SliceScore]:
-    identity = error.identity
-    return [
-        SliceScore(
-            identity.study_uid,
-            identity.series_uid,
-            identity.sop_uid,
-            frame + 1,
-            path,
-            error.reason.status,
-            error.reason.code,
-        )
-        for frame in range(error.frames)
-    ]
+    reason = error.reason
+    return [slice_row(error.identity, i + 1, path, reason.status, reason.code) for i in range(error.frames)]
 
 
 def _by_series(headers: Iterable[SliceHeader]) -> list[list[SliceHeader]]:

@@ -57,11 +57,9 @@ def repeats_positions(headers: Iterable[SliceHeader]) -> bool:
 
     The acquisition number alone says nothing, since step-and-shoot scanners count it up with every rotation.
     """
-    places = sorted((distance_mm(h), h.acquisition_number) for h in headers if h.position_mm and h.orientation)
-    return any(
-        b - a < SAME_POSITION_MM and m != n  # type: ignore[operator]
-        for (a, m), (b, n) in pairwise(places)
-    )
+    placed = [(d, h.acquisition_number) for h in headers if (d := distance_mm(h)) is not None]
+    placed.sort(key=lambda place: place[0])
+    return any(b - a < SAME_POSITION_MM and m != n for (a, m), (b, n) in pairwise(placed))
 
 
 def has_gap(headers: Sequence[SliceHeader]) -> bool:

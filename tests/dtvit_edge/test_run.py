@@ -70,6 +70,31 @@ def test_every_file_has_a_row_and_every_study_a_result(
         assert int(study["slices"]) == len(own)
 
 
+def test_flags_and_locations_follow_the_threshold(tiny_bundle: Bundle, phantom_folder: Path, tmp_path: Path) -> None:
+    score(tiny_bundle, phantom_folder, tmp_path / "out")
+    rows = [r for r in table(tmp_path / "out" / "slices.csv") if r["status"] == "scored"]
+    assert {r["ich"] for r in rows} == {"0", "1"}, "the fixture no longer shows both"
+    for row in rows:
+        positive = float(row["ich_probability"]) >= 0.5
+        assert row["ich"] == str(int(positive))
+        locations = {name: float(row[f"p_{name}"]) for name in ("deep", "lobar", "subtentorial")}
+        assert sum(locations.values()) == pytest.approx(1, abs=2e-4)
+        assert row["location"] == (max(locations, key=lambda k: locations[k]) if positive else "")
+
+
+def test_slices_without_brain_are_skipped_unless_all_are_kept(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    from dtvit_edge.phantom import render_study, write_study
+
+    study = render_study(5, None)
+    write_study(study, tmp_path / "in")
+    score(tiny_bundle, tmp_path / "in", tmp_path / "out")
+    skipped = [r for r in table(tmp_path / "out" / "slices.csv") if r["status"] == "skipped"]
+    assert {r["reason"] for r in skipped} == {"no_brain"}
+    assert 1 <= len(skipped) <= 4
+    score(tiny_bundle, tmp_path / "in", tmp_path / "all", keep_all=True)
+    assert {r["status"] for r in table(tmp_path / "all" / "slices.csv")} == {"scored"}
+
+
 def test_scores_are_the_models(tiny_bundle: Bundle, phantom_folder: Path, tmp_path: Path) -> None:
     """One slice followed by hand: pydicom, preprocessing, ONNX Runtime, softmax."""
     from functools import partial

@@ -104,6 +104,12 @@ def test_step_and_shoot_acquisition_numbers_are_no_repeats() -> None:
     assert repeats_positions(twice)
 
 
+def test_two_slices_of_one_acquisition_in_one_place_are_no_repeat() -> None:
+    assert not repeats_positions([header(z, acquisition_number=1) for z in (0, 5, 5, 10)])
+    assert not repeats_positions([header(z) for z in (0, 5, 5, 10)])
+    assert repeats_positions([header(5, acquisition_number=None), header(5, acquisition_number=2)])
+
+
 def test_the_real_study_is_in_order_without_gaps_and_any_inner_loss_is_found() -> None:
     files = sorted(real("studies", "ge-head").glob("*.dcm"))
     headers = ordered(read_headers(f, f.name)[0] for f in reversed(files))
