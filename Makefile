@@ -14,7 +14,7 @@ demo: $(VENV)/.workstation
 	@mkdir -p $(OUT)
 	$(BIN)/python -m export.demo $(OUT)/demo.safetensors
 	$(BIN)/dtvit-edge export $(OUT)/demo.safetensors -o $(OUT)/demo.dtvit --overwrite
-	$(BIN)/dtvit-edge phantom $(OUT)/phantoms --studies 4 --seed 1
+	$(BIN)/dtvit-edge phantom $(OUT)/phantoms --studies 4 --seed 1 --overwrite
 	$(BIN)/dtvit-edge score $(OUT)/demo.dtvit $(OUT)/phantoms $(REAL_STUDIES) -o $(OUT)/results --overwrite
 	@echo "bundle: $(OUT)/demo.dtvit   phantom studies and their truth: $(OUT)/phantoms   results: $(OUT)/results"
 

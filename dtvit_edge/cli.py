@@ -179,11 +179,14 @@ def doctor(as_json: bool) -> None:
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--studies", type=click.IntRange(1), default=4, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-def phantom(out: Path, studies: int, seed: int) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace the phantoms of an earlier call.")
+def phantom(out: Path, studies: int, seed: int, overwrite: bool) -> None:
     """Write synthetic head CT studies as DICOM below OUT, with the truth beside them in truth.csv."""
     from dtvit_edge.phantom import write_phantoms
 
-    click.echo(write_phantoms(out, studies=studies, seed=seed))
+    with show.progress("studies", studies) as step:
+        truth = write_phantoms(out, studies, seed, overwrite=overwrite, progress=lambda: step(1))
+    click.echo(truth)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -138,6 +138,7 @@ class ChunkScorer:
         rejected: Callable[[SliceHeader, SliceRejected], None] = lambda header, error: None,
     ) -> None:
         self._threshold = manifest.ich_threshold
+        self._least_side = manifest.spec.least_side
         self._min_brain_share = 0.0 if keep_all else manifest.spec.min_brain_share
         self._reader = SliceReader()
         self._prepare = CpuPreprocessor(manifest.spec)
@@ -166,6 +167,8 @@ class ChunkScorer:
         )
 
     def _bytes(self, header: SliceHeader) -> NDArray[np.uint8]:
+        if min(header.rows, header.columns) < self._least_side:
+            raise SliceRejected(reasons.MATRIX_SIZE, f"{header.rows} x {header.columns}, the spec crops without resize")
         with self._timings.stage("read"):
             slice_ = self._reader.read(header)
         with self._timings.stage("preprocess"):

@@ -103,6 +103,11 @@ class PreprocessSpec:
         return len(self.windows)
 
     @property
+    def least_side(self) -> int:
+        """The shortest side, in pixels, that a stored matrix may have."""
+        return MIN_MATRIX if self.resize is not None else max(MIN_MATRIX, self.crop)
+
+    @property
     def digest(self) -> str:
         """The sha256 of the spec's canonical JSON, in hexadecimal."""
         return digest_json(self.to_dict())

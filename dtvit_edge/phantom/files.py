@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import datetime
 import hashlib
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
+from dtvit_edge.errors import ConfigError
 from dtvit_edge.phantom import tissues
 from dtvit_edge.phantom.study import PhantomSlice, PhantomStudy, render_study
 from dtvit_edge.spec import LOCATION_LABELS
@@ -44,36 +47,50 @@ def write_study(study: PhantomStudy, folder: Path | str, patient: str = "0001") 
     return paths
 
 
-def write_phantoms(folder: Path | str, studies: int, seed: int = 0) -> Path:
-    """Write `studies` studies below `folder`, and `folder/truth.csv`, whose path is returned.
+def write_phantoms(
+    folder: Path | str,
+    studies: int,
+    seed: int = 0,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[], None] = lambda: None,
+) -> Path:
+    """Write `studies` studies below `folder`, and last `folder/truth.csv`, whose path is returned.
 
     Every second study is positive, the three locations in turn, in an order drawn from the seed. The CSV has
     one row per file: `TRUTH_COLUMNS`, where `path` is relative to the CSV, `slice` counts from 0 at the base,
-    and `location` is empty where `ich` is 0. Raises ValueError for fewer than one study.
+    and `location` is empty where `ich` is 0.
+
+    Args:
+        overwrite: replace the phantoms of an earlier call; anything else in the folder stays.
+        progress: called once a study.
+
+    Raises:
+        ConfigError: fewer than one study, or a folder that is not empty without `overwrite`: slices of an
+            earlier call would lie among the new ones, without a row in the truth.
     """
     if studies < 1:
-        raise ValueError(f"studies is {studies}, expected 1 or more")
+        raise ConfigError(f"studies is {studies}, expected 1 or more")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     truth = folder / "truth.csv"
+    if any(folder.iterdir()):
+        if not overwrite:
+            raise ConfigError(f"{folder} is not empty; give another folder or --overwrite")
+        truth.unlink(missing_ok=True)
+        for earlier in folder.glob("study-[0-9][0-9][0-9][0-9]*"):
+            shutil.rmtree(earlier)
+    rows: list[tuple[object, ...]] = []
+    for number, (own_seed, location) in enumerate(collection_seeds(studies, seed), start=1):
+        study = render_study(own_seed, location)
+        patient = f"{number:04d}"
+        paths = write_study(study, folder / f"study-{patient}", patient)
+        for path, s in sorted(zip(paths, study.slices, strict=True), key=lambda pair: pair[0]):
+            name, area = path.relative_to(folder).as_posix(), f"{s.haemorrhage_mm2:.1f}"
+            rows.append((name, f"PHANTOM-{patient}", int(s.ich), s.location or "", s.index, area))
+        progress()
     with truth.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(TRUTH_COLUMNS)
-        for number, (own_seed, location) in enumerate(collection_seeds(studies, seed), start=1):
-            study = render_study(own_seed, location)
-            patient = f"{number:04d}"
-            paths = write_study(study, folder / f"study-{patient}", patient)
-            for path, s in sorted(zip(paths, study.slices, strict=True), key=lambda pair: pair[0]):
-                writer.writerow(
-                    (
-                        path.relative_to(folder).as_posix(),
-                        f"PHANTOM-{patient}",
-                        int(s.ich),
-                        s.location or "",
-                        s.index,
-                        f"{s.haemorrhage_mm2:.1f}",
-                    )
-                )
+        csv.writer(stream, lineterminator="\n").writerows([TRUTH_COLUMNS, *rows])
     return truth
 
 

@@ -65,7 +65,7 @@ def resample_plan(rows: int, columns: int, spec: PreprocessSpec) -> ResamplePlan
         ConfigError: no resize and a matrix smaller than the crop (the paper's literal crop).
     """
     if spec.resize is None:
-        if min(rows, columns) < spec.crop:
+        if min(rows, columns) < spec.least_side:
             raise ConfigError(f"a {rows} x {columns} matrix is smaller than the crop of {spec.crop} and resize is off")
         out_rows, out_columns = rows, columns
     else:

@@ -25,6 +25,8 @@ from dtvit_edge.run import RunReport, run
 from dtvit_edge.scoring import Options, open_backend
 from tests.conftest import ROOT, real
 from tests.dicom_files import dataset, enhanced, save, series
+from tests.preprocess_cases import NO_RESIZE, THREE
+from tests.tiny_bundle import write_tiny_bundle
 
 OPTIONS = Options(backend="onnxruntime", batch=4, threads=1)
 
@@ -335,6 +337,21 @@ def test_no_output_names_a_patient_or_a_folder(tiny_bundle: Bundle, tmp_path: Pa
         assert "DOE" not in content
         assert "12345" not in content
         assert str(tmp_path) not in content, file.name
+
+
+def test_three_windows_are_scored_end_to_end(phantom_folder: Path, tmp_path: Path) -> None:
+    bundle = write_tiny_bundle(tmp_path / "three.dtvit", spec=THREE)
+    assert score(bundle, phantom_folder, tmp_path / "out").exit_status == 0
+
+
+def test_a_matrix_below_a_literal_crop_is_a_row(tmp_path: Path) -> None:
+    bundle = write_tiny_bundle(tmp_path / "literal.dtvit", spec=NO_RESIZE)
+    series(tmp_path / "in", [0, 5, 10])
+    small = np.zeros((200, 512), dtype=np.int16).tobytes()
+    save(tmp_path / "in" / "small", Rows=200, PixelData=small, SOPInstanceUID="2.25.3", StudyInstanceUID="2.25.4")
+    report = score(bundle, tmp_path / "in", tmp_path / "out")
+    assert report.counts == {"refused": 1, "scored": 3}
+    assert report.reasons == {"matrix_size": 1}
 
 
 def test_the_run_report_says_what_produced_the_results(

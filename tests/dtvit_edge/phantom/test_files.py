@@ -9,6 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 
+from dtvit_edge.errors import ConfigError
 from dtvit_edge.phantom import (
     TRUTH_COLUMNS,
     PhantomStudy,
@@ -152,5 +153,19 @@ def test_collection_is_half_positive_and_its_locations_are_balanced() -> None:
 
 
 def test_no_studies_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="1 or more"):
+    with pytest.raises(ConfigError, match="1 or more"):
         write_phantoms(tmp_path, 0)
+
+
+def test_an_earlier_collection_is_replaced_whole_or_refused(tmp_path: Path) -> None:
+    write_phantoms(tmp_path, studies=2, seed=1)
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(ConfigError, match="not empty; give another folder or --overwrite"):
+        write_phantoms(tmp_path, studies=1, seed=2)
+    done: list[int] = []
+    truth = write_phantoms(tmp_path, studies=1, seed=2, overwrite=True, progress=lambda: done.append(1))
+    with truth.open(newline="") as stream:
+        named = {row["path"] for row in csv.DictReader(stream)}
+    assert {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("IM*")} == named
+    assert (tmp_path / "letter.txt").exists()
+    assert done == [1]
