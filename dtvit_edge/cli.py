@@ -19,9 +19,10 @@ import click
 from dtvit_edge import show
 from dtvit_edge.errors import DtvitError, MissingDependency, VerdictError
 
-# Commands that need PyTorch or ONNX: name -> (module, attribute, short help).
+# Commands that need PyTorch, ONNX or scikit-learn: name -> (module, attribute, short help).
 WORKSTATION_COMMANDS = {
     "export": ("export.command", "export", "Workstation: checkpoint -> bundle, parity proved."),
+    "train": ("benchmarks.paper.command", "train", "Workstation: labelled slices -> checkpoint."),
 }
 INTERRUPTED = 130
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from importlib import import_module
 
 import click
 import pytest
@@ -25,7 +26,8 @@ def commands() -> list[str]:
 def test_every_command_is_understood(line: str) -> None:
     _, name, *arguments = shlex.split(line)
     if name in WORKSTATION_COMMANDS:
-        from export.command import export as command
+        module, attribute, _ = WORKSTATION_COMMANDS[name]
+        command = getattr(import_module(module), attribute)
     else:
         command = cli.commands[name]
     with click.Context(command) as context:

@@ -19,7 +19,7 @@ class Prepared:
     """One slice as the model takes it.
 
     Attributes:
-        pixels: (C, crop, crop) uint8, C-contiguous; all 0 where there is no head.
+        pixels: (C, crop, crop) uint8, C-contiguous; all 0 where there is no head. Without the crop (C, h, w).
         head_pixels: pixels of the head's mask, of the stored matrix.
         brain_share: share of those whose first channel lies in the spec's brain range; 0 where there is no head.
     """
@@ -41,12 +41,13 @@ class CpuPreprocessor:
         self.spec = spec
         self._brain = brain_bytes(spec)
 
-    def __call__(self, stored: NDArray[np.uint16], encoding: PixelEncoding) -> Prepared:
+    def __call__(self, stored: NDArray[np.uint16], encoding: PixelEncoding, *, crop: bool = True) -> Prepared:
         """Prepare one slice.
 
         Args:
             stored: (rows, columns) uint16, raw patterns as stored (signed values seen as patterns).
             encoding: how patterns become HU; slices of one study may differ.
+            crop: False leaves the centre crop to the caller: training rotates between resize and crop.
         """
         spec = self.spec
         table = rescale_table(encoding, spec)
@@ -54,8 +55,8 @@ class CpuPreprocessor:
         mask = head_mask(first, spec)
         head = cv2.bitwise_and(first, first, mask=mask)  # outside the mask every channel is 0
         head_pixels = cv2.countNonZero(mask)
-        plan = resample_plan(*stored.shape, spec)
-        pixels = np.zeros((spec.channels, spec.crop, spec.crop), dtype=np.uint8)
+        plan = resample_plan(*stored.shape, spec, crop)
+        pixels = np.zeros((spec.channels, len(plan.vertical.start), len(plan.horizontal.start)), dtype=np.uint8)
         if head_pixels == 0:
             return Prepared(pixels, 0, 0.0)
         # A brain range that begins at byte 0 would count the outside, which cv2 cannot mask here.

@@ -58,8 +58,8 @@ def crop_offset(length: int, crop: int) -> int:
 
 
 @lru_cache(maxsize=32)
-def resample_plan(rows: int, columns: int, spec: PreprocessSpec) -> ResamplePlan:
-    """The plan for a matrix of `rows` x `columns` stored pixels.
+def resample_plan(rows: int, columns: int, spec: PreprocessSpec, crop: bool = True) -> ResamplePlan:
+    """The plan for a matrix of `rows` x `columns` stored pixels; without `crop`, of the whole resized image.
 
     Raises:
         ConfigError: no resize and a matrix smaller than the crop (the paper's literal crop).
@@ -70,10 +70,10 @@ def resample_plan(rows: int, columns: int, spec: PreprocessSpec) -> ResamplePlan
         out_rows, out_columns = rows, columns
     else:
         out_rows, out_columns = resized_shape(rows, columns, spec.resize)
-    return ResamplePlan(
-        horizontal=_cropped(triangle_weights(columns, out_columns), spec.crop),
-        vertical=_cropped(triangle_weights(rows, out_rows), spec.crop),
-    )
+    horizontal, vertical = triangle_weights(columns, out_columns), triangle_weights(rows, out_rows)
+    if not crop:
+        return ResamplePlan(horizontal, vertical)
+    return ResamplePlan(_cropped(horizontal, spec.crop), _cropped(vertical, spec.crop))
 
 
 @lru_cache(maxsize=64)
@@ -104,7 +104,7 @@ def triangle_weights(source: int, target: int) -> AxisWeights:
 
 
 def resample(image: NDArray[np.uint8], plan: ResamplePlan) -> NDArray[np.uint8]:
-    """Resize and crop one channel: (rows, columns) uint8 -> (crop, crop) uint8, C-contiguous."""
+    """Resize and crop one channel: (rows, columns) uint8 to the plan's size, uint8, C-contiguous."""
     horizontal, vertical = plan.horizontal, plan.vertical
     top = int(vertical.start.min())
     bottom = int((vertical.start + vertical.taps.shape[1]).max())

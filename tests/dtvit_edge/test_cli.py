@@ -19,7 +19,7 @@ COMMANDS = sorted({*cli.commands, *WORKSTATION_COMMANDS})
 
 
 def test_the_commands_are_these() -> None:
-    assert COMMANDS == ["doctor", "export", "inspect", "phantom", "score", "verify"]
+    assert COMMANDS == ["doctor", "export", "inspect", "phantom", "score", "train", "verify"]
 
 
 @pytest.mark.parametrize("name", [None, *COMMANDS])
@@ -163,6 +163,7 @@ def test_runtime_commands_never_load_torch_timm_or_onnx(tiny_bundle: Bundle, tmp
     for arguments in (
         ["--help"],
         ["export", "--help"],
+        ["train", "--help"],
         ["score", bundle, folder, "-o", str(tmp_path / "out")],
         ["verify", bundle],
         ["inspect", bundle],
@@ -171,7 +172,7 @@ def test_runtime_commands_never_load_torch_timm_or_onnx(tiny_bundle: Bundle, tmp
     ):
         code = (
             "import sys; from dtvit_edge.cli import main; status = main(sys.argv[1:])\n"
-            "heavy = {'torch', 'timm', 'onnx', 'torchvision'} & set(sys.modules)\n"
+            "heavy = {'torch', 'timm', 'onnx', 'torchvision', 'sklearn'} & set(sys.modules)\n"
             "sys.exit(f'status {status}, loaded {heavy}' if status or heavy else 0)"
         )
         done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)

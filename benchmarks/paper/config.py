@@ -1,0 +1,80 @@
+"""What a training run is made of; its digest decides whether an interrupted one may go on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dtvit_edge.errors import ConfigError
+from dtvit_edge.spec import TRAINING_STATES, PreprocessSpec, digest_file, digest_json
+from export.encoders import DEFAULT_ENCODER
+
+# Batch sizes of the paper (3.2), without and with augmentation.
+PAPER_BATCH = {False: 8, True: 32}
+OPTIMIZERS = ("sgd", "adamw")
+SCHEDULES = ("constant", "cosine")
+PRECISIONS = ("fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run; the defaults are the paper's (2.2.3, 3.2), what it leaves open is off.
+
+    Attributes:
+        training: what the checkpoint will say of itself.
+        batch: None takes the paper's, 8 without augmentation and 32 with it.
+        warmup_epochs: the learning rate rises linearly over this many epochs.
+        precision: of the forward pass; weights and optimiser stay fp32.
+        init: local checkpoint of the whole model to start from; None starts from random weights.
+        paper_protocol: replicate first and split by image afterwards, leakage and all.
+    """
+
+    encoder: str = DEFAULT_ENCODER
+    training: str = "clinical-unvalidated"
+    epochs: int = 50
+    batch: int | None = None
+    augment: bool = True
+    optimizer: str = "sgd"
+    learning_rate: float = 0.01
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    warmup_epochs: int = 0
+    precision: str = "fp32"
+    init: Path | None = None
+    paper_protocol: bool = False
+    device: str = "cpu"
+    seed: int = 0
+    spec: PreprocessSpec = field(default_factory=PreprocessSpec)
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("training", self.training, TRAINING_STATES),
+            ("optimizer", self.optimizer, OPTIMIZERS),
+            ("schedule", self.schedule, SCHEDULES),
+            ("precision", self.precision, PRECISIONS),
+        ):
+            if value not in allowed:
+                raise ConfigError(f"{name} is {value!r}, expected one of {', '.join(allowed)}")
+        if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
+            raise ConfigError("epochs, batch and learning rate must be above 0")
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise ConfigError(f"{self.warmup_epochs} epochs of warm-up do not fit into {self.epochs}")
+
+    @property
+    def batch_size(self) -> int:
+        """The batch, the paper's where none is given."""
+        return PAPER_BATCH[self.augment] if self.batch is None else self.batch
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; the initial checkpoint by its digest, since a path says nothing."""
+        return asdict(self) | {
+            "spec": self.spec.to_dict(),
+            "batch": self.batch_size,
+            "init": None if self.init is None else digest_file(self.init),
+        }
+
+    def digest(self, labels: str) -> str:
+        """Identity of the run over a labelled set with this digest."""
+        return digest_json({"config": self.to_dict(), "labels": labels})

@@ -1,0 +1,81 @@
+"""Images of a labelled set as bytes between resize and crop, through the runtime's own preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.paper.labels import LabelledSlice
+from dtvit_edge.dicom.header import read_headers
+from dtvit_edge.dicom.pixels import SliceReader
+from dtvit_edge.errors import ConfigError, SliceRejected
+from dtvit_edge.preprocess.cpu import CpuPreprocessor, Prepared
+from dtvit_edge.spec import WINDOWED_8_BIT, PreprocessSpec
+
+PICTURES = (".png", ".jpg", ".jpeg")
+_CHUNK = 16
+
+
+def prepare_image(file: Path, spec: PreprocessSpec, *, crop: bool = False) -> Prepared:
+    """One image through `CpuPreprocessor`: a DICOM slice, or an 8-bit picture that is windowed already.
+
+    Raises:
+        ConfigError: the file is no slice or picture that could be used.
+    """
+    prepare = CpuPreprocessor(spec)
+    if file.suffix.lower() in PICTURES:
+        picture = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        if picture is None or picture.dtype != np.uint8:
+            raise ConfigError(f"{file}: not readable as an 8-bit picture")
+        if picture.ndim == 3:
+            picture = cv2.cvtColor(picture[..., :3], cv2.COLOR_BGR2GRAY)
+        return prepare(picture.astype(np.uint16), WINDOWED_8_BIT, crop=crop)
+    try:
+        headers = read_headers(file, file.name)
+        if len(headers) != 1:
+            raise ConfigError(f"{file}: {len(headers)} frames; a row labels one slice")
+        return prepare(SliceReader().read(headers[0]).stored, headers[0].encoding, crop=crop)
+    except SliceRejected as error:
+        raise ConfigError(f"{file}: {error}") from error
+
+
+def load_images(
+    slices: Sequence[LabelledSlice],
+    spec: PreprocessSpec,
+    *,
+    workers: int = 1,
+    step: Callable[[int], None] = lambda n: None,
+) -> list[NDArray[np.uint8]]:
+    """Every image as (C, h, w) uint8 with the shorter side at `spec.resize`, in the order of `slices`.
+
+    Args:
+        workers: processes; 1 stays in this one.
+        step: called with the number of images just done.
+
+    Raises:
+        ConfigError: an image that cannot be used; it is named.
+    """
+    load = partial(_load, spec=spec)
+    files = [s.file for s in slices]
+    images: list[NDArray[np.uint8]] = []
+    with ExitStack() as stack:
+        if workers > 1:
+            found = stack.enter_context(ProcessPoolExecutor(workers)).map(load, files, chunksize=_CHUNK)
+        else:
+            found = map(load, files)
+        for image in found:
+            images.append(image)
+            step(1)
+    return images
+
+
+def _load(file: Path, spec: PreprocessSpec) -> NDArray[np.uint8]:
+    cv2.setNumThreads(1)
+    return prepare_image(file, spec).pixels
