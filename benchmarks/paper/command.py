@@ -38,9 +38,8 @@ def train(data: Path, out: Path, workers: int, **options: Any) -> None:
     The same command continues a training that was interrupted.
     """
     from benchmarks.paper.config import TrainConfig
-    from benchmarks.paper.images import load_images
+    from benchmarks.paper.images import Data, load_images
     from benchmarks.paper.labels import labels_digest, read_labels
-    from benchmarks.paper.train import Data
     from benchmarks.paper.train import train as run
     from dtvit_edge import show
 

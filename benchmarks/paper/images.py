@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +23,20 @@ from dtvit_edge.spec import WINDOWED_8_BIT, PreprocessSpec
 
 PICTURES = (".png", ".jpg", ".jpeg")
 _CHUNK = 16
+
+
+@dataclass(frozen=True)
+class Data:
+    """Images and labels side by side: `images[i]` is (C, h, w) uint8 of `slices[i]`; `digest` names them all."""
+
+    slices: Sequence[LabelledSlice]
+    images: Sequence[NDArray[np.uint8]]
+    digest: str
+
+
+def worker_pool(workers: int) -> ProcessPoolExecutor:
+    """Fresh interpreters: a fork of a process in which PyTorch or OpenCV have threads can hang for ever."""
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
 def prepare_image(file: Path, spec: PreprocessSpec, *, crop: bool = False) -> Prepared:
@@ -67,7 +83,7 @@ def load_images(
     images: list[NDArray[np.uint8]] = []
     with ExitStack() as stack:
         if workers > 1:
-            found = stack.enter_context(ProcessPoolExecutor(workers)).map(load, files, chunksize=_CHUNK)
+            found = stack.enter_context(worker_pool(workers)).map(load, files, chunksize=_CHUNK)
         else:
             found = map(load, files)
         for image in found:

@@ -16,14 +16,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.paper import augment
 from benchmarks.paper.config import TrainConfig
+from benchmarks.paper.images import Data
 from benchmarks.paper.labels import LabelledSlice
 from benchmarks.paper.protocol import Split, split_by_patient, split_like_the_paper
 from dtvit_edge.errors import ConfigError
@@ -66,22 +65,6 @@ class Progress(Protocol):
 def silent(stage: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
     """A Progress that shows nothing."""
     return nullcontext(lambda steps: None)
-
-
-@dataclass(frozen=True)
-class Data:
-    """Images and labels side by side: `images[i]` is (C, h, w) uint8 of `slices[i]`; `digest` names them all."""
-
-    slices: Sequence[LabelledSlice]
-    images: Sequence[NDArray[np.uint8]]
-    digest: str
-
-    def targets(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """(N,) int64 each, `NOT_LABELLED` where there is no label."""
-        chosen = [self.slices[i] for i in indices]
-        ich = [NOT_LABELLED if s.ich is None else int(s.ich) for s in chosen]
-        location = [NOT_LABELLED if s.location is None else s.location for s in chosen]
-        return torch.tensor(ich), torch.tensor(location)
 
 
 def make_split(slices: Sequence[LabelledSlice], config: TrainConfig) -> Split:
@@ -143,7 +126,7 @@ def evaluate(model: DTViT, data: Data, indices: Sequence[int], config: TrainConf
     transform = augment.evaluation(config.spec)
     for chosen in _batches(indices, 64):
         ich, location = model(_inputs(data, chosen, transform, config))
-        tally.add(ich, location, *(t.to(config.device) for t in data.targets(chosen)))
+        tally.add(ich, location, *(t.to(config.device) for t in _targets(data, chosen)))
     return tally.scores()
 
 
@@ -160,7 +143,7 @@ def _train_epoch(
     transform = (augment.training if config.augment else augment.evaluation)(config.spec)
     for chosen in _batches(order, config.batch_size):
         inputs = _inputs(data, chosen, transform, config)
-        targets = [t.to(config.device) for t in data.targets(chosen)]
+        targets = [t.to(config.device) for t in _targets(data, chosen)]
         with torch.autocast(config.device.split(":")[0], torch.bfloat16, enabled=config.precision == "bf16"):
             ich, location = model(inputs)
         loss = tally.add(ich.float(), location.float(), *targets)
@@ -211,6 +194,14 @@ class _Tally:
 def _inputs(data: Data, chosen: Sequence[int], transform: augment.Transform, config: TrainConfig) -> Tensor:
     pixels = torch.stack([transform(torch.from_numpy(data.images[i])) for i in chosen])
     return normalise(pixels, config.spec).to(config.device)
+
+
+def _targets(data: Data, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """(N,) int64 each, `NOT_LABELLED` where there is no label."""
+    chosen = [data.slices[i] for i in indices]
+    ich = [NOT_LABELLED if s.ich is None else int(s.ich) for s in chosen]
+    location = [NOT_LABELLED if s.location is None else s.location for s in chosen]
+    return torch.tensor(ich), torch.tensor(location)
 
 
 def _batches(indices: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -14,8 +14,9 @@ import torch
 
 from benchmarks.paper import train as module
 from benchmarks.paper.config import TrainConfig
+from benchmarks.paper.images import Data
 from benchmarks.paper.labels import LabelledSlice
-from benchmarks.paper.train import BEST, HISTORY, RUN, STATE, Data, evaluate, learning_rate, make_split, train
+from benchmarks.paper.train import BEST, HISTORY, RUN, STATE, evaluate, learning_rate, make_split, train
 from dtvit_edge.cli import main
 from dtvit_edge.errors import ConfigError
 from export.checkpoint import load_checkpoint

@@ -1,0 +1,147 @@
+"""Figures of both heads with bootstrap confidence intervals by patient; the formulas are scikit-learn's.
+
+Slices of one patient are nearly the same image, so that the bootstrap draws patients, not slices: an interval over
+slices would be far too narrow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn import config_context
+from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, roc_auc_score
+
+from dtvit_edge.errors import ConfigError
+from dtvit_edge.spec import LOCATION_LABELS
+
+RESAMPLES = 1000
+LEVEL = 0.95
+
+Labels = NDArray[np.int64]
+Probabilities = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its confidence interval; NaN where the data cannot say (one class alone has no AUC)."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class HeadFigures:
+    """What one head showed.
+
+    Attributes:
+        figures: by name; of the location head also per class, as `recall_lobar`.
+        confusion: rows are the truth, columns the prediction, in label order.
+        slices, patients: how many were judged.
+    """
+
+    figures: dict[str, Interval]
+    confusion: tuple[tuple[int, ...], ...]
+    slices: int
+    patients: int
+
+
+def ich_figures(
+    truth: Labels, probability: Probabilities, patients: Sequence[str], *, threshold: float = 0.5, seed: int = 0
+) -> HeadFigures:
+    """The haemorrhage head: accuracy, precision, recall (sensitivity), F1, specificity and AUC.
+
+    Args:
+        truth: (N,) 0 or 1; probability: (N,) of a haemorrhage; patients: N names.
+    """
+
+    def figures(y: Labels, p: Probabilities) -> dict[str, float]:
+        said = (p >= threshold).astype(np.int64)
+        precision, recall, f1, _ = precision_recall_fscore_support(y, said, labels=[0, 1], zero_division=np.nan)
+        return {
+            "accuracy": float(accuracy_score(y, said)),
+            "precision": float(precision[1]),
+            "recall": float(recall[1]),
+            "f1": float(f1[1]),
+            "specificity": float(recall[0]),
+            "auc": float(roc_auc_score(y, p)) if 0 < y.sum() < len(y) else math.nan,
+        }
+
+    said = (probability >= threshold).astype(np.int64)
+    return _judge(truth, probability, said, patients, figures, classes=2, seed=seed)
+
+
+def location_figures(
+    truth: Labels, probabilities: Probabilities, patients: Sequence[str], *, seed: int = 0
+) -> HeadFigures:
+    """The location head: accuracy, macro precision, recall, F1 and one-against-rest AUC, and the same per class.
+
+    Args:
+        truth: (N,) indices into `LOCATION_LABELS`; probabilities: (N, 3).
+    """
+    classes = range(len(LOCATION_LABELS))
+
+    def figures(y: Labels, p: Probabilities) -> dict[str, float]:
+        said = p.argmax(axis=1)
+        found = {"accuracy": float(accuracy_score(y, said))}
+        scores = precision_recall_fscore_support(y, said, labels=list(classes), zero_division=np.nan)
+        per_class = {name: values.tolist() for name, values in zip(("precision", "recall", "f1"), scores, strict=False)}
+        per_class["auc"] = [
+            float(roc_auc_score(y == c, p[:, c])) if 0 < (y == c).sum() < len(y) else math.nan for c in classes
+        ]
+        for name, values in per_class.items():
+            found[f"{name}_macro"] = float(np.mean(values))
+            found |= {f"{name}_{label}": value for label, value in zip(LOCATION_LABELS, values, strict=True)}
+        return found
+
+    said = probabilities.argmax(axis=1)
+    return _judge(truth, probabilities, said, patients, figures, classes=len(LOCATION_LABELS), seed=seed)
+
+
+def _judge(
+    truth: Labels,
+    probability: Probabilities,
+    said: Labels,
+    patients: Sequence[str],
+    figures: Callable[[Labels, Probabilities], dict[str, float]],
+    *,
+    classes: int,
+    seed: int,
+) -> HeadFigures:
+    if not len(truth) == len(probability) == len(patients) > 0:
+        raise ConfigError(f"{len(truth)} labels, {len(probability)} probabilities and {len(patients)} patients")
+    if not np.isfinite(probability).all():
+        raise ConfigError("a probability is not finite")
+    rows: dict[str, list[int]] = defaultdict(list)
+    for i, patient in enumerate(patients):
+        rows[patient].append(i)
+    groups = [np.array(own) for own in rows.values()]
+    values = figures(truth, probability)
+    drawn: dict[str, list[float]] = {name: [] for name in values}
+    rng = np.random.default_rng(seed)
+    with config_context(assume_finite=True, skip_parameter_validation=True):  # checked above, once for all resamples
+        for _ in range(RESAMPLES):
+            chosen = np.concatenate([groups[i] for i in rng.integers(0, len(groups), len(groups))])
+            for name, value in figures(truth[chosen], probability[chosen]).items():
+                drawn[name].append(value)
+    matrix = confusion_matrix(truth, said, labels=list(range(classes)))
+    return HeadFigures(
+        {name: _interval(value, drawn[name]) for name, value in values.items()},
+        tuple(tuple(int(n) for n in row) for row in matrix),
+        len(truth),
+        len(groups),
+    )
+
+
+def _interval(value: float, drawn: Sequence[float]) -> Interval:
+    """Percentile interval over the resamples in which the figure exists."""
+    known = [d for d in drawn if not math.isnan(d)]
+    if math.isnan(value) or not known:
+        return Interval(value, math.nan, math.nan)
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, float(low), float(high))

@@ -1,0 +1,98 @@
+"""A labelled set of phantoms, rendered straight to the bytes between resize and crop: no gigabytes of DICOM on the way.
+
+The bytes are the ones that the DICOM files would give: stored values are the phantom's HU, and everything after that is
+the runtime's own preprocessing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.paper.images import Data, worker_pool
+from benchmarks.paper.labels import LabelledSlice
+from dtvit_edge.phantom import plan_study, render_slice
+from dtvit_edge.preprocess.cpu import CpuPreprocessor
+from dtvit_edge.spec import LOCATION_LABELS, PixelEncoding, PreprocessSpec, digest_json
+
+ENCODING = PixelEncoding()  # signed 16 bits, HU as stored
+GENERATION = 1  # to be raised whenever phantoms come to look different: it is part of the data's digest
+
+
+@dataclass(frozen=True)
+class PhantomSet:
+    """Which phantoms.
+
+    Attributes:
+        studies: each is one patient, with a haemorrhage; the locations take turns.
+        first_seed: of consecutive seeds; sets whose seeds do not overlap share no head.
+        negatives: slices without haemorrhage drawn from each study, beside all with one.
+    """
+
+    studies: int
+    first_seed: int
+    negatives: int = 5
+
+    @property
+    def digest(self) -> str:
+        """Names the set; the spec is part of a run's identity by itself."""
+        return digest_json({"phantoms": [GENERATION, self.studies, self.first_seed, self.negatives]})
+
+
+def load_phantoms(
+    chosen: PhantomSet,
+    spec: PreprocessSpec,
+    *,
+    crop: bool = False,
+    workers: int = 1,
+    step: Callable[[int], None] = lambda count: None,
+) -> Data:
+    """Render a set: images (C, 256, 256) uint8, or (C, 224, 224) with `crop`; slices without brain are left out.
+
+    Args:
+        step: called with the number of studies just done.
+    """
+    slices: list[LabelledSlice] = []
+    images: list[NDArray[np.uint8]] = []
+    numbers = range(chosen.first_seed, chosen.first_seed + chosen.studies)
+    render = partial(_render, chosen=chosen, spec=spec, crop=crop)
+    with ExitStack() as stack:
+        rendered = (
+            stack.enter_context(worker_pool(workers)).map(render, numbers, chunksize=4)
+            if workers > 1
+            else map(render, numbers)
+        )
+        for found in rendered:
+            for labelled, image in found:
+                slices.append(labelled)
+                images.append(image)
+            step(1)
+    return Data(slices, images, chosen.digest)
+
+
+def _render(
+    seed: int, chosen: PhantomSet, spec: PreprocessSpec, crop: bool
+) -> list[tuple[LabelledSlice, NDArray[np.uint8]]]:
+    cv2.setNumThreads(1)
+    prepare = CpuPreprocessor(spec)
+    plan = plan_study(seed, LOCATION_LABELS[seed % len(LOCATION_LABELS)])
+    negative = [i for i in range(plan.slice_count) if i not in plan.positive]
+    indices = [*plan.positive, *random.Random(seed).sample(negative, min(chosen.negatives, len(negative)))]
+    found = []
+    for index in sorted(indices):
+        rendered = render_slice(plan, index)
+        prepared = prepare(np.ascontiguousarray(rendered.hu).view(np.uint16), ENCODING, crop=crop)
+        if prepared.brain_share < spec.min_brain_share:
+            continue  # the runtime would skip it
+        location = LOCATION_LABELS.index(rendered.location) if rendered.location else None
+        name = f"phantom-{seed}-{index}"
+        found.append((LabelledSlice(Path(name), name, f"phantom-{seed}", rendered.ich, location), prepared.pixels))
+    return found
