@@ -11,10 +11,9 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +25,7 @@ from benchmarks.paper.images import Data
 from benchmarks.paper.labels import LabelledSlice
 from benchmarks.paper.protocol import Split, split_by_patient, split_like_the_paper
 from dtvit_edge.errors import ConfigError
+from dtvit_edge.run import Progress, silent
 from dtvit_edge.spec import digest_json
 from dtvit_edge.writers.atomic import write_atomically
 from export.checkpoint import load_checkpoint, save_checkpoint
@@ -52,19 +52,6 @@ class Epoch:
     learning_rate: float
     train: Scores
     validation: Scores
-
-
-class Progress(Protocol):
-    """Told how far a stage is; see `dtvit_edge.run.Progress`."""
-
-    def __call__(self, stage: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
-        """Begin a stage of `total` steps."""
-        ...
-
-
-def silent(stage: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
-    """A Progress that shows nothing."""
-    return nullcontext(lambda steps: None)
 
 
 def make_split(slices: Sequence[LabelledSlice], config: TrainConfig) -> Split:
