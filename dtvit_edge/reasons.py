@@ -85,7 +85,7 @@ DECODE_FAILED = _error("decode_failed", "The pixel data cannot be decoded.")
 # A study's own reasons (the `reason` column of studies.csv).
 STUDY_REASONS: dict[str, str] = {
     "gap": "Two neighbouring slices lie further apart than the series' own spacing explains.",
-    "slice_refused": "An image slice of the scored series was refused.",
+    "slice_refused": "A single image of the study was refused, not a whole series.",
     "slice_error": "An image slice of the study could not be read.",
     "few_slices": "Fewer than three slices were scored; the mean is over those there are.",
     "no_suitable_series": "No series of the study is suitable.",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -24,6 +24,9 @@ from dtvit_edge.spec import WINDOWED_8_BIT, PreprocessSpec
 PICTURES = (".png", ".jpg", ".jpeg")
 _CHUNK = 16
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True)
 class Data:
@@ -34,9 +37,16 @@ class Data:
     digest: str
 
 
-def worker_pool(workers: int) -> ProcessPoolExecutor:
-    """Fresh interpreters: a fork of a process in which PyTorch or OpenCV have threads can hang for ever."""
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+def in_workers(call: Callable[[Item], Result], items: Iterable[Item], workers: int, *, chunk: int) -> Iterator[Result]:
+    """`map` over processes, in order; one worker stays in this process.
+
+    Fresh interpreters: a fork of a process in which PyTorch or OpenCV have threads can hang for ever.
+    """
+    if workers == 1:
+        yield from map(call, items)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(call, items, chunksize=chunk)
 
 
 def prepare_image(file: Path, spec: PreprocessSpec, *, crop: bool = False) -> Prepared:
@@ -81,14 +91,9 @@ def load_images(
     load = partial(_load, spec=spec)
     files = [s.file for s in slices]
     images: list[NDArray[np.uint8]] = []
-    with ExitStack() as stack:
-        if workers > 1:
-            found = stack.enter_context(worker_pool(workers)).map(load, files, chunksize=_CHUNK)
-        else:
-            found = map(load, files)
-        for image in found:
-            images.append(image)
-            step(1)
+    for image in in_workers(load, files, workers, chunk=_CHUNK):
+        images.append(image)
+        step(1)
     return images
 
 

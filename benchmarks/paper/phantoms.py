@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.paper.images import Data, worker_pool
+from benchmarks.paper.images import Data, in_workers
 from benchmarks.paper.labels import LabelledSlice
 from dtvit_edge.phantom import plan_study, render_slice
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
@@ -64,17 +63,11 @@ def load_phantoms(
     images: list[NDArray[np.uint8]] = []
     numbers = range(chosen.first_seed, chosen.first_seed + chosen.studies)
     render = partial(_render, chosen=chosen, spec=spec, crop=crop)
-    with ExitStack() as stack:
-        rendered = (
-            stack.enter_context(worker_pool(workers)).map(render, numbers, chunksize=4)
-            if workers > 1
-            else map(render, numbers)
-        )
-        for found in rendered:
-            for labelled, image in found:
-                slices.append(labelled)
-                images.append(image)
-            step(1)
+    for found in in_workers(render, numbers, workers, chunk=4):
+        for labelled, image in found:
+            slices.append(labelled)
+            images.append(image)
+        step(1)
     return Data(slices, images, chosen.digest)
 
 

@@ -24,7 +24,7 @@ from benchmarks.paper.config import TrainConfig
 from benchmarks.paper.images import Data
 from benchmarks.paper.labels import LabelledSlice
 from benchmarks.paper.protocol import Split, split_by_patient, split_like_the_paper
-from dtvit_edge.errors import ConfigError
+from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.run import Progress, silent
 from dtvit_edge.spec import digest_json
 from dtvit_edge.writers.atomic import write_atomically
@@ -68,6 +68,7 @@ def train(data: Data, config: TrainConfig, out: Path, *, progress: Progress = si
 
     Raises:
         ConfigError: `out` holds another run.
+        VerdictError: no epoch ended with a finite validation loss.
     """
     split = make_split(data.slices, config)
     identity = config.digest(data.digest)
@@ -92,6 +93,8 @@ def train(data: Data, config: TrainConfig, out: Path, *, progress: Progress = si
             _save_best(model, out / BEST, config)
         _save_state(out / STATE, model, optimizer, history, best)
         write_atomically(out / HISTORY, json.dumps([asdict(epoch) for epoch in history], indent=1) + "\n")
+    if not math.isfinite(best):
+        raise VerdictError(f"{out}: no epoch ended with a finite validation loss; there are no best weights")
     return tuple(history)
 
 

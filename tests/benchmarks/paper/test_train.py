@@ -18,7 +18,7 @@ from benchmarks.paper.images import Data
 from benchmarks.paper.labels import LabelledSlice
 from benchmarks.paper.train import BEST, HISTORY, RUN, STATE, evaluate, learning_rate, make_split, train
 from dtvit_edge.cli import main
-from dtvit_edge.errors import ConfigError
+from dtvit_edge.errors import ConfigError, VerdictError
 from export.checkpoint import load_checkpoint
 from export.model import DTViT
 
@@ -137,6 +137,12 @@ def test_another_configuration_or_data_is_refused(data: Data, tmp_path: Path) ->
     (tmp_path / "full" / "x").write_text("x")
     with pytest.raises(ConfigError, match="holds no training"):
         train(data, CONFIG, tmp_path / "full")
+
+
+def test_a_training_that_diverges_is_no_success(data: Data, tmp_path: Path) -> None:
+    with pytest.raises(VerdictError, match="finite validation loss"):
+        train(data, replace(CONFIG, epochs=1, learning_rate=1e30), tmp_path / "out")
+    assert not (tmp_path / "out" / BEST).exists()
 
 
 def test_the_learning_rate_warms_up_and_falls() -> None:
