@@ -19,8 +19,8 @@ import numpy as np
 
 from dtvit_edge.errors import BundleError, ConfigError, DigestMismatch, UnknownFormat
 from dtvit_edge.spec import (
-    ICH_LABELS,
-    LOCATION_LABELS,
+    HEAD_LABELS,
+    LOCATION_HEAD,
     OUTPUT_NAMES,
     TRAINING_STATES,
     PreprocessSpec,
@@ -64,6 +64,7 @@ class Manifest:
         parity: what export measured against PyTorch; calibration: None until `calibrate` has run.
         weights_sha256: digest of the checkpoint file that was exported.
         versions: of the packages that made the bundle.
+        untrained_heads: heads that were never trained in a model that otherwise was; what they say is left empty.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Manifest:
     )
     tolerances: dict[str, float] = field(default_factory=lambda: dict(TOLERANCES))
     calibration: dict[str, Any] | None = None
+    untrained_heads: tuple[str, ...] = ()
     format: int = FORMAT_VERSION
 
     @property
@@ -92,8 +94,12 @@ class Manifest:
         data = asdict(self) | {
             "spec": self.spec.to_dict(),
             "spec_digest": self.spec.digest,
-            "labels": {"ich": ICH_LABELS, "location": LOCATION_LABELS},
+            "labels": HEAD_LABELS,
         }
+        if not self.untrained_heads:
+            # Absent where empty: code from before the field reads those bundles, and refuses one that has it, as it
+            # does any unknown field, instead of printing the locations.
+            del data["untrained_heads"]
         return json.dumps(data, indent=1, sort_keys=True) + "\n"
 
     @classmethod
@@ -110,16 +116,19 @@ class Manifest:
                 kind: {key: FileRecord(**record) for key, record in data.pop(kind).items()}
                 for kind in ("models", "golden")
             }
-            manifest = cls(**data, **records, spec=spec, format=version)
+            untrained = tuple(data.pop("untrained_heads", ()))
+            manifest = cls(**data, **records, spec=spec, untrained_heads=untrained, format=version)
             threshold = manifest.ich_threshold
         except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
             raise BundleError(f"not a manifest of a bundle: {type(error).__name__}: {error}") from error
         if spec.digest != spec_digest:
             raise DigestMismatch(f"spec digest is {spec.digest[:12]}…, the manifest names {spec_digest[:12]}…")
-        if labels != {"ich": list(ICH_LABELS), "location": list(LOCATION_LABELS)}:
-            raise BundleError(f"labels are {labels}; this code knows {ICH_LABELS} and {LOCATION_LABELS}")
+        if labels != {head: list(names) for head, names in HEAD_LABELS.items()}:
+            raise BundleError(f"labels are {labels}; this code knows {HEAD_LABELS}")
         if manifest.training not in TRAINING_STATES:
             raise BundleError(f"training is {manifest.training!r}, expected one of {', '.join(TRAINING_STATES)}")
+        if untrained not in ((), (LOCATION_HEAD,)):
+            raise BundleError(f"untrained heads are {list(untrained)}; only {LOCATION_HEAD!r} can be one")
         if not 0 < threshold < 1:
             raise BundleError(f"the threshold for ich is {threshold}, expected a number between 0 and 1")
         return manifest

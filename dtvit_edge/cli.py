@@ -23,6 +23,7 @@ from dtvit_edge.errors import DtvitError, MissingDependency, VerdictError
 WORKSTATION_COMMANDS = {
     "export": ("export.command", "export", "Workstation: checkpoint -> bundle, parity proved."),
     "train": ("benchmarks.paper.command", "train", "Workstation: labelled slices -> checkpoint."),
+    "evaluate": ("benchmarks.paper.command", "evaluate", "Workstation: tables and figures of trained models."),
 }
 INTERRUPTED = 130
 

@@ -17,7 +17,8 @@ class SliceScore:
         frame: counts from 1.
         reason: a code of `dtvit_edge.reasons`; empty where the slice was scored.
         ich_probability: softmax of the haemorrhage head, in [0, 1]; None unless scored.
-        location_probabilities: (deep, lobar, subtentorial), given haemorrhage; None unless scored.
+        location_probabilities: (deep, lobar, subtentorial), given haemorrhage; None unless scored, and where the
+            bundle's location head is untrained.
         ich: True where the probability is at or above the bundle's threshold; None unless scored.
     """
 
@@ -34,7 +35,7 @@ class SliceScore:
 
     @property
     def location(self) -> str:
-        """The likeliest location; empty where the slice is not positive."""
+        """The likeliest location; empty where the slice is not positive or no probabilities are known."""
         if not self.ich or self.location_probabilities is None:
             return ""
         return likeliest_location(self.location_probabilities)
@@ -46,7 +47,7 @@ class SeriesScore:
 
     Attributes:
         ich_probability: mean of the highest slices' probabilities; None where none was scored.
-        location_probabilities: mean over the same slices.
+        location_probabilities: mean over the same slices; None where they have none.
         slices: image slices of the series; scored: those with a score.
         top: the slice with the highest probability.
         gap: True where two neighbours lie further apart than the series' spacing explains.
@@ -73,6 +74,7 @@ class StudyScore:
         reason: codes of `dtvit_edge.reasons` joined by ';', empty where there is nothing to say.
         flagged: True or False; None (an empty cell) whenever the study is not `scored`, except that a partial
             study with a positive result is True. An absence of slices is never a False.
+        location: the likeliest one; empty where the study is not positive or its series has no location probabilities.
         slices: rows of the study; scored: those with a score.
     """
 

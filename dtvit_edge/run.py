@@ -176,6 +176,7 @@ def _write_run_report(
             "name": bundle.manifest.name,
             "digest": bundle.digest,
             "training": bundle.manifest.training,
+            "untrained_heads": bundle.manifest.untrained_heads,
             "encoder": bundle.manifest.encoder,
             "thresholds": bundle.manifest.thresholds,
         },

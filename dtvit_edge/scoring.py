@@ -28,7 +28,7 @@ from dtvit_edge.errors import ConfigError, SliceRejected
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.reasons import Status
 from dtvit_edge.results import SeriesScore, SliceScore, StudyScore
-from dtvit_edge.spec import ICH_OUTPUT, LOCATION_OUTPUT
+from dtvit_edge.spec import ICH_OUTPUT, LOCATION_HEAD, LOCATION_OUTPUT
 
 Chunk = tuple[SliceHeader, ...]
 
@@ -138,6 +138,7 @@ class ChunkScorer:
         rejected: Callable[[SliceHeader, SliceRejected], None] = lambda header, error: None,
     ) -> None:
         self._threshold = manifest.ich_threshold
+        self._has_location = LOCATION_HEAD not in manifest.untrained_heads
         self._least_side = manifest.spec.least_side
         self._min_brain_share = 0.0 if keep_all else manifest.spec.min_brain_share
         self._reader = SliceReader()
@@ -186,7 +187,7 @@ class ChunkScorer:
             header.path,
             Status.SCORED,
             ich_probability=ich,
-            location_probabilities=location,
+            location_probabilities=location if self._has_location else None,
             ich=ich >= self._threshold,
         )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dtvit_edge.spec import NOTICE
+from dtvit_edge.spec import LOCATION_HEAD, NOTICE, UNTRAINED_LOCATION
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -97,6 +97,7 @@ def run_report(report: RunReport, opened: Bundle, *, any_series: bool, as_json: 
             "flagged": [s.study_uid for s in studies if s.flagged],
             "files": [str(file) for file in report.files],
             "model_status": opened.manifest.training,
+            "untrained_heads": opened.manifest.untrained_heads,
             "notice": NOTICE,
         }
         click.echo(json.dumps(summary, indent=1))
@@ -117,6 +118,7 @@ def run_report(report: RunReport, opened: Bundle, *, any_series: bool, as_json: 
     _print(table)
     if len(ranked) > MAX_LISTED:
         click.echo(f"... and {len(ranked) - MAX_LISTED} more studies in studies.csv")
+    _untrained_location(opened)
     click.echo("slices: " + (", ".join(f"{n} {status}" for status, n in report.counts.items()) or "none"))
     _reasons(report.reasons)
     if any_series:
@@ -176,6 +178,7 @@ def bundle(opened: Bundle) -> None:
         facts = ", ".join(f"{k}: {v}" for k, v in record.facts.items() if isinstance(v, (str, int)))
         files.add_row(precision, record.file, f"{record.bytes / 2**20:.1f}", facts)
     _print(files)
+    _untrained_location(opened)
     click.echo(NOTICE)
 
 
@@ -193,6 +196,11 @@ def facts(found: Facts) -> None:
         for name, value in values.items():
             table.add_row(name, value)
         _print(table)
+
+
+def _untrained_location(opened: Bundle) -> None:
+    if LOCATION_HEAD in opened.manifest.untrained_heads:
+        click.echo(UNTRAINED_LOCATION)
 
 
 def _reasons(counts: dict[str, int]) -> None:

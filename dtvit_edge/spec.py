@@ -22,9 +22,13 @@ OUTPUT_NAMES = (ICH_OUTPUT, LOCATION_OUTPUT)
 
 ICH_LABELS = ("no_ich", "ich")
 LOCATION_LABELS = ("deep", "lobar", "subtentorial")
+ICH_HEAD = "ich"
+LOCATION_HEAD = "location"
+HEAD_LABELS = {ICH_HEAD: ICH_LABELS, LOCATION_HEAD: LOCATION_LABELS}
 TRAINING_STATES = ("untrained", "synthetic", "clinical-unvalidated")
 
 NOTICE = "research use only, not a medical device"
+UNTRAINED_LOCATION = "The bundle's location head is untrained: every location is left empty."
 
 MIN_MATRIX, MAX_MATRIX = 32, 1024
 AIR_HU = -1000.0

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib import metadata
 from pathlib import Path
 
 from dtvit_edge.bundle import MODEL_FILES, SUFFIX, Bundle, FileRecord, Manifest, write_bundle
-from dtvit_edge.errors import ConfigError
-from dtvit_edge.spec import TRAINING_STATES, PreprocessSpec, Window
-from export.checkpoint import Checkpoint, load_checkpoint
+from dtvit_edge.errors import CheckpointError, ConfigError
+from dtvit_edge.spec import ICH_HEAD, TRAINING_STATES, PreprocessSpec, Window
+from export.checkpoint import Checkpoint, load_checkpoint, ordered_heads
 from export.encoders import INPUT_SIZE
 from export.facts import graph_facts
 from export.golden import golden_files, golden_pixels, reference_logits
@@ -28,6 +28,7 @@ def export_bundle(
     encoder: str | None = None,
     training: str | None = None,
     windows: tuple[Window, ...] = (),
+    untrained_heads: Collection[str] = (),
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Bundle:
@@ -39,11 +40,12 @@ def export_bundle(
         encoder: where the checkpoint does not name it.
         training: where the checkpoint does not say it; contradicting it is refused.
         windows: one or three; none takes the checkpoint's spec, or the default.
+        untrained_heads: those that were never trained, besides those that the checkpoint marks.
         progress: is given one line for each step.
 
     Raises:
         ConfigError: wrong options, or an output that exists.
-        CheckpointError: weights that do not fit.
+        CheckpointError: weights that do not fit, or a haemorrhage head that was never trained.
         VerdictError: a graph that does not check, or differs from PyTorch; nothing is written then.
     """
     if output.suffix != SUFFIX:
@@ -53,6 +55,7 @@ def export_bundle(
     progress(f"reading {weights}")
     checkpoint = load_checkpoint(weights, encoder)
     training = _training(checkpoint, training)
+    untrained = _untrained_heads(checkpoint, untrained_heads)
     spec = _spec(checkpoint, windows)
     model = checkpoint.model
     progress(f"exporting {model.encoder_name}")
@@ -81,6 +84,7 @@ def export_bundle(
         parity=parity,
         weights_sha256=checkpoint.sha256,
         versions=versions(),
+        untrained_heads=untrained,
     )
     files |= {MODEL_FILES[precision]: graph for precision, graph in data.items()}
     return write_bundle(output, manifest, files, overwrite=overwrite)
@@ -101,6 +105,14 @@ def _training(checkpoint: Checkpoint, given: str | None) -> str:
             f"the checkpoint does not say how it was trained; give --training ({', '.join(TRAINING_STATES)})"
         )
     return training
+
+
+def _untrained_heads(checkpoint: Checkpoint, given: Collection[str]) -> tuple[str, ...]:
+    """The checkpoint's marks and the caller's together; none can be taken back."""
+    marked = ordered_heads({*checkpoint.untrained_heads, *given})
+    if ICH_HEAD in marked:
+        raise CheckpointError("the checkpoint's haemorrhage head was never trained; its bundle would detect nothing")
+    return marked
 
 
 def _spec(checkpoint: Checkpoint, windows: tuple[Window, ...]) -> PreprocessSpec:

@@ -1,14 +1,15 @@
 """Checkpoints: weights in safetensors, or a state dict in `.pt`, to and from DTViT.
 
-Safetensors carry `encoder`, `training` and `spec` (JSON) in their metadata. A `.pt` file is read with
-`weights_only=True`, which had holes before torch 2.10 (CVE-2025-32434, CVE-2026-24747).
+Safetensors carry `encoder`, `training`, `spec` (JSON) and, where a head was never trained, `untrained_heads` (names
+joined by commas) in their metadata. A `.pt` file is read with `weights_only=True`, which had holes before torch 2.10
+(CVE-2025-32434, CVE-2026-24747).
 """
 
 from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dtvit_edge.errors import CheckpointError, ConfigError
-from dtvit_edge.spec import TRAINING_STATES, PreprocessSpec, digest_file
+from dtvit_edge.spec import HEAD_LABELS, TRAINING_STATES, PreprocessSpec, digest_file
 from export.encoders import DEFAULT_ENCODER
 from export.model import HEADS, DTViT, HeadLayout
 
@@ -40,12 +41,14 @@ class Checkpoint:
         training: one of `TRAINING_STATES`; None where the file does not say.
         spec: the preprocessing it was trained with; None where the file does not say.
         sha256: of the file.
+        untrained_heads: those of `HEAD_LABELS` that were never trained.
     """
 
     model: DTViT
     training: str | None
     spec: PreprocessSpec | None
     sha256: str
+    untrained_heads: tuple[str, ...]
 
 
 def load_checkpoint(path: Path, encoder: str | None = None) -> Checkpoint:
@@ -58,7 +61,7 @@ def load_checkpoint(path: Path, encoder: str | None = None) -> Checkpoint:
         CheckpointError: unreadable, not a checkpoint, or weights that do not fit, with the keys in words.
         ConfigError: an encoder that does not exist.
     """
-    tensors, metadata = _read(path)
+    tensors, metadata = read_tensors(path)
     named = metadata.get("encoder")
     if named and encoder and named != encoder:
         raise CheckpointError(f"{path}: its metadata says encoder {named!r}, --encoder says {encoder!r}")
@@ -76,7 +79,9 @@ def load_checkpoint(path: Path, encoder: str | None = None) -> Checkpoint:
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     model.load_state_dict(tensors)  # copies into float32, which widens halves
-    return Checkpoint(model.eval(), training, _spec(path, metadata), digest_file(path))
+    return Checkpoint(
+        model.eval(), training, _spec(path, metadata), digest_file(path), _untrained_heads(path, metadata)
+    )
 
 
 def save_checkpoint(
@@ -86,6 +91,7 @@ def save_checkpoint(
     training: str,
     dtype: torch.dtype = torch.float32,
     spec: PreprocessSpec | None = None,
+    untrained_heads: Collection[str] = (),
 ) -> None:
     """Write a model as safetensors; the same model gives the same bytes.
 
@@ -93,9 +99,10 @@ def save_checkpoint(
         path: ends with `.safetensors`.
         training: one of `TRAINING_STATES`.
         dtype: float32, or float16 at half the size (`load_checkpoint` widens it again).
+        untrained_heads: of `HEAD_LABELS`, those that were never trained in a model that otherwise was.
 
     Raises:
-        ConfigError: another ending, training state or dtype.
+        ConfigError: another ending, training state, dtype or head.
         CheckpointError: a weight is not finite, or does not fit into float16.
     """
     if path.suffix != SAFETENSORS:
@@ -104,6 +111,7 @@ def save_checkpoint(
         raise ConfigError(f"training is {training!r}, expected one of {', '.join(TRAINING_STATES)}")
     if dtype not in (torch.float16, torch.float32):
         raise ConfigError(f"a checkpoint is written in float16 or float32, not {dtype}")
+    untrained = ordered_heads(untrained_heads)
     tensors = {
         key: (value.to(dtype) if value.is_floating_point() else value).detach().cpu().contiguous().clone()
         for key, value in model.state_dict().items()
@@ -112,10 +120,20 @@ def save_checkpoint(
     metadata = {"encoder": model.encoder_name, "training": training}
     if spec is not None:
         metadata["spec"] = json.dumps(spec.to_dict(), sort_keys=True)
+    if untrained:
+        metadata["untrained_heads"] = ",".join(untrained)
     path.write_bytes(_sorted_header(save(tensors, metadata)))
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def ordered_heads(names: Collection[str]) -> tuple[str, ...]:
+    """The names of heads, each once and in the order of `HEAD_LABELS`; a ConfigError where there is no such head."""
+    unknown = sorted(set(names) - set(HEAD_LABELS))
+    if unknown:
+        raise ConfigError(f"no head is called {', '.join(map(repr, unknown))}; there are {' and '.join(HEAD_LABELS)}")
+    return tuple(head for head in HEAD_LABELS if head in names)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """A file's tensors by plain key and its metadata."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
@@ -199,6 +217,16 @@ def _spec(path: Path, metadata: Mapping[str, str]) -> PreprocessSpec | None:
         return PreprocessSpec.from_dict(json.loads(text))
     except (ValueError, TypeError, ConfigError) as error:
         raise CheckpointError(f"{path}: the preprocessing spec in its metadata: {error}") from error
+
+
+def _untrained_heads(path: Path, metadata: Mapping[str, str]) -> tuple[str, ...]:
+    text = metadata.get("untrained_heads")
+    if text is None:
+        return ()
+    try:
+        return ordered_heads(text.split(","))
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: the untrained heads in its metadata: {error}") from error
 
 
 def _sorted_header(data: bytes) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from dtvit_edge.spec import TRAINING_STATES, Window, WindowKind
+from dtvit_edge.spec import LOCATION_HEAD, TRAINING_STATES, UNTRAINED_LOCATION, Window, WindowKind
 
 
 class WindowOption(click.ParamType[Window]):
@@ -34,6 +34,13 @@ class WindowOption(click.ParamType[Window]):
 @click.option(
     "--window", "windows", type=WindowOption(), multiple=True, help="One window, or three for three channels."
 )
+@click.option(
+    "--untrained-head",
+    "untrained_heads",
+    type=click.Choice([LOCATION_HEAD]),
+    multiple=True,
+    help="Never trained, where the checkpoint does not say; its results are left empty.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a bundle of that name.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result for machines.")
 def export(
@@ -42,6 +49,7 @@ def export(
     encoder: str | None,
     training: str | None,
     windows: tuple[Window, ...],
+    untrained_heads: tuple[str, ...],
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -54,6 +62,7 @@ def export(
         encoder=encoder,
         training=training,
         windows=windows,
+        untrained_heads=untrained_heads,
         overwrite=overwrite,
         progress=lambda line: click.echo(line, err=True),
     )
@@ -65,6 +74,7 @@ def export(
             "digest": bundle.digest,
             "encoder": manifest.encoder,
             "training": manifest.training,
+            "untrained_heads": manifest.untrained_heads,
             "bytes": {name: record.bytes for name, record in manifest.models.items()},
             "parity": worst,
         }))  # fmt: skip
@@ -74,3 +84,5 @@ def export(
     for name, record in manifest.models.items():
         size, allowed = record.bytes / 2**20, manifest.tolerances[name]
         click.echo(f"{name:<9} {size:.1f} MiB, at most {worst[name]:.2g} from PyTorch (allowed {allowed:g})")
+    if LOCATION_HEAD in manifest.untrained_heads:
+        click.echo(UNTRAINED_LOCATION)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from dtvit_edge.errors import ConfigError
 from export._torchvision import timm, torchvision
@@ -15,17 +16,22 @@ DEFAULT_ENCODER = "vit_base_patch16_224"
 ALEXNET = "alexnet"
 
 
-def create_encoder(name: str) -> nn.Module:
-    """An encoder with fresh weights, without logits: (N, 3, 224, 224) float32 to pooled features (N, F).
+def create_encoder(name: str, weights: Mapping[str, Tensor] | None = None) -> nn.Module:
+    """An encoder without logits: (N, 3, 224, 224) float32 to pooled features (N, F).
 
     ViT pools as timm's entry of that name says (the class token for `vit_base_patch16_224`); AlexNet and VGG
     give the 4,096 values that their last layer would take.
+
+    Args:
+        weights: with timm's names, adapted by it to this size of image; None gives fresh ones.
 
     Raises:
         ConfigError: no such encoder; the message names the closest ones.
     """
     if name == ALEXNET:
         alexnet: Any = torchvision.models.alexnet(weights=None)
+        if weights is not None:
+            alexnet.load_state_dict(weights)
         alexnet.classifier[-1] = nn.Identity()
         model: nn.Module = alexnet
         return model
@@ -35,11 +41,15 @@ def create_encoder(name: str) -> nn.Module:
         hint = f"; did you mean {', '.join(close)}?" if close else "; timm.list_models() lists them"
         raise ConfigError(f"no encoder is called {name!r}{hint}")
     config = timm.get_pretrained_cfg(name)
-    size = {"img_size": INPUT_SIZE} if config is not None and config.fixed_input_size else {}
-    encoder: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **size)
+    options: dict[str, Any] = {"num_classes": 0, "pretrained": weights is not None}
+    if weights is not None:
+        options["pretrained_cfg_overlay"] = {"state_dict": dict(weights)}
+    if config is not None and config.fixed_input_size:
+        options["img_size"] = INPUT_SIZE
+    encoder: nn.Module = timm.create_model(name, **options)
     if getattr(encoder, "dynamic_img_size", False):
         # It would put the resampling of the position embedding into the graph.
-        encoder = timm.create_model(name, pretrained=False, num_classes=0, dynamic_img_size=False, **size)
+        encoder = timm.create_model(name, dynamic_img_size=False, **options)
     return encoder
 
 

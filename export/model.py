@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from dtvit_edge.errors import CheckpointError
-from dtvit_edge.spec import ICH_LABELS, LOCATION_LABELS, PreprocessSpec
+from dtvit_edge.spec import HEAD_LABELS, PreprocessSpec
 from export.encoders import DEFAULT_ENCODER, create_encoder, feature_width
 
-HEADS = {"ich_head": len(ICH_LABELS), "location_head": len(LOCATION_LABELS)}
+# Modules of the model and checkpoint keys, each with the number of its logits.
+HEADS = {f"{head}_head": len(labels) for head, labels in HEAD_LABELS.items()}
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,12 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="session")
+def tiny_bundle_without_location(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The same, with its location head marked untrained; read-only."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny.dtvit", untrained_heads=("location",))
+
+
+@pytest.fixture(scope="session")
 def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two phantom studies as DICOM, with truth.csv; read-only."""
     folder = tmp_path_factory.mktemp("phantoms")

@@ -54,7 +54,12 @@ def tiny_model(*, channels: int = 1, slope: float = 0.05, middle: float = 45.0) 
 
 
 def write_tiny_bundle(
-    path: Path, *, training: str = "synthetic", spec: PreprocessSpec | None = None, **model_options: Any
+    path: Path,
+    *,
+    training: str = "synthetic",
+    spec: PreprocessSpec | None = None,
+    untrained_heads: tuple[str, ...] = (),
+    **model_options: Any,
 ) -> Bundle:
     spec = spec or PreprocessSpec()
     model = tiny_model(channels=spec.channels, **model_options)
@@ -73,6 +78,7 @@ def write_tiny_bundle(
         parity={},
         weights_sha256="0" * 64,
         versions={},
+        untrained_heads=untrained_heads,
     )
     return write_bundle(path, manifest, files)
 

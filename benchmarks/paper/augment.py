@@ -1,21 +1,26 @@
 """Augmentation as in section 2.2.3 of the paper, on bytes between resize and crop.
 
 Random rotation within 15 degrees, random sharpness of factor 2, centre crop to 224; normalisation happens once, later.
-Without augmentation the crop alone is left, and gives the bytes of the runtime's own preprocessing.
+Without augmentation the crop alone is left, and gives the bytes of the runtime's own preprocessing. A mask given beside
+an image is turned and cropped with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import torch
 from torch import Tensor
 
 import export._torchvision  # noqa: F401 - makes torchvision importable beside a CPU torch
+from benchmarks.paper.images import Data
 from dtvit_edge.spec import PreprocessSpec
 
+from torchvision import tv_tensors  # isort: skip
 from torchvision.transforms import v2  # isort: skip
 
-Transform = Callable[[Tensor], Tensor]
+Transform = Callable[..., Any]
 
 ROTATION_DEG = 15
 SHARPNESS_FACTOR = 2
@@ -38,3 +43,17 @@ def training(spec: PreprocessSpec) -> Transform:
         ]
     )
     return composed
+
+
+def batch(data: Data, chosen: Sequence[int], transform: Transform, *, masks: bool = False) -> tuple[Tensor, Any]:
+    """Images (N, C, crop, crop) uint8, and their masks (N, crop, crop) uint8 if asked for, else None."""
+    if not masks or data.masks is None:
+        return torch.stack([transform(torch.from_numpy(data.images[i])) for i in chosen]), None
+    pairs = [
+        transform(tv_tensors.Image(torch.from_numpy(data.images[i])), tv_tensors.Mask(torch.from_numpy(data.masks[i])))
+        for i in chosen
+    ]
+    return (
+        torch.stack([image.as_subclass(Tensor) for image, _ in pairs]),
+        torch.stack([mask.as_subclass(Tensor) for _, mask in pairs]),
+    )

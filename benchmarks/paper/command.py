@@ -1,4 +1,4 @@
-"""The command `dtvit-edge train`."""
+"""The commands `dtvit-edge train` and `dtvit-edge evaluate`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dtvit_edge.spec import TRAINING_STATES
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Where weights and history go.")
 @click.option("--encoder", default="vit_base_patch16_224", show_default=True, help="timm's name, or alexnet.")
 @click.option(
@@ -26,30 +26,74 @@ from dtvit_edge.spec import TRAINING_STATES
 @click.option("--weight-decay", default=0.0, show_default=True)
 @click.option("--schedule", default="constant", show_default=True, type=click.Choice(["constant", "cosine"]))
 @click.option("--warmup-epochs", default=0, show_default=True)
-@click.option("--precision", default="fp32", show_default=True, type=click.Choice(["fp32", "bf16"]))
-@click.option("--init", type=click.Path(path_type=Path, exists=True), help="Checkpoint to start from.")
+@click.option("--precision", default="fp32", show_default=True, type=click.Choice(["fp32", "bf16", "fp16"]))
+@click.option(
+    "--init", type=click.Path(path_type=Path, exists=True), help="Start from this checkpoint, or these encoder weights."
+)
+@click.option("--encoder-rate", default=1.0, show_default=True, help="The encoder's learning rate over the heads'.")
+@click.option("--frozen-blocks", default=0, show_default=True, help="A ViT's first blocks that stay as they are.")
+@click.option("--patch-weight", default=0.0, show_default=True, help="Weight of a loss on patches, for phantoms.")
 @click.option("--paper-protocol", is_flag=True, help="Replicate, then split by image (2.2.3): test images leak.")
+@click.option("--test-folds", default=1, show_default=True, help="Tenths of the patients held out as test.")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Processes that read images.")
-def train(data: Path, out: Path, workers: int, **options: Any) -> None:
-    """Train DTViT on the labelled slices of DATA, a CSV `path, patient, ich, location`.
+def train(data: str, out: Path, workers: int, **options: Any) -> None:
+    """Train DTViT on labelled slices.
 
-    The same command continues a training that was interrupted.
+    DATA is a CSV `path, patient, ich, location`, or phantoms:STUDIES. The same command continues a training that was
+    interrupted.
     """
     from benchmarks.paper.config import TrainConfig
-    from benchmarks.paper.images import Data, load_images
-    from benchmarks.paper.labels import labels_digest, read_labels
+    from benchmarks.paper.source import load
+    from benchmarks.paper.train import BEST
     from benchmarks.paper.train import train as run
     from dtvit_edge import show
 
     config = TrainConfig(**options)
-    slices = read_labels(data)
-    with show.progress("reading", len(slices)) as step:
-        images = load_images(slices, config.spec, workers=workers, step=step)
-    history = run(Data(slices, images, labels_digest(slices)), config, out, progress=show.progress)
+    loaded = load(data, config.spec, workers=workers, progress=show.progress)
+    history = run(loaded, config, out, progress=show.progress)
     best = min(history, key=lambda epoch: epoch.validation.loss)
     click.echo(f"best epoch {best.epoch} of {len(history)}: validation loss {best.validation.loss:.4f}")
     click.echo(f"validation accuracy: haemorrhage {best.validation.ich_accuracy:.4f}, "
                f"location {best.validation.location_accuracy:.4f}")  # fmt: skip
-    click.echo(out / "best.safetensors")
+    click.echo(out / BEST)
+
+
+@click.command()
+@click.argument("data")
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Where tables and figures go.")
+@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Processes that read images.")
+def evaluate(data: str, models: tuple[Path, ...], out: Path, seed: int, workers: int) -> None:
+    """Judge models on DATA: the paper's tables and figures.
+
+    MODELS are folders of `dtvit-edge train`, each judged on the test part of its own split of DATA, or checkpoints,
+    each judged on all of DATA, none of which it may have seen.
+    """
+    import shlex
+    import sys
+
+    from benchmarks.paper.judge import judge, spec_of
+    from benchmarks.paper.report import write_report
+    from benchmarks.paper.source import load
+    from dtvit_edge import show
+
+    spec = spec_of(models)
+    loaded = load(data, spec, workers=workers, progress=show.progress)
+    judged = [judge(path, loaded, seed=seed, progress=show.progress) for path in models]
+    command = shlex.join(["dtvit-edge", *sys.argv[1:]])
+    report = write_report(out, loaded, judged, spec, seed=seed, command=command)
+    for one in judged:
+        for head, found in (("haemorrhage", one.ich), ("location", one.location)):
+            if found is None:
+                click.echo(f"{one.name}: {head} not assessed")
+                continue
+            shown = ", ".join(
+                f"{name} {found.figures[name].value:.4f}"
+                for name in ("accuracy", "auc", "auc_macro")
+                if name in found.figures
+            )
+            click.echo(f"{one.name}: {head} {shown} on {found.slices} slices of {found.patients} patients")
+    click.echo(report)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.paper.protocol import MAX_TEST_FOLDS
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.spec import TRAINING_STATES, PreprocessSpec, digest_file, digest_json
 from export.encoders import DEFAULT_ENCODER
@@ -14,7 +15,7 @@ from export.encoders import DEFAULT_ENCODER
 PAPER_BATCH = {False: 8, True: 32}
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "cosine")
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,14 @@ class TrainConfig:
         training: what the checkpoint will say of itself.
         batch: None takes the paper's, 8 without augmentation and 32 with it.
         warmup_epochs: the learning rate rises linearly over this many epochs.
-        precision: of the forward pass; weights and optimiser stay fp32.
-        init: local checkpoint of the whole model to start from; None starts from random weights.
+        precision: of the forward pass; weights and optimiser stay fp32, fp16 scales its loss.
+        init: local file to start from, a checkpoint of the whole model or weights of the encoder with timm's names;
+            None starts from random weights.
+        encoder_rate: the encoder's learning rate as a share of the heads'.
+        frozen_blocks: the embedding and this many first blocks of a ViT stay as they are.
+        patch_weight: of the loss on patch tokens (`objective`), for data with masks; the paper has none.
         paper_protocol: replicate first and split by image afterwards, leakage and all.
+        test_folds: tenths of the patients that judge (`protocol.split_by_patient`); the paper's protocol has one.
     """
 
     encoder: str = DEFAULT_ENCODER
@@ -43,7 +49,11 @@ class TrainConfig:
     warmup_epochs: int = 0
     precision: str = "fp32"
     init: Path | None = None
+    encoder_rate: float = 1.0
+    frozen_blocks: int = 0
+    patch_weight: float = 0.0
     paper_protocol: bool = False
+    test_folds: int = 1
     device: str = "cpu"
     seed: int = 0
     spec: PreprocessSpec = field(default_factory=PreprocessSpec)
@@ -59,6 +69,10 @@ class TrainConfig:
                 raise ConfigError(f"{name} is {value!r}, expected one of {', '.join(allowed)}")
         if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
             raise ConfigError("epochs, batch and learning rate must be above 0")
+        if self.encoder_rate < 0 or self.frozen_blocks < 0 or self.patch_weight < 0:
+            raise ConfigError("the encoder's rate, the frozen blocks and the patch loss must not be below 0")
+        if not 1 <= self.test_folds <= (1 if self.paper_protocol else MAX_TEST_FOLDS):
+            raise ConfigError(f"{self.test_folds} tenths to judge: expected 1 to {MAX_TEST_FOLDS}, the paper's has 1")
         if not 0 <= self.warmup_epochs < self.epochs:
             raise ConfigError(f"{self.warmup_epochs} epochs of warm-up do not fit into {self.epochs}")
 

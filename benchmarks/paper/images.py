@@ -19,7 +19,7 @@ from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.errors import ConfigError, SliceRejected
 from dtvit_edge.preprocess.cpu import CpuPreprocessor, Prepared
-from dtvit_edge.spec import WINDOWED_8_BIT, PreprocessSpec
+from dtvit_edge.spec import WINDOWED_8_BIT, PixelEncoding, PreprocessSpec
 
 PICTURES = (".png", ".jpg", ".jpeg")
 _CHUNK = 16
@@ -30,11 +30,18 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Data:
-    """Images and labels side by side: `images[i]` is (C, h, w) uint8 of `slices[i]`; `digest` names them all."""
+    """Images and labels side by side.
+
+    Attributes:
+        images: (C, h, w) uint8 each, of the slice at the same place.
+        digest: names them all.
+        masks: (h, w) uint8 each, 1 where the haemorrhage is; None where nobody outlined any.
+    """
 
     slices: Sequence[LabelledSlice]
     images: Sequence[NDArray[np.uint8]]
     digest: str
+    masks: Sequence[NDArray[np.uint8]] | None = None
 
 
 def in_workers(call: Callable[[Item], Result], items: Iterable[Item], workers: int, *, chunk: int) -> Iterator[Result]:
@@ -49,25 +56,36 @@ def in_workers(call: Callable[[Item], Result], items: Iterable[Item], workers: i
         yield from pool.map(call, items, chunksize=chunk)
 
 
-def prepare_image(file: Path, spec: PreprocessSpec, *, crop: bool = False) -> Prepared:
-    """One image through `CpuPreprocessor`: a DICOM slice, or an 8-bit picture that is windowed already.
+def read_image(file: Path) -> tuple[NDArray[np.uint16], PixelEncoding]:
+    """The stored pixels (rows, columns) uint16 of a DICOM slice, or of an 8-bit picture that is windowed already.
 
     Raises:
         ConfigError: the file is no slice or picture that could be used.
     """
-    prepare = CpuPreprocessor(spec)
     if file.suffix.lower() in PICTURES:
         picture = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
         if picture is None or picture.dtype != np.uint8:
             raise ConfigError(f"{file}: not readable as an 8-bit picture")
         if picture.ndim == 3:
             picture = cv2.cvtColor(picture[..., :3], cv2.COLOR_BGR2GRAY)
-        return prepare(picture.astype(np.uint16), WINDOWED_8_BIT, crop=crop)
+        return picture.astype(np.uint16), WINDOWED_8_BIT
     try:
         headers = read_headers(file, file.name)
         if len(headers) != 1:
             raise ConfigError(f"{file}: {len(headers)} frames; a row labels one slice")
-        return prepare(SliceReader().read(headers[0]).stored, headers[0].encoding, crop=crop)
+        return SliceReader().read(headers[0]).stored, headers[0].encoding
+    except SliceRejected as error:
+        raise ConfigError(f"{file}: {error}") from error
+
+
+def prepare_image(file: Path, spec: PreprocessSpec, *, crop: bool = False) -> Prepared:
+    """One image through `CpuPreprocessor`.
+
+    Raises:
+        ConfigError: the file is no slice or picture that could be used.
+    """
+    try:
+        return CpuPreprocessor(spec)(*read_image(file), crop=crop)
     except SliceRejected as error:
         raise ConfigError(f"{file}: {error}") from error
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from benchmarks.paper.images import Data, in_workers
 from benchmarks.paper.labels import LabelledSlice
 from dtvit_edge.phantom import plan_study, render_slice
+from dtvit_edge.phantom.study import PhantomSlice
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.spec import LOCATION_LABELS, PixelEncoding, PreprocessSpec, digest_json
 
@@ -61,31 +62,58 @@ def load_phantoms(
     """
     slices: list[LabelledSlice] = []
     images: list[NDArray[np.uint8]] = []
+    masks: list[NDArray[np.uint8]] = []
     numbers = range(chosen.first_seed, chosen.first_seed + chosen.studies)
     render = partial(_render, chosen=chosen, spec=spec, crop=crop)
     for found in in_workers(render, numbers, workers, chunk=4):
-        for labelled, image in found:
+        for labelled, image, mask in found:
             slices.append(labelled)
             images.append(image)
+            masks.append(mask)
         step(1)
-    return Data(slices, images, chosen.digest)
+    return Data(slices, images, chosen.digest, masks)
+
+
+def render_again(labelled: LabelledSlice) -> NDArray[np.uint16]:
+    """The stored pixels (512, 512) of one slice of a set, by its name."""
+    _, seed, index = labelled.path.split("-")
+    rendered = render_slice(plan_study(int(seed), _location_of(int(seed))), int(index))
+    return _stored(rendered)
+
+
+def _location_of(seed: int) -> str:
+    return LOCATION_LABELS[seed % len(LOCATION_LABELS)]
+
+
+def _stored(rendered: PhantomSlice) -> NDArray[np.uint16]:
+    """HU as raw 16-bit patterns."""
+    return np.ascontiguousarray(rendered.hu).view(np.uint16)
 
 
 def _render(
     seed: int, chosen: PhantomSet, spec: PreprocessSpec, crop: bool
-) -> list[tuple[LabelledSlice, NDArray[np.uint8]]]:
+) -> list[tuple[LabelledSlice, NDArray[np.uint8], NDArray[np.uint8]]]:
     cv2.setNumThreads(1)
     prepare = CpuPreprocessor(spec)
-    plan = plan_study(seed, LOCATION_LABELS[seed % len(LOCATION_LABELS)])
+    plan = plan_study(seed, _location_of(seed))
     negative = [i for i in range(plan.slice_count) if i not in plan.positive]
     indices = [*plan.positive, *random.Random(seed).sample(negative, min(chosen.negatives, len(negative)))]
     found = []
     for index in sorted(indices):
         rendered = render_slice(plan, index)
-        prepared = prepare(np.ascontiguousarray(rendered.hu).view(np.uint16), ENCODING, crop=crop)
+        prepared = prepare(_stored(rendered), ENCODING, crop=crop)
         if prepared.brain_share < spec.min_brain_share:
             continue  # the runtime would skip it
         location = LOCATION_LABELS.index(rendered.location) if rendered.location else None
         name = f"phantom-{seed}-{index}"
-        found.append((LabelledSlice(Path(name), name, f"phantom-{seed}", rendered.ich, location), prepared.pixels))
+        labelled = LabelledSlice(Path(name), name, f"phantom-{seed}", rendered.ich, location)
+        found.append((labelled, prepared.pixels, _mask_of(rendered.haemorrhage, spec, prepared.pixels.shape[1])))
     return found
+
+
+def _mask_of(haemorrhage: NDArray[np.bool_], spec: PreprocessSpec, size: int) -> NDArray[np.uint8]:
+    """The blood's mask (size, size) on the grid of the prepared image: resized as that was, cropped if that was."""
+    whole = spec.resize or haemorrhage.shape[0]
+    mask = cv2.resize(haemorrhage.astype(np.uint8), (whole, whole), interpolation=cv2.INTER_AREA)
+    start = round((whole - size) / 2)
+    return np.ascontiguousarray(mask[start : start + size, start : start + size])

@@ -18,6 +18,7 @@ from benchmarks.paper.labels import LabelledSlice
 from dtvit_edge.errors import ConfigError
 
 FOLDS = 10  # 8:1:1
+MAX_TEST_FOLDS = FOLDS - 2
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,11 @@ class Split:
         return sum(i in trained for i in self.test)
 
 
-def split_by_patient(slices: Sequence[LabelledSlice], *, seed: int) -> Split:
+def split_by_patient(slices: Sequence[LabelledSlice], *, seed: int, test_folds: int = 1) -> Split:
     """8:1:1 by patient, labels spread evenly as far as patients allow; the training part balanced.
+
+    Args:
+        test_folds: tenths of the patients that judge; 2 holds out a fifth, and 7:1:2 is trained.
 
     Raises:
         ConfigError: fewer patients than ten.
@@ -53,8 +57,9 @@ def split_by_patient(slices: Sequence[LabelledSlice], *, seed: int) -> Split:
         warnings.filterwarnings("ignore", "The least populated class")  # it then spreads as evenly as it can
         folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(strata, strata, patients)
         parts = [sorted(int(i) for i in held_out) for _, held_out in folds]
-    train = [i for part in parts[2:] for i in part]
-    return Split(tuple(balanced(slices, train, seed=seed)), tuple(parts[1]), tuple(parts[0]))
+    test = sorted(i for part in parts[:test_folds] for i in part)
+    train = [i for part in parts[test_folds + 1 :] for i in part]
+    return Split(tuple(balanced(slices, train, seed=seed)), tuple(parts[test_folds]), tuple(test))
 
 
 def split_like_the_paper(slices: Sequence[LabelledSlice], *, seed: int) -> Split:

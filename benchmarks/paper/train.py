@@ -16,32 +16,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor
 
 from benchmarks.paper import augment
 from benchmarks.paper.config import TrainConfig
 from benchmarks.paper.images import Data
 from benchmarks.paper.labels import LabelledSlice
+from benchmarks.paper.objective import Learner, Scores, Tally, Targets
 from benchmarks.paper.protocol import Split, split_by_patient, split_like_the_paper
 from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.run import Progress, silent
-from dtvit_edge.spec import digest_json
+from dtvit_edge.spec import HEAD_LABELS, ICH_HEAD, LOCATION_HEAD, digest_json
 from dtvit_edge.writers.atomic import write_atomically
 from export.checkpoint import load_checkpoint, save_checkpoint
+from export.encoder_weights import is_encoder_file, load_encoder
 from export.model import DTViT, normalise
 
 STATE, BEST, HISTORY, RUN = "last.pt", "best.safetensors", "history.json", "run.json"
-NOT_LABELLED = -100  # cross_entropy's ignore_index
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Means over one part of the data; NaN where nothing of it was labelled."""
-
-    loss: float
-    ich_accuracy: float
-    location_accuracy: float
 
 
 @dataclass(frozen=True)
@@ -56,8 +47,9 @@ class Epoch:
 
 def make_split(slices: Sequence[LabelledSlice], config: TrainConfig) -> Split:
     """The split that the configuration asks for."""
-    split = split_like_the_paper if config.paper_protocol else split_by_patient
-    return split(slices, seed=config.seed)
+    if config.paper_protocol:
+        return split_like_the_paper(slices, seed=config.seed)
+    return split_by_patient(slices, seed=config.seed, test_folds=config.test_folds)
 
 
 def train(data: Data, config: TrainConfig, out: Path, *, progress: Progress = silent) -> tuple[Epoch, ...]:
@@ -72,26 +64,31 @@ def train(data: Data, config: TrainConfig, out: Path, *, progress: Progress = si
     """
     split = make_split(data.slices, config)
     identity = config.digest(data.digest)
-    _claim(out, identity, config, split)
+    _claim(out, identity, config, data.digest, split)
     torch.manual_seed(config.seed)
-    model = _new_model(config).to(config.device)
-    optimizer = _optimizer(model, config)
-    history, best = _resume(out / STATE, model, optimizer)
+    model, untrained = _start(config, [data.slices[i] for i in split.train])
+    learner = Learner(model, config.patch_weight).to(config.device)
+    if config.patch_weight and data.masks is None:
+        raise ConfigError("a patch loss needs data with masks")
+    _freeze(learner.model, config.frozen_blocks)
+    optimizer = _optimizer(learner, config)
+    scaler = torch.amp.GradScaler(_kind(config), enabled=config.precision == "fp16")
+    history, best = _resume(out / STATE, learner, optimizer, scaler)
     for number in range(len(history) + 1, config.epochs + 1):
         rate = learning_rate(config, number)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         # Order and augmentation of an epoch depend on its number alone, never on what ran before it.
         torch.manual_seed(int(digest_json([config.seed, number])[:15], 16))
         order = [split.train[i] for i in torch.randperm(len(split.train)).tolist()]
         with progress(f"epoch {number}/{config.epochs}", math.ceil(len(order) / config.batch_size)) as step:
-            trained = _train_epoch(model, optimizer, data, order, config, step)
-        judged = evaluate(model, data, split.validation, config)
+            trained = _train_epoch(learner, optimizer, scaler, data, order, config, step)
+        judged = evaluate(learner.model, data, split.validation, config)
         history.append(Epoch(number, rate, trained, judged))
         if judged.loss < best:
             best = judged.loss
-            _save_best(model, out / BEST, config)
-        _save_state(out / STATE, model, optimizer, history, best)
+            _save_best(learner.model, out / BEST, config, untrained)
+        _save_state(out / STATE, learner, optimizer, scaler, history, best)
         write_atomically(out / HISTORY, json.dumps([asdict(epoch) for epoch in history], indent=1) + "\n")
     if not math.isfinite(best):
         raise VerdictError(f"{out}: no epoch ended with a finite validation loss; there are no best weights")
@@ -112,107 +109,106 @@ def learning_rate(config: TrainConfig, epoch: int) -> float:
 def evaluate(model: DTViT, data: Data, indices: Sequence[int], config: TrainConfig) -> Scores:
     """Loss and accuracy of a part of the data, without augmentation, in fp32."""
     model.eval()
-    tally = _Tally()
-    transform = augment.evaluation(config.spec)
+    tally = Tally()
     for chosen in _batches(indices, 64):
-        ich, location = model(_inputs(data, chosen, transform, config))
-        tally.add(ich, location, *(t.to(config.device) for t in _targets(data, chosen)))
+        inputs, targets = _load(data, chosen, augment.evaluation(config.spec), config, masks=False)
+        ich, location = model(inputs)
+        tally.add(ich, location, targets)
     return tally.scores()
 
 
 def _train_epoch(
-    model: DTViT,
+    learner: Learner,
     optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
     data: Data,
     order: Sequence[int],
     config: TrainConfig,
     step: Callable[[int], None],
 ) -> Scores:
-    model.train()
-    tally = _Tally()
+    learner.train()
+    tally = Tally()
     transform = (augment.training if config.augment else augment.evaluation)(config.spec)
+    half = torch.float16 if config.precision == "fp16" else torch.bfloat16
     for chosen in _batches(order, config.batch_size):
-        inputs = _inputs(data, chosen, transform, config)
-        targets = [t.to(config.device) for t in _targets(data, chosen)]
-        with torch.autocast(config.device.split(":")[0], torch.bfloat16, enabled=config.precision == "bf16"):
-            ich, location = model(inputs)
-        loss = tally.add(ich.float(), location.float(), *targets)
+        inputs, targets = _load(data, chosen, transform, config, masks=config.patch_weight > 0)
+        with torch.autocast(_kind(config), half, enabled=config.precision != "fp32"):
+            ich, location, patches = learner(inputs)
+        loss = tally.add(ich.float(), location.float(), targets)
         if loss is not None:
+            if patches is not None and targets.masks is not None:
+                loss = loss + learner.patch_loss(patches.float(), targets.masks)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            scaler.step(optimizer)
+            scaler.update()
         step(1)
     return tally.scores()
 
 
-class _Tally:
-    """Adds up losses and hits over batches."""
-
-    def __init__(self) -> None:
-        self.loss = self.ich_hits = self.location_hits = 0.0
-        self.batches = self.ich_count = self.location_count = 0
-
-    def add(self, ich: Tensor, location: Tensor, ich_target: Tensor, location_target: Tensor) -> Tensor | None:
-        """The batch's loss; None where nothing in it is labelled, which would make it 0/0."""
-        losses = []
-        for logits, target, head in ((ich, ich_target, "ich"), (location, location_target, "location")):
-            labelled = target != NOT_LABELLED
-            if not labelled.any():
-                continue
-            losses.append(cross_entropy(logits, target, ignore_index=NOT_LABELLED))
-            hits = float((logits.argmax(1) == target)[labelled].sum())
-            setattr(self, f"{head}_hits", getattr(self, f"{head}_hits") + hits)
-            setattr(self, f"{head}_count", getattr(self, f"{head}_count") + int(labelled.sum()))
-        if not losses:
-            return None
-        loss = torch.stack(losses).sum()
-        self.loss += float(loss.detach())
-        self.batches += 1
-        return loss
-
-    def scores(self) -> Scores:
-        def share(total: float, count: int) -> float:
-            return total / count if count else math.nan
-
-        return Scores(
-            share(self.loss, self.batches),
-            share(self.ich_hits, self.ich_count),
-            share(self.location_hits, self.location_count),
-        )
-
-
-def _inputs(data: Data, chosen: Sequence[int], transform: augment.Transform, config: TrainConfig) -> Tensor:
-    pixels = torch.stack([transform(torch.from_numpy(data.images[i])) for i in chosen])
-    return normalise(pixels, config.spec).to(config.device)
-
-
-def _targets(data: Data, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """(N,) int64 each, `NOT_LABELLED` where there is no label."""
-    chosen = [data.slices[i] for i in indices]
-    ich = [NOT_LABELLED if s.ich is None else int(s.ich) for s in chosen]
-    location = [NOT_LABELLED if s.location is None else s.location for s in chosen]
-    return torch.tensor(ich), torch.tensor(location)
+def _load(
+    data: Data, chosen: Sequence[int], transform: augment.Transform, config: TrainConfig, *, masks: bool
+) -> tuple[Tensor, Targets]:
+    pixels, outlined = augment.batch(data, chosen, transform, masks=masks)
+    targets = Targets.of([data.slices[i] for i in chosen], outlined, config.device)
+    return normalise(pixels.to(config.device), config.spec), targets
 
 
 def _batches(indices: Sequence[int], size: int) -> Iterator[Sequence[int]]:
     return (indices[i : i + size] for i in range(0, len(indices), size))
 
 
-def _new_model(config: TrainConfig) -> DTViT:
-    if config.init is not None:
-        return load_checkpoint(config.init, config.encoder).model
-    return DTViT(config.encoder)
+def _start(config: TrainConfig, trained_on: Sequence[LabelledSlice]) -> tuple[DTViT, tuple[str, ...]]:
+    """The model to train, and the heads that will still be untrained after it for want of labels."""
+    untrained = tuple(HEAD_LABELS)
+    if config.init is None:
+        model = DTViT(config.encoder)
+    elif is_encoder_file(config.init):
+        model = DTViT(config.encoder)
+        load_encoder(model, config.init)
+    else:
+        checkpoint = load_checkpoint(config.init, config.encoder)
+        model, untrained = checkpoint.model, checkpoint.untrained_heads
+    labelled = {
+        ICH_HEAD: any(s.ich is not None for s in trained_on),
+        LOCATION_HEAD: any(s.location is not None for s in trained_on),
+    }
+    return model, tuple(head for head in untrained if not labelled[head])
 
 
-def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+def _freeze(model: DTViT, blocks: int) -> None:
+    if not blocks:
+        return
+    own = getattr(model.encoder, "blocks", ())
+    if blocks > len(own):
+        raise ConfigError(f"{model.encoder_name} has {len(own)} blocks; {blocks} cannot be frozen")
+    kept = {id(p) for block in own[blocks:] for p in block.parameters()} | {
+        id(p)
+        for p in model.encoder.norm.parameters()  # type: ignore[union-attr]
+    }
+    for parameter in model.encoder.parameters():
+        parameter.requires_grad_(id(parameter) in kept)
+
+
+def _optimizer(learner: Learner, config: TrainConfig) -> torch.optim.Optimizer:
+    """SGD or AdamW in two groups; each group's `share` is multiplied into its learning rate."""
+    encoder = [p for p in learner.model.encoder.parameters() if p.requires_grad]
+    own = {id(p) for p in learner.model.encoder.parameters()}
+    groups = [
+        {"params": encoder, "share": config.encoder_rate},
+        {"params": [p for p in learner.parameters() if id(p) not in own], "share": 1.0},
+    ]
     if config.optimizer == "sgd":
-        return torch.optim.SGD(
-            model.parameters(), config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
-        )
-    return torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+        return torch.optim.SGD(groups, config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
 
 
-def _claim(out: Path, identity: str, config: TrainConfig, split: Split) -> None:
+def _kind(config: TrainConfig) -> str:
+    """The device without its number."""
+    return config.device.split(":")[0]
+
+
+def _claim(out: Path, identity: str, config: TrainConfig, data: str, split: Split) -> None:
     """Take the folder for this run, or find that it is this run's already."""
     run = out / RUN
     if run.is_file():
@@ -225,18 +221,22 @@ def _claim(out: Path, identity: str, config: TrainConfig, split: Split) -> None:
     facts: dict[str, Any] = {
         "identity": identity,
         "config": config.to_dict(),
+        "data": data,
         "split": asdict(split),
         "leaked": split.leaked,
     }
     write_atomically(run, json.dumps(facts, indent=1) + "\n")
 
 
-def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[list[Epoch], float]:
+def _resume(
+    path: Path, learner: Learner, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+) -> tuple[list[Epoch], float]:
     if not path.is_file():
         return [], math.inf
     state = torch.load(path, weights_only=True)
-    model.load_state_dict(state["model"])
+    learner.load_state_dict(state["learner"])
     optimizer.load_state_dict(state["optimizer"])
+    scaler.load_state_dict(state["scaler"])
     history = [
         Epoch(row["epoch"], row["learning_rate"], Scores(**row["train"]), Scores(**row["validation"]))
         for row in state["history"]
@@ -245,12 +245,18 @@ def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> t
 
 
 def _save_state(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, history: Sequence[Epoch], best: float
+    path: Path,
+    learner: Learner,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    history: Sequence[Epoch],
+    best: float,
 ) -> None:
     part = path.with_name(f".{path.name}.part")
     state = {
-        "model": model.state_dict(),
+        "learner": learner.state_dict(),
         "optimizer": optimizer.state_dict(),
+        "scaler": scaler.state_dict(),
         "history": [asdict(epoch) for epoch in history],
         "best": best,
     }
@@ -258,7 +264,7 @@ def _save_state(
     os.replace(part, path)
 
 
-def _save_best(model: DTViT, path: Path, config: TrainConfig) -> None:
+def _save_best(model: DTViT, path: Path, config: TrainConfig, untrained: Sequence[str]) -> None:
     part = path.with_name(f"part.{path.name}")
-    save_checkpoint(model, part, training=config.training, spec=config.spec)
+    save_checkpoint(model, part, training=config.training, spec=config.spec, untrained_heads=untrained)
     os.replace(part, path)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dtvit_edge.aggregate import series_score, study_score
@@ -36,6 +38,13 @@ def test_location_comes_from_the_same_slices() -> None:
     ]
     rows.append(scored(0.1, "d", (0.0, 0.0, 1.0)))
     assert study(rows).location == "deep"
+
+
+def test_slices_without_location_give_a_positive_study_without_one() -> None:
+    rows = [replace(scored(0.9, name), location_probabilities=None) for name in "abc"]
+    assert series_score(rows, gap=False).location_probabilities is None
+    result = study(rows)
+    assert (result.flagged, result.ich_probability, result.location) == (True, pytest.approx(0.9), "")
 
 
 def test_fewer_than_three_are_said() -> None:

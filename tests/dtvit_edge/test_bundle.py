@@ -95,6 +95,32 @@ def test_manifests_that_contradict_this_code_are_refused(copy: Path, change: dic
         Bundle.open(copy)
 
 
+def test_an_untrained_location_head_is_read_back(tiny_bundle_without_location: Bundle) -> None:
+    again = Bundle.open(tiny_bundle_without_location.path)
+    assert again == tiny_bundle_without_location
+    assert again.manifest.untrained_heads == ("location",)
+
+
+def test_the_field_is_there_only_where_a_head_is_untrained(
+    tiny_bundle: Bundle, tiny_bundle_without_location: Bundle
+) -> None:
+    """Code from before the field refuses a manifest that has it, as an unknown one, and reads all others."""
+    marked, plain = (json.loads((b.path / MANIFEST).read_text()) for b in (tiny_bundle_without_location, tiny_bundle))
+    assert marked == plain | {"untrained_heads": ["location"]}
+    assert "untrained_heads" not in plain
+
+
+@pytest.mark.parametrize(
+    "heads",
+    [["ich"], ["ich", "location"], ["colour"], ["location", "location"], [["location"]], "location", None, 1],
+    ids=["ich", "both", "unknown", "twice", "nested", "text", "null", "number"],
+)
+def test_no_other_head_than_the_location_head_may_be_untrained(copy: Path, heads: object) -> None:
+    edit(copy, untrained_heads=heads)
+    with pytest.raises(BundleError, match=r"untrained heads are .*; only 'location' can be one|not a manifest"):
+        Bundle.open(copy)
+
+
 @pytest.mark.parametrize("name", ["../outside.onnx", "/etc/hostname", "golden/../../outside"])
 def test_files_outside_the_bundle_are_refused(copy: Path, name: str) -> None:
     models = json.loads((copy / MANIFEST).read_text())["models"]

@@ -19,7 +19,7 @@ COMMANDS = sorted({*cli.commands, *WORKSTATION_COMMANDS})
 
 
 def test_the_commands_are_these() -> None:
-    assert COMMANDS == ["doctor", "export", "inspect", "phantom", "score", "train", "verify"]
+    assert COMMANDS == ["doctor", "evaluate", "export", "inspect", "phantom", "score", "train", "verify"]
 
 
 @pytest.mark.parametrize("name", [None, *COMMANDS])
@@ -44,6 +44,21 @@ def test_score_writes_results_and_says_where(
     summary = json.loads(capsys.readouterr().out)
     assert summary["slices"]["scored"] > 30
     assert summary["model_status"] == "synthetic"
+
+
+def test_an_untrained_location_head_is_said_once_in_words(
+    tiny_bundle: Bundle, tiny_bundle_without_location: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    series(tmp_path / "in", [0, 5, 10])
+    for bundle, heads in ((tiny_bundle, []), (tiny_bundle_without_location, ["location"])):
+        score = ["-q", "score", str(bundle.path), str(tmp_path / "in"), "-o", str(tmp_path / bundle.digest)]
+        for arguments in (score, ["inspect", str(bundle.path)]):
+            assert main(arguments) == 0
+            assert capsys.readouterr().out.count("location head is untrained") == len(heads)
+        assert main([*score, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["untrained_heads"] == heads
+        assert main(["inspect", str(bundle.path), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out).get("untrained_heads", []) == heads
 
 
 def test_dry_run_writes_nothing(tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

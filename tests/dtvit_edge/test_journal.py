@@ -12,6 +12,7 @@ from dtvit_edge.results import SliceScore
 ROWS = (
     SliceScore("S", "s", "1", 1, "a/ü=1", Status.SCORED, "", 1 / 3, (0.1, 0.2, 0.7), False),
     SliceScore("S", "s", "2", 2, "b", Status.ERROR, "truncated"),
+    SliceScore("S", "s", "3", 1, "c", Status.SCORED, "", 2 / 3, None, True),
 )
 
 

@@ -151,6 +151,33 @@ def test_an_interrupted_run_is_finished_by_the_same_command(
     assert results(out) == reference
 
 
+def test_an_untrained_location_head_leaves_its_cells_empty_in_a_resumed_run_too(
+    tiny_bundle: Bundle,
+    tiny_bundle_without_location: Bundle,
+    phantom_folder: Path,
+    tmp_path: Path,
+    reference: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "open_backend", stopping(KeyboardInterrupt(), 5))
+        with pytest.raises(KeyboardInterrupt):
+            score(tiny_bundle_without_location, phantom_folder, out)
+    with pytest.raises(ConfigError, match="another run"):  # the mark is part of the bundle's digest
+        score(tiny_bundle, phantom_folder, out)
+    assert score(tiny_bundle_without_location, phantom_folder, out).resumed >= 5
+    for name, columns in (
+        ("slices.csv", ("location", "p_deep", "p_lobar", "p_subtentorial")),
+        ("studies.csv", ("location",)),
+    ):
+        (tmp_path / name).write_bytes(reference[name])
+        known = table(tmp_path / name)
+        assert any(row["location"] for row in known), "the fixture no longer shows a location"
+        assert table(out / name) == [row | dict.fromkeys(columns, "") for row in known]
+    assert json.loads((out / "run.json").read_text())["bundle"]["untrained_heads"] == ["location"]
+
+
 def test_a_device_fault_marks_what_was_in_flight(
     tiny_bundle: Bundle,
     phantom_folder: Path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,21 @@ def test_the_api_gives_what_the_files_hold(tiny_bundle: Bundle, phantom_folder: 
     report = run(tiny_bundle, [phantom_folder], tmp_path / "out", Options(backend="onnxruntime"))
     assert {r.study for r in found} == {r.study for r in report.studies}
     assert {s for r in found for s in r.slices} == {s for r in report.studies for s in r.slices}
+
+
+def test_an_untrained_location_head_says_nothing_and_changes_nothing_else(
+    tiny_bundle: Bundle, tiny_bundle_without_location: Bundle, phantom_folder: Path
+) -> None:
+    whole, without = (
+        list(score(bundle, [phantom_folder], Options(backend="onnxruntime")))
+        for bundle in (tiny_bundle, tiny_bundle_without_location)
+    )
+    assert any(r.study.location for r in whole), "the fixture no longer shows a location"
+    for before, after in zip(whole, without, strict=True):
+        assert after.study == replace(before.study, location="")
+        assert [s.location_probabilities for s in after.series] == [None] * len(after.series)
+        assert after.slices == tuple(replace(s, location_probabilities=None) for s in before.slices)
+        assert {s.location for s in after.slices} == {""}
 
 
 def test_studies_come_one_by_one_whatever_the_batch(tiny_bundle: Bundle, tmp_path: Path) -> None:

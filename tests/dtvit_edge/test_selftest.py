@@ -7,6 +7,7 @@ import pytest
 
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.selftest import selftest
+from dtvit_edge.spec import LOCATION_OUTPUT, OUTPUT_NAMES
 
 
 class Off:
@@ -14,9 +15,9 @@ class Off:
 
     name, precision, batch = "off", "fp32", 8
 
-    def __init__(self, bundle: Bundle, error: float) -> None:
+    def __init__(self, bundle: Bundle, error: float, outputs: tuple[str, ...] = OUTPUT_NAMES) -> None:
         self.pixels, self.golden = bundle.golden()
-        self.error = error
+        self.error, self.outputs = error, outputs
         self.sizes: set[int] = set()
 
     def describe(self) -> dict[str, str]:
@@ -25,7 +26,8 @@ class Off:
     def infer(self, pixels: Any) -> Any:
         self.sizes.add(len(pixels))
         index = [int(np.argmax([(p == q).all() for q in self.pixels])) for p in pixels]
-        return {k: v[index] + np.float32(self.error) * (np.array(index) == 8)[:, None] for k, v in self.golden.items()}
+        off = (np.array(index) == 8)[:, None]
+        return {k: v[index] + np.float32(self.error) * off * (k in self.outputs) for k, v in self.golden.items()}
 
 
 @pytest.mark.parametrize(("error", "passed"), [(0.0, True), (9e-6, True), (2e-5, False), (float("nan"), False)])
@@ -35,3 +37,10 @@ def test_one_slice_that_is_off_decides(tiny_bundle: Bundle, error: float, passed
     assert found.passed is passed
     assert backend.sizes == {1, 3, 8}
     assert found.slices == 9
+
+
+def test_an_untrained_head_is_compared_all_the_same(tiny_bundle_without_location: Bundle) -> None:
+    bundle = tiny_bundle_without_location
+    for error, passed in ((0.0, True), (2e-5, False)):
+        found = selftest(bundle, Off(bundle, error, (LOCATION_OUTPUT,)))  # type: ignore[arg-type]
+        assert found.passed is passed

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 
 from dtvit_edge.bundle import GOLDEN_PIXELS, Bundle
@@ -101,6 +102,41 @@ def test_wrong_options_are_refused(
     with pytest.raises(ConfigError, match=message):
         export_bundle(small_checkpoint, output, **options)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("said", ["by the checkpoint", "by the caller"])
+def test_untrained_location_head_reaches_the_manifest(tmp_path: Path, said: str) -> None:
+    """It is exported and compared like any other; what reads the bundle leaves it empty."""
+    model, path, options = demo_model(SMALL_VIT), tmp_path / "a.safetensors", {}
+    if said == "by the caller":
+        path = tmp_path / "a.pt"
+        torch.save(model.state_dict(), path)
+        options = {"encoder": SMALL_VIT, "training": "synthetic", "untrained_heads": ("location",)}
+    else:
+        save_checkpoint(model, path, training="synthetic", untrained_heads=["location"])
+    bundle = export_bundle(path, tmp_path / "a.dtvit", **options)
+    assert bundle.manifest.untrained_heads == ("location",)
+    assert "location_logits" in bundle.manifest.parity["fp32"]["reference_std"]
+
+
+@pytest.mark.parametrize(
+    ("marked", "given", "error", "message"),
+    [
+        (["ich"], (), CheckpointError, "haemorrhage head was never trained"),
+        (["ich", "location"], ("location",), CheckpointError, "haemorrhage head was never trained"),
+        (["location"], ("ich",), CheckpointError, "haemorrhage head was never trained"),
+        ([], ("colour",), ConfigError, "no head is called 'colour'; there are ich and location"),
+    ],
+    ids=["marked", "both marked", "given", "unknown"],
+)
+def test_model_that_cannot_detect_becomes_no_bundle(
+    tmp_path: Path, marked: list[str], given: tuple[str, ...], error: type[Exception], message: str
+) -> None:
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(demo_model(SMALL_VIT), path, training="synthetic", untrained_heads=marked)
+    with pytest.raises(error, match=message):
+        export_bundle(path, tmp_path / "a.dtvit", untrained_heads=given)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
 
 
 def test_training_state_is_never_guessed(tmp_path: Path) -> None:

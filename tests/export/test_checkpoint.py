@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from dtvit_edge.errors import CheckpointError, ConfigError
@@ -34,6 +35,20 @@ def test_saved_model_comes_back_with_what_it_carries(tmp_path: Path, state: Stat
     found = load_checkpoint(path)
     assert _same(found.model.state_dict(), state) and not found.model.training
     assert (found.model.encoder_name, found.training, found.spec) == (SMALL_VIT, "synthetic", THREE_WINDOWS)
+
+
+def test_heads_that_were_never_trained_come_back_and_leave_no_trace_where_there_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    metadata = []
+    for heads in ((), ["location"], {"location", "ich"}):
+        save_checkpoint(demo_model(SMALL_VIT), path, training="synthetic", untrained_heads=heads)
+        assert load_checkpoint(path).untrained_heads == tuple(sorted(heads))
+        with safe_open(path, framework="pt") as file:
+            metadata.append(file.metadata())
+    whole, marked, both = metadata
+    assert set(whole) == {"encoder", "training"}
+    assert marked == whole | {"untrained_heads": "location"}
+    assert both == whole | {"untrained_heads": "ich,location"}
 
 
 @pytest.mark.parametrize(
@@ -175,8 +190,10 @@ def test_encoder_that_contradicts_the_file_is_refused(small_checkpoint: Path) ->
         ({"spec": "{"}, "spec in its metadata"),
         ({"spec": json.dumps({"windows": []})}, "unknown or missing fields"),
         ({"encoder": "resnet18"}, "weights do not fit resnet18"),
+        ({"untrained_heads": "colour"}, "untrained heads in its metadata: no head is called 'colour'"),
+        ({"untrained_heads": ""}, "no head is called ''; there are ich and location"),
     ],
-    ids=["training", "no JSON", "no spec", "encoder"],
+    ids=["training", "no JSON", "no spec", "encoder", "head", "no head"],
 )
 def test_metadata_that_is_wrong_is_refused(
     tmp_path: Path, state: State, metadata: dict[str, str], message: str
@@ -192,8 +209,10 @@ def test_metadata_that_is_wrong_is_refused(
         ("a.pt", {"training": "untrained"}, "written as .safetensors"),
         ("a.safetensors", {"training": "good"}, "training is 'good'"),
         ("a.safetensors", {"training": "untrained", "dtype": torch.int8}, "float16 or float32"),
+        ("a.safetensors", {"training": "synthetic", "untrained_heads": ["colour"]}, "no head is called 'colour'"),
+        ("a.safetensors", {"training": "synthetic", "untrained_heads": "ich"}, "no head is called 'c', 'h', 'i'"),
     ],
-    ids=["ending", "training", "dtype"],
+    ids=["ending", "training", "dtype", "head", "text for heads"],
 )
 def test_save_refuses_what_it_could_not_read_back(
     tmp_path: Path, name: str, options: dict[str, Any], message: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,32 @@ def options(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_options_reach_the_one_function(options: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     windows = ["--window", "40,80,LINEAR", "--window", "80,200,linear_exact", "--window", "600,2800,LINEAR"]
     arguments = ["w.pt", "-o", "a.dtvit", "--encoder", "resnet18", "--training", "synthetic", *windows]
+    arguments += ["--untrained-head", "location"]
     assert main(["export", *arguments]) == VerdictError.exit_status == 1
     streams = capsys.readouterr()
     assert streams.err == "error: differs\n" and not streams.out
     assert (options["weights"], options["output"]) == (Path("w.pt"), Path("a.dtvit"))
     assert (options["encoder"], options["training"], options["overwrite"]) == ("resnet18", "synthetic", False)
+    assert options["untrained_heads"] == ("location",)
     assert options["windows"][1] == Window(80, 200, WindowKind.LINEAR_EXACT)
+
+
+def test_haemorrhage_head_cannot_be_marked_untrained() -> None:
+    done = CliRunner().invoke(export, ["w.pt", "-o", "a.dtvit", "--untrained-head", "ich"])
+    assert done.exit_code == 2 and "'ich' is not 'location'" in done.stderr
+
+
+@pytest.mark.parametrize("heads", [(), ("location",)], ids=["trained", "untrained"])
+def test_untrained_location_head_is_said(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, heads: tuple[str, ...]
+) -> None:
+    parity = {"fp32": {"max_abs_difference": {"1": 0.0}}}
+    bundle = replace(tiny_bundle, manifest=replace(tiny_bundle.manifest, parity=parity, untrained_heads=heads))
+    monkeypatch.setattr(bundle_export, "export_bundle", lambda *args, **options: bundle)
+    arguments = ["w.pt", "-o", "a.dtvit"]
+    done = CliRunner().invoke(export, arguments)
+    assert done.stdout.count("location head is untrained: every location is left empty") == len(heads)
+    assert json.loads(CliRunner().invoke(export, [*arguments, "--json"]).stdout)["untrained_heads"] == list(heads)
 
 
 @pytest.mark.parametrize("text", ["40,80", "40,80,FLAT", "a,b,LINEAR", "40,0,LINEAR"])

@@ -8,47 +8,31 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
+from benchmarks.paper import augment
 from benchmarks.paper import train as module
 from benchmarks.paper.config import TrainConfig
 from benchmarks.paper.images import Data
-from benchmarks.paper.labels import LabelledSlice
+from benchmarks.paper.objective import Learner
 from benchmarks.paper.train import BEST, HISTORY, RUN, STATE, evaluate, learning_rate, make_split, train
 from dtvit_edge.cli import main
 from dtvit_edge.errors import ConfigError, VerdictError
 from export.checkpoint import load_checkpoint
-from export.model import DTViT
+from export.model import DTViT, normalise
 
 CONFIG = TrainConfig(
     encoder="test_vit", training="synthetic", epochs=3, batch=8, augment=True, learning_rate=0.01, momentum=0.9
 )
 
 
-@pytest.fixture(scope="module")
-def data() -> Data:
-    """Noise with a bright square in one of three corners, or none: 24 patients of 4 slices."""
-    rng = np.random.default_rng(0)
-    slices, images = [], []
-    for i in range(96):
-        location = i % 6 if i % 6 < 3 else None
-        image = rng.integers(60, 100, (1, 256, 256), dtype=np.uint8)
-        if location is not None:
-            y, x = ((60, 60), (60, 160), (160, 60))[location]
-            image[0, y : y + 48, x : x + 48] = 230
-        slices.append(LabelledSlice(Path("x"), str(i), f"P{i // 4}", location is not None, location))
-        images.append(image)
-    return Data(slices, images, "squares")
-
-
 def weights(path: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint(path).model.state_dict()
 
 
-def test_history_checkpoint_and_run_say_what_was_done(data: Data, tmp_path: Path) -> None:
-    history = train(data, CONFIG, tmp_path / "out")
+def test_history_checkpoint_and_run_say_what_was_done(squares: Data, tmp_path: Path) -> None:
+    history = train(squares, CONFIG, tmp_path / "out")
     assert [e.epoch for e in history] == [1, 2, 3]
     assert all(0 <= e.train.ich_accuracy <= 1 and e.train.loss > 0 for e in history)
     rows = json.loads((tmp_path / "out" / HISTORY).read_text())
@@ -60,7 +44,7 @@ def test_history_checkpoint_and_run_say_what_was_done(data: Data, tmp_path: Path
         "test_vit",
     )
     best = min(e.validation.loss for e in history)
-    judged = evaluate(checkpoint.model, data, make_split(data.slices, CONFIG).validation, CONFIG)
+    judged = evaluate(checkpoint.model, squares, make_split(squares.slices, CONFIG).validation, CONFIG)
     assert judged.loss == pytest.approx(best, abs=1e-5)
     assert json.loads((tmp_path / "out" / RUN).read_text())["config"]["optimizer"] == "sgd"
 
@@ -71,10 +55,10 @@ class Stop(Exception):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_an_interrupted_training_ends_with_the_same_weights(
-    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+    squares: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
     config = replace(CONFIG, optimizer=optimizer, learning_rate=0.003, schedule="cosine", warmup_epochs=1)
-    train(data, config, tmp_path / "whole")
+    train(squares, config, tmp_path / "whole")
 
     def stopping(after: int) -> Callable[..., object]:
         done = []
@@ -92,27 +76,69 @@ def test_an_interrupted_training_ends_with_the_same_weights(
         with monkeypatch.context() as patched:
             patched.setattr(module, "_train_epoch", stopping(after))
             with pytest.raises(Stop):
-                train(data, config, tmp_path / "parts")
+                train(squares, config, tmp_path / "parts")
         torch.manual_seed(999)  # whatever else a process may have drawn
-    train(data, config, tmp_path / "parts")
+    train(squares, config, tmp_path / "parts")
     for name in (STATE,):
         one = torch.load(tmp_path / "whole" / name, weights_only=True)
         two = torch.load(tmp_path / "parts" / name, weights_only=True)
         assert one["history"] == two["history"]
-        assert all(torch.equal(one["model"][k], two["model"][k]) for k in one["model"])
+        assert all(torch.equal(one["learner"][k], two["learner"][k]) for k in one["learner"])
     one, two = weights(tmp_path / "whole" / BEST), weights(tmp_path / "parts" / BEST)
     assert all(torch.equal(one[k], two[k]) for k in one)
     assert (tmp_path / "whole" / BEST).read_bytes() == (tmp_path / "parts" / BEST).read_bytes()
 
 
-def test_it_learns_the_squares(data: Data, tmp_path: Path) -> None:
+def test_masks_turn_with_the_image_and_outlines_teach(squares: Data, tmp_path: Path) -> None:
+    turned = augment.batch(squares, range(6), augment.training(CONFIG.spec), masks=True)
+    for pixels, mask in zip(*turned, strict=True):
+        inside = mask.bool()
+        assert not inside.any() or pixels[0][inside].float().mean() > 200
+        assert pixels[0][~inside].float().mean() < 100
+    config = replace(CONFIG, optimizer="adamw", learning_rate=0.003, epochs=8, augment=False, patch_weight=10.0)
+    train(squares, config, tmp_path / "out")
+    learner = Learner(DTViT(config.encoder), config.patch_weight)
+    learner.load_state_dict(torch.load(tmp_path / "out" / STATE, weights_only=True)["learner"])
+    pixels, masks = augment.batch(squares, range(12), augment.evaluation(config.spec), masks=True)
+    with torch.no_grad():
+        _, _, patches = learner.eval()(normalise(pixels, config.spec))
+    share = torch.nn.functional.avg_pool2d(masks[:, None].float(), 16).flatten(1)
+    assert patches[share == 1].mean() > patches[share == 0].mean() + 2
+    with pytest.raises(ConfigError, match="masks"):
+        train(replace(squares, masks=None), config, tmp_path / "none")
+    with pytest.raises(ConfigError, match="no patch tokens"):
+        train(squares, replace(config, encoder="test_resnet"), tmp_path / "convolutions")
+
+
+def test_frozen_blocks_stay_and_the_rest_moves(squares: Data, tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=1, frozen_blocks=4, encoder_rate=0.5)
+    train(squares, config, tmp_path / "out")
+    torch.manual_seed(config.seed)
+    fresh, trained = DTViT(config.encoder).state_dict(), weights(tmp_path / "out" / BEST)
+    moved = {k for k in fresh if not torch.equal(fresh[k], trained[k])}
+    frozen = ("encoder.patch_embed", "encoder.cls_token", "encoder.pos_embed",
+              *(f"encoder.blocks.{i}." for i in range(4)))  # fmt: skip
+    assert not [k for k in moved if k.startswith(frozen)]
+    assert {"encoder.blocks.5.mlp.fc2.weight", "encoder.norm.weight", "ich_head.0.weight"} <= moved
+    with pytest.raises(ConfigError, match="has 6 blocks"):
+        train(squares, replace(config, frozen_blocks=7), tmp_path / "more")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_learns_too(squares: Data, tmp_path: Path, precision: str) -> None:
+    config = replace(CONFIG, encoder="test_resnet", optimizer="adamw", learning_rate=0.003, epochs=4, augment=False)
+    history = train(squares, replace(config, precision=precision), tmp_path / "out")
+    assert history[-1].train.loss < 0.7 * history[0].train.loss
+
+
+def test_it_learns_the_squares(squares: Data, tmp_path: Path) -> None:
     config = replace(CONFIG, encoder="test_resnet", optimizer="adamw", learning_rate=0.003, epochs=6, augment=False)
-    history = train(data, config, tmp_path / "out")
+    history = train(squares, config, tmp_path / "out")
     assert history[-1].train.loss < 0.5 * history[0].train.loss
 
 
-def test_a_head_without_labels_is_left_alone(data: Data, tmp_path: Path) -> None:
-    blind = Data([replace(s, location=None) for s in data.slices], data.images, "no locations")
+def test_a_head_without_labels_is_left_alone(squares: Data, tmp_path: Path) -> None:
+    blind = Data([replace(s, location=None) for s in squares.slices], squares.images, "no locations")
     config = replace(CONFIG, epochs=1)
     history = train(blind, config, tmp_path / "out")
     assert math.isnan(history[0].train.location_accuracy)
@@ -123,25 +149,26 @@ def test_a_head_without_labels_is_left_alone(data: Data, tmp_path: Path) -> None
     heads = [k for k in fresh if k.startswith("location_head")]
     assert heads
     assert all(torch.equal(fresh[k], trained[k]) for k in heads)
+    assert load_checkpoint(tmp_path / "out" / BEST).untrained_heads == ("location",)
 
 
-def test_another_configuration_or_data_is_refused(data: Data, tmp_path: Path) -> None:
-    train(data, replace(CONFIG, epochs=1), tmp_path / "out")
+def test_another_configuration_or_data_is_refused(squares: Data, tmp_path: Path) -> None:
+    train(squares, replace(CONFIG, epochs=1), tmp_path / "out")
     for config, other in (
-        (replace(CONFIG, epochs=1, seed=1), data),
-        (replace(CONFIG, epochs=1), replace(data, digest="x")),
+        (replace(CONFIG, epochs=1, seed=1), squares),
+        (replace(CONFIG, epochs=1), replace(squares, digest="x")),
     ):
         with pytest.raises(ConfigError, match="another configuration or data"):
             train(other, config, tmp_path / "out")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("x")
     with pytest.raises(ConfigError, match="holds no training"):
-        train(data, CONFIG, tmp_path / "full")
+        train(squares, CONFIG, tmp_path / "full")
 
 
-def test_a_training_that_diverges_is_no_success(data: Data, tmp_path: Path) -> None:
+def test_a_training_that_diverges_is_no_success(squares: Data, tmp_path: Path) -> None:
     with pytest.raises(VerdictError, match="finite validation loss"):
-        train(data, replace(CONFIG, epochs=1, learning_rate=1e30), tmp_path / "out")
+        train(squares, replace(CONFIG, epochs=1, learning_rate=1e30), tmp_path / "out")
     assert not (tmp_path / "out" / BEST).exists()
 
 
