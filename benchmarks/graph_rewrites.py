@@ -26,11 +26,11 @@ from benchmarks.records import DEFAULT_PATH, Record, append, ratio_summary
 from dtvit_edge.bundle import TOLERANCES
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES, PreprocessSpec, digest_bytes
-from export.demo import demo_model
 from export.encoders import DEFAULT_ENCODER
 from export.model import normalise
 from export.onnx_graph import export_fp32, open_session, plain_export
 from export.rewrites import rewrite
+from export.untrained import untrained_model
 
 WHAT = "graph rewrites, ONNX Runtime, 1 thread, batch 1"
 WARM_UP_RUNS = 3
@@ -72,7 +72,7 @@ def measure(encoder: str, rounds: int, runs: int) -> Measurement:
         VerdictError: the two sides disagree by more than the fp32 tolerance.
     """
     spec = PreprocessSpec()
-    model = demo_model(encoder)
+    model = untrained_model(encoder)
     graphs = {
         "plain": plain_export(model),
         "rewritten": export_fp32(rewrite(model, spec).module, spec.channels),

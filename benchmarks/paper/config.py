@@ -24,9 +24,11 @@ class TrainConfig:
 
     Attributes:
         training: what the checkpoint will say of itself.
+        epoch_images: of an epoch, drawn anew each time; None takes the whole training part.
         batch: None takes the paper's, 8 without augmentation and 32 with it.
         warmup_epochs: the learning rate rises linearly over this many epochs.
         precision: of the forward pass; weights and optimiser stay fp32, fp16 scales its loss.
+        half_weights: the best checkpoint is written as float16, half as large.
         init: local file to start from, a checkpoint of the whole model or weights of the encoder with timm's names;
             None starts from random weights.
         encoder_rate: the encoder's learning rate as a share of the heads'.
@@ -39,6 +41,7 @@ class TrainConfig:
     encoder: str = DEFAULT_ENCODER
     training: str = "clinical-unvalidated"
     epochs: int = 50
+    epoch_images: int | None = None
     batch: int | None = None
     augment: bool = True
     optimizer: str = "sgd"
@@ -48,6 +51,7 @@ class TrainConfig:
     schedule: str = "constant"
     warmup_epochs: int = 0
     precision: str = "fp32"
+    half_weights: bool = False
     init: Path | None = None
     encoder_rate: float = 1.0
     frozen_blocks: int = 0
@@ -67,8 +71,8 @@ class TrainConfig:
         ):
             if value not in allowed:
                 raise ConfigError(f"{name} is {value!r}, expected one of {', '.join(allowed)}")
-        if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
-            raise ConfigError("epochs, batch and learning rate must be above 0")
+        if self.epochs < 1 or self.batch_size < 1 or (self.epoch_images or 1) < 1 or self.learning_rate <= 0:
+            raise ConfigError("epochs, their images, batch and learning rate must be above 0")
         if self.encoder_rate < 0 or self.frozen_blocks < 0 or self.patch_weight < 0:
             raise ConfigError("the encoder's rate, the frozen blocks and the patch loss must not be below 0")
         if not 1 <= self.test_folds <= (1 if self.paper_protocol else MAX_TEST_FOLDS):

@@ -43,12 +43,14 @@ class HeadFigures:
         figures: by name; of the location head also per class, as `recall_lobar`.
         confusion: rows are the truth, columns the prediction, in label order.
         slices, patients: how many were judged.
+        by_patient: share of each patient's slices that were right, in order of first appearance.
     """
 
     figures: dict[str, Interval]
     confusion: tuple[tuple[int, ...], ...]
     slices: int
     patients: int
+    by_patient: tuple[float, ...]
 
 
 def ich_figures(
@@ -135,6 +137,7 @@ def _judge(
         tuple(tuple(int(n) for n in row) for row in matrix),
         len(truth),
         len(groups),
+        tuple(float(np.mean(truth[own] == said[own])) for own in groups),
     )
 
 

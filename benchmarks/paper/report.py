@@ -14,7 +14,7 @@ from benchmarks.paper.labels import LabelledSlice
 from benchmarks.paper.metrics import LEVEL, RESAMPLES, HeadFigures, Interval
 from benchmarks.paper.source import stored_pixels
 from benchmarks.paper.tables import Table
-from benchmarks.records import WORKSTATION_PACKAGES
+from benchmarks.records import WORKSTATION_PACKAGES, Record
 from dtvit_edge.environment import package_versions
 from dtvit_edge.spec import LOCATION_LABELS, NOTICE, PreprocessSpec
 from dtvit_edge.writers.atomic import write_atomically
@@ -25,6 +25,7 @@ LOCATION_METRICS = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "
 ARM = frozenset({"augment", "batch"})
 ENCODER = frozenset({"encoder"})
 PROTOCOL = frozenset({"paper_protocol"})
+EVALUATION = "evaluation against labels"
 
 
 def write_report(
@@ -60,6 +61,30 @@ def write_report(
     report = out / "report.md"
     write_atomically(report, "\n".join(text))
     return report
+
+
+def record_of(one: Judged, name: str, data: Data, command: str) -> Record:
+    """A judged model as a line of records: every figure with its interval, and each patient's share of right answers.
+
+    Args:
+        name: what the data are called on the command line.
+    """
+    heads = {head: found for head, found in (("ich", one.ich), ("location", one.location)) if found}
+    summary: dict[str, float] = {}
+    for head, found in heads.items():
+        summary |= {f"{head}_slices": float(found.slices), f"{head}_patients": float(found.patients)}
+        for figure, interval in found.figures.items():
+            ends = {"": interval.value, "_low": interval.low, "_high": interval.high}
+            summary |= {f"{head}_{figure}{end}": value for end, value in ends.items() if not math.isnan(value)}
+    return Record(
+        what=EVALUATION,
+        unit="share of a patient's slices that were right",
+        samples={head: list(found.by_patient) for head, found in heads.items()},
+        summary=summary,
+        digests={"weights": one.sha256, "data": data.digest},
+        options={"command": command, "model": one.name, "encoder": one.encoder, "data": name,
+                 "run": one.run.config if one.run else None, "split": _split_name(one.run)},
+    )  # fmt: skip
 
 
 def table_1(data: Data, judged: Sequence[Judged], notes: Sequence[str]) -> Table:
@@ -160,9 +185,10 @@ def _budget(run: Run) -> str:
     c = run.config
     done = f"{len(run.history)} of {c['epochs']} epochs" if not run.finished else f"{c['epochs']} epochs"
     start = "random start" if c["init"] is None else f"start {c['init'][:12]}"
+    images = c["epoch_images"] or len(run.split["train"])
     return (
-        f"{done} of {len(run.split['train'])} images, batch {c['batch']}, {c['optimizer']} {c['learning_rate']:g}, "
-        f"{c['schedule']}, {c['precision']}, {start}, seed {c['seed']}"
+        f"{done} of {images} images, batch {c['batch']}, {c['optimizer']} {c['learning_rate']:g}, {c['schedule']}, "
+        f"{c['precision']}, {start}, seed {c['seed']}"
     )
 
 

@@ -80,7 +80,7 @@ def train(data: Data, config: TrainConfig, out: Path, *, progress: Progress = si
             group["lr"] = rate * group["share"]
         # Order and augmentation of an epoch depend on its number alone, never on what ran before it.
         torch.manual_seed(int(digest_json([config.seed, number])[:15], 16))
-        order = [split.train[i] for i in torch.randperm(len(split.train)).tolist()]
+        order = [split.train[i] for i in torch.randperm(len(split.train)).tolist()][: config.epoch_images]
         with progress(f"epoch {number}/{config.epochs}", math.ceil(len(order) / config.batch_size)) as step:
             trained = _train_epoch(learner, optimizer, scaler, data, order, config, step)
         judged = evaluate(learner.model, data, split.validation, config)
@@ -266,5 +266,12 @@ def _save_state(
 
 def _save_best(model: DTViT, path: Path, config: TrainConfig, untrained: Sequence[str]) -> None:
     part = path.with_name(f"part.{path.name}")
-    save_checkpoint(model, part, training=config.training, spec=config.spec, untrained_heads=untrained)
+    save_checkpoint(
+        model,
+        part,
+        training=config.training,
+        dtype=torch.float16 if config.half_weights else torch.float32,
+        spec=config.spec,
+        untrained_heads=untrained,
+    )
     os.replace(part, path)

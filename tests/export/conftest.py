@@ -14,8 +14,8 @@ from torch import nn
 from dtvit_edge.spec import PreprocessSpec, Window
 from export._torchvision import timm
 from export.checkpoint import save_checkpoint
-from export.demo import demo_model
 from export.model import DTViT
+from export.untrained import untrained_model
 
 THREE_WINDOWS = PreprocessSpec(windows=(Window(40, 80), Window(80, 200), Window(600, 2800)))
 SMALL_VIT = "test_vit"
@@ -38,7 +38,7 @@ def vit(**options: object) -> DTViT:
 
     Norms, biases and layer scale get seeded values, so that a rewrite that forgets one of them shows.
     """
-    model = demo_model(SMALL_VIT)
+    model = untrained_model(SMALL_VIT)
     torch.manual_seed(1)
     settings = {"embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 0, "img_size": 224, **options}
     model.encoder = timm.models.vision_transformer.VisionTransformer(**settings)
@@ -55,5 +55,5 @@ def vit(**options: object) -> DTViT:
 def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DTViT of timm's 6-block test ViT as safetensors, marked untrained."""
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_checkpoint(demo_model(SMALL_VIT), path, training="untrained")
+    save_checkpoint(untrained_model(SMALL_VIT), path, training="untrained")
     return path

@@ -17,8 +17,8 @@ from dtvit_edge.spec import OUTPUT_NAMES, PreprocessSpec, Window, digest_file
 from export import bundle_export
 from export.bundle_export import export_bundle
 from export.checkpoint import save_checkpoint
-from export.demo import demo_model
 from export.golden import golden_pixels, reference_logits
+from export.untrained import untrained_model
 from tests.export.conftest import SMALL_VIT, THREE_WINDOWS
 
 
@@ -47,7 +47,7 @@ def test_manifest_says_what_was_done(bundle: Bundle, small_checkpoint: Path) -> 
 def test_golden_logits_are_pytorchs(bundle: Bundle) -> None:
     pixels, logits = bundle.golden()
     np.testing.assert_array_equal(pixels, golden_pixels(PreprocessSpec()))
-    expected = reference_logits(demo_model(SMALL_VIT), pixels, PreprocessSpec())
+    expected = reference_logits(untrained_model(SMALL_VIT), pixels, PreprocessSpec())
     for name in OUTPUT_NAMES:
         np.testing.assert_allclose(logits[name], expected[name], atol=1e-6)
     assert GOLDEN_PIXELS in bundle.manifest.golden
@@ -107,7 +107,7 @@ def test_wrong_options_are_refused(
 @pytest.mark.parametrize("said", ["by the checkpoint", "by the caller"])
 def test_untrained_location_head_reaches_the_manifest(tmp_path: Path, said: str) -> None:
     """It is exported and compared like any other; what reads the bundle leaves it empty."""
-    model, path, options = demo_model(SMALL_VIT), tmp_path / "a.safetensors", {}
+    model, path, options = untrained_model(SMALL_VIT), tmp_path / "a.safetensors", {}
     if said == "by the caller":
         path = tmp_path / "a.pt"
         torch.save(model.state_dict(), path)
@@ -133,7 +133,7 @@ def test_model_that_cannot_detect_becomes_no_bundle(
     tmp_path: Path, marked: list[str], given: tuple[str, ...], error: type[Exception], message: str
 ) -> None:
     path = tmp_path / "a.safetensors"
-    save_checkpoint(demo_model(SMALL_VIT), path, training="synthetic", untrained_heads=marked)
+    save_checkpoint(untrained_model(SMALL_VIT), path, training="synthetic", untrained_heads=marked)
     with pytest.raises(error, match=message):
         export_bundle(path, tmp_path / "a.dtvit", untrained_heads=given)
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
@@ -142,7 +142,7 @@ def test_model_that_cannot_detect_becomes_no_bundle(
 def test_training_state_is_never_guessed(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    save_file(demo_model(SMALL_VIT).state_dict(), tmp_path / "a.safetensors")
+    save_file(untrained_model(SMALL_VIT).state_dict(), tmp_path / "a.safetensors")
     with pytest.raises(ConfigError, match=r"give --training \(untrained, synthetic, clinical-unvalidated\)"):
         export_bundle(tmp_path / "a.safetensors", tmp_path / "a.dtvit", encoder=SMALL_VIT)
 
@@ -150,14 +150,14 @@ def test_training_state_is_never_guessed(tmp_path: Path) -> None:
 def test_without_a_name_the_papers_encoder_is_meant(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    save_file(demo_model(SMALL_VIT).state_dict(), tmp_path / "a.safetensors")
+    save_file(untrained_model(SMALL_VIT).state_dict(), tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match="do not fit vit_base_patch16_224"):
         export_bundle(tmp_path / "a.safetensors", tmp_path / "a.dtvit", training="untrained")
 
 
 def test_spec_of_the_checkpoint_is_the_bundles(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    save_checkpoint(demo_model(SMALL_VIT), path, training="synthetic", spec=THREE_WINDOWS)
+    save_checkpoint(untrained_model(SMALL_VIT), path, training="synthetic", spec=THREE_WINDOWS)
     with pytest.raises(ConfigError, match="carries other windows"):
         export_bundle(path, tmp_path / "a.dtvit", windows=(Window(),))
     bundle = export_bundle(path, tmp_path / "a.dtvit")

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from dtvit_edge.errors import CheckpointError, ConfigError
 from export.checkpoint import load_checkpoint, save_checkpoint
-from export.demo import demo_model
+from export.untrained import untrained_model
 from tests.export.conftest import SMALL_VIT, THREE_WINDOWS
 
 State = dict[str, torch.Tensor]
@@ -22,7 +22,7 @@ State = dict[str, torch.Tensor]
 
 @pytest.fixture
 def state() -> State:
-    return demo_model(SMALL_VIT).state_dict()
+    return untrained_model(SMALL_VIT).state_dict()
 
 
 def _same(a: State, b: State) -> bool:
@@ -31,7 +31,7 @@ def _same(a: State, b: State) -> bool:
 
 def test_saved_model_comes_back_with_what_it_carries(tmp_path: Path, state: State) -> None:
     path = tmp_path / "a.safetensors"
-    save_checkpoint(demo_model(SMALL_VIT), path, training="synthetic", spec=THREE_WINDOWS)
+    save_checkpoint(untrained_model(SMALL_VIT), path, training="synthetic", spec=THREE_WINDOWS)
     found = load_checkpoint(path)
     assert _same(found.model.state_dict(), state) and not found.model.training
     assert (found.model.encoder_name, found.training, found.spec) == (SMALL_VIT, "synthetic", THREE_WINDOWS)
@@ -41,7 +41,7 @@ def test_heads_that_were_never_trained_come_back_and_leave_no_trace_where_there_
     path = tmp_path / "a.safetensors"
     metadata = []
     for heads in ((), ["location"], {"location", "ich"}):
-        save_checkpoint(demo_model(SMALL_VIT), path, training="synthetic", untrained_heads=heads)
+        save_checkpoint(untrained_model(SMALL_VIT), path, training="synthetic", untrained_heads=heads)
         assert load_checkpoint(path).untrained_heads == tuple(sorted(heads))
         with safe_open(path, framework="pt") as file:
             metadata.append(file.metadata())
@@ -81,7 +81,7 @@ def test_half_precision_is_widened(tmp_path: Path, state: State, dtype: torch.dt
 def test_float16_file_is_half_the_size(tmp_path: Path) -> None:
     sizes = []
     for dtype in (torch.float16, torch.float32):
-        save_checkpoint(demo_model(SMALL_VIT), tmp_path / "a.safetensors", training="untrained", dtype=dtype)
+        save_checkpoint(untrained_model(SMALL_VIT), tmp_path / "a.safetensors", training="untrained", dtype=dtype)
         sizes.append((tmp_path / "a.safetensors").stat().st_size)
     assert sizes[0] < 0.52 * sizes[1]
 
@@ -91,7 +91,7 @@ def test_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
     found = set()
     for _ in range(8):
         path = tmp_path / "a.safetensors"
-        save_checkpoint(demo_model(SMALL_VIT), path, training="untrained", spec=THREE_WINDOWS)
+        save_checkpoint(untrained_model(SMALL_VIT), path, training="untrained", spec=THREE_WINDOWS)
         found.add(path.read_bytes())
     assert len(found) == 1
 
@@ -120,7 +120,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, state: State, v
 
 
 def test_weights_too_large_for_float16_are_not_saved(tmp_path: Path) -> None:
-    model = demo_model(SMALL_VIT)
+    model = untrained_model(SMALL_VIT)
     with torch.no_grad():
         model.encoder.norm.bias[0] = 1e6
     with pytest.raises(CheckpointError, match=r"not finite: encoder\.norm\.bias"):
@@ -218,4 +218,4 @@ def test_save_refuses_what_it_could_not_read_back(
     tmp_path: Path, name: str, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        save_checkpoint(demo_model(SMALL_VIT), tmp_path / name, **options)
+        save_checkpoint(untrained_model(SMALL_VIT), tmp_path / name, **options)

@@ -8,8 +8,8 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from export.demo import demo_model
 from export.facts import attention_facts, graph_facts
+from export.untrained import untrained_model
 from tests.export.conftest import vit
 
 
@@ -65,4 +65,4 @@ def test_attention_is_described_for_vit_alone() -> None:
         "tokens": 201,
         "blocks": 2,
     }
-    assert attention_facts(demo_model("test_resnet").encoder) is None
+    assert attention_facts(untrained_model("test_resnet").encoder) is None

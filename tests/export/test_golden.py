@@ -12,9 +12,9 @@ from dtvit_edge.bundle import GOLDEN_LOGITS, GOLDEN_PIXELS
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.spec import OUTPUT_NAMES, PreprocessSpec
 from export import golden
-from export.demo import demo_model
 from export.golden import golden_files, golden_pixels, reference_logits
 from export.model import normalise
+from export.untrained import untrained_model
 from tests.export.conftest import SMALL_VIT, THREE_WINDOWS
 
 
@@ -44,7 +44,7 @@ def test_spec_that_finds_no_head_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_reference_is_the_models_own_forward() -> None:
-    model, spec = demo_model(SMALL_VIT), PreprocessSpec()
+    model, spec = untrained_model(SMALL_VIT), PreprocessSpec()
     pixels = golden_pixels(spec)[:3]
     with torch.no_grad():
         expected = model(normalise(torch.from_numpy(pixels), spec))

@@ -17,10 +17,10 @@ import export
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES, PreprocessSpec
 from export._torchvision import timm
-from export.demo import demo_model
 from export.model import DTViT, normalise
 from export.onnx_graph import check_graph, decompose_layer_norm, export_fp32, open_session, plain_export
 from export.rewrites import rewrite
+from export.untrained import untrained_model
 from tests.export.conftest import THREE_WINDOWS, vit
 
 Pixels = Callable[..., NDArray[np.uint8]]
@@ -29,7 +29,7 @@ SPEC = PreprocessSpec()
 
 def small_vgg() -> DTViT:
     """timm's VGG with its 4,096-wide head on eight channels instead of 512."""
-    model = demo_model("test_vit")
+    model = untrained_model("test_vit")
     model.encoder = timm.models.vgg.VGG(cfg=[8, "M", 8, "M", 8, "M", 8, "M", 8, "M"], num_classes=0)
     model.ich_head, model.location_head = nn.Sequential(nn.Linear(4096, 2)), nn.Sequential(nn.Linear(4096, 3))
     return model.eval()
@@ -40,9 +40,9 @@ MODELS: dict[str, tuple[Callable[[], DTViT], PreprocessSpec]] = {
     "vit with layer scale": (lambda: vit(init_values=0.5), SPEC),
     "vit, three windows": (vit, THREE_WINDOWS),
     "vit, average pooling": (lambda: vit(global_pool="avg"), SPEC),
-    "resnet18": (lambda: demo_model("resnet18"), SPEC),
+    "resnet18": (lambda: untrained_model("resnet18"), SPEC),
     "vgg": (small_vgg, SPEC),
-    "alexnet": (lambda: demo_model("alexnet"), THREE_WINDOWS),
+    "alexnet": (lambda: untrained_model("alexnet"), THREE_WINDOWS),
 }
 
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from dtvit_edge.spec import PreprocessSpec
 from export._torchvision import timm
-from export.demo import demo_model
 from export.model import DTViT, normalise
 from export.rewrites import CLASS_TOKEN, NORMALISATION, Rewritten, rewrite
+from export.untrained import untrained_model
 from tests.export.conftest import THREE_WINDOWS, vit
 
 Pixels = Callable[..., NDArray[np.uint8]]
@@ -90,7 +90,7 @@ def test_class_token_is_left_out_and_said(options: dict[str, object], why: str, 
 @pytest.mark.parametrize("spec", [SPEC, THREE_WINDOWS], ids=["one window", "three windows"])
 @pytest.mark.parametrize("name", ["resnet18", "test_resnet", "alexnet"])
 def test_padding_keeps_normalisation_in_nodes(name: str, spec: PreprocessSpec, make_pixels: Pixels) -> None:
-    model = demo_model(name)
+    model = untrained_model(name)
     rewritten = rewrite(model, spec)
     assert not rewritten.report[NORMALISATION]["applied"]
     assert "pads by" in rewritten.report[NORMALISATION]["why"]
@@ -117,7 +117,7 @@ def test_first_convolution_that_sees_something_else_is_not_folded(make_pixels: P
 
 def test_folding_over_padding_would_show(make_pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison above can fail: fold where the convolution pads."""
-    model = demo_model("test_resnet")
+    model = untrained_model("test_resnet")
     convs = [m for m in copy.deepcopy(model).encoder.modules() if isinstance(m, torch.nn.Conv2d)]
     assert any(convs[0].padding)
     monkeypatch.setattr(

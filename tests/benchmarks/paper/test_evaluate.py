@@ -17,10 +17,11 @@ from benchmarks.paper.config import TrainConfig
 from benchmarks.paper.images import Data
 from benchmarks.paper.judge import Run, judge, predict, spec_of
 from benchmarks.paper.train import BEST, RUN, make_split, train
+from benchmarks.records import read
 from dtvit_edge.cli import main
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.phantom import write_phantoms
-from dtvit_edge.spec import PreprocessSpec
+from dtvit_edge.spec import PreprocessSpec, digest_file
 from export.checkpoint import load_checkpoint, save_checkpoint
 from export.model import DTViT, normalise
 
@@ -173,10 +174,14 @@ def test_the_command_judges_a_folder_of_phantoms(tmp_path: Path, capsys: pytest.
     torch.manual_seed(0)
     save_checkpoint(DTViT("test_resnet"), tmp_path / "w.safetensors", training="synthetic")
     arguments = ["evaluate", str(truth), str(tmp_path / "w.safetensors"), "-o", str(tmp_path / "out"), "--workers", "1"]
-    assert main(["-q", *arguments]) == 0
+    assert main(["-q", *arguments, "--record", str(tmp_path / "records.jsonl")]) == 0
     said = capsys.readouterr().out
     assert re.search(r"w: haemorrhage accuracy 0\.\d{4}, auc 0\.\d{4} on \d+ slices of 2 patients", said)
     assert (tmp_path / "out" / "report.md").is_file()
+    (record,) = read(tmp_path / "records.jsonl")
+    assert record.summary["ich_slices"] > 40 and len(record.samples["ich"]) == 2
+    assert f"accuracy {record.summary['ich_accuracy']:.4f}" in said
+    assert record.digests["weights"] == digest_file(tmp_path / "w.safetensors")
 
 
 def test_the_command_refuses_a_training_that_is_of_other_data(

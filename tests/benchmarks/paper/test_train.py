@@ -124,6 +124,15 @@ def test_frozen_blocks_stay_and_the_rest_moves(squares: Data, tmp_path: Path) ->
         train(squares, replace(config, frozen_blocks=7), tmp_path / "more")
 
 
+def test_half_weights_are_the_same_weights_rounded(squares: Data, tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=1)
+    train(squares, config, tmp_path / "whole")
+    train(squares, replace(config, half_weights=True), tmp_path / "half")
+    whole, half = weights(tmp_path / "whole" / BEST), weights(tmp_path / "half" / BEST)
+    assert all(torch.equal(whole[k].half().float(), half[k]) for k in whole)
+    assert (tmp_path / "half" / BEST).stat().st_size < 0.55 * (tmp_path / "whole" / BEST).stat().st_size
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_mixed_precision_learns_too(squares: Data, tmp_path: Path, precision: str) -> None:
     config = replace(CONFIG, encoder="test_resnet", optimizer="adamw", learning_rate=0.003, epochs=4, augment=False)
