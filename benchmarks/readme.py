@@ -8,15 +8,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import graph_rewrites, slice_cost, startup
-from benchmarks.records import DEFAULT_PATH, Record, latest
+from benchmarks.records import DEFAULT_PATH, Record, latest, read
 from dtvit_edge.reasons import REASONS, STUDY_REASONS
 
 README = Path(__file__).parents[1] / "README.md"
+EVALUATIONS = DEFAULT_PATH.with_name("paper.jsonl")
 
 
 def tables() -> dict[str, str]:
     """The text between `<!-- NAME -->` and `<!-- /NAME -->`, by name."""
-    return {"reasons": _reasons(), "study reasons": _study_reasons(), "figures": _figures(DEFAULT_PATH)}
+    return {
+        "reasons": _reasons(),
+        "study reasons": _study_reasons(),
+        "figures": _figures(DEFAULT_PATH),
+        "evaluations": _evaluations(EVALUATIONS),
+    }
 
 
 def _reasons() -> str:
@@ -56,6 +62,38 @@ def _figures(path: Path) -> str:
         ))  # fmt: skip
     lines = [f"| {what} | {figure} | `{_command(record)}` |\n" for what, figure, record in rows]
     return "\n| what | figure | command |\n|---|---|---|\n" + "".join(lines) + "\n"
+
+
+def _evaluations(path: Path) -> str:
+    """The newest evaluation of each model on each set."""
+    newest = {(r.options["data"], r.options["model"]): r for r in read(path)}
+    lines = []
+    for (data, model), record in newest.items():
+        s = record.summary
+        judged = f"{s['ich_slices']:.0f} slices, {s['ich_patients']:.0f} patients"
+        figures = [_interval(s, name) for name in ("ich_accuracy", "ich_auc", "ich_recall", "ich_specificity",
+                                                   "location_accuracy")]  # fmt: skip
+        lines.append(f"| {' | '.join((f'`{model}`', f'`{data}`', judged, *figures))} |\n")
+    columns = (
+        "model",
+        "data",
+        "judged on",
+        "ICH accuracy",
+        "ICH AUC",
+        "sensitivity",
+        "specificity",
+        "location accuracy",
+    )
+    commands = sorted({_command(r) for r in newest.values()})
+    head = f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"
+    return head + "".join(lines) + "\n" + "".join(f"- `{command}`\n" for command in commands) + "\n"
+
+
+def _interval(summary: dict[str, float], name: str) -> str:
+    """A figure with its interval, or that there is none."""
+    if name not in summary:
+        return "not assessed"
+    return f"{summary[name]:.4f} ({summary[f'{name}_low']:.3f} to {summary[f'{name}_high']:.3f})"
 
 
 def _command(record: Record) -> str:
