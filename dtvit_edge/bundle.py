@@ -34,7 +34,15 @@ SUFFIX = ".dtvit"
 REFERENCE_PRECISION = "fp32"
 
 # Files by precision; the runtime and export both take names from here.
-MODEL_FILES = {"fp32": "model.fp32.onnx", "fp32-op16": "model.fp32-op16.onnx"}
+MODEL_FILES = {
+    "fp32": "model.fp32.onnx",
+    "fp32-op16": "model.fp32-op16.onnx",  # TensorRT 8.5
+    "fp16": "model.fp16.onnx",  # typed: TensorRT 10 and newer, TensorRT for RTX
+    "int8": "model.int8.onnx",  # FP32 scales: CPU backends, TensorRT 8.6 to 10 with flags
+    "int8-fp16": "model.int8-fp16.onnx",  # typed, FP16 scales: TensorRT 10 and newer, TensorRT for RTX
+}
+# A graph typed as float16 runs slower on a CPU than PyTorch does: CPU backends never get one.
+CPU_PRECISIONS = ("fp32", "fp32-op16", "int8")
 GOLDEN_PIXELS = "golden/pixels.npy"
 GOLDEN_LOGITS = {name: f"golden/{name}.npy" for name in OUTPUT_NAMES}
 
