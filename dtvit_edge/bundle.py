@@ -41,14 +41,15 @@ MODEL_FILES = {
     "int8": "model.int8.onnx",  # FP32 scales: CPU backends, TensorRT 8.6 to 10 with flags
     "int8-fp16": "model.int8-fp16.onnx",  # typed, FP16 scales: TensorRT 10 and newer, TensorRT for RTX
 }
-# A graph typed as float16 runs slower on a CPU than PyTorch does: CPU backends never get one.
-CPU_PRECISIONS = ("fp32", "fp32-op16", "int8")
 GOLDEN_PIXELS = "golden/pixels.npy"
 GOLDEN_LOGITS = {name: f"golden/{name}.npy" for name in OUTPUT_NAMES}
 
 # Largest |logit difference| to the golden fp32 logits that a backend may show. Exports of ViT-B/16 and ViT-Tiny/16
 # measured at most 3e-6 between PyTorch, ONNX Runtime and OpenVINO; the contract is 1e-5, refused above.
 TOLERANCES = {"fp32": 1e-5, "fp32-op16": 1e-5}
+# The same for reduced precision, as a share of the standard deviation of the golden logits, since an error is large or
+# small against what tells slices apart. Untrained ViT-Tiny measured 0.025 in float16, a trained ViT below 0.001.
+RELATIVE_TOLERANCES = {"fp16": 0.05}
 
 
 @dataclass(frozen=True)

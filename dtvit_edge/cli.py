@@ -140,7 +140,7 @@ def verify(bundle: Path, names: tuple[str, ...], threads: int | None, expect_dig
     chosen = names or [name for name, why_not in backends.availability().items() if why_not is None]
     results = []
     for name in [backends.choose(name).name for name in chosen]:
-        for precision in sorted(opened.manifest.models):
+        for precision in sorted(set(opened.manifest.models).intersection(backends.precisions(name))):
             load = partial(opened.model_bytes, precision)
             with backends.create(name, load, precision, threads=threads) as backend:
                 results.append(selftest(opened, backend))

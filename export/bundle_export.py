@@ -14,6 +14,7 @@ from export.checkpoint import Checkpoint, load_checkpoint, ordered_heads
 from export.encoders import INPUT_SIZE
 from export.facts import graph_facts
 from export.golden import golden_files, golden_pixels, reference_logits
+from export.half import export_fp16
 from export.onnx_graph import decompose_layer_norm, export_fp32
 from export.parity import prove_parity
 from export.rewrites import rewrite
@@ -32,7 +33,7 @@ def export_bundle(
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Bundle:
-    """Export a checkpoint as a bundle with `model.fp32.onnx` and `model.fp32-op16.onnx`.
+    """Export a checkpoint as a bundle with `model.fp32.onnx`, `model.fp32-op16.onnx` and `model.fp16.onnx`.
 
     Args:
         weights: `.safetensors`, `.pt` or `.pth`.
@@ -62,6 +63,7 @@ def export_bundle(
     rewritten = rewrite(model, spec)
     data = {"fp32": export_fp32(rewritten.module, spec.channels)}
     data["fp32-op16"] = decompose_layer_norm(data["fp32"], spec.channels)
+    data["fp16"] = export_fp16(data["fp32"], spec.channels)
     progress("rendering golden slices")
     pixels = golden_pixels(spec)
     logits = reference_logits(model, pixels, spec)
@@ -82,6 +84,7 @@ def export_bundle(
         models=models,
         golden=golden,
         parity=parity,
+        tolerances={precision: proof["tolerance"] for precision, proof in parity.items()},
         weights_sha256=checkpoint.sha256,
         versions=versions(),
         untrained_heads=untrained,

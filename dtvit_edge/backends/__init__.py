@@ -1,6 +1,6 @@
 """Backends, and the one place that chooses among them.
 
-Each module has the same shape: NAME, INSTALL, HINTS, `unavailable()` and its class.
+Each module has the same shape: NAME, INSTALL, HINTS, PRECISIONS, `unavailable()` and its class.
 """
 
 from __future__ import annotations
@@ -59,6 +59,11 @@ def availability() -> dict[str, str | None]:
     return {name: _module(name).unavailable() for name in NAMES}
 
 
+def precisions(name: str) -> tuple[str, ...]:
+    """The bundle's models that a backend runs, where the bundle has them."""
+    return tuple(_module(name).PRECISIONS)
+
+
 def create(
     name: str, load: Callable[[], bytes], precision: str, *, threads: int | None = None, hint: str | None = None
 ) -> Backend:
@@ -70,8 +75,10 @@ def create(
         hint: inference precision of a backend that has such a setting; None is fp32.
 
     Raises:
-        ConfigError: a hint for a backend that has none.
+        ConfigError: a precision that the backend does not run, or a hint that it does not have.
     """
+    if precision not in precisions(name):
+        raise ConfigError(f"{name} runs {', '.join(precisions(name))}, not {precision!r}")
     options: dict[str, Any] = {"threads": threads}
     if hint is not None:
         if hint not in _module(name).HINTS:

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from dtvit_edge.errors import BundleError
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES
 
+# A graph typed as float16 runs slower on a CPU than PyTorch does: CPU backends never get one.
+CPU_PRECISIONS = ("fp32", "fp32-op16", "int8")
+
 Logits = dict[str, NDArray[np.float32]]
 
 

@@ -36,12 +36,14 @@ def test_manifest_says_what_was_done(bundle: Bundle, small_checkpoint: Path) -> 
     assert {name: record.facts["opset"] for name, record in manifest.models.items()} == {
         "fp32": 17,
         "fp32-op16": 16,
+        "fp16": 17,
     }
     facts = manifest.models["fp32"].facts
     assert facts["rewrites"]["class_token_last_block"]["applied"]
     assert facts["attention"] == {"heads": 2, "head_size": 32, "tokens": 197, "blocks": 6}
-    for proof in manifest.parity.values():
-        assert max(proof["max_abs_difference"].values()) <= proof["tolerance"]
+    for precision, proof in manifest.parity.items():
+        assert max(proof["max_abs_difference"].values()) <= proof["tolerance"] == manifest.tolerances[precision]
+    assert manifest.models["fp16"].bytes < 0.56 * manifest.models["fp32"].bytes
 
 
 def test_golden_logits_are_pytorchs(bundle: Bundle) -> None:

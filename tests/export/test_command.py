@@ -33,7 +33,7 @@ def test_bundle_is_written_and_described(
     again = CliRunner().invoke(export, [str(small_checkpoint), "-o", target, "--json"])
     result = json.loads(again.stdout)
     assert result["digest"] == bundle.digest and result["bundle"] == target
-    assert set(result["bytes"]) == set(result["parity"]) == {"fp32", "fp32-op16"}
+    assert set(result["bytes"]) == set(result["parity"]) == {"fp32", "fp32-op16", "fp16"}
 
 
 @pytest.fixture

@@ -70,6 +70,12 @@ def test_a_hint_is_taken_by_openvino_and_refused_elsewhere(tiny_bundle: Bundle) 
         assert backend.describe()["precision_hint"] == "bf16"
 
 
+def test_a_float16_graph_is_no_work_for_a_cpu(tiny_bundle: Bundle, name: str) -> None:
+    assert "int8" in backends.precisions(name)
+    with pytest.raises(ConfigError, match="runs fp32, fp32-op16, int8, not 'fp16'"):
+        backends.create(name, partial(tiny_bundle.model_bytes, "fp32"), "fp16")
+
+
 @pytest.mark.parametrize("content", [b"", b"not onnx", tiny_model()[:200]], ids=["empty", "rubbish", "cut"])
 def test_what_is_no_model_is_refused_in_words(name: str, content: bytes) -> None:
     with (
