@@ -17,12 +17,11 @@ from export.onnx_graph import export_fp32, open_session
 from export.parity import run_batches
 from export.rewrites import rewrite
 from export.untrained import untrained_model
-from tests.export.conftest import vit
 
 
-@pytest.fixture(scope="module", params=["vit", "test_resnet"])
+@pytest.fixture(scope="module", params=["test_vit", "test_resnet"])
 def graphs(request: pytest.FixtureRequest) -> tuple[bytes, bytes]:
-    model = vit() if request.param == "vit" else untrained_model(request.param)
+    model = untrained_model(request.param)
     fp32 = export_fp32(rewrite(model, PreprocessSpec()).module, 1)
     return fp32, export_fp16(fp32, 1)
 
