@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import export._torchvision  # noqa: F401 - makes torchvision importable beside a CPU torch
-from benchmarks.paper.images import Data
+from calibration.images import Data
 from dtvit_edge.spec import PreprocessSpec
 
 from torchvision import tv_tensors  # isort: skip

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmarks.paper.judge import Judged, Run
-from benchmarks.paper.metrics import HeadFigures
 from benchmarks.paper.tables import DPI
+from calibration.metrics import HeadFigures
 from dtvit_edge.preprocess.mask import head_mask
 from dtvit_edge.preprocess.table import rescale_table
 from dtvit_edge.spec import ICH_LABELS, LOCATION_LABELS, PixelEncoding, PreprocessSpec

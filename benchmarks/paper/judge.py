@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.paper import augment
-from benchmarks.paper.images import Data
-from benchmarks.paper.metrics import HeadFigures, ich_figures, location_figures
 from benchmarks.paper.train import BEST, HISTORY, RUN
+from calibration.images import Data
+from calibration.metrics import HeadFigures, ich_figures, location_figures
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.run import Progress, silent
 from dtvit_edge.spec import LOCATION_HEAD, PreprocessSpec

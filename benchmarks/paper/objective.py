@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, cross_entropy
 
-from benchmarks.paper.labels import LabelledSlice
+from calibration.labels import LabelledSlice
 from dtvit_edge.errors import ConfigError
 from export.model import DTViT
 

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.paper.images import Data, in_workers
-from benchmarks.paper.labels import LabelledSlice
+from calibration.images import Data, in_workers
+from calibration.labels import LabelledSlice
 from dtvit_edge.phantom import plan_study, render_slice
 from dtvit_edge.phantom.study import PhantomSlice
 from dtvit_edge.preprocess.cpu import CpuPreprocessor

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.paper.labels import COLUMNS
+from calibration.labels import COLUMNS
 from dtvit_edge.errors import ConfigError
 
 

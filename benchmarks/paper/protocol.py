@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sklearn.model_selection import StratifiedGroupKFold
 
-from benchmarks.paper.labels import LabelledSlice
+from calibration.labels import LabelledSlice
 from dtvit_edge.errors import ConfigError
 
 FOLDS = 10  # 8:1:1

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.paper import figures, published
-from benchmarks.paper.images import Data
 from benchmarks.paper.judge import Judged, Run
-from benchmarks.paper.labels import LabelledSlice
-from benchmarks.paper.metrics import LEVEL, RESAMPLES, HeadFigures, Interval
 from benchmarks.paper.source import stored_pixels
 from benchmarks.paper.tables import Table
 from benchmarks.records import WORKSTATION_PACKAGES, Record
+from calibration.images import Data
+from calibration.labels import LabelledSlice
+from calibration.metrics import LEVEL, RESAMPLES, HeadFigures, Interval
 from dtvit_edge.environment import package_versions
 from dtvit_edge.spec import LOCATION_LABELS, NOTICE, PreprocessSpec
 from dtvit_edge.writers.atomic import write_atomically

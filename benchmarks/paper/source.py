@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.paper.images import Data, load_images, read_image
-from benchmarks.paper.labels import LabelledSlice, labels_digest, read_labels
 from benchmarks.paper.phantoms import ENCODING, PhantomSet, load_phantoms, render_again
+from calibration.images import Data, load_images, read_image
+from calibration.labels import LabelledSlice, labels_digest, read_labels
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.run import Progress, silent
 from dtvit_edge.spec import PixelEncoding, PreprocessSpec

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from benchmarks.paper import augment
 from benchmarks.paper.config import TrainConfig
-from benchmarks.paper.images import Data
-from benchmarks.paper.labels import LabelledSlice
 from benchmarks.paper.objective import Learner, Scores, Tally, Targets
 from benchmarks.paper.protocol import Split, split_by_patient, split_like_the_paper
+from calibration.images import Data
+from calibration.labels import LabelledSlice
 from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.run import Progress, silent
 from dtvit_edge.spec import HEAD_LABELS, ICH_HEAD, LOCATION_HEAD, digest_json

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.paper.images import Data
-from benchmarks.paper.labels import LabelledSlice
+from calibration.images import Data
+from calibration.labels import LabelledSlice
 
 
 @pytest.fixture(autouse=True)

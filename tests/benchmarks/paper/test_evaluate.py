@@ -14,10 +14,10 @@ import torch
 
 from benchmarks.paper import report
 from benchmarks.paper.config import TrainConfig
-from benchmarks.paper.images import Data
 from benchmarks.paper.judge import Run, judge, predict, spec_of
 from benchmarks.paper.train import BEST, RUN, make_split, train
 from benchmarks.records import read
+from calibration.images import Data
 from dtvit_edge.cli import main
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.phantom import write_phantoms

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from benchmarks.paper import augment
-from benchmarks.paper.images import prepare_image
 from benchmarks.paper.phantoms import PhantomSet, load_phantoms
+from calibration.images import prepare_image
 from dtvit_edge.phantom import plan_study, render_plan, write_study
 from dtvit_edge.spec import LOCATION_LABELS, PreprocessSpec
 

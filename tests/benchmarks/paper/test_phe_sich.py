@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.paper.labels import read_labels
 from benchmarks.paper.phe_sich import convert
+from calibration.labels import read_labels
 from dtvit_edge.errors import ConfigError
 from tests.conftest import real
 

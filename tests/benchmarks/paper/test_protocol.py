@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.paper.labels import LabelledSlice
 from benchmarks.paper.protocol import balanced, split_by_patient, split_like_the_paper
+from calibration.labels import LabelledSlice
 from dtvit_edge.errors import ConfigError
 
 

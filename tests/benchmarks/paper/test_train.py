@@ -14,9 +14,9 @@ import torch
 from benchmarks.paper import augment
 from benchmarks.paper import train as module
 from benchmarks.paper.config import TrainConfig
-from benchmarks.paper.images import Data
 from benchmarks.paper.objective import Learner
 from benchmarks.paper.train import BEST, HISTORY, RUN, STATE, evaluate, learning_rate, make_split, train
+from calibration.images import Data
 from dtvit_edge.cli import main
 from dtvit_edge.errors import ConfigError, VerdictError
 from export.checkpoint import load_checkpoint

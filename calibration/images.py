@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.paper.labels import LabelledSlice
+from calibration.labels import LabelledSlice
 from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.errors import ConfigError, SliceRejected

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.paper.labels import labels_digest, read_labels
+from calibration.labels import labels_digest, read_labels
 from dtvit_edge.errors import ConfigError
 from tests.conftest import real
 

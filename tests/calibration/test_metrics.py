@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.paper import metrics
-from benchmarks.paper.metrics import ich_figures, location_figures
+from calibration.metrics import ich_figures, location_figures
 from dtvit_edge.errors import ConfigError
 
 

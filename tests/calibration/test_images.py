@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from benchmarks.paper import augment
-from benchmarks.paper.images import load_images, prepare_image
-from benchmarks.paper.labels import LabelledSlice, read_labels
+from calibration.images import load_images, prepare_image
+from calibration.labels import LabelledSlice, read_labels
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.phantom import render_study
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
