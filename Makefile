@@ -47,10 +47,10 @@ $(VENV)/.torch:
 
 # The committed demo checkpoint, from nothing. Interrupted, the same command goes on.
 demo-training: $(VENV)/.workstation
-	$(TRAIN) phantoms:1600 -o out/demo-training --training synthetic --encoder test_vit --half-weights \
-	  --epochs 24 --batch 16 --no-augment --optimizer adamw --learning-rate 0.001 --weight-decay 0.05 \
+	$(TRAIN) phantoms:3000 -o out/demo-training --training synthetic --encoder test_vit --half-weights \
+	  --epochs 30 --batch 16 --no-augment --flip --optimizer adamw --learning-rate 0.001 --weight-decay 0.05 \
 	  --schedule cosine --warmup-epochs 1 --precision bf16 --patch-weight 20
-	$(BIN)/dtvit-edge evaluate phantoms:250@9000000 out/demo-training/best.safetensors -o out/demo-training/report
+	$(BIN)/dtvit-edge evaluate phantoms:400@9000000 out/demo-training/best.safetensors -o out/demo-training/report
 
 # A model of real slices for calibration and benchmarks; its weights stay in out/. Interrupted, the same command goes on.
 phe-sich: $(VENV)/.workstation

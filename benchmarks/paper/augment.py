@@ -33,15 +33,21 @@ def evaluation(spec: PreprocessSpec) -> Transform:
     return crop
 
 
-def training(spec: PreprocessSpec) -> Transform:
-    """(C, h, w) uint8 to (C, crop, crop) uint8, drawn anew at each call from torch's global generator."""
-    composed: Transform = v2.Compose(
-        [
+def training(spec: PreprocessSpec, *, augment: bool = True, flip: bool = False) -> Transform:
+    """(C, h, w) uint8 to (C, crop, crop) uint8, drawn anew at each call from torch's global generator.
+
+    Args:
+        augment: the paper's rotation and sharpness; flip: a mirror image every other time.
+    """
+    steps: list[torch.nn.Module] = []
+    if augment:
+        steps += [
             v2.RandomRotation(ROTATION_DEG, interpolation=v2.InterpolationMode.BILINEAR),
             v2.RandomAdjustSharpness(SHARPNESS_FACTOR, SHARPNESS_PROBABILITY),
-            v2.CenterCrop(spec.crop),
         ]
-    )
+    if flip:
+        steps.append(v2.RandomHorizontalFlip())
+    composed: Transform = v2.Compose([*steps, v2.CenterCrop(spec.crop)])
     return composed
 
 

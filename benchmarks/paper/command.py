@@ -17,6 +17,7 @@ _BUDGET = (
     click.option("--epoch-images", type=click.IntRange(1), help="Images of an epoch; default: the training part."),
     click.option("--batch", type=int, help="Default: 8 without augmentation, 32 with it (the paper's)."),
     click.option("--augment/--no-augment", default=True, show_default=True, help="Rotation, sharpness (paper 2.2.3)."),
+    click.option("--flip", is_flag=True, help="Left and right change places at random."),
     click.option("--optimizer", default="sgd", show_default=True, type=click.Choice(["sgd", "adamw"])),
     click.option("--learning-rate", default=0.01, show_default=True),
     click.option("--momentum", default=0.0, show_default=True),

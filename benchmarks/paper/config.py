@@ -24,6 +24,7 @@ class TrainConfig:
 
     Attributes:
         training: what the checkpoint will say of itself.
+        flip: left and right change places at random; the paper does not.
         epoch_images: of an epoch, drawn anew each time; None takes the whole training part.
         batch: None takes the paper's, 8 without augmentation and 32 with it.
         warmup_epochs: the learning rate rises linearly over this many epochs.
@@ -44,6 +45,7 @@ class TrainConfig:
     epoch_images: int | None = None
     batch: int | None = None
     augment: bool = True
+    flip: bool = False
     optimizer: str = "sgd"
     learning_rate: float = 0.01
     momentum: float = 0.0

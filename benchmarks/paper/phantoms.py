@@ -34,17 +34,19 @@ class PhantomSet:
     Attributes:
         studies: each is one patient, with a haemorrhage; the locations take turns.
         first_seed: of consecutive seeds; sets whose seeds do not overlap share no head.
-        negatives: slices without haemorrhage drawn from each study, beside all with one.
+        positives, negatives: slices with and without haemorrhage drawn from each study: a few of many heads teach more
+            than many of a few.
     """
 
     studies: int
     first_seed: int
-    negatives: int = 5
+    positives: int = 3
+    negatives: int = 3
 
     @property
     def digest(self) -> str:
         """Names the set; the spec is part of a run's identity by itself."""
-        return digest_json({"phantoms": [GENERATION, self.studies, self.first_seed, self.negatives]})
+        return digest_json({"phantoms": [GENERATION, self.studies, self.first_seed, self.positives, self.negatives]})
 
 
 def load_phantoms(
@@ -97,7 +99,11 @@ def _render(
     prepare = CpuPreprocessor(spec)
     plan = plan_study(seed, _location_of(seed))
     negative = [i for i in range(plan.slice_count) if i not in plan.positive]
-    indices = [*plan.positive, *random.Random(seed).sample(negative, min(chosen.negatives, len(negative)))]
+    rng = random.Random(seed)
+    indices = [
+        *rng.sample(plan.positive, min(chosen.positives, len(plan.positive))),
+        *rng.sample(negative, min(chosen.negatives, len(negative))),
+    ]
     found = []
     for index in sorted(indices):
         rendered = render_slice(plan, index)

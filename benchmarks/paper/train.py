@@ -128,7 +128,7 @@ def _train_epoch(
 ) -> Scores:
     learner.train()
     tally = Tally()
-    transform = (augment.training if config.augment else augment.evaluation)(config.spec)
+    transform = augment.training(config.spec, augment=config.augment, flip=config.flip)
     half = torch.float16 if config.precision == "fp16" else torch.bfloat16
     for chosen in _batches(order, config.batch_size):
         inputs, targets = _load(data, chosen, transform, config, masks=config.patch_weight > 0)

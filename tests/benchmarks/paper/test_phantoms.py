@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,16 @@ from dtvit_edge.phantom import plan_study, render_plan, write_study
 from dtvit_edge.spec import LOCATION_LABELS, PreprocessSpec
 
 SPEC = PreprocessSpec()
-FEW = PhantomSet(studies=3, first_seed=60, negatives=2)
+FEW = PhantomSet(studies=3, first_seed=60, positives=3, negatives=2)
 
 
-def test_every_study_gives_its_positives_and_a_few_negatives() -> None:
+def test_every_study_gives_a_few_slices_of_each_kind() -> None:
     data = load_phantoms(FEW, SPEC)
     assert {s.patient for s in data.slices} == {"phantom-60", "phantom-61", "phantom-62"}
     for seed in (60, 61, 62):
         own = [s for s in data.slices if s.patient == f"phantom-{seed}"]
         plan = plan_study(seed, LOCATION_LABELS[seed % 3])
-        assert sum(bool(s.ich) for s in own) == len(plan.positive)
+        assert sum(bool(s.ich) for s in own) == min(3, len(plan.positive))
         assert 0 < sum(not s.ich for s in own) <= 2
         assert {s.location for s in own if s.ich} == {seed % 3}
     assert all(image.shape == (1, 256, 256) for image in data.images)
@@ -44,5 +45,6 @@ def test_workers_and_the_crop_change_nothing_else() -> None:
 
 
 def test_a_sets_digest_names_it() -> None:
-    assert FEW.digest == PhantomSet(3, 60, 2).digest
-    assert len({FEW.digest, PhantomSet(4, 60, 2).digest, PhantomSet(3, 61, 2).digest, PhantomSet(3, 60, 3).digest}) == 4
+    assert FEW.digest == PhantomSet(3, 60, 3, 2).digest
+    others = {replace(FEW, **{field.name: getattr(FEW, field.name) + 1}).digest for field in fields(FEW)}
+    assert len({FEW.digest, *others}) == 5

@@ -1,0 +1,97 @@
+"""What flows into the products: largest values by channel, and histograms, over calibration slices.
+
+Two passes, the second with bins that the first fixed, so that counts add up to the same whatever the order and the
+batches. Nothing of a batch is kept: memory is one batch's activations and one histogram a tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from calibration.products import Product
+from dtvit_edge.errors import VerdictError
+from dtvit_edge.spec import INPUT_NAME
+from export.onnx_graph import open_session
+
+BINS = 4096
+BATCH = 4  # activations of ViT-B/16 are 60 MB a slice
+
+Pixels = NDArray[np.uint8]
+Step = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Magnitudes of one tensor: `counts[i]` of |x| in bin i of `BINS` equal ones from 0 to `largest`."""
+
+    counts: NDArray[np.int64]
+    largest: float
+
+
+def channel_maxima(
+    graph: bytes, products: Sequence[Product], pixels: Pixels, *, batch: int = BATCH, step: Step = lambda n: None
+) -> dict[str, NDArray[np.float32]]:
+    """Largest |x| by channel of every product's activation: (channels,) float32 by tensor name.
+
+    Args:
+        graph: the fp32 model's bytes.
+        pixels: (N, C, 224, 224) uint8.
+
+    Raises:
+        VerdictError: a tensor that holds a value which is not finite.
+    """
+    axes = {p.activation: 1 if p.operator == "Conv" else -1 for p in products}
+    found: dict[str, NDArray[np.float32]] = {}
+    for values in _run(graph, list(axes), pixels, batch, step):
+        for name, value in values.items():
+            others = tuple(i for i in range(value.ndim) if i != axes[name] % value.ndim)
+            largest = np.abs(value).max(axis=others)
+            found[name] = np.maximum(found[name], largest) if name in found else largest
+    for name, largest in found.items():
+        if not np.isfinite(largest).all():
+            raise VerdictError(f"the range of {name} is not finite")
+    return found
+
+
+def histograms(
+    graph: bytes, largest: Mapping[str, float], pixels: Pixels, *, batch: int = BATCH, step: Step = lambda n: None
+) -> dict[str, Histogram]:
+    """Histograms of |x| of the named tensors.
+
+    Args:
+        largest: by tensor name, from `channel_maxima` over the same slices.
+
+    Raises:
+        VerdictError: a tensor whose range is 0 or not finite.
+    """
+    for name, limit in largest.items():
+        if not 0 < limit < np.inf:
+            raise VerdictError(f"the range of {name} is {limit:g}: it cannot be quantised")
+    counts = {name: np.zeros(BINS, np.int64) for name in largest}
+    for values in _run(graph, list(largest), pixels, batch, step):
+        for name, value in values.items():
+            place = np.abs(value).ravel() * np.float32(BINS / largest[name])
+            counts[name] += np.bincount(np.minimum(place.astype(np.int32), BINS - 1), minlength=BINS)
+    return {name: Histogram(counts[name], float(largest[name])) for name in largest}
+
+
+def _run(
+    graph: bytes, tensors: Sequence[str], pixels: Pixels, batch: int, step: Step
+) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """The tensors' values, batch by batch."""
+    model = onnx.load_model_from_string(graph)
+    own = {value.name for value in model.graph.output}
+    model.graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tensors if name not in own
+    )
+    session = open_session(model.SerializeToString())
+    for start in range(0, len(pixels), batch):
+        part = pixels[start : start + batch]
+        yield dict(zip(tensors, session.run(list(tensors), {INPUT_NAME: part}), strict=True))
+        step(len(part))

@@ -1,0 +1,96 @@
+"""The two int8 files: Q/DQ on the input and the weight of each product, nothing on any output.
+
+onnxruntime.quantization writes Q/DQ well when it is told which nodes and which ranges; what it would choose by itself
+(products of two activations, outputs, its own calibrators' ranges, which depend on the order of slices) ruins a ViT or
+runs slower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+from onnx import ModelProto, version_converter
+from onnxruntime.quantization import QuantType
+from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+from calibration.products import OUTPUT_AXIS, Product
+from dtvit_edge.errors import VerdictError
+from export.half import convert
+from export.onnx_graph import OPSET, check_graph, serialise
+
+TYPED_OPSET = 19  # the first with float16 scales
+
+
+def quantise(model: ModelProto, products: Sequence[Product], ranges: Mapping[str, float]) -> bytes:
+    """`model.int8.onnx`: symmetric int8, weights by output channel, float32 scales, everything else as it was.
+
+    Args:
+        model: the fp32 graph, smoothed or not; it is left as it is.
+        products: those to quantise.
+        ranges: largest magnitude by activation; others than the products' are ignored.
+
+    Raises:
+        VerdictError: a range that is missing, zero or not finite.
+    """
+    for product in products:
+        value = ranges.get(product.activation)
+        if value is None or not 0 < value < np.inf:
+            raise VerdictError(f"{product.name}: the range of its input is {value}; expected a positive number")
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    limits = {
+        p.activation: TensorData(lowest=np.float32(-ranges[p.activation]), highest=np.float32(ranges[p.activation]))
+        for p in products
+    }
+    quantizer = QDQQuantizer(
+        copy,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QInt8,
+        tensors_range=TensorsData(CalibrationMethod.MinMax, limits),
+        nodes_to_quantize=[p.node for p in products],
+        nodes_to_exclude=[],
+        op_types_to_quantize=sorted(OUTPUT_AXIS),
+        extra_options={
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
+            "OpTypesToExcludeOutputQuantization": sorted(OUTPUT_AXIS),
+        },
+    )
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    return serialise(quantizer.model.model)
+
+
+def typed(int8: bytes, channels: int) -> bytes:
+    """`model.int8-fp16.onnx`: the same integers and ranges with float16 scales, the rest as in `model.fp16.onnx`.
+
+    Raises:
+        VerdictError: a scale or weight that float16 cannot hold, or a graph that does not check.
+    """
+    model = version_converter.convert_version(onnx.load_model_from_string(int8), TYPED_OPSET)
+    convert(model)
+    data = serialise(model)
+    check_graph(data, TYPED_OPSET, channels)
+    return data
+
+
+def checked(int8: bytes, channels: int) -> bytes:
+    """The int8 file's bytes, after the checks that every file of a bundle passes."""
+    check_graph(int8, OPSET, channels)
+    return int8
+
+
+def placement(data: bytes) -> dict[str, int]:
+    """How many products with a weight there are, and how many read nothing but dequantised values."""
+    model = onnx.load_model_from_string(data)
+    dequantised = {n.output[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
+    constants = {t.name for t in model.graph.initializer}
+    products = [n for n in model.graph.node if n.op_type in OUTPUT_AXIS and n.input[1] in constants | dequantised]
+    quantised = [n for n in products if set(n.input[:2]) <= dequantised]
+    return {"products": len(products), "quantised": len(quantised)}

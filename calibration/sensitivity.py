@@ -1,0 +1,66 @@
+"""What each product costs: quantised alone, how far do the logits move?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from calibration.gate import Logits
+from calibration.products import Product
+from calibration.quantise import quantise
+from dtvit_edge.run import Progress, silent
+from export.onnx_graph import open_session
+from export.parity import run_batches
+
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Root mean square logit error of one product, or of one block, quantised alone."""
+
+    name: str
+    rms: float
+
+
+def logit_error(reference: Logits, found: Logits) -> float:
+    """Root mean square difference over the slices and both heads; infinite where a logit is not finite."""
+    squares = [float(((reference[n].astype(np.float64) - found[n]) ** 2).mean()) for n in reference]
+    total = sum(squares) / len(squares)
+    return float(np.sqrt(total)) if np.isfinite(total) else float("inf")
+
+
+def rank(
+    model: ModelProto,
+    products: Sequence[Product],
+    ranges: Mapping[str, float],
+    pixels: NDArray[np.uint8],
+    reference: Logits,
+    *,
+    progress: Progress = silent,
+) -> tuple[Cost, ...]:
+    """Every product by its cost, the worst first.
+
+    Args:
+        pixels: (N, C, 224, 224) uint8, a few slices; reference: fp32's logits of them.
+    """
+    found = []
+    with progress("sensitivity", len(products)) as step:
+        for product in products:
+            session = open_session(quantise(model, [product], ranges))
+            found.append(Cost(product.name, logit_error(reference, run_batches(session, pixels, BATCH))))
+            step(1)
+    return tuple(sorted(found, key=lambda cost: (-cost.rms, cost.name)))
+
+
+def by_block(costs: Sequence[Cost]) -> tuple[Cost, ...]:
+    """The products' costs added up over blocks, as independent errors add: the root of the sum of squares."""
+    squares: dict[str, float] = {}
+    for cost in costs:
+        block = cost.name.rpartition(".")[0] or cost.name
+        squares[block] = squares.get(block, 0.0) + cost.rms**2
+    return tuple(sorted((Cost(b, float(np.sqrt(s))) for b, s in squares.items()), key=lambda c: (-c.rms, c.name)))
