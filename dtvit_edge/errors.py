@@ -5,10 +5,13 @@ DtvitError                     base; `exit_status` is what the command line retu
 │   └── MissingDependency (2)  an optional package is absent; the message says what to install
 ├── BundleError          (2)   a bundle that cannot be used
 │   ├── DigestMismatch   (2)   a file's bytes are not the ones that the manifest names
+│   ├── EngineError      (2)   an engine that cannot be used here; the message says what builds it anew
 │   └── UnknownFormat    (2)   a manifest of a format version that this code does not know
 ├── CheckpointError      (2)   weights that do not fit the model, with the keys listed in words
+├── BuildError           (2)   a graph, or a machine, for which this TensorRT builds no engine
 ├── VerdictError         (1)   parity, self-test or gate said no
 ├── DeviceFault          (5)   the device failed while running; what was in flight is marked
+│   └── BuildKilled      (5)   the process that built an engine was killed or crashed
 └── SliceRejected              one file or frame cannot be scored; becomes a row, never a traceback
 """
 
@@ -43,8 +46,16 @@ class UnknownFormat(BundleError):
     """The manifest's format version is not one that this code reads."""
 
 
+class EngineError(BundleError):
+    """An engine is missing, damaged, or made for another device, version or graph."""
+
+
 class CheckpointError(DtvitError):
     """Weights do not fit the model they are meant for."""
+
+
+class BuildError(DtvitError):
+    """A graph, or a machine, for which this TensorRT builds no engine."""
 
 
 class VerdictError(DtvitError):
@@ -57,6 +68,10 @@ class DeviceFault(DtvitError):
     """The accelerator failed; its context cannot be used again."""
 
     exit_status = 5
+
+
+class BuildKilled(DeviceFault):
+    """The process that built an engine was killed or crashed; nothing was installed."""
 
 
 class SliceRejected(DtvitError):

@@ -66,8 +66,8 @@ def write_tiny_bundle(
     pixels = np.random.default_rng(5).integers(0, 256, (9, spec.channels, 224, 224), dtype=np.uint8)
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     logits = dict(zip(OUTPUT_NAMES, session.run(list(OUTPUT_NAMES), {INPUT_NAME: pixels}), strict=True))
-    files = {MODEL_FILES["fp32"]: model, GOLDEN_PIXELS: _npy(pixels)}
-    files |= {file: _npy(logits[name]) for name, file in GOLDEN_LOGITS.items()}
+    files = {MODEL_FILES["fp32"]: model, GOLDEN_PIXELS: npy(pixels)}
+    files |= {file: npy(logits[name]) for name, file in GOLDEN_LOGITS.items()}
     manifest = Manifest(
         name=path.stem,
         encoder="mean",
@@ -83,7 +83,7 @@ def write_tiny_bundle(
     return write_bundle(path, manifest, files)
 
 
-def _npy(array: np.ndarray) -> bytes:
+def npy(array: np.ndarray) -> bytes:
     import io
 
     out = io.BytesIO()

@@ -1,0 +1,61 @@
+"""The child process's side: one job in, one result out, as JSON files.
+
+What TensorRT does to a process (abort, a segmentation fault, being killed for its memory) stays here.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dtvit_edge.errors import DtvitError
+from dtvit_edge.trt import builder, gpu, library
+
+RESULT = "result.json"
+
+
+def main(job_file: str) -> None:
+    """Run the task of a job file; write `result.json` beside it: {"done": ...} or {"error": name, "message": ...}."""
+    path = Path(job_file)
+    job = json.loads(path.read_text(encoding="utf-8"))
+    result: dict[str, Any]
+    try:
+        result = {"done": _TASKS[job["task"]](job["flavour"], job["arguments"])}
+    except DtvitError as error:
+        result = {"error": type(error).__name__, "message": str(error)}
+    except Exception as error:
+        traceback.print_exc(file=sys.stdout)
+        result = {"error": "crash", "message": f"{type(error).__name__}: {error}"}
+    part = path.with_name(RESULT + ".part")
+    part.write_text(json.dumps(result), encoding="utf-8")
+    part.replace(path.with_name(RESULT))
+
+
+def _probe(flavour: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The library's version and, if `find_gpu`, the GPU: None where there is none, or nobody asks."""
+    _, release = library.load(flavour)
+    found = gpu.find() if arguments["find_gpu"] else None
+    return {"version": release.text, "gpu": asdict(found) if found else None}
+
+
+def _build(flavour: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments as `builder.Job`; the result as `builder.Built` and the peak of this process's memory."""
+    job = builder.Job(**arguments | {"capabilities": tuple(arguments["capabilities"])})
+    trt, release = library.load(flavour)
+    built = builder.build(trt, release, job, None if job.capabilities else gpu.find(), builder.Log())
+    return asdict(built) | {"peak_memory_bytes": _peak_memory()}
+
+
+def _peak_memory() -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+
+
+_TASKS = {"probe": _probe, "build": _build}

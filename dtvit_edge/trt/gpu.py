@@ -1,0 +1,113 @@
+"""What the CUDA driver says of the GPU, through its C interface: no package is needed to ask.
+
+`find` makes no context. `free_bytes` does, so that it belongs into a process that ends soon.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from dtvit_edge.environment import available_memory
+from dtvit_edge.errors import DeviceFault
+
+# CUdevice_attribute and CUresult, from cuda.h.
+_INTEGRATED, _MAJOR, _MINOR = 18, 75, 76
+_NO_DEVICE = 100
+
+MIB = 2**20
+_LEAST_WORKSPACE, _MOST_WORKSPACE = 64 * MIB, 4096 * MIB
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """The first GPU that CUDA shows this process.
+
+    Attributes:
+        name: as the driver writes it, "Orin" or "NVIDIA GeForce RTX 4070".
+        sm: compute capability, "8.7".
+        integrated: it shares the processor's memory, as on Jetson.
+        driver: the highest CUDA version that the driver runs, "12.6".
+    """
+
+    name: str
+    sm: str
+    integrated: bool = False
+    driver: str = ""
+
+
+def find(driver: Any = None) -> Gpu | None:
+    """The GPU, or None where there is none.
+
+    Args:
+        driver: the loaded driver library, for tests.
+
+    Raises:
+        DeviceFault: a driver is there and fails.
+    """
+    driver = driver or _load()
+    if driver is None:
+        return None
+    status = driver.cuInit(0)
+    if status == _NO_DEVICE:
+        return None
+    _check(status, "cuInit")
+    version, name, device = ctypes.c_int(), ctypes.create_string_buffer(256), _device(driver)
+    _check(driver.cuDriverGetVersion(ctypes.byref(version)), "cuDriverGetVersion")
+    _check(driver.cuDeviceGetName(name, len(name), device), "cuDeviceGetName")
+    return Gpu(
+        name=name.value.decode("utf-8", "replace"),
+        sm=f"{_attribute(driver, _MAJOR, device)}.{_attribute(driver, _MINOR, device)}",
+        integrated=bool(_attribute(driver, _INTEGRATED, device)),
+        driver=f"{version.value // 1000}.{version.value % 1000 // 10}",
+    )
+
+
+def free_bytes(gpu: Gpu | None, driver: Any = None) -> int:
+    """Memory that a build may use: the GPU's free memory, or the machine's without a GPU or with an integrated one.
+
+    An integrated GPU's own figure leaves out what the kernel's page cache would give back.
+    """
+    if gpu is None or gpu.integrated:
+        return available_memory()
+    driver = driver or _load()
+    device, context, free, total = _device(driver), ctypes.c_void_p(), ctypes.c_size_t(), ctypes.c_size_t()
+    _check(driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device), "cuDevicePrimaryCtxRetain")
+    try:
+        _check(driver.cuCtxPushCurrent_v2(context), "cuCtxPushCurrent")
+        _check(driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)), "cuMemGetInfo")
+        _check(driver.cuCtxPopCurrent_v2(ctypes.byref(context)), "cuCtxPopCurrent")
+    finally:
+        driver.cuDevicePrimaryCtxRelease_v2(device)
+    return free.value
+
+
+def workspace_bytes(free: int) -> int:
+    """The builder's workspace limit: half of what is free, between 64 MiB and 4 GiB."""
+    return min(max(free // 2, _LEAST_WORKSPACE), _MOST_WORKSPACE)
+
+
+def _load() -> Any:
+    try:
+        return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return None
+
+
+def _device(driver: Any) -> ctypes.c_int:
+    device = ctypes.c_int()
+    _check(driver.cuDeviceGet(ctypes.byref(device), 0), "cuDeviceGet")
+    return device
+
+
+def _attribute(driver: Any, attribute: int, device: ctypes.c_int) -> int:
+    value = ctypes.c_int()
+    _check(driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device), "cuDeviceGetAttribute")
+    return value.value
+
+
+def _check(status: int, call: str) -> None:
+    if status != 0:
+        raise DeviceFault(f"the CUDA driver answers {status} to {call}")

@@ -1,0 +1,59 @@
+"""The one place that chooses between `tensorrt` and `tensorrt_rtx`, and imports either."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from dtvit_edge.errors import ConfigError, MissingDependency
+from dtvit_edge.trt.versions import RTX, TENSORRT, TITLES, Release
+
+AUTO = "auto"
+MODULES = {TENSORRT: "tensorrt", RTX: "tensorrt_rtx"}
+INSTALL = {
+    TENSORRT: "JetPack brings it; elsewhere install TensorRT's Python package from NVIDIA",
+    RTX: "pip install tensorrt-rtx-cu13",
+}
+
+
+def unavailable(flavour: str) -> str | None:
+    """Why a library cannot be used here, or None; nothing is imported."""
+    return None if find_spec(MODULES[flavour]) else f"{TITLES[flavour]} ({MODULES[flavour]}) is not installed"
+
+
+def choose(name: str = AUTO) -> str:
+    """Resolve `auto` to the library that is installed, TensorRT first, or check that the named one is.
+
+    Raises:
+        MissingDependency: it is absent, or neither is there; with what installs it.
+        ConfigError: no such flavour.
+    """
+    if name == AUTO:
+        for flavour in MODULES:
+            if unavailable(flavour) is None:
+                return flavour
+        raise MissingDependency("no TensorRT is installed: " + "; ".join(f"{TITLES[f]}: {INSTALL[f]}" for f in MODULES))
+    if name not in MODULES:
+        raise ConfigError(f"no TensorRT called {name!r}; there are {', '.join(MODULES)}")
+    why_not = unavailable(name)
+    if why_not is not None:
+        raise MissingDependency(f"{why_not}; {INSTALL[name]}")
+    return name
+
+
+def load(flavour: str) -> tuple[Any, Release]:
+    """Import a library.
+
+    Returns:
+        The module and its release.
+
+    Raises:
+        MissingDependency: it is there but does not load, with the loader's words.
+        BuildError: it is older than what is supported.
+    """
+    try:
+        module = import_module(MODULES[flavour])
+    except (ImportError, OSError) as error:
+        raise MissingDependency(f"{TITLES[flavour]} does not load: {error}; {INSTALL[flavour]}") from error
+    return module, Release(flavour, str(module.__version__))

@@ -1,0 +1,161 @@
+"""What differs between releases of TensorRT and TensorRT for RTX; no other module asks for a version.
+
+Sources: NVIDIA's migration guides 8.x to 10.x and 10.x to 11.x, the ONNX-TensorRT changelog (highest opset, UINT8
+inputs from 8.5, LayerNormalization from 8.6, node names in parser errors), and TensorRT for RTX 1.7 itself.
+
+| release | reads | precision comes from | timing cache |
+|---|---|---|---|
+| 8.5 | fp32-op16 | builder flags, the parts of LayerNorm pinned to FP32 | yes |
+| 8.6, 9.x | fp32, int8 | builder flags, LayerNorm pinned to FP32 | yes |
+| 10.x | fp32, fp16, int8-fp16 | the graph: STRONGLY_TYPED | yes |
+| 11.x | fp32, fp16, int8-fp16 | the graph; the flags are gone | yes |
+| for RTX 1.x | fp32, fp16, int8-fp16 | the graph; the flags are gone | no: its calls do nothing |
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dtvit_edge.errors import BuildError
+
+TENSORRT, RTX = "tensorrt", "tensorrt-rtx"
+TITLES = {TENSORRT: "TensorRT", RTX: "TensorRT for RTX"}
+PRECISIONS = ("fp32", "fp16", "int8")
+# What TensorRT for RTX compiles ahead of time where nothing else is asked for: Ampere, Ada and Blackwell boards.
+DEFAULT_CAPABILITIES = ("8.6", "8.9", "12.0")
+DEFAULT_MAX_BATCH = 8
+# Compiled alone or not at all (TensorRT for RTX's documentation).
+ALONE = "7.5"
+
+_OLDEST = (8, 5)
+# The highest opset that releases from a version on read. A parser takes newer graphs without a word and misreads them.
+_MAX_OPSETS = (((8, 5), 17), ((9, 0), 19), ((10, 0), 20), ((10, 15), 24))
+_RTX_MAX_OPSET = 20  # its documents name none and its parser takes any number: held to TensorRT 10.0's
+_MAKERS = {
+    "fp32": "`dtvit-edge export WEIGHTS -o NAME.dtvit`",
+    "fp32-op16": "`dtvit-edge export WEIGHTS -o NAME.dtvit`",
+    "fp16": "`dtvit-edge export WEIGHTS -o NAME.dtvit`",
+    "int8": "`dtvit-edge calibrate NAME.dtvit --slices DIR`",
+    "int8-fp16": "`dtvit-edge calibrate NAME.dtvit --slices DIR`",
+}
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release of one of the two libraries.
+
+    Attributes:
+        flavour: `tensorrt` or `tensorrt-rtx`.
+        text: the version as the library writes it, `10.3.0` or `1.7.1.116`; never compared as text.
+    """
+
+    flavour: str
+    text: str
+
+    def __post_init__(self) -> None:
+        if self.flavour == TENSORRT and self.version < _OLDEST:
+            raise BuildError(f"{self.title} is too old: 8.5 or newer is needed (JetPack 6 brings 8.6 and 10.3)")
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """The version's numbers: `8.6.1.post1` is (8, 6, 1)."""
+        return parse_version(self.text)
+
+    @property
+    def title(self) -> str:
+        """Name and version, for people."""
+        return f"{TITLES[self.flavour]} {self.text}"
+
+    @property
+    def typed(self) -> bool:
+        """Precision is a property of the graph; else it comes from builder flags."""
+        return self.flavour == RTX or self.version >= (10,)
+
+    @property
+    def creation_flags(self) -> tuple[str, ...]:
+        """Names of NetworkDefinitionCreationFlag; 11 and RTX are always strongly typed and take none."""
+        if self.flavour == RTX or self.version >= (11,):
+            return ()
+        return ("STRONGLY_TYPED",) if self.version >= (10,) else ("EXPLICIT_BATCH",)
+
+    @property
+    def has_timing_cache(self) -> bool:
+        """In TensorRT for RTX the calls are deprecated and do nothing."""
+        return self.flavour == TENSORRT
+
+    @property
+    def has_library_tactics(self) -> bool:
+        """It knows cuBLAS and cuDNN as sources of tactics, so that they can be left out."""
+        return self.flavour == TENSORRT and self.version < (11,)
+
+    @property
+    def has_normalization_layer(self) -> bool:
+        """LayerNormalization becomes one layer, INormalizationLayer."""
+        return self.flavour == RTX or self.version >= (8, 6)
+
+    @property
+    def parser_names_nodes(self) -> bool:
+        """A parser error has `node_name` and `node_operator`; before, the log alone names the node."""
+        return self.flavour == RTX or self.version >= (10,)
+
+    @property
+    def max_opset(self) -> int:
+        """The highest ONNX opset that it reads."""
+        if self.flavour == RTX:
+            return _RTX_MAX_OPSET
+        return max(opset for since, opset in _MAX_OPSETS if self.version >= since)
+
+    def builder_flags(self, precision: str) -> tuple[str, ...]:
+        """Names of BuilderFlag that a precision needs; none where the graph is typed."""
+        if self.typed or precision == "fp32":
+            return ()
+        return (*(("INT8",) if precision == "int8" else ()), "FP16", "OBEY_PRECISION_CONSTRAINTS")
+
+    def graph_for(self, precision: str) -> str:
+        """Which of the bundle's models (a key of `dtvit_edge.bundle.MODEL_FILES`) makes an engine of a precision.
+
+        Raises:
+            BuildError: this release cannot make one.
+        """
+        if self.typed:
+            return {"fp32": "fp32", "fp16": "fp16", "int8": "int8-fp16"}[precision]
+        if self.version >= (8, 6):
+            return "int8" if precision == "int8" else "fp32"
+        if precision == "int8":
+            raise BuildError(f"{self.title} has no LayerNormalization, which the int8 graphs hold; int8 needs 8.6")
+        return "fp32-op16"
+
+    def check_graph(self, graph: str, models: Mapping[str, Any]) -> None:
+        """Refuse a graph that the bundle lacks or that this release does not read, before any parser sees it.
+
+        Args:
+            graph: as `graph_for` gives it.
+            models: the manifest's FileRecords by precision.
+
+        Raises:
+            BuildError: with what makes the file, or both opsets.
+        """
+        if graph not in models:
+            raise BuildError(
+                f"{self.title} needs the bundle's {graph} model, which it does not have "
+                f"(it has {', '.join(sorted(models))}); {_MAKERS[graph]} makes it"
+            )
+        opset = models[graph].facts.get("opset")
+        if not isinstance(opset, int):
+            raise BuildError(f"the manifest does not say the opset of {models[graph].file}; export the bundle again")
+        if opset > self.max_opset:
+            raise BuildError(
+                f"{models[graph].file} is ONNX opset {opset}; {self.title} reads up to {self.max_opset}: "
+                "export the bundle for that release, or use a newer one"
+            )
+
+
+def parse_version(text: str) -> tuple[int, ...]:
+    """Leading numbers of a version, comparable; BuildError where there are none."""
+    found = re.match(r"\d+(?:\.\d+)*", text)
+    if found is None:
+        raise BuildError(f"{text!r} is no version of TensorRT")
+    return tuple(int(part) for part in found.group().split("."))

@@ -1,0 +1,193 @@
+"""The calls that a build makes, against stand-ins that have what each release has; real builds are in test_build.py."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.errors import BuildError, DigestMismatch
+from dtvit_edge.spec import INPUT_NAME, digest_bytes
+from dtvit_edge.trt import builder, gpu, layers
+from dtvit_edge.trt.builder import Built, Job, Log
+from dtvit_edge.trt.gpu import Gpu
+from dtvit_edge.trt.versions import TENSORRT, Release
+from tests import trt_standins
+from tests.trt_standins import VERSIONS, called
+from tests.typed_graphs import graph
+
+ORIN = Gpu("Orin", "8.7", integrated=True)
+
+
+def job(folder: Path, data: bytes, precision: str, **options: Any) -> Job:
+    (folder / "model.onnx").write_bytes(data)
+    files = {"onnx": str(folder / "model.onnx"), "onnx_sha256": digest_bytes(data), "plan": str(folder / "engine.plan")}
+    return Job(precision, channels=1, side=224, max_batch=8, **files | options)
+
+
+def run(trt: Any, folder: Path, precision: str, **options: Any) -> Built:
+    release = Release(TENSORRT, trt.__version__)
+    data = graph(release.graph_for(precision))
+    return builder.build(trt, release, job(folder, data, precision, **options), ORIN, Log())
+
+
+def enabled(trt: Any) -> set[str]:
+    return {name for name, value in vars(trt.BuilderFlag).items() if value in trt.config.enabled}
+
+
+CASES = [(version, precision) for version in VERSIONS for precision in ("fp32", "fp16", "int8")]
+CASES.remove(("8.5.3.1", "int8"))
+
+
+@pytest.mark.parametrize(("version", "precision"), CASES)
+def test_every_release_builds_every_precision_with_what_it_has(version: str, precision: str, tmp_path: Path) -> None:
+    trt = trt_standins.make(version)
+    built = run(trt, tmp_path, precision)
+    assert (tmp_path / "engine.plan").read_bytes() == trt_standins.PLAN + version.encode()
+    assert built.plan_sha256 == digest_bytes((tmp_path / "engine.plan").read_bytes())
+    weak = version.startswith("8")
+    flags = {"fp32": [], "fp16": ["FP16"], "int8": ["INT8", "FP16"]}[precision] if weak else []
+    assert enabled(trt) == {*flags, *(["OBEY_PRECISION_CONSTRAINTS"] if flags else [])}, "TF32 is off as well"
+    creation = {"8": ["EXPLICIT_BATCH"], "10": ["STRONGLY_TYPED"], "11": []}[version.split(".")[0]]
+    assert built.flags[: len(creation)] == creation
+    assert called(trt, "create_network") == [{"8": 1, "10": 2, "11": 0}[version.split(".")[0]]]
+    assert called(trt, "set_shape") == [(INPUT_NAME, *((n, 1, 224, 224) for n in (1, 4, 8)))]
+    assert built.profile == {"min": 1, "opt": 4, "max": 8}
+    found = layers.count(layers.Layer(**layer) for layer in built.layers)
+    assert precision in found
+    assert built.layers_from == "engine inspector"
+    assert layers.judge(precision, [layers.Layer(**layer) for layer in built.layers]) == []
+    assert getattr(trt.runtime, "engine_host_code_allowed", False) is False
+
+
+@pytest.mark.parametrize(
+    ("version", "precision", "names"),
+    [
+        ("8.5.3.1", "fp16", {f"node_layer_norm_{part}" for part in "mean centred square variance deviation".split()}),
+        ("8.6.1", "fp16", {"node_layer_norm", "node_softmax"}),
+        ("8.6.1", "int8", {"node_layer_norm", "node_softmax"}),
+    ],
+)
+def test_below_10_layernorm_softmax_and_last_layers_stay_fp32(
+    version: str, precision: str, names: set[str], tmp_path: Path
+) -> None:
+    trt = trt_standins.make(version)
+    built = run(trt, tmp_path, precision)
+    last = {f"{head}_logits_gemm{part}" for head in ("ich", "location") for part in ("", "_matrix")}
+    assert names | {"node_softmax"} | last <= set(built.pinned)
+    assert not any(product in name for name in built.pinned for product in ("query", "mixed", "embedding", "residual"))
+    for layer in trt.network.layers:
+        assert (layer.precision == trt.DataType.FLOAT) == (layer.name in built.pinned)
+        assert all(
+            (tensor.forced == trt.DataType.FLOAT) == (layer.name in built.pinned)
+            for tensor in map(layer.get_output, range(layer.num_outputs))
+        )
+
+
+@pytest.mark.parametrize(("version", "precision"), [("8.6.1", "fp32"), ("10.3.0", "fp16"), ("11.4.1", "int8")])
+def test_nothing_is_pinned_where_types_are_in_the_graph(version: str, precision: str, tmp_path: Path) -> None:
+    assert run(trt_standins.make(version), tmp_path, precision).pinned == []
+
+
+def test_the_real_exports_normalisations_are_all_pinned(small_bundle: Bundle, tmp_path: Path) -> None:
+    for version, each in (("8.6.1", 1), ("8.5.3.1", 9)):
+        release, trt = Release(TENSORRT, version), trt_standins.make(version)
+        data = small_bundle.model_bytes(release.graph_for("fp16"))
+        built = builder.build(trt, release, job(tmp_path, data, "fp16"), ORIN, Log())
+        norms = small_bundle.manifest.models["fp32"].facts["operators"]["LayerNormalization"]
+        assert sum("layer_norm" in name for name in built.pinned) == each * norms
+        assert sum("softmax" in name for name in built.pinned) == 6
+        assert len(built.pinned) == each * norms + 6 + 4, "a product and a sum for each head"
+
+
+def test_the_workspace_comes_from_free_memory_or_the_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "available_memory", lambda: 1 << 30)
+    trt = trt_standins.make("10.3.0")
+    assert run(trt, tmp_path, "fp16").workspace == 1 << 29
+    assert run(trt, tmp_path, "fp16", workspace=5 << 20).workspace == 5 << 20
+    pool = trt.MemoryPoolType.WORKSPACE
+    assert called(trt, "set_memory_pool_limit") == [(pool, 1 << 29), (pool, 5 << 20)]
+
+
+def test_cublas_and_cudnn_are_left_out_on_request(tmp_path: Path) -> None:
+    trt = trt_standins.make("8.6.1")
+    run(trt, tmp_path, "fp32")
+    assert called(trt, "set_tactic_sources") == []
+    run(trt, tmp_path, "fp32", library_tactics=False)
+    kept = 1 << trt.TacticSource.JIT_CONVOLUTIONS | 1 << trt.TacticSource.EDGE_MASK_CONVOLUTIONS
+    assert called(trt, "set_tactic_sources") == [kept]
+
+
+@pytest.mark.parametrize(
+    ("content", "digest", "begun_with", "warning"),
+    [
+        (b"", "", [b""], ""),
+        (b"before, ", digest_bytes(b"before, "), [b"before, "], ""),
+        (b"before, ", "0" * 64, [b""], "digest"),
+        (b"of another release", digest_bytes(b"of another release"), [b"of another release", b""], "refused"),
+    ],
+    ids=["none", "kept", "damaged", "foreign"],
+)
+def test_the_timing_cache_is_kept_and_a_bad_one_made_anew(
+    content: bytes, digest: str, begun_with: list[bytes], warning: str, tmp_path: Path
+) -> None:
+    (tmp_path / "old.timing").write_bytes(content)
+    trt = trt_standins.make("8.6.1")
+    cache = str(tmp_path / "old.timing") if content else None
+    built = run(trt, tmp_path, "fp32", cache=cache, cache_sha256=digest, new_cache=str(tmp_path / "new.timing"))
+    assert called(trt, "create_timing_cache") == begun_with
+    assert (tmp_path / "new.timing").read_bytes() == begun_with[-1] + b"measured, "
+    assert warning in " ".join(built.log)
+
+
+def test_no_parser_sees_bytes_that_are_not_the_manifests(tmp_path: Path) -> None:
+    trt = trt_standins.make("10.3.0")
+    with pytest.raises(DigestMismatch):
+        run(trt, tmp_path, "fp32", onnx_sha256="0" * 64)
+    assert called(trt, "parse") == []
+
+
+@pytest.mark.parametrize("version", ["8.5.3.1", "10.3.0"])
+def test_the_parsers_refusal_names_the_node(version: str, tmp_path: Path) -> None:
+    trt = trt_standins.make(version)
+    data = graph("fp32").replace(b"Transpose", b"Bernoulli")
+    with pytest.raises(BuildError) as error:
+        builder.build(trt, Release(TENSORRT, version), job(tmp_path, data, "fp32"), ORIN, Log())
+    assert "Bernoulli" in str(error.value) and "rows" in str(error.value)
+    assert not (tmp_path / "engine.plan").exists()
+
+
+def test_another_graphs_outputs_are_refused(tmp_path: Path) -> None:
+    data = graph("fp32").replace(b"location_logits", b"location_answer")
+    with pytest.raises(BuildError, match="location_answer"):
+        trt = trt_standins.make("10.3.0")
+        builder.build(trt, Release(TENSORRT, "10.3.0"), job(tmp_path, data, "fp32"), ORIN, Log())
+
+
+def test_a_builder_that_gives_nothing_is_an_error_with_its_words(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"builds no engine: .*implementation for node node_query"):
+        run(trt_standins.make("11.4.1", behaviour="refuse"), tmp_path, "fp32")
+
+
+def test_the_stand_in_for_11_has_nothing_that_the_real_interface_of_11_lacks() -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX, whose interface is TensorRT 11's, is not installed")
+    real_names = (
+        "import json, tensorrt_rtx as t; e = 'BuilderFlag TacticSource LayerType MemoryPoolType ProfilingVerbosity '\n"
+        "e = (e + 'LayerInformationFormat').split(); print(json.dumps({n: dir(getattr(t, n)) for n in e}"
+        " | {'config': dir(t.IBuilderConfig), 'module': dir(t)}))"
+    )
+    done = subprocess.run([sys.executable, "-c", real_names], capture_output=True, text=True, check=True)
+    real = json.loads(done.stdout)
+    trt = trt_standins.make("11.4.1")
+    for name, values in vars(trt).items():
+        assert name in real["module"] or name in ("calls", "behaviour")
+        if name in real:
+            assert set(vars(values)) - {"OTHER"} <= set(real[name]), name
+    config = trt.Builder(None).create_builder_config()
+    own = {n for n in dir(config) if not n.startswith("_")} - {"cache", "enabled"}
+    assert own <= set(real["config"])
