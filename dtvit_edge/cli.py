@@ -18,9 +18,12 @@ import click
 
 from dtvit_edge import show
 from dtvit_edge.errors import DtvitError, MissingDependency, VerdictError
+from dtvit_edge.targets import TARGETS
+from dtvit_edge.trt.versions import DEFAULT_CAPABILITIES, DEFAULT_MAX_BATCH, PRECISIONS
 
 # Commands that need PyTorch, ONNX or scikit-learn: name -> (module, attribute, short help).
 WORKSTATION_COMMANDS = {
+    "calibrate": ("calibration.command", "calibrate", "Workstation: adds int8 to a bundle, with the gate's verdict."),
     "export": ("export.command", "export", "Workstation: checkpoint -> bundle, parity proved."),
     "train": ("benchmarks.paper.command", "train", "Workstation: labelled slices -> checkpoint."),
     "evaluate": ("benchmarks.paper.command", "evaluate", "Workstation: tables and figures of trained models."),
@@ -147,6 +150,60 @@ def verify(bundle: Path, names: tuple[str, ...], threads: int | None, expect_dig
     show.selftests(opened, results, as_json=as_json)
     if not all(result.passed for result in results):
         raise VerdictError("a backend disagrees with the golden logits")
+
+
+@cli.command()
+@bundle_argument
+@click.option("--precision", required=True, type=click.Choice(PRECISIONS), help="Of the engine.")
+@click.option("--backend", default="auto", show_default=True, help="auto, tensorrt or tensorrt-rtx.")
+@click.option("--max-batch", type=click.IntRange(1), default=DEFAULT_MAX_BATCH, show_default=True, help="The largest.")
+@click.option(
+    "--ahead-of-time", is_flag=True, help="TensorRT for RTX: compile with no GPU; there is no self-test then."
+)
+@click.option(
+    "--sm",
+    "capabilities",
+    multiple=True,
+    metavar="X.Y",
+    help=f"Ahead of time for these.  [{', '.join(DEFAULT_CAPABILITIES)}]",
+)
+@click.option(
+    "--workspace", "workspace_mib", type=click.IntRange(1), metavar="MIB", help="[default: half of what is free]"
+)
+@click.option("--no-library-tactics", is_flag=True, help="Below TensorRT 11: leave cuBLAS and cuDNN out.")
+@digest_option
+@json_option
+def build(bundle: Path, expect_digest: str | None, no_library_tactics: bool, as_json: bool, **options: Any) -> None:
+    """Build a TensorRT engine from BUNDLE, on the device that will run it.
+
+    It is installed in the bundle's engines/ after its golden slices passed at batch 1 and at the largest batch. Exit
+    status 1 where they do not, or where the engine is not of the precision that was asked for.
+    """
+    from dtvit_edge.build import BuildOptions, build_engine
+    from dtvit_edge.bundle import Bundle
+
+    opened = Bundle.open(bundle, expect_digest=expect_digest)
+    record = build_engine(opened, BuildOptions(**options, library_tactics=not no_library_tactics))
+    show.build(record, opened, as_json=as_json)
+
+
+@cli.command()
+@bundle_argument
+@click.option("--target", type=click.Choice(list(TARGETS)), required=True, help="What is to run BUNDLE.")
+@digest_option
+@json_option
+def explain(bundle: Path, target: str, expect_digest: str | None, as_json: bool) -> None:
+    """Say what a target will refuse, decompose or not fuse of BUNDLE; needs no GPU.
+
+    Exit status 1 where the target can run none of its files.
+    """
+    from dtvit_edge.bundle import Bundle
+    from dtvit_edge.explain import explain as explain_bundle
+
+    found = explain_bundle(Bundle.open(bundle, expect_digest=expect_digest), target)
+    show.explanation(found, as_json=as_json)
+    if not found.runs:
+        raise VerdictError(f"{target} can run no file of this bundle")
 
 
 @cli.command()

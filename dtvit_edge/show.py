@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from dtvit_edge.bundle import Bundle
     from dtvit_edge.dicom.discover import Plan
     from dtvit_edge.doctor import Facts
+    from dtvit_edge.engines import BuildRecord
+    from dtvit_edge.explain import Explanation
     from dtvit_edge.run import RunReport
     from dtvit_edge.selftest import SelfTest
 
@@ -153,6 +155,37 @@ def selftests(opened: Bundle, results: Sequence[SelfTest], *, as_json: bool) -> 
     _print(table)
 
 
+def build(record: BuildRecord, opened: Bundle, *, as_json: bool) -> None:
+    """The result of `build`."""
+    from rich.markup import escape
+
+    if as_json:
+        click.echo(record.to_json(), nl=False)
+        return
+    table = _table("", "")
+    test = record.selftest
+    for name, value in (
+        ("engine", str(opened.path / "engines" / record.plan)),
+        ("size", f"{record.plan_bytes / 2**20:.1f} MiB, built in {record.seconds:.1f} s"),
+        ("made from", f"{opened.manifest.models[record.graph].file} by {record.flavour} {record.version}"),
+        ("for", f"{record.gpu or 'any GPU'} of SM {', '.join(record.capabilities)}"),
+        ("batch", f"1 to {record.profile['max']}, tuned for {record.profile['opt']}"),
+        ("flags", ", ".join((*record.flags, "TF32 off"))),
+        ("set to FP32", f"{len(record.pinned)} layers" if record.pinned else "none"),
+        ("layers", ", ".join(f"{n} {p}" for p, n in record.layer_precisions.items()) + f" ({record.layers_from})"),
+        ("self-test", _passed(test) if test else f"NONE: {record.selftest_reason}"),
+        *(("warning", warning) for warning in record.warnings),
+    ):
+        table.add_row(name, escape(value))
+    _print(table)
+    click.echo(NOTICE)
+
+
+def _passed(test: dict[str, Any]) -> str:
+    worst = max(test["deviations"].values())
+    return f"passed: {worst:.2e} at batch {' and '.join(test['deviations'])}, allowed {test['tolerance']:.2e}"
+
+
 def bundle(opened: Bundle) -> None:
     """The result of `inspect`."""
     m = opened.manifest
@@ -182,6 +215,39 @@ def bundle(opened: Bundle) -> None:
     click.echo(NOTICE)
 
 
+def explanation(found: Explanation, *, as_json: bool) -> None:
+    """The result of `explain`: the five files on each stack, what is to be said of them, and what builds them."""
+    from dataclasses import asdict
+
+    from rich.markup import escape
+
+    from dtvit_edge.explain import SEVERITIES, Finding
+
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=1))
+        return
+    for stack in found.stacks:
+        click.echo(stack.title)
+        files = _table("file", "state", "precision", "why")
+        for f in stack.files:
+            why = f"{f.why}: {f.command}" if f.command else f.why
+            files.add_row(f.file, f.state.replace("_", " "), ", ".join(f.precisions) or "-", escape(why))
+        _print(files)
+    said: dict[Finding, list[str]] = {}
+    for stack in found.stacks:
+        for finding in stack.findings:
+            said.setdefault(finding, []).append(stack.name)
+    table = _table("severity", "about", "what is known")
+    for finding, stacks in sorted(said.items(), key=lambda item: SEVERITIES.index(item[0].severity)):
+        where = "" if len(stacks) == len(found.stacks) else f"[{'; '.join(stacks)}] "
+        table.add_row(
+            finding.severity.replace("_", " "), finding.code.replace("_", " "), escape(where + finding.sentence)
+        )
+    _print(table)
+    for command in dict.fromkeys(command for stack in found.stacks for command in stack.commands):
+        click.echo(command)
+
+
 def _parity(values: dict[str, Any]) -> str:
     worst = max(values["max_abs_difference"].values())
     return f"within {worst:.1e} of PyTorch on {values['slices']} golden slices (allowed {values['tolerance']:.0e})"
@@ -208,6 +274,14 @@ def _reasons(counts: dict[str, int]) -> None:
 
     for code, count in counts.items():
         click.echo(f"  {count:>6}  {code}: {REASONS[code].sentence}")
+
+
+def rows(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    """A table of text, for commands that have nothing else to say."""
+    table = _table(*columns)
+    for row in cells:
+        table.add_row(*row)
+    _print(table)
 
 
 def _table(*columns: str) -> Table:

@@ -19,7 +19,7 @@ COMMANDS = sorted({*cli.commands, *WORKSTATION_COMMANDS})
 
 
 def test_the_commands_are_these() -> None:
-    assert COMMANDS == ["doctor", "evaluate", "export", "inspect", "phantom", "score", "train", "verify"]
+    assert " ".join(COMMANDS) == "build calibrate doctor evaluate explain export inspect phantom score train verify"
 
 
 @pytest.mark.parametrize("name", [None, *COMMANDS])
@@ -182,6 +182,7 @@ def test_runtime_commands_never_load_torch_timm_or_onnx(tiny_bundle: Bundle, tmp
         ["score", bundle, folder, "-o", str(tmp_path / "out")],
         ["verify", bundle],
         ["inspect", bundle],
+        ["explain", bundle, "--target", "jetpack6"],
         ["doctor"],
         ["phantom", str(tmp_path / "phantoms"), "--studies", "1"],
     ):
