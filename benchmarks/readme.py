@@ -66,7 +66,7 @@ def _figures(path: Path) -> str:
 
 def _evaluations(path: Path) -> str:
     """The newest evaluation of each model on each set."""
-    newest = {(r.options["data"], r.options["model"]): r for r in read(path)}
+    newest = {(r.options["data"], r.options["model"]): r for r in (read(path) if path.is_file() else ())}
     lines = []
     for (data, model), record in newest.items():
         s = record.summary

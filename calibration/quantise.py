@@ -63,8 +63,27 @@ def quantise(model: ModelProto, products: Sequence[Product], ranges: Mapping[str
         },
     )
     quantizer.quantize_model()
+    _give_others_the_original(quantizer.model.model, {p.node for p in products})
     quantizer.model.topological_sort()
     return serialise(quantizer.model.model)
+
+
+def _give_others_the_original(model: ModelProto, products: set[str]) -> None:
+    """Let whoever is no product read the float tensor that was quantised for one that is.
+
+    The Slice that takes the class token out of the last block's norm would else hand on rounded values, to be rounded
+    again with another scale.
+    """
+    producer = {n.output[0]: n for n in model.graph.node}
+    for node in model.graph.node:
+        if node.name in products:
+            continue
+        for place, name in enumerate(node.input):
+            dequantise = producer.get(name)
+            if dequantise is not None and dequantise.op_type == "DequantizeLinear":
+                quantised = producer.get(dequantise.input[0])
+                if quantised is not None and quantised.op_type == "QuantizeLinear":
+                    node.input[place] = quantised.input[0]
 
 
 def typed(int8: bytes, channels: int) -> bytes:

@@ -34,13 +34,20 @@ class Fold:
     smallest: float
 
 
-def smooth(model: ModelProto, products: Sequence[Product], maxima: Maxima, alpha: float = ALPHA) -> tuple[Fold, ...]:
-    """Fold in place whatever can be; `maxima` are `activations.channel_maxima` of the model as it is.
+def smooth(
+    model: ModelProto, products: Sequence[Product], maxima: Maxima, alpha: float = ALPHA
+) -> tuple[tuple[Fold, ...], dict[str, NDArray[np.float32]]]:
+    """Fold in place whatever can be.
 
-    After it, the maxima of a folded activation are the old ones divided by its factors.
+    Args:
+        maxima: `activations.channel_maxima` of the model as it is.
+
+    Returns:
+        What was folded, and the maxima of the model as it is now: exactly the old ones over the factors.
     """
     graph = _Graph(model)
     folds = []
+    after = dict(maxima)
     for node in model.graph.node:
         if node.op_type == "LayerNormalization":
             behind = [p for p in products if graph.source(p.activation) == node.output[0]]
@@ -54,29 +61,34 @@ def smooth(model: ModelProto, products: Sequence[Product], maxima: Maxima, alpha
                     graph.set_weight(name, graph.weight(name) / factors)
                 for p in behind:
                     graph.set_weight(p.weight, graph.weight(p.weight) * factors[:, None])
+                    after[p.activation] = maxima[p.activation] / factors
                 folds.append(_fold(node.name, behind, factors))
     by_name = {p.name: p for p in products}
     for name, proj in by_name.items():
         block, _, role = name.rpartition(".")
         source = by_name.get(f"{block}.qkv") or by_name.get(f"{block}.kv")
         if role == "proj" and source:
-            folds += _fold_values(graph, source, proj, maxima, alpha)
-    return tuple(folds)
+            fold = _fold_values(graph, source, proj, after, alpha)
+            folds += [fold] if fold else []
+    return tuple(folds), after
 
 
-def _fold_values(graph: _Graph, source: Product, proj: Product, maxima: Maxima, alpha: float) -> list[Fold]:
+def _fold_values(
+    graph: _Graph, source: Product, proj: Product, maxima: dict[str, NDArray[np.float32]], alpha: float
+) -> Fold | None:
     """v's columns, the last of qkv or kv, against proj's rows; softmax mixes tokens, never channels."""
     rows, columns = graph.weight(source.weight), graph.weight(proj.weight)
     width = columns.shape[0]
     bias = graph.bias_after(source.node)
     if rows.shape[1] not in (2 * width, 3 * width) or bias is None:
-        return []
+        return None
     factors = _factors(maxima[proj.activation], np.abs(columns).max(axis=1), alpha)
     own = np.concatenate([np.ones(rows.shape[1] - width, np.float32), factors])
     graph.set_weight(source.weight, rows / own)
     graph.set_weight(bias, graph.weight(bias) / own)
     graph.set_weight(proj.weight, columns * factors[:, None])
-    return [_fold(source.node, [proj], factors)]
+    maxima[proj.activation] = maxima[proj.activation] / factors
+    return _fold(source.node, [proj], factors)
 
 
 def _factors(activation: NDArray[np.float32], weight: NDArray[np.float32], alpha: float) -> NDArray[np.float32]:

@@ -29,6 +29,10 @@ def graph_facts(data: bytes, encoder: nn.Module, rewrites: dict[str, dict[str, A
         ({name: {dtype, shape}}), weight_products (count by operator), initializer_bytes, parameters,
         attention (heads, head_size, tokens, blocks; None where it is no ViT) and rewrites.
     """
+    return _facts(data) | {"attention": attention_facts(encoder), "rewrites": rewrites}
+
+
+def _facts(data: bytes) -> dict[str, Any]:
     model = onnx.load_model_from_string(data)
     graph = model.graph
     operators = Counter(node.op_type for node in graph.node)
@@ -49,9 +53,12 @@ def graph_facts(data: bytes, encoder: nn.Module, rewrites: dict[str, dict[str, A
         "weight_products": dict(sorted(products.items())),
         "initializer_bytes": sum(_bytes(tensor) for tensor in weights.values()),
         "parameters": sum(_count(t) for t in weights.values() if t.data_type == TensorProto.FLOAT),
-        "attention": attention_facts(encoder),
-        "rewrites": rewrites,
     }
+
+
+def quantised_facts(data: bytes, of_fp32: dict[str, Any]) -> dict[str, Any]:
+    """Facts of a file that was made from the fp32 graph; what no graph says by itself is taken over from there."""
+    return _facts(data) | {name: of_fp32[name] for name in ("attention", "rewrites")}
 
 
 def attention_facts(encoder: nn.Module) -> dict[str, int] | None:

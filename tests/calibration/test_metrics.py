@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
-from benchmarks.paper import metrics
+from calibration import metrics
 from calibration.metrics import ich_figures, location_figures
 from dtvit_edge.errors import ConfigError
 

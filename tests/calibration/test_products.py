@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import onnx
+import pytest
+
+from calibration.products import weight_products
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.errors import VerdictError
+from dtvit_edge.spec import PreprocessSpec
+from export.onnx_graph import export_fp32
+from export.rewrites import rewrite
+from export.untrained import untrained_model
+
+
+def model_of(encoder: str) -> onnx.ModelProto:
+    return onnx.load_model_from_string(export_fp32(rewrite(untrained_model(encoder), PreprocessSpec()).module, 1))
+
+
+def test_a_vits_products_are_those_of_its_blocks(exported: Bundle) -> None:
+    products = weight_products(onnx.load_model_from_string(exported.model_bytes("fp32")))
+    names = [p.name for p in products]
+    assert len(names) == len(set(names)) == 5 * 4 + 5  # the last block is split
+    assert names[:4] == ["blocks.0.qkv", "blocks.0.proj", "blocks.0.fc1", "blocks.0.fc2"]
+    assert names[-5:] == ["blocks.5.q", "blocks.5.kv", "blocks.5.proj", "blocks.5.fc1", "blocks.5.fc2"]
+    assert {p.operator for p in products} == {"MatMul"}
+
+
+def test_of_other_encoders_convolutions_are_quantised_but_the_first() -> None:
+    model = model_of("test_resnet")
+    convolutions = [n for n in model.graph.node if n.op_type == "Conv"]
+    products = weight_products(model)
+    assert [p.node for p in products] == [n.name for n in convolutions[1:]]
+    assert "layer1.0.conv1" in {p.name for p in products}
+
+
+def test_the_heads_never_are() -> None:
+    for encoder in ("test_vit", "test_resnet"):
+        assert not [p for p in weight_products(model_of(encoder)) if "head" in p.weight]
+
+
+def test_a_graph_without_products_is_refused() -> None:
+    model = onnx.ModelProto()
+    with pytest.raises(VerdictError, match="no product"):
+        weight_products(model)
