@@ -214,6 +214,7 @@ class _Work:
             location_trained=LOCATION_HEAD not in manifest.untrained_heads,
             limits=self.config.limits,
             seed=self.config.seed,
+            intervals=name == "verdict",
         )
 
     @staticmethod

@@ -100,13 +100,14 @@ def judge(
     location_trained: bool = True,
     limits: Limits = Limits(),
     seed: int = 0,
+    intervals: bool = True,
 ) -> Verdict:
     """Judge a precision's logits against fp32's on the same slices.
 
     Args:
         reference, found: (N, 2) and (N, 3) by output name.
         threshold: of the haemorrhage probability, as shipped.
-        seed: of the bootstrap.
+        seed: of the bootstrap; intervals: False saves its seconds and leaves them NaN.
     """
     name_ich, name_location = OUTPUT_NAMES
     p, q = softmax(reference[name_ich])[:, 1], softmax(found[name_ich])[:, 1]
@@ -116,7 +117,8 @@ def judge(
     if location_trained and flagged.any():
         a, b = softmax(reference[name_location])[flagged], softmax(found[name_location])[flagged]
         location = _head(a.argmax(1), b.argmax(1), np.abs(a - b).max(axis=1))
-    before, after = (_labelled(values, cases, threshold, seed) for values in (p, q))
+    before = _labelled(p, cases, threshold, seed, resamples=0)
+    after = _labelled(q, cases, threshold, seed, resamples=None if intervals else 0)
     finite = all(np.isfinite(values).all() for values in found.values())
     reasons = [] if finite else ["a logit is not finite"]
     for head, agreement in ((ICH_HEAD, ich), (LOCATION_HEAD, location)):
@@ -158,12 +160,14 @@ def _head(before: NDArray[Any], after: NDArray[Any], difference: NDArray[np.floa
 
 
 def _labelled(
-    probability: NDArray[np.float64], cases: Cases, threshold: float, seed: int
+    probability: NDArray[np.float64], cases: Cases, threshold: float, seed: int, *, resamples: int | None
 ) -> dict[str, tuple[float, float, float]] | None:
     """Figures against the labels, each with its interval; None where those hold one class or none."""
     kept = np.flatnonzero(cases.ich >= 0)
     if len(set(cases.ich[kept].tolist())) < 2 or not np.isfinite(probability[kept]).all():
         return None
     patients: Sequence[str] = [cases.patients[i] for i in kept]
-    found = ich_figures(cases.ich[kept], probability[kept], patients, threshold=threshold, seed=seed)
+    found = ich_figures(
+        cases.ich[kept], probability[kept], patients, threshold=threshold, seed=seed, resamples=resamples
+    )
     return {name: (f.value, f.low, f.high) for name, f in found.figures.items()}

@@ -54,12 +54,19 @@ class HeadFigures:
 
 
 def ich_figures(
-    truth: Labels, probability: Probabilities, patients: Sequence[str], *, threshold: float = 0.5, seed: int = 0
+    truth: Labels,
+    probability: Probabilities,
+    patients: Sequence[str],
+    *,
+    threshold: float = 0.5,
+    seed: int = 0,
+    resamples: int | None = None,
 ) -> HeadFigures:
     """The haemorrhage head: accuracy, precision, recall (sensitivity), F1, specificity and AUC.
 
     Args:
         truth: (N,) 0 or 1; probability: (N,) of a haemorrhage; patients: N names.
+        resamples: of the bootstrap, which takes seconds; None is `RESAMPLES`, 0 leaves the intervals NaN.
     """
 
     def figures(y: Labels, p: Probabilities) -> dict[str, float]:
@@ -75,7 +82,7 @@ def ich_figures(
         }
 
     said = (probability >= threshold).astype(np.int64)
-    return _judge(truth, probability, said, patients, figures, classes=2, seed=seed)
+    return _judge(truth, probability, said, patients, figures, classes=2, seed=seed, resamples=resamples)
 
 
 def location_figures(
@@ -114,6 +121,7 @@ def _judge(
     *,
     classes: int,
     seed: int,
+    resamples: int | None = None,
 ) -> HeadFigures:
     if not len(truth) == len(probability) == len(patients) > 0:
         raise ConfigError(f"{len(truth)} labels, {len(probability)} probabilities and {len(patients)} patients")
@@ -127,7 +135,7 @@ def _judge(
     drawn: dict[str, list[float]] = {name: [] for name in values}
     rng = np.random.default_rng(seed)
     with config_context(assume_finite=True, skip_parameter_validation=True):  # checked above, once for all resamples
-        for _ in range(RESAMPLES):
+        for _ in range(RESAMPLES if resamples is None else resamples):
             chosen = np.concatenate([groups[i] for i in rng.integers(0, len(groups), len(groups))])
             for name, value in figures(truth[chosen], probability[chosen]).items():
                 drawn[name].append(value)

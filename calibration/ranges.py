@@ -16,7 +16,7 @@ from calibration.activations import BINS, Histogram
 
 PERCENTILE = 99.999  # onnxruntime.quantization's default
 LEVELS = 127  # symmetric int8: -127 to 127
-_ENTROPY_BINS = 1024  # a side; onnxruntime's search takes the square of it
+_ENTROPY_BINS = 256  # a side, twice as many in all; the search takes the square of it
 _CANDIDATES = 128
 
 

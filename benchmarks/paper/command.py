@@ -83,7 +83,7 @@ def train(data: str, out: Path, workers: int, threads: int | None, **options: An
 
 @click.command()
 @click.argument("data")
-@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Where tables and figures go.")
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
 @click.option("--record", type=click.Path(path_type=Path), help="Append the figures to this file of records (.jsonl).")

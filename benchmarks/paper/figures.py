@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from benchmarks.paper.judge import Judged, Run
@@ -93,14 +95,18 @@ def histories(with_augmentation: Run | None, without: Run | None, notes: Sequenc
         for axes, what in ((loss, "loss"), (accuracy, "accuracy")):
             axes.set_title(f"{what}, {arm}" + ("" if run else ": not trained"), fontsize=9)
             axes.set_xlabel("epoch", fontsize=8)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if run is None:
+            loss.axis("off")
+            accuracy.axis("off")
             continue
         epochs = [row["epoch"] for row in run.history]
         for part, style in (("train", "--"), ("validation", "-")):
             loss.plot(epochs, [row[part]["loss"] for row in run.history], style, color="C0", label=part)
             for head, colour in (("ich", "C1"), ("location", "C2")):
                 values = [row[part][f"{head}_accuracy"] for row in run.history]
-                accuracy.plot(epochs, values, style, color=colour, label=f"{head}, {part}")
+                if not all(map(math.isnan, values)):
+                    accuracy.plot(epochs, values, style, color=colour, label=f"{head}, {part}")
         accuracy.set_ylim(top=1.005)
         for axes in (loss, accuracy):
             axes.legend(fontsize=7)

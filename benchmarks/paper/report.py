@@ -113,8 +113,8 @@ def table_1(data: Data, judged: Sequence[Judged], notes: Sequence[str]) -> Table
                  (*notes, *_code_counts()))  # fmt: skip
 
 
-def per_class(judged: Sequence[Judged], notes: Sequence[str]) -> Table:
-    """The location head's figures for each class."""
+def per_class(judged: Sequence[Judged], notes: Sequence[str]) -> Table | str:
+    """The location head's figures for each class; a sentence where no location was assessed."""
     metrics = ("precision", "recall", "f1", "auc")
     rows = [
         (one.name, label, *(_cell(one.location.figures[f"{metric}_{label}"]) for metric in metrics))
@@ -122,7 +122,10 @@ def per_class(judged: Sequence[Judged], notes: Sequence[str]) -> Table:
         if one.location
         for label in LOCATION_LABELS
     ]
-    return Table("locations", "Locations, class by class", ("model", "location", *metrics), tuple(rows), tuple(notes))
+    title = "Locations, class by class"
+    if not rows:
+        return f"### {title}\n\nNot here: no location is labelled, or no location head trained.\n"
+    return Table("locations", title, ("model", "location", *metrics), tuple(rows), tuple(notes))
 
 
 def published_table() -> Table:
@@ -168,7 +171,12 @@ def _table(name: str, title: str, judged: Sequence[Judged], notes: Sequence[str]
             *_cells(one.ich, ICH_METRICS),
             *_cells(one.location, LOCATION_METRICS),
         ))  # fmt: skip
+    blank = {i for i, cells in enumerate(zip(*rows, strict=True)) if set(cells) == {"not assessed"}}
+    columns = tuple(c for i, c in enumerate(columns) if i not in blank)
+    rows = [tuple(c for i, c in enumerate(row) if i not in blank) for row in rows]
     budgets = [f"{one.name}: {_budget(one.run)}" for one in judged if one.run]
+    if blank:
+        budgets.append("columns that nothing could fill are left out: no label, or a head that was not trained")
     intervals = f"in brackets: {LEVEL:.0%} bootstrap interval over patients, {RESAMPLES} resamples"
     return Table(name, title, columns, tuple(rows), (*budgets, intervals, *notes))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from calibration import metrics
 from dtvit_edge.bundle import Bundle
 from export.bundle_export import export_bundle
 from export.checkpoint import save_checkpoint
@@ -20,6 +22,14 @@ PATIENTS, SLICES = 10, 8
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_resamples() -> Iterator[None]:
+    """A bootstrap of a thousand takes seconds, and every evaluation makes several."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(metrics, "RESAMPLES", 60)
+        yield
 
 
 @pytest.fixture(scope="session")

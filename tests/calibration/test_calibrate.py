@@ -69,7 +69,7 @@ def test_every_cpu_backend_verifies_int8(outcome: Outcome, capsys: pytest.Captur
     assert main(["-q", "verify", str(outcome.bundle.path), "--json"]) == 0
     tested = json.loads(capsys.readouterr().out)["selftests"]
     here = {name for name, why_not in backends.availability().items() if why_not is None}
-    assert {(t["backend"]["backend"], t["precision"]) for t in tested} == {
+    assert {(t["backend"], t["precision"]) for t in tested} == {
         (name, precision) for name in here for precision in ("fp32", "fp32-op16", "int8")
     }
 

@@ -26,12 +26,12 @@ from export.checkpoint import load_checkpoint, save_checkpoint
 from export.model import DTViT, normalise
 
 CONFIG = TrainConfig(
-    encoder="test_resnet", training="synthetic", epochs=6, batch=8, optimizer="adamw", learning_rate=0.003
+    encoder="test_resnet", training="synthetic", epochs=4, batch=8, optimizer="adamw", learning_rate=0.003
 )
 RUNS = {
     "augmented": CONFIG,
     "plain": replace(CONFIG, augment=False),
-    "vit": replace(CONFIG, encoder="test_vit", epochs=6),
+    "vit": replace(CONFIG, encoder="test_vit"),
     "paper": replace(CONFIG, paper_protocol=True),
 }
 
@@ -145,7 +145,7 @@ def test_fig_3_shows_the_histories_of_both_arms(runs: dict[str, Path], written: 
     found = rows(written / "fig3.csv")
     assert {row["arm"] for row in found} == {"with augmentation", "without augmentation"}
     history = Run.read(runs["plain"]).history
-    last = next(r for r in found if (r["arm"], r["epoch"], r["part"]) == ("without augmentation", "6", "train"))
+    last = next(r for r in found if (r["arm"], r["epoch"], r["part"]) == ("without augmentation", "4", "train"))
     assert float(last["loss"]) == history[-1]["train"]["loss"]
 
 
@@ -167,6 +167,18 @@ def test_the_report_says_what_differs_and_what_is_missing(phantomlike: Data, wri
     for missing in ("Table 2", "Table 3", "Fig. 3", "Leakage"):
         assert re.search(rf"### {re.escape(missing)}[^\n]*\n\nNot here", text)
     assert not (tmp_path / "out" / "table2.csv").exists()
+
+
+def test_a_set_without_locations_is_reported_without_them(squares: Data, tmp_path: Path) -> None:
+    blind = replace(squares, slices=[replace(s, path="phantom-60-12", location=None) for s in squares.slices])
+    path = tmp_path / "w.safetensors"
+    save_checkpoint(DTViT("test_resnet"), path, training="synthetic", untrained_heads=("location",))
+    text = report.write_report(
+        tmp_path / "out", blind, [judge(path, blind)], PreprocessSpec(), seed=0, command="x"
+    ).read_text()
+    assert "no location is labelled" in text
+    assert not (tmp_path / "out" / "locations.csv").exists()
+    assert not [column for column in rows(tmp_path / "out" / "models.csv")[0] if column.startswith("location")]
 
 
 def test_the_command_judges_a_folder_of_phantoms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
