@@ -175,16 +175,20 @@ class _Work:
     def choose(
         self, model: ModelProto, ranges: Mapping[str, Mapping[str, float]]
     ) -> tuple[str, dict[str, tuple[int, float]]]:
-        """The method with the fewest flips on the choice set, then the least error."""
-        found = {}
+        """Of the methods that pass the gate on the choice set the one with the least error, else with the fewest flips.
+
+        One flip more or less among a few hundred slices is chance; the error of all logits is not.
+        """
+        found: dict[str, tuple[int, float]] = {}
+        order: dict[str, tuple[bool, int, float, str]] = {}
         for method, own in ranges.items():
             data = quantise(model, self.products, own)
             logits = self.run(f"trying {method}", data, self.sets["choice"].pixels)
-            found[method] = (
-                self.flips(self.verdict("int8", logits, "choice")),
-                logit_error(self.reference("choice"), logits),
-            )
-        return min(found, key=lambda method: (*found[method], method)), found
+            verdict = self.verdict("int8", logits, "choice")
+            flips, rms = found[method] = (self.flips(verdict), logit_error(self.reference("choice"), logits))
+            failed = verdict.verdict == gate.FAILED
+            order[method] = (failed, flips if failed else 0, rms, method)
+        return min(order, key=lambda method: order[method]), found
 
     def give_back(
         self, model: ModelProto, ranges: Mapping[str, float], costs: Sequence[Cost]

@@ -72,4 +72,6 @@ def test_ratios_are_pair_by_pair() -> None:
 def test_the_committed_records_are_readable() -> None:
     for path in DEFAULT_PATH.parent.glob("*.jsonl"):
         for found in read(path):
-            assert found.options.get("command", "").startswith(("python -m benchmarks.", "make ", "dtvit-edge ")), found.what
+            assert found.options.get("command", "").startswith(("python -m benchmarks.", "make ", "dtvit-edge ")), (
+                found.what
+            )
