@@ -16,7 +16,7 @@ from calibration.gate import Limits, Logits, Verdict
 from calibration.products import Product, weight_products
 from calibration.quantise import checked, placement, quantise, typed
 from calibration.ranges import METHODS
-from calibration.sensitivity import Cost, by_block, logit_error, rank
+from calibration.sensitivity import Cost, by_block, rank
 from calibration.slices import Pixels, SliceSet
 from calibration.smoothing import ALPHA, smooth
 from dtvit_edge.bundle import GOLDEN_LOGITS, MODEL_FILES, Bundle, FileRecord, write_bundle
@@ -119,8 +119,7 @@ def calibrate(bundle: Bundle, sets: Mapping[str, SliceSet], config: Config, *, p
         "versions": versions(),
     }
     installed = _install(bundle, files, verdicts, summary)
-    whole = len(bundle.model_bytes("fp32"))
-    sizes = {name: len(data) / whole for name, data in files.items()}
+    sizes = {name: len(data) / len(work.fp32) for name, data in files.items()}
     return Outcome(installed, method, methods, costs, given_back, verdicts, sizes)
 
 
@@ -143,14 +142,8 @@ class _Work:
 
     def run(self, name: str, data: bytes, pixels: Pixels) -> Logits:
         """Logits of a file on ONNX Runtime."""
-        session = open_session(data)
-        parts = []
         with self.progress(name, len(pixels)) as step:
-            for start in range(0, len(pixels), BATCH):
-                part = pixels[start : start + BATCH]
-                parts.append(run_batches(session, part, BATCH))
-                step(len(part))
-        return {output: np.concatenate([part[output] for part in parts]) for output in parts[0]}
+            return run_batches(open_session(data), pixels, BATCH, step)
 
     def smoothed(self) -> tuple[ModelProto, dict[str, Any]]:
         """The graph with its outliers folded, and its activations' largest values by channel.
@@ -185,9 +178,9 @@ class _Work:
             data = quantise(model, self.products, own)
             logits = self.run(f"trying {method}", data, self.sets["choice"].pixels)
             verdict = self.verdict("int8", logits, "choice")
-            flips, rms = found[method] = (self.flips(verdict), logit_error(self.reference("choice"), logits))
+            found[method] = (self.flips(verdict), verdict.rms)
             failed = verdict.verdict == gate.FAILED
-            order[method] = (failed, flips if failed else 0, rms, method)
+            order[method] = (failed, found[method][0] if failed else 0, verdict.rms, method)
         return min(order, key=lambda method: order[method]), found
 
     def give_back(

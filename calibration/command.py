@@ -94,17 +94,18 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
 
 
 def _row(v: Verdict, size: float) -> tuple[str, ...]:
-    missing = "not assessed"
+    from calibration.gate import NOT_ASSESSED
+
     return (
         v.precision,
         v.verdict,
         str(v.ich.slices),
         f"{v.ich.agreement:.4f} ({v.ich.flips} flips)",
-        f"{v.location.agreement:.4f} ({v.location.flips} of {v.location.slices})" if v.location else missing,
+        f"{v.location.agreement:.4f} ({v.location.flips} of {v.location.slices})" if v.location else NOT_ASSESSED,
         f"{v.ich.largest_difference:.4f}",
         f"{v.ich.mean_difference:.5f}",
-        missing if v.auc is None or v.auc_reference is None else f"{v.auc - v.auc_reference:+.5f}",
-        "{:.3f} ({:.3f} to {:.3f})".format(*v.sensitivity) if v.sensitivity else missing,
-        "{:.3f} ({:.3f} to {:.3f})".format(*v.specificity) if v.specificity else missing,
+        NOT_ASSESSED if v.auc is None or v.auc_reference is None else f"{v.auc - v.auc_reference:+.5f}",
+        "{:.3f} ({:.3f} to {:.3f})".format(*v.sensitivity) if v.sensitivity else NOT_ASSESSED,
+        "{:.3f} ({:.3f} to {:.3f})".format(*v.specificity) if v.specificity else NOT_ASSESSED,
         f"{size:.3f}",
     )

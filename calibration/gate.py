@@ -131,7 +131,6 @@ def judge(
         reasons.append(f"{len(p)} slices, {limits.slices} are asked")
         verdict = FAILED if verdict == FAILED else INCONCLUSIVE
     order = np.argsort(-np.abs(p - q), kind="stable")[:_WORST]
-    squares = [float(((reference[n].astype(np.float64) - found[n]) ** 2).mean()) for n in OUTPUT_NAMES]
     return Verdict(
         precision,
         verdict,
@@ -142,9 +141,16 @@ def judge(
         after["auc"][0] if after else None,
         after["recall"] if after else None,
         after["specificity"] if after else None,
-        math.sqrt(sum(squares) / len(squares)),
+        logit_error(reference, found),
         tuple((cases.digests[i], float(abs(p[i] - q[i]))) for i in order),
     )
+
+
+def logit_error(reference: Logits, found: Logits) -> float:
+    """Root mean square difference over the slices and both heads; infinite where a logit is not finite."""
+    squares = [float(((reference[n].astype(np.float64) - found[n]) ** 2).mean()) for n in OUTPUT_NAMES]
+    total = sum(squares) / len(squares)
+    return math.sqrt(total) if math.isfinite(total) else math.inf
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

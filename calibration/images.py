@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from calibration.labels import LabelledSlice
 from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.dicom.pixels import SliceReader
+from dtvit_edge.dicom.slice import SliceHeader
 from dtvit_edge.errors import ConfigError, SliceRejected
 from dtvit_edge.preprocess.cpu import CpuPreprocessor, Prepared
 from dtvit_edge.spec import WINDOWED_8_BIT, PixelEncoding, PreprocessSpec
@@ -76,6 +77,18 @@ def read_image(file: Path) -> tuple[NDArray[np.uint16], PixelEncoding]:
         return SliceReader().read(headers[0]).stored, headers[0].encoding
     except SliceRejected as error:
         raise ConfigError(f"{file}: {error}") from error
+
+
+def prepare_slice(header: SliceHeader, spec: PreprocessSpec) -> Prepared:
+    """One slice that was discovered already through `CpuPreprocessor`, cropped.
+
+    Raises:
+        ConfigError: it cannot be read or used.
+    """
+    try:
+        return CpuPreprocessor(spec)(SliceReader().read(header).stored, header.encoding)
+    except SliceRejected as error:
+        raise ConfigError(f"{header.file}: {error}") from error
 
 
 def prepare_image(file: Path, spec: PreprocessSpec, *, crop: bool = False) -> Prepared:

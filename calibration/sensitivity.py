@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from calibration.gate import Logits
+from calibration.gate import Logits, logit_error
 from calibration.products import Product
 from calibration.quantise import quantise
 from dtvit_edge.run import Progress, silent
@@ -25,13 +25,6 @@ class Cost:
 
     name: str
     rms: float
-
-
-def logit_error(reference: Logits, found: Logits) -> float:
-    """Root mean square difference over the slices and both heads; infinite where a logit is not finite."""
-    squares = [float(((reference[n].astype(np.float64) - found[n]) ** 2).mean()) for n in reference]
-    total = sum(squares) / len(squares)
-    return float(np.sqrt(total)) if np.isfinite(total) else float("inf")
 
 
 def rank(

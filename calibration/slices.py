@@ -11,20 +11,20 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.gate import Cases
-from calibration.images import prepare_image
+from calibration.images import prepare_image, prepare_slice
 from calibration.labels import read_labels
 from dtvit_edge.dicom.discover import discover, walk
 from dtvit_edge.dicom.opening import open_dataset
-from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.dicom.slice import SliceHeader
-from dtvit_edge.errors import ConfigError, SliceRejected
-from dtvit_edge.preprocess.cpu import CpuPreprocessor, Prepared
+from dtvit_edge.errors import ConfigError
+from dtvit_edge.preprocess.cpu import Prepared
 from dtvit_edge.run import Progress, silent
 from dtvit_edge.spec import PreprocessSpec, digest_bytes
 
@@ -166,7 +166,7 @@ def _of_csv(source: Path) -> list[Candidate]:
         position = seen[row.patient] / counts[row.patient]
         seen[row.patient] += 1
         ich = -1 if row.ich is None else int(row.ich)
-        found.append(Candidate(_FileLoader(row.file), row.patient, position, ich))
+        found.append(Candidate(partial(prepare_image, row.file, crop=True), row.patient, position, ich))
     return found
 
 
@@ -179,7 +179,7 @@ def _of_folder(source: Path, progress: Progress) -> list[Candidate]:
         if series.refusal is None:
             patient = _patient(series.headers[0])
             found += [
-                Candidate(_SliceLoader(header), patient, place / len(series.headers), -1)
+                Candidate(partial(prepare_slice, header), patient, place / len(series.headers), -1)
                 for place, header in enumerate(series.headers)
             ]
     return found
@@ -190,22 +190,3 @@ def _patient(header: SliceHeader) -> str:
     dataset = open_dataset(header.file, stop_before_pixels=True)
     key = str(dataset.get("PatientID") or header.identity.study_uid)
     return hashlib.sha256(key.encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class _FileLoader:
-    file: Path
-
-    def __call__(self, spec: PreprocessSpec) -> Prepared:
-        return prepare_image(self.file, spec, crop=True)
-
-
-@dataclass(frozen=True)
-class _SliceLoader:
-    header: SliceHeader
-
-    def __call__(self, spec: PreprocessSpec) -> Prepared:
-        try:
-            return CpuPreprocessor(spec)(SliceReader().read(self.header).stored, self.header.encoding)
-        except SliceRejected as error:
-            raise ConfigError(f"{self.header.file}: {error}") from error

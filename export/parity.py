@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -74,11 +74,15 @@ def tolerance_of(precision: str, reference: Mapping[str, NDArray[np.float32]]) -
 
 
 def run_batches(
-    session: onnxruntime.InferenceSession, pixels: NDArray[np.uint8], batch: int
+    session: onnxruntime.InferenceSession,
+    pixels: NDArray[np.uint8],
+    batch: int,
+    step: Callable[[int], None] = lambda slices: None,
 ) -> dict[str, NDArray[np.float32]]:
-    """All slices through a session, `batch` at a time; logits by output name."""
-    parts = [
-        session.run(list(OUTPUT_NAMES), {INPUT_NAME: pixels[start : start + batch]})
-        for start in range(0, len(pixels), batch)
-    ]
+    """All slices through a session, `batch` at a time, `step` told of each; logits by output name."""
+    parts = []
+    for start in range(0, len(pixels), batch):
+        part = pixels[start : start + batch]
+        parts.append(session.run(list(OUTPUT_NAMES), {INPUT_NAME: part}))
+        step(len(part))
     return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(OUTPUT_NAMES)}

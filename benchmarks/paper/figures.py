@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from benchmarks.paper.judge import Judged, Run
-from benchmarks.paper.tables import DPI
+from benchmarks.paper.tables import DPI, csv_text
 from calibration.metrics import HeadFigures
 from dtvit_edge.preprocess.mask import head_mask
 from dtvit_edge.preprocess.table import rescale_table
@@ -49,12 +47,8 @@ class Picture:
 
     def write(self, out: Path) -> None:
         """`NAME.png`, `NAME.csv` and `NAME.md` into a folder."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows(self.rows)
         self.figure.savefig(out / f"{self.name}.png", dpi=DPI, bbox_inches="tight")
-        write_atomically(out / f"{self.name}.csv", text.getvalue())
+        write_atomically(out / f"{self.name}.csv", csv_text(self.columns, self.rows))
         write_atomically(out / f"{self.name}.md", self.markdown())
 
 

@@ -41,11 +41,7 @@ class Table:
 
     def csv(self) -> str:
         """The cells alone."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows(self.rows)
-        return text.getvalue()
+        return csv_text(self.columns, self.rows)
 
     def write(self, out: Path) -> None:
         """`NAME.md`, `NAME.csv` and `NAME.png` into a folder."""
@@ -76,6 +72,15 @@ class Table:
         if self.notes:
             figure.text(0, -0.1 / figure.get_figheight(), "\n".join(self.notes), va="top", fontsize=7, wrap=False)
         return figure
+
+
+def csv_text(columns: Sequence[str], rows: Sequence[Sequence[str | int | float]]) -> str:
+    """A header and rows as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _row(cells: Sequence[str]) -> str:

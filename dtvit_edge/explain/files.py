@@ -10,7 +10,7 @@ from dtvit_edge.bundle import MODEL_FILES
 from dtvit_edge.errors import BuildError
 from dtvit_edge.explain.facts import Facts, Finding, NotKnown
 from dtvit_edge.targets import Stack
-from dtvit_edge.trt.versions import PRECISIONS
+from dtvit_edge.trt.versions import PRECISIONS, making
 
 # What may become of a file. `not_known`: the manifest lacks the facts to say.
 USED, MISSING, PASSED_OVER, REFUSED, NOT_KNOWN = "used", "missing", "passed_over", "refused", "not_known"
@@ -72,16 +72,10 @@ def _verdict(key: str, facts: Facts, stack: Stack) -> FileVerdict:
     if not serves:
         return FileVerdict(key, MODEL_FILES[key], PASSED_OVER, (), _passed_over(key, stack))
     if not facts.has(key):
-        return FileVerdict(key, MODEL_FILES[key], MISSING, serves, "not in this bundle yet", making(key, facts.path))
+        return FileVerdict(
+            key, MODEL_FILES[key], MISSING, serves, "not in this bundle yet", making(key, shlex.quote(facts.path))
+        )
     return FileVerdict(key, MODEL_FILES[key], USED, serves, _how(key, facts, stack, serves))
-
-
-def making(key: str, path: str) -> str:
-    """The command that puts a file into a bundle."""
-    bundle = shlex.quote(path)
-    if key in ("int8", "int8-fp16"):
-        return f"dtvit-edge calibrate {bundle} --slices DIR"
-    return f"dtvit-edge export WEIGHTS -o {bundle}"
 
 
 def _how(key: str, facts: Facts, stack: Stack, serves: tuple[str, ...]) -> str:

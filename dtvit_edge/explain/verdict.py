@@ -13,10 +13,10 @@ from dtvit_edge.explain.files import NOT_KNOWN, PASSED_OVER, USED, FileVerdict, 
 from dtvit_edge.explain.rules import findings
 from dtvit_edge.spec import INPUT_NAME
 from dtvit_edge.targets import PYTHON_FLOOR, TARGETS, Stack
-from dtvit_edge.trt.versions import PRECISIONS, RTX
+from dtvit_edge.trt.versions import DEFAULT_MAX_BATCH, PRECISIONS, RTX
 
 # trtexec's profile, from batch 1 to what `build` takes as the largest where nothing else is asked for.
-_BATCHES = {"min": 1, "opt": 8, "max": 8}
+_BATCHES = {"min": 1, "opt": DEFAULT_MAX_BATCH, "max": DEFAULT_MAX_BATCH}
 _WORKSPACE_MIB = 1024
 # Names of the nodes that FP16 needs in FP32: the parts of LayerNorm, softmax, and what writes the two logits. They
 # become the names of TensorRT's layers; trtexec 8.5 knows no wildcards, so that the device reads them off the file.

@@ -34,13 +34,6 @@ _OLDEST = (8, 5)
 # The highest opset that releases from a version on read. A parser takes newer graphs without a word and misreads them.
 _MAX_OPSETS = (((8, 5), 17), ((9, 0), 19), ((10, 0), 20), ((10, 15), 24))
 _RTX_MAX_OPSET = 20  # its documents name none and its parser takes any number: held to TensorRT 10.0's
-_MAKERS = {
-    "fp32": "`dtvit-edge export WEIGHTS -o NAME.dtvit`",
-    "fp32-op16": "`dtvit-edge export WEIGHTS -o NAME.dtvit`",
-    "fp16": "`dtvit-edge export WEIGHTS -o NAME.dtvit`",
-    "int8": "`dtvit-edge calibrate NAME.dtvit --slices DIR`",
-    "int8-fp16": "`dtvit-edge calibrate NAME.dtvit --slices DIR`",
-}
 
 
 @dataclass(frozen=True)
@@ -141,7 +134,7 @@ class Release:
         if graph not in models:
             raise BuildError(
                 f"{self.title} needs the bundle's {graph} model, which it does not have "
-                f"(it has {', '.join(sorted(models))}); {_MAKERS[graph]} makes it"
+                f"(it has {', '.join(sorted(models))}); `{making(graph)}` makes it"
             )
         opset = models[graph].facts.get("opset")
         if not isinstance(opset, int):
@@ -151,6 +144,13 @@ class Release:
                 f"{models[graph].file} is ONNX opset {opset}; {self.title} reads up to {self.max_opset}: "
                 "export the bundle for that release, or use a newer one"
             )
+
+
+def making(graph: str, bundle: str = "NAME.dtvit") -> str:
+    """The command that puts a model (a key of `dtvit_edge.bundle.MODEL_FILES`) into a bundle, quoted already."""
+    if graph in ("int8", "int8-fp16"):
+        return f"dtvit-edge calibrate {bundle} --slices DIR"
+    return f"dtvit-edge export WEIGHTS -o {bundle}"
 
 
 def parse_version(text: str) -> tuple[int, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -10,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from calibration import metrics
 from dtvit_edge.bundle import Bundle
 from export.bundle_export import export_bundle
 from export.checkpoint import save_checkpoint
 from export.untrained import untrained_model
+from tests.resamples import few_resamples  # noqa: F401 - a fixture
 
 PATIENTS, SLICES = 10, 8
 
@@ -22,14 +21,6 @@ PATIENTS, SLICES = 10, 8
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def few_resamples() -> Iterator[None]:
-    """A bootstrap of a thousand takes seconds, and every evaluation makes several."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(metrics, "RESAMPLES", 60)
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from calibration import metrics
 from calibration.images import Data
 from calibration.labels import LabelledSlice
+from tests.resamples import few_resamples  # noqa: F401 - a fixture
 
 
 @pytest.fixture(autouse=True)
@@ -20,14 +20,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def few_resamples() -> Iterator[None]:
-    """A bootstrap of a thousand takes seconds, and every evaluation makes several."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(metrics, "RESAMPLES", 60)
-        yield
 
 
 @pytest.fixture(scope="session")
