@@ -1,9 +1,9 @@
 """What training minimises: cross-entropy on both heads, and, where outlines are known, on every patch token too.
 
 The location loss counts only where a location is labelled. The patch loss is no part of the paper: a small linear
-layer asks each patch token, after two thirds of the blocks, which share of its patch is blood; the blocks that are left
-gather the answer into the class token. It trains the encoder far more densely than one answer an image does, and is
-thrown away afterwards: a checkpoint never holds it.
+layer asks each patch token, after two thirds of the blocks, which share of its patch is blood, and of which location;
+the blocks that are left gather the answer into the class token. It trains the encoder far more densely than one answer
+an image does, and is thrown away afterwards: a checkpoint never holds it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.functional import avg_pool2d, cross_entropy, one_hot
 
 from calibration.labels import LabelledSlice
 from dtvit_edge.errors import ConfigError
+from dtvit_edge.spec import LOCATION_LABELS
 from export.model import DTViT
 
 NOT_LABELLED = -100  # cross_entropy's ignore_index
@@ -75,23 +76,31 @@ class Learner(nn.Module):
             if not hasattr(model.encoder, "forward_intermediates") or not hasattr(model.encoder, "blocks"):
                 raise ConfigError(f"{model.encoder_name} has no patch tokens; leave the patch loss at 0")
             width = int(model.encoder.num_features)  # type: ignore[arg-type]
-            self.patches = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1))
+            self.patches = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1 + len(LOCATION_LABELS)))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """(N, 3, 224, 224) float32 to ICH logits (N, 2), location logits (N, 3) and patch logits (N, patches)."""
+        """(N, 3, 224, 224) float32 to ICH logits (N, 2), location logits (N, 3) and patch logits (N, patches, 4)."""
         if self.patches is None:
             return (*self.model(x), None)
         encoder: Any = self.model.encoder
         asked = [2 * len(encoder.blocks) // 3 - 1]
         last, (tokens,) = encoder.forward_intermediates(x, indices=asked, output_fmt="NLC")
         pooled = encoder.forward_head(last, pre_logits=True)
-        return self.model.ich_head(pooled), self.model.location_head(pooled), self.patches(tokens).squeeze(2)
+        return self.model.ich_head(pooled), self.model.location_head(pooled), self.patches(tokens)
 
-    def patch_loss(self, logits: Tensor, masks: Tensor) -> Tensor:
-        """Cross-entropy of every patch's share of blood, times its weight, a scalar."""
+    def patch_loss(self, logits: Tensor, targets: Targets) -> Tensor:
+        """Cross-entropy of every patch's shares of no blood and of blood in each location, times its weight, a scalar.
+
+        Blood on a slice without a location's label is left out.
+        """
+        assert targets.masks is not None
         grid = math.isqrt(logits.shape[1])
-        share = avg_pool2d(masks[:, None].float(), masks.shape[1] // grid).flatten(1)
-        return self.patch_weight * binary_cross_entropy_with_logits(logits, share)
+        blood = avg_pool2d(targets.masks[:, None].float(), targets.masks.shape[1] // grid).flatten(1)[..., None]
+        located = one_hot(targets.location.clamp(min=0), len(LOCATION_LABELS))[:, None]
+        shares = torch.cat([1 - blood, blood * located], 2).flatten(0, 1)
+        losses = cross_entropy(logits.flatten(0, 1), shares, reduction="none")
+        counted = ((targets.location[:, None, None] != NOT_LABELLED) | (blood == 0)).flatten()
+        return self.patch_weight * losses[counted].sum() / max(int(counted.sum()), 1)
 
 
 class Tally:

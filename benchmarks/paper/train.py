@@ -137,7 +137,7 @@ def _train_epoch(
         loss = tally.add(ich.float(), location.float(), targets)
         if loss is not None:
             if patches is not None and targets.masks is not None:
-                loss = loss + learner.patch_loss(patches.float(), targets.masks)
+                loss = loss + learner.patch_loss(patches.float(), targets)
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             scaler.step(optimizer)

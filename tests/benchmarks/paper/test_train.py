@@ -14,7 +14,7 @@ import torch
 from benchmarks.paper import augment
 from benchmarks.paper import train as module
 from benchmarks.paper.config import TrainConfig
-from benchmarks.paper.objective import Learner
+from benchmarks.paper.objective import NOT_LABELLED, Learner, Targets
 from benchmarks.paper.train import BEST, HISTORY, RUN, STATE, evaluate, learning_rate, make_split, train
 from calibration.images import Data
 from dtvit_edge.cli import main
@@ -89,6 +89,21 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     assert (tmp_path / "whole" / BEST).read_bytes() == (tmp_path / "parts" / BEST).read_bytes()
 
 
+def test_a_patch_is_asked_for_its_share_of_blood_in_the_slices_location() -> None:
+    learner = Learner(DTViT(CONFIG.encoder), 2.0)
+    masks = torch.zeros(3, 224, 224, dtype=torch.uint8)
+    masks[:2, :16, :8] = 1  # half of the first patch
+    targets = Targets(torch.tensor([1, 1, 0]), torch.tensor([1, NOT_LABELLED, NOT_LABELLED]), masks)
+    logits = torch.zeros(3, 196, 4)
+    logits[..., 0] = 30.0  # sure of no blood anywhere
+    logits[0, 0] = torch.tensor([0.0, -30.0, 0.0, -30.0])  # but for one patch: none, or lobar
+    everywhere = 3 * 196 - 1  # the outlined patch of the slice without a location counts nowhere
+    expected = 2.0 * math.log(2) / everywhere
+    assert learner.patch_loss(logits, targets).item() == pytest.approx(expected, rel=1e-5)
+    targets.location[0] = 0
+    assert learner.patch_loss(logits, targets).item() > 20 * expected
+
+
 def test_masks_turn_with_the_image_and_outlines_teach(squares: Data, tmp_path: Path) -> None:
     turned = augment.batch(squares, range(6), augment.training(CONFIG.spec), masks=True)
     for pixels, mask in zip(*turned, strict=True):
@@ -103,7 +118,8 @@ def test_masks_turn_with_the_image_and_outlines_teach(squares: Data, tmp_path: P
     with torch.no_grad():
         _, _, patches = learner.eval()(normalise(pixels, config.spec))
     share = torch.nn.functional.avg_pool2d(masks[:, None].float(), 16).flatten(1)
-    assert patches[share == 1].mean() > patches[share == 0].mean() + 2
+    blood = patches[..., 1:].logsumexp(2) - patches[..., 0]
+    assert blood[share == 1].mean() > blood[share == 0].mean() + 2
     with pytest.raises(ConfigError, match="masks"):
         train(replace(squares, masks=None), config, tmp_path / "none")
     with pytest.raises(ConfigError, match="no patch tokens"):
