@@ -37,7 +37,7 @@ class Histogram:
 def channel_maxima(
     graph: bytes, products: Sequence[Product], pixels: Pixels, *, batch: int = BATCH, step: Step = lambda n: None
 ) -> dict[str, NDArray[np.float32]]:
-    """Largest |x| by channel of every product's activation: (channels,) float32 by tensor name.
+    """Largest |x| by channel of every product's activations: (channels,) float32 by tensor name.
 
     Args:
         graph: the fp32 model's bytes.
@@ -46,7 +46,7 @@ def channel_maxima(
     Raises:
         VerdictError: a tensor that holds a value which is not finite.
     """
-    axes = {p.activation: 1 if p.operator == "Conv" else -1 for p in products}
+    axes = {name: 1 if p.operator == "Conv" else -1 for p in products for name in p.activations}
     found: dict[str, NDArray[np.float32]] = {}
     for values in _run(graph, list(axes), pixels, batch, step):
         for name, value in values.items():

@@ -8,21 +8,22 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import ModelProto
 
 from calibration import gate
 from calibration.activations import channel_maxima, histograms
 from calibration.gate import Limits, Logits, Verdict
-from calibration.products import Product, weight_products
+from calibration.products import RECIPES, Product, attention_products, weight_products
 from calibration.quantise import checked, placement, quantise, typed
 from calibration.ranges import METHODS
 from calibration.sensitivity import Cost, by_block, rank
-from calibration.slices import Pixels, SliceSet
+from calibration.slices import Guess, Pixels, SliceSet
 from calibration.smoothing import ALPHA, smooth
 from dtvit_edge.bundle import GOLDEN_LOGITS, MODEL_FILES, Bundle, FileRecord, write_bundle
-from dtvit_edge.errors import VerdictError
+from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.run import Progress, silent
-from dtvit_edge.spec import LOCATION_HEAD
+from dtvit_edge.spec import LOCATION_HEAD, OUTPUT_NAMES
 from export.bundle_export import versions
 from export.facts import quantised_facts
 from export.onnx_graph import open_session
@@ -37,12 +38,14 @@ class Config:
     """What a calibration is made of.
 
     Attributes:
+        recipe: which products, one of `products.RECIPES`.
         alpha: of smoothing; None leaves the graph as it is.
         ranges, choice, verdict: slices of each set, at most.
         sensitivity: slices that rank the products.
         give_back: largest share of the products that may return to higher precision.
     """
 
+    recipe: str = RECIPES[0]
     alpha: float | None = ALPHA
     ranges: int = 512
     choice: int = 256
@@ -51,6 +54,10 @@ class Config:
     give_back: float = 0.5
     limits: Limits = field(default_factory=Limits)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.recipe not in RECIPES:
+            raise ConfigError(f"recipe is {self.recipe!r}, expected one of {', '.join(RECIPES)}")
 
 
 @dataclass(frozen=True)
@@ -123,6 +130,18 @@ def calibrate(bundle: Bundle, sets: Mapping[str, SliceSet], config: Config, *, p
     return Outcome(installed, method, methods, costs, given_back, verdicts, sizes)
 
 
+def flags(bundle: Bundle, progress: Progress = silent) -> Guess:
+    """What fp32 flags at the shipped threshold, as a function of (N, C, 224, 224) uint8 to (N,) bool."""
+
+    def guess(pixels: Pixels) -> NDArray[np.bool_]:
+        with progress("looking for haemorrhage", len(pixels)) as step:
+            logits = run_batches(open_session(bundle.model_bytes("fp32")), pixels, BATCH, step)
+        found: NDArray[np.bool_] = gate.softmax(logits[OUTPUT_NAMES[0]])[:, 1] >= bundle.manifest.ich_threshold
+        return found
+
+    return guess
+
+
 class _Work:
     """The fp32 graph, its products and its logits on each set, computed once."""
 
@@ -131,6 +150,8 @@ class _Work:
         self.fp32 = bundle.model_bytes("fp32")
         self.model: ModelProto = onnx.load_model_from_string(self.fp32)
         self.products = weight_products(self.model)
+        if config.recipe == "attention":
+            self.products += attention_products(self.model)
         self.channels = bundle.manifest.spec.channels
         self._reference: dict[str, Logits] = {}
 
@@ -148,21 +169,28 @@ class _Work:
     def smoothed(self) -> tuple[ModelProto, dict[str, Any]]:
         """The graph with its outliers folded, and its activations' largest values by channel.
 
+        What attention multiplies is looked up once more after the folding, which changes v.
+
         Raises:
             VerdictError: the folded graph gives other bits than the one before.
         """
         pixels = self.sets["ranges"].pixels
         with self.progress("largest values", len(pixels)) as step:
             maxima = channel_maxima(self.fp32, self.products, pixels, step=step)
+        weights = [p for p in self.products if not p.attention]
+        attention = [p for p in self.products if p.attention]
         model = ModelProto()
         model.CopyFrom(self.model)
         if self.config.alpha is None:
             return model, maxima
-        _, maxima = smooth(model, self.products, maxima, self.config.alpha)
+        _, maxima = smooth(model, weights, maxima, self.config.alpha)
         few = pixels[:BATCH]
         before, after = (run_batches(open_session(d), few, BATCH) for d in (self.fp32, model.SerializeToString()))
         if any(not np.array_equal(before[name], after[name]) for name in before):
             raise VerdictError("folding outliers into the weights changed the fp32 graph's answers")
+        if attention:
+            with self.progress("largest values of attention", len(pixels)) as step:
+                maxima |= channel_maxima(model.SerializeToString(), attention, pixels, step=step)
         return model, maxima
 
     def choose(

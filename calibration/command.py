@@ -16,7 +16,20 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--slices", multiple=True, type=click.Path(path_type=Path), help="Study folders, or a labelled CSV.")
+@click.option(
+    "--judge",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="The verdict on these alone; their patients give no ranges. Else it is dealt from --slices.",
+)
 @click.option("--count", default=512, show_default=True, type=click.IntRange(1), help="Slices that give the ranges.")
+@click.option(
+    "--recipe",
+    default="products",
+    show_default=True,
+    type=click.Choice(["products", "attention"]),
+    help="attention: its own products too, where TensorRT's fused INT8 attention wants them; CPUs get slower.",
+)
 @click.option("--alpha", default=0.5, show_default=True, type=click.FloatRange(0, 1), help="Of smoothing.")
 @click.option("--smooth/--no-smooth", default=True, show_default=True, help="Fold outliers into the weights first.")
 @click.option("--agreement", default=0.995, show_default=True, help="The gate: share of equal decisions, each head.")
@@ -28,7 +41,9 @@ if TYPE_CHECKING:
 def calibrate(
     bundle: Path,
     slices: tuple[Path, ...],
+    judge: tuple[Path, ...],
     count: int,
+    recipe: str,
     alpha: float,
     smooth: bool,
     agreement: float,
@@ -43,10 +58,10 @@ def calibrate(
     What does not pass the gate is not installed. Exit status: 0 all passed, 1 one failed or is inconclusive. A bundle's
     engines are left out of the new one: they belong to other files.
     """
-    from calibration.calibrate import Config
+    from calibration.calibrate import Config, flags
     from calibration.calibrate import calibrate as run
     from calibration.gate import Limits
-    from calibration.slices import SETS, WHAT_TO_GIVE, candidates, deal, load
+    from calibration.slices import WHAT_TO_GIVE, candidates, deal, load_sets
     from dtvit_edge import show
     from dtvit_edge.bundle import Bundle
     from dtvit_edge.errors import VerdictError
@@ -55,12 +70,18 @@ def calibrate(
     if not slices:
         raise click.UsageError(f"nothing to calibrate on; {WHAT_TO_GIVE}")
     config = Config(
-        alpha=alpha if smooth else None, ranges=count, limits=Limits(agreement, delta_auc, least_slices), seed=seed
+        recipe=recipe,
+        alpha=alpha if smooth else None,
+        ranges=count,
+        limits=Limits(agreement, delta_auc, least_slices),
+        seed=seed,
     )
-    dealt = deal(candidates(slices, progress=show.progress), seed=seed)
+    judges = candidates(judge, progress=show.progress) if judge else ()
+    dealt = deal(candidates(slices, progress=show.progress), judges, seed=seed)
     sizes = {"ranges": config.ranges, "choice": config.choice, "verdict": config.verdict}
-    spec = opened.manifest.spec
-    sets = {name: load(dealt[name], sizes[name], spec, seed=seed, name=name, progress=show.progress) for name in SETS}
+    sets = load_sets(
+        dealt, sizes, opened.manifest.spec, seed=seed, guess=flags(opened, show.progress), progress=show.progress
+    )
     outcome = run(opened, sets, config, progress=show.progress)
     _show(outcome, as_json=as_json)
     if not outcome.passed:

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from pathlib import Path
 
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.spec import LOCATION_LABELS, digest_json
+from dtvit_edge.writers.atomic import write_atomically
 
 COLUMNS = ("path", "patient", "ich", "location")
 _SAID_AT_ONCE = 8
@@ -67,6 +70,19 @@ def read_labels(csv_file: Path) -> tuple[LabelledSlice, ...]:
         more = f"\n  and {len(wrong) - _SAID_AT_ONCE} more" if len(wrong) > _SAID_AT_ONCE else ""
         raise ConfigError(f"{csv_file}:\n  " + "\n  ".join(wrong[:_SAID_AT_ONCE]) + more)
     return tuple(slices)
+
+
+def write_labels(csv_file: Path, slices: Sequence[LabelledSlice]) -> None:
+    """Write a set for `read_labels`, each path relative to the CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for s in slices:
+        location = "" if s.location is None else LOCATION_LABELS[s.location]
+        ich = "" if s.ich is None else int(s.ich)
+        writer.writerow((os.path.relpath(s.file, csv_file.parent), s.patient, ich, location))
+    csv_file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(csv_file, text.getvalue())
 
 
 def labels_digest(slices: Sequence[LabelledSlice]) -> str:

@@ -2,6 +2,10 @@
 
 Of a ViT the MatMuls of its blocks; of any other encoder its convolutions and linear layers but the first. The patch
 embedding (or first convolution) and the heads keep their precision: 2- and 3-wide outputs must not be quantised.
+
+That is the recipe `products`. The recipe `attention` adds attention's own two products, where TensorRT's fused INT8
+attention wants Q/DQ: before the first (q and k), and before the second (softmax and v); behind the second stand the
+output projection's. CPUs get slower by it, and every ViT less exact.
 """
 
 from __future__ import annotations
@@ -14,17 +18,18 @@ from dtvit_edge.errors import VerdictError
 
 # Operator -> axis of the output channel among the weight's; Gemm is written as (out, in).
 OUTPUT_AXIS = {"MatMul": 1, "Gemm": 0, "Conv": 0}
+RECIPES = ("products", "attention")
 _ENCODER = "model.encoder."
 
 
 @dataclass(frozen=True)
 class Product:
-    """One product with a weight.
+    """One product.
 
     Attributes:
         node: its name in the graph; operator: MatMul, Gemm or Conv.
         name: what a reader calls it, `blocks.3.fc1` or `layer1.0.conv1`.
-        activation, weight: tensors it multiplies.
+        activation, weight: tensors it multiplies; in attention the second is an activation too.
     """
 
     node: str
@@ -32,6 +37,12 @@ class Product:
     name: str
     activation: str
     weight: str
+    attention: bool = False
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """Tensors whose ranges it needs."""
+        return (self.activation, self.weight) if self.attention else (self.activation,)
 
 
 def weight_products(model: ModelProto) -> tuple[Product, ...]:
@@ -47,6 +58,23 @@ def weight_products(model: ModelProto) -> tuple[Product, ...]:
     if not found:
         raise VerdictError("the graph has no product with a weight that could be quantised")
     return tuple(found)
+
+
+def attention_products(model: ModelProto) -> tuple[Product, ...]:
+    """Attention's two products of every block, `blocks.3.scores` (q with k) and `blocks.3.values` (softmax with v).
+
+    Raises:
+        VerdictError: the graph has no attention.
+    """
+    weights = {tensor.name for tensor in model.graph.initializer}
+    nodes = [n for n in model.graph.node if n.op_type == "MatMul" and not weights & set(n.input)]
+    after_softmax = {n.output[0] for n in model.graph.node if n.op_type == "Softmax"}
+    if not nodes or [n.input[0] in after_softmax for n in nodes] != [False, True] * (len(nodes) // 2):
+        raise VerdictError("the graph has no attention whose products could be quantised")
+    return tuple(
+        Product(n.name, n.op_type, f"blocks.{i // 2}.{('scores', 'values')[i % 2]}", n.input[0], n.input[1], True)
+        for i, n in enumerate(nodes)
+    )
 
 
 def _of_layers(nodes: list[NodeProto]) -> list[Product]:

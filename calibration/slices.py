@@ -1,7 +1,8 @@
 """Slices to calibrate on: from study folders or a labelled CSV, dealt into three sets that share no patient.
 
 One set gives the ranges, one chooses the method, one judges. Within a set slices are spread over patients, position in
-the head and haemorrhage. Slices are known by the digest of their model bytes and by nothing else.
+the head and haemorrhage: as labelled, and where nobody said, as fp32 finds it among twice as many slices as are wanted.
+Slices are known by the digest of their model bytes and by nothing else.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +36,11 @@ WHAT_TO_GIVE = (
     "patients who were not trained on, at best from the scanner that will be used"
 )
 _THIRDS = 3
+_DRAWN = 2  # of unlabelled slices, as a multiple of those wanted
+
 
 Pixels = NDArray[np.uint8]
+Guess = Callable[[Pixels], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -84,24 +89,30 @@ def candidates(sources: Sequence[Path], *, progress: Progress = silent) -> list[
     return found
 
 
-def deal(found: Sequence[Candidate], *, seed: int) -> dict[str, list[Candidate]]:
+def deal(found: Sequence[Candidate], judge: Sequence[Candidate] = (), *, seed: int) -> dict[str, list[Candidate]]:
     """Patients dealt out, two fifths for ranges, one for the choice and two for the verdict; no patient twice.
 
     Patients with many positives and with few are dealt by turns, so that every set has both.
 
+    Args:
+        judge: gives the verdict alone; its patients are left out of the other two sets, which share the rest 2:1.
+
     Raises:
-        ConfigError: fewer than five patients.
+        ConfigError: fewer than five patients, or fewer than two beside those who judge.
     """
     by_patient: dict[str, list[Candidate]] = defaultdict(list)
+    judges = {candidate.patient for candidate in judge}
     for candidate in found:
-        by_patient[candidate.patient].append(candidate)
-    if len(by_patient) < 5:
-        raise ConfigError(f"{len(by_patient)} patients; ranges, choice and verdict need at least 5 who share no slice")
+        if candidate.patient not in judges:
+            by_patient[candidate.patient].append(candidate)
+    turns = ("ranges", "choice", "ranges") if judge else ("ranges", "verdict", "choice", "verdict", "ranges")
+    sets, least = ("ranges and choice", 2) if judge else ("ranges, choice and verdict", 5)
+    if len(by_patient) < least:
+        raise ConfigError(f"{len(by_patient)} patients; {sets} need at least {least} who share no slice")
     names = sorted(by_patient)
     random.Random(seed).shuffle(names)
     names.sort(key=lambda name: -sum(c.ich == 1 for c in by_patient[name]))  # stable: the shuffle decides ties
-    turns = ("ranges", "verdict", "choice", "verdict", "ranges")
-    dealt: dict[str, list[Candidate]] = {name: [] for name in SETS}
+    dealt: dict[str, list[Candidate]] = {name: [] for name in SETS} | {"verdict": list(judge)}
     for place, name in enumerate(names):
         dealt[turns[place % len(turns)]] += by_patient[name]
     return dealt
@@ -127,14 +138,69 @@ def pick(found: Sequence[Candidate], seed: int) -> Iterator[Candidate]:
                 del buckets[key]
 
 
+def load_sets(
+    dealt: Mapping[str, Sequence[Candidate]],
+    sizes: Mapping[str, int],
+    spec: PreprocessSpec,
+    *,
+    seed: int,
+    guess: Guess | None = None,
+    progress: Progress = silent,
+) -> dict[str, SliceSet]:
+    """The three sets, each of `sizes` slices at most; the other arguments are those of `load`.
+
+    Raises:
+        ConfigError: as `load`, or a slice of the verdict that is also in another set: one image by two patients' names.
+    """
+    sets = {
+        name: load(dealt[name], sizes[name], spec, seed=seed, name=name, guess=guess, progress=progress)
+        for name in SETS
+    }
+    others = set(sets["ranges"].cases.digests) | set(sets["choice"].cases.digests)
+    if twice := len(others & set(sets["verdict"].cases.digests)):
+        raise ConfigError(f"{twice} slices of the verdict are also in another set, by another patient's name")
+    return sets
+
+
 def load(
-    found: Sequence[Candidate], count: int, spec: PreprocessSpec, *, seed: int, name: str, progress: Progress = silent
+    found: Sequence[Candidate],
+    count: int,
+    spec: PreprocessSpec,
+    *,
+    seed: int,
+    name: str,
+    guess: Guess | None = None,
+    progress: Progress = silent,
 ) -> SliceSet:
     """Up to `count` slices as model bytes, those without brain left out, in the order of their digests.
+
+    Args:
+        guess: says of (N, C, crop, crop) uint8 which show haemorrhage; asked where there is a choice among slices that
+            nobody labelled. It spreads them, and is no label.
 
     Raises:
         ConfigError: a slice that cannot be read, or none that shows brain.
     """
+    unlabelled = guess is not None and any(c.ich < 0 for c in found)
+    kept = _read(found, count * _DRAWN if unlabelled else count, spec, seed=seed, name=name, progress=progress)
+    if guess is not None and len(kept) > count:
+        flagged = guess(np.stack([pixels for pixels, _ in kept.values()]))
+        known = {
+            replace(c, ich=int(flag)) if c.ich < 0 else c: digest
+            for (digest, (_, c)), flag in zip(kept.items(), flagged, strict=True)
+        }
+        chosen_digests = [known[c] for c in islice(pick(list(known), seed), count)]
+        kept = {digest: kept[digest] for digest in chosen_digests}
+    order = sorted(kept)
+    chosen = [kept[digest][1] for digest in order]
+    cases = Cases(tuple(order), tuple(c.patient for c in chosen), np.array([c.ich for c in chosen]))
+    return SliceSet(np.stack([kept[digest][0] for digest in order]), cases)
+
+
+def _read(
+    found: Sequence[Candidate], count: int, spec: PreprocessSpec, *, seed: int, name: str, progress: Progress
+) -> dict[str, tuple[Pixels, Candidate]]:
+    """Up to `count` slices by their digests, in the order of `pick`."""
     kept: dict[str, tuple[Pixels, Candidate]] = {}
     with progress(f"reading {name}", min(count, len(found))) as step:
         for candidate in pick(found, seed):
@@ -149,10 +215,7 @@ def load(
                 step(1)
     if not kept:
         raise ConfigError(f"no slice for {name} shows brain; {WHAT_TO_GIVE}")
-    order = sorted(kept)
-    chosen = [kept[digest][1] for digest in order]
-    cases = Cases(tuple(order), tuple(c.patient for c in chosen), np.array([c.ich for c in chosen]))
-    return SliceSet(np.stack([kept[digest][0] for digest in order]), cases)
+    return kept
 
 
 def _of_csv(source: Path) -> list[Candidate]:

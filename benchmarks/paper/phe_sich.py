@@ -9,13 +9,12 @@ everything: no location is given, and the head stays untrained. Slices whose two
 from __future__ import annotations
 
 import csv
-import os
 from collections import Counter
 from pathlib import Path
 
 import click
 
-from calibration.labels import COLUMNS
+from calibration.labels import LabelledSlice, write_labels
 from dtvit_edge.errors import ConfigError
 
 
@@ -39,15 +38,10 @@ def convert(folder: Path, out: Path) -> Counter[str]:
                 kind = "disputed" if row["mask_agrees"] == "0" else {"0": "no_ich", "1": "ich"}[row["ich"]]
                 counts[kind] += 1
                 if kind != "disputed":
-                    image = os.path.relpath(folder / row["file"], out.parent)
-                    rows.append((image, row["patient"], row["ich"], ""))
+                    rows.append(LabelledSlice(folder / row["file"], row["file"], row["patient"], kind == "ich", None))
     except (OSError, KeyError, csv.Error) as error:
         raise ConfigError(f"{folder}: not PHE-SICH-CT-IDS with its labels.csv: {error}") from error
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
+    write_labels(out, rows)
     return counts
 
 

@@ -23,7 +23,7 @@ from benchmarks.paper.config import TrainConfig
 from benchmarks.paper.objective import Learner, Scores, Tally, Targets
 from benchmarks.paper.protocol import Split, split_by_patient, split_like_the_paper
 from calibration.images import Data
-from calibration.labels import LabelledSlice
+from calibration.labels import LabelledSlice, write_labels
 from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.run import Progress, silent
 from dtvit_edge.spec import HEAD_LABELS, ICH_HEAD, LOCATION_HEAD, digest_json
@@ -33,6 +33,7 @@ from export.encoder_weights import is_encoder_file, load_encoder
 from export.model import DTViT, normalise
 
 STATE, BEST, HISTORY, RUN = "last.pt", "best.safetensors", "history.json", "run.json"
+HELD_OUT = "held-out.csv"  # the test part as a labelled set of its own, for calibrating and benchmarking on it
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,9 @@ def train(data: Data, config: TrainConfig, out: Path, *, progress: Progress = si
     split = make_split(data.slices, config)
     identity = config.digest(data.digest)
     _claim(out, identity, config, data.digest, split)
+    test = [data.slices[i] for i in sorted(set(split.test))]
+    if all(s.file.is_file() for s in test):  # phantoms are no files
+        write_labels(out / HELD_OUT, test)
     torch.manual_seed(config.seed)
     model, untrained = _start(config, [data.slices[i] for i in split.train])
     learner = Learner(model, config.patch_weight).to(config.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from calibration.slices import SETS, SliceSet, candidates, deal, load
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli import main
-from dtvit_edge.errors import VerdictError
+from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.spec import PreprocessSpec
 
 LENIENT = Config(sensitivity=2, limits=Limits(agreement=0.5, auc=1.0, slices=10))
@@ -98,6 +99,29 @@ def test_too_few_slices_are_inconclusive_and_install_no_int8(
     outcome = calibrate(copy(exported, tmp_path), sets, Config(sensitivity=2, limits=Limits(0.5, 1.0, 500)))
     assert {v.verdict for v in outcome.verdicts} == {"inconclusive"}
     assert set(outcome.bundle.manifest.models) == {"fp32", "fp32-op16", "fp16"}
+
+
+def test_the_recipe_for_fused_attention_quantises_its_products_too(
+    exported: Bundle, sets: dict[str, SliceSet], tmp_path: Path
+) -> None:
+    outcome = calibrate(copy(exported, tmp_path), sets, replace(LENIENT, recipe="attention"))
+    assert outcome.passed and len(outcome.costs) == 25 + 12
+    for precision in ("int8", "int8-fp16"):
+        model = onnx.load_model_from_string(outcome.bundle.model_bytes(precision))
+        made = {name: node for node in model.graph.node for name in node.output}
+        products = [n for n in model.graph.node if n.op_type == "MatMul"]
+        assert len(products) == 25 + 12
+        assert {made[name].op_type for n in products for name in n.input} == {"DequantizeLinear"}
+    quantised = {n.input[0] for n in model.graph.node if n.op_type == "QuantizeLinear"}
+    softmax = {n.output[0] for n in model.graph.node if n.op_type == "Softmax"}
+    behind = [n.output[0] for n in model.graph.node if n.op_type == "Cast" and n.input[0] in softmax]
+    assert len(behind) == 6 and set(behind) <= quantised  # softmax itself stays in float32
+    said = outcome.bundle.manifest.calibration
+    assert said is not None and said["config"]["recipe"] == "attention"
+    largest = {name: value for name, value in said["ranges"].items() if name.startswith("softmax")}
+    assert len(largest) == 6 and all(0 < value <= 1 for value in largest.values())
+    with pytest.raises(ConfigError, match="recipe is 'all'"):
+        Config(recipe="all")
 
 
 def test_the_worst_products_are_given_back_until_the_gate_holds(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from calibration.labels import labels_digest, read_labels
+from calibration.labels import labels_digest, read_labels, write_labels
 from dtvit_edge.errors import ConfigError
 from tests.conftest import real
 
@@ -22,6 +22,14 @@ def test_rows_are_read_with_either_label_empty(tmp_path: Path) -> None:
     assert (a.ich, a.location, a.patient, a.file) == (True, 1, "P1", tmp_path / "a.png")
     assert (b.ich, b.location) == (False, None)
     assert (c.ich, c.location) == (None, None)
+
+
+def test_a_set_is_read_as_it_was_written(tmp_path: Path) -> None:
+    slices = read_labels(write(tmp_path, "a.png,P1,1,lobar", "b.png,'=P1,0,", "c.png,P2,,"))
+    write_labels(tmp_path / "below" / "again.csv", slices)
+    again = read_labels(tmp_path / "below" / "again.csv")
+    assert [(s.patient, s.ich, s.location) for s in again] == [(s.patient, s.ich, s.location) for s in slices]
+    assert [s.path for s in again] == ["../a.png", "../b.png", "../c.png"]
 
 
 def test_further_columns_are_left_alone(tmp_path: Path, phantom_folder: Path) -> None:

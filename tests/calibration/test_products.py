@@ -3,7 +3,7 @@ from __future__ import annotations
 import onnx
 import pytest
 
-from calibration.products import weight_products
+from calibration.products import attention_products, weight_products
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.spec import PreprocessSpec
@@ -36,6 +36,18 @@ def test_of_other_encoders_convolutions_are_quantised_but_the_first() -> None:
 def test_the_heads_never_are() -> None:
     for encoder in ("test_vit", "test_resnet"):
         assert not [p for p in weight_products(model_of(encoder)) if "head" in p.weight]
+
+
+def test_attentions_own_products_are_a_recipe_apart(exported: Bundle) -> None:
+    model = onnx.load_model_from_string(exported.model_bytes("fp32"))
+    found = attention_products(model)
+    assert [p.name for p in found[:3]] == ["blocks.0.scores", "blocks.0.values", "blocks.1.scores"]
+    assert len(found) == 2 * 6 and all(p.attention and len(p.activations) == 2 for p in found)
+    producers = {name: n.op_type for n in model.graph.node for name in n.output}
+    assert {producers[p.activation] for p in found[1::2]} == {"Softmax"}
+    assert not {p.node for p in found} & {p.node for p in weight_products(model)}
+    with pytest.raises(VerdictError, match="no attention"):
+        attention_products(model_of("test_resnet"))
 
 
 def test_a_graph_without_products_is_refused() -> None:

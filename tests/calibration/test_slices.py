@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from calibration.slices import SETS, Candidate, candidates, deal, load, pick
+from calibration.slices import SETS, Candidate, candidates, deal, load, load_sets, pick
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.phantom import write_phantoms
 from dtvit_edge.preprocess.cpu import Prepared
@@ -57,6 +58,50 @@ def test_studies_are_told_apart_by_patient_without_a_name(tmp_path: Path) -> Non
     assert 0 == min(c.position for c in found) < max(c.position for c in found) < 1
     own = load(found, 6, SPEC, seed=0, name="ranges")
     assert len(own) == 6 and set(own.cases.patients) == {c.patient for c in found}
+
+
+def test_those_who_judge_give_no_ranges(pictures: Path) -> None:
+    found = candidates([pictures])
+    judge = [c for c in found if c.patient in ("P1", "P4", "P7")]
+    dealt = deal(found, judge, seed=0)
+    patients = {name: {c.patient for c in own} for name, own in dealt.items()}
+    assert patients["verdict"] == {"P1", "P4", "P7"} and dealt["verdict"] == judge
+    assert not patients["verdict"] & (patients["ranges"] | patients["choice"])
+    assert (len(patients["ranges"]), len(patients["choice"])) == (5, 2)
+    with pytest.raises(ConfigError, match="1 patients; ranges and choice need at least 2"):
+        deal([c for c in found if c.patient in ("P1", "P2")], judge, seed=0)
+
+
+def test_one_image_by_two_patients_names_cannot_judge(pictures: Path) -> None:
+    found = candidates([pictures])
+    alias = replace(found[0], patient="somebody else")
+    sizes = dict.fromkeys(SETS, 100)
+    with pytest.raises(ConfigError, match="1 slices of the verdict are also in another set"):
+        load_sets(deal(found, [alias], seed=0), sizes, SPEC, seed=0)
+    assert set(load_sets(deal(found, seed=0), sizes, SPEC, seed=0)) == set(SETS)
+
+
+def test_unlabelled_slices_are_spread_by_what_the_model_flags(pictures: Path) -> None:
+    bright = 200  # the disks that a tenth of these slices show
+    labelled = candidates([pictures])
+    rare = [c for c in labelled if c.ich == 1][::5] + [c for c in labelled if c.ich == 0]
+    unlabelled = [replace(c, ich=-1) for c in rare]
+    asked: list[int] = []
+
+    def guess(pixels: np.ndarray) -> np.ndarray:
+        asked.append(len(pixels))
+        return (pixels > bright).any(axis=(1, 2, 3))
+
+    chosen = load(unlabelled, 16, SPEC, seed=0, name="ranges", guess=guess)
+    plain = load(unlabelled, 16, SPEC, seed=0, name="ranges")
+    shares = [guess(own.pixels).mean() for own in (chosen, plain)]
+    assert asked[0] == 32 and len(chosen) == 16
+    assert shares[0] > shares[1] and shares[0] >= 0.3
+    assert set(chosen.cases.ich) == {-1}  # a guess is no label
+    asked.clear()
+    load(unlabelled, 100, SPEC, seed=0, name="ranges", guess=guess)  # all are taken
+    load(labelled, 16, SPEC, seed=0, name="ranges", guess=guess)
+    assert not asked
 
 
 def test_slices_without_brain_are_passed_over(pictures: Path) -> None:

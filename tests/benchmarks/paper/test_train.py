@@ -15,8 +15,9 @@ from benchmarks.paper import augment
 from benchmarks.paper import train as module
 from benchmarks.paper.config import TrainConfig
 from benchmarks.paper.objective import NOT_LABELLED, Learner, Targets
-from benchmarks.paper.train import BEST, HISTORY, RUN, STATE, evaluate, learning_rate, make_split, train
+from benchmarks.paper.train import BEST, HELD_OUT, HISTORY, RUN, STATE, evaluate, learning_rate, make_split, train
 from calibration.images import Data
+from calibration.labels import read_labels
 from dtvit_edge.cli import main
 from dtvit_edge.errors import ConfigError, VerdictError
 from export.checkpoint import load_checkpoint
@@ -102,6 +103,21 @@ def test_a_patch_is_asked_for_its_share_of_blood_in_the_slices_location() -> Non
     assert learner.patch_loss(logits, targets).item() == pytest.approx(expected, rel=1e-5)
     targets.location[0] = 0
     assert learner.patch_loss(logits, targets).item() > 20 * expected
+
+
+def test_those_held_out_become_a_labelled_set(squares: Data, tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=1, test_folds=2)
+    files = [tmp_path / f"{place}.png" for place in range(len(squares.slices))]
+    for file in files:
+        file.touch()
+    slices = [replace(s, file=file) for s, file in zip(squares.slices, files, strict=True)]
+    train(replace(squares, slices=slices), config, tmp_path / "out")
+    held_out = read_labels(tmp_path / "out" / HELD_OUT)
+    test = [slices[i] for i in make_split(slices, config).test]
+    assert [(s.patient, s.ich, s.location) for s in held_out] == [(s.patient, s.ich, s.location) for s in test]
+    assert all(a.file.samefile(b.file) for a, b in zip(held_out, test, strict=True))
+    train(squares, config, tmp_path / "no files")
+    assert not (tmp_path / "no files" / HELD_OUT).exists()
 
 
 def test_masks_turn_with_the_image_and_outlines_teach(squares: Data, tmp_path: Path) -> None:
