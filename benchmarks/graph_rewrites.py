@@ -10,7 +10,6 @@ that was normalised outside of it. The two must agree before either is timed.
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
+from benchmarks.alternate import LEAST_ROUNDS, alternate
 from benchmarks.records import DEFAULT_PATH, Record, append, ratio_summary
 from dtvit_edge.bundle import TOLERANCES
 from dtvit_edge.errors import VerdictError
@@ -33,8 +33,6 @@ from export.rewrites import rewrite
 from export.untrained import untrained_model
 
 WHAT = "graph rewrites, ONNX Runtime, 1 thread, batch 1"
-WARM_UP_RUNS = 3
-LEAST_ROUNDS = 10
 
 
 @dataclass(frozen=True)
@@ -85,13 +83,7 @@ def measure(encoder: str, rounds: int, runs: int) -> Measurement:
     difference = max(float(np.abs(a - b).max()) for a, b in zip(plain, rewritten, strict=True))
     if not difference <= TOLERANCES["fp32"]:
         raise VerdictError(f"{encoder}: the two graphs differ by {difference:.3g}; nothing was timed")
-    for call in calls.values():
-        for _ in range(WARM_UP_RUNS):
-            call()
-    times: dict[str, list[float]] = {side: [] for side in calls}
-    for index in range(rounds):
-        for side in sorted(calls, reverse=bool(index % 2)):
-            times[side].append(_median_ms(calls[side], runs))
+    times = alternate(calls, rounds, runs)
     digests = {side: digest_bytes(graph) for side, graph in graphs.items()}
     return Measurement(times["plain"], times["rewritten"], digests, difference)
 
@@ -126,15 +118,6 @@ def main(encoder: str, rounds: int, runs: int, out: Path) -> None:
 
 def _call(session: InferenceSession, values: NDArray[Any]) -> Callable[[], list[NDArray[np.float32]]]:
     return lambda: session.run(list(OUTPUT_NAMES), {INPUT_NAME: values})
-
-
-def _median_ms(call: Callable[[], object], runs: int) -> float:
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        call()
-        times.append((time.perf_counter() - start) * 1e3)
-    return statistics.median(times)
 
 
 if __name__ == "__main__":

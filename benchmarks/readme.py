@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks import graph_rewrites, slice_cost, startup
+from benchmarks import gate, graph_rewrites, int8_speed, slice_cost, startup
 from benchmarks.records import DEFAULT_PATH, Record, latest, read
+from calibration.gate import NOT_ASSESSED
 from dtvit_edge.reasons import REASONS, STUDY_REASONS
 
 README = Path(__file__).parents[1] / "README.md"
 EVALUATIONS = DEFAULT_PATH.with_name("paper.jsonl")
+ENCODERS = DEFAULT_PATH.with_name("encoders.jsonl")
 
 
 def tables() -> dict[str, str]:
@@ -22,6 +24,8 @@ def tables() -> dict[str, str]:
         "study reasons": _study_reasons(),
         "figures": _figures(DEFAULT_PATH),
         "evaluations": _evaluations(EVALUATIONS),
+        "encoders": _evaluations(ENCODERS),
+        "gate": _gate(gate.RECORDS),
     }
 
 
@@ -44,6 +48,18 @@ def _figures(path: Path) -> str:
             f"(quartiles {s['ratio_lower_quartile']:.3f} to {s['ratio_upper_quartile']:.3f}, {s['pairs']:.0f} pairs)",
             record,
         ))  # fmt: skip
+    if record := latest(path, int8_speed.WHAT):
+        s = record.summary
+        for side in record.samples:
+            if side != int8_speed.PYTORCH:
+                rows.append((
+                    f"{side} against PyTorch eager fp32, {record.options['encoder']} "
+                    f"({record.options['training']}), one core, batch 1",
+                    f"{s[f'{side}: ratio_median']:.2f} times faster (quartiles "
+                    f"{s[f'{side}: ratio_lower_quartile']:.2f} to {s[f'{side}: ratio_upper_quartile']:.2f}); "
+                    f"{s[f'{side}: ms_median']:.0f} ms",
+                    record,
+                ))  # fmt: skip
     if record := latest(path, slice_cost.WHAT):
         s = record.summary
         parts = ", ".join(f"{name} {s[f'{name}_ms_median']:.2f}" for name in ("read", "table", "mask", "resample"))
@@ -89,10 +105,39 @@ def _evaluations(path: Path) -> str:
     return head + "".join(lines) + "\n" + "".join(f"- `{command}`\n" for command in commands) + "\n"
 
 
+def _gate(path: Path) -> str:
+    """The newest verdict on each precision of each model."""
+    newest = {r.options["name"]: r for r in (read(path) if path.is_file() else ())}
+    columns = ("model, slices", "precision", "gate", "judged on", "ICH flips", "location flips", "largest \\|dp\\|",
+               "mean \\|dp\\|", "dAUC", "sensitivity", "specificity", "size")  # fmt: skip
+    lines = [f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"]
+    for name, record in newest.items():
+        for precision, verdict in record.options["verdicts"].items():
+            s = {key.removeprefix(f"{precision}: "): value for key, value in record.summary.items()}
+            located = s.get("location_slices")
+            cells = (
+                name, precision, verdict, f"{s['ich_slices']:.0f}", f"{s['ich_flips']:.0f}",
+                f"{s['location_flips']:.0f} of {located:.0f}" if located else NOT_ASSESSED,
+                f"{s['ich_largest_difference']:.4f}", f"{s['ich_mean_difference']:.5f}",
+                f"{s['auc'] - s['auc_reference']:+.5f}" if "auc" in s else NOT_ASSESSED,
+                _interval(s, "sensitivity"), _interval(s, "specificity"), f"{s['size']:.3f}",
+            )  # fmt: skip
+            lines.append(f"| {' | '.join(cells)} |\n")
+    lines.append("\n")
+    for record in newest.values():
+        s, held = record.summary, record.options["slices"]
+        given_back = ", ".join(record.options["given_back"]) or "nothing"
+        lines.append(
+            f"- `{_command(record)}`: ranges from {held['ranges']} slices by {record.options['method']}, given back: "
+            f"{given_back}; {s['seconds']:.0f} s, {s['peak_bytes'] / 2**30:.1f} GiB at most\n"
+        )
+    return "".join(lines) + "\n"
+
+
 def _interval(summary: dict[str, float], name: str) -> str:
     """A figure with its interval, or that there is none."""
     if name not in summary:
-        return "not assessed"
+        return NOT_ASSESSED
     return f"{summary[name]:.4f} ({summary[f'{name}_low']:.3f} to {summary[f'{name}_high']:.3f})"
 
 

@@ -68,6 +68,7 @@ class Outcome:
         methods: by name, (flips on both heads, rms logit error) on the choice set.
         given_back: products that returned to higher precision.
         sizes: share of the fp32 file's bytes, by precision.
+        slices: how many each set held.
     """
 
     bundle: Bundle
@@ -77,6 +78,7 @@ class Outcome:
     given_back: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
     sizes: dict[str, float]
+    slices: dict[str, int]
 
     @property
     def passed(self) -> bool:
@@ -127,7 +129,8 @@ def calibrate(bundle: Bundle, sets: Mapping[str, SliceSet], config: Config, *, p
     }
     installed = _install(bundle, files, verdicts, summary)
     sizes = {name: len(data) / len(work.fp32) for name, data in files.items()}
-    return Outcome(installed, method, methods, costs, given_back, verdicts, sizes)
+    held = {name: len(own) for name, own in sets.items()}
+    return Outcome(installed, method, methods, costs, given_back, verdicts, sizes, held)
 
 
 def flags(bundle: Bundle, progress: Progress = silent) -> Guess:

@@ -93,7 +93,11 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
         click.echo(json.dumps({
             "bundle": str(outcome.bundle.path),
             "digest": outcome.bundle.digest,
+            "encoder": outcome.bundle.manifest.encoder,
+            "training": outcome.bundle.manifest.training,
+            "slices": outcome.slices,
             "method": outcome.method,
+            "methods": outcome.methods,
             "given_back": outcome.given_back,
             "sizes": outcome.sizes,
             "verdicts": [verdict.to_dict() for verdict in outcome.verdicts],

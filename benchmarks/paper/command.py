@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,9 @@ def train(data: str, out: Path, workers: int, threads: int | None, **options: An
     history = run(loaded, config, out, progress=show.progress)
     best = min(history, key=lambda epoch: epoch.validation.loss)
     click.echo(f"best epoch {best.epoch} of {len(history)}: validation loss {best.validation.loss:.4f}")
-    click.echo(f"validation accuracy: haemorrhage {best.validation.ich_accuracy:.4f}, "
-               f"location {best.validation.location_accuracy:.4f}")  # fmt: skip
+    accuracies = {"haemorrhage": best.validation.ich_accuracy, "location": best.validation.location_accuracy}
+    said = (f"{head} {'not labelled' if math.isnan(value) else f'{value:.4f}'}" for head, value in accuracies.items())
+    click.echo(f"validation accuracy: {', '.join(said)}")
     click.echo(out / BEST)
 
 

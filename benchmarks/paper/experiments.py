@@ -22,9 +22,10 @@ import torch
 from benchmarks.paper.command import training_options
 from benchmarks.paper.config import TrainConfig
 from benchmarks.paper.judge import judge
-from benchmarks.paper.report import write_report
+from benchmarks.paper.report import record_of, write_report
 from benchmarks.paper.source import load
 from benchmarks.paper.train import train
+from benchmarks.records import append
 from dtvit_edge import show
 from dtvit_edge.errors import ConfigError, DtvitError
 from export.encoders import DEFAULT_ENCODER
@@ -52,6 +53,7 @@ def plan(
 @click.option("--encoders", default=",".join(ENCODERS), show_default=True, help="timm's names, or alexnet.")
 @click.option("--arms/--no-arms", default=True, show_default=True, help="The first encoder without augmentation too.")
 @click.option("--protocols/--no-protocols", default=True, show_default=True, help="And under the paper's protocol.")
+@click.option("--record", type=click.Path(path_type=Path), help="Append the figures to this file of records (.jsonl).")
 @training_options
 def main(
     data: str,
@@ -59,6 +61,7 @@ def main(
     encoders: str,
     arms: bool,
     protocols: bool,
+    record: Path | None,
     workers: int,
     threads: int | None,
     **options: Any,
@@ -76,6 +79,9 @@ def main(
             folders.append(out / name)
         judged = [judge(folder, loaded, seed=base.seed, progress=show.progress) for folder in folders]
         command = shlex.join(["python", "-m", "benchmarks.paper.experiments", *sys.argv[1:]])
+        for one in judged:
+            if record:
+                append(record, record_of(one, data, loaded, command))
         click.echo(write_report(out / "report", loaded, judged, base.spec, seed=base.seed, command=command))
     except ConfigError as error:
         raise click.UsageError(str(error)) from error

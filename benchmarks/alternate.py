@@ -1,0 +1,37 @@
+"""Sides of a comparison, timed in one process in alternating rounds: whatever else the machine does falls on all."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+WARM_UP_RUNS = 3
+LEAST_ROUNDS = 10
+
+
+def alternate(calls: Mapping[str, Callable[[], object]], rounds: int, runs: int) -> dict[str, list[float]]:
+    """Milliseconds by side, one sample a round: the median of `runs` calls. Who is first goes round.
+
+    Args:
+        calls: each is called `WARM_UP_RUNS` times before anything is timed.
+    """
+    for call in calls.values():
+        for _ in range(WARM_UP_RUNS):
+            call()
+    sides = list(calls)
+    samples: dict[str, list[float]] = {side: [] for side in sides}
+    for round_ in range(rounds):
+        first = round_ % len(sides)
+        for side in sides[first:] + sides[:first]:
+            samples[side].append(_median_ms(calls[side], runs))
+    return samples
+
+
+def _median_ms(call: Callable[[], object], runs: int) -> float:
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        call()
+        times.append((time.perf_counter() - start) * 1e3)
+    return statistics.median(times)
