@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks import gate, graph_rewrites, int8_speed, slice_cost, startup
+from benchmarks import gate, graph_rewrites, int8_speed, slice_cost, startup, stress
 from benchmarks.records import DEFAULT_PATH, Record, latest, read
 from calibration.gate import NOT_ASSESSED
 from dtvit_edge.reasons import REASONS, STUDY_REASONS
@@ -60,6 +60,14 @@ def _figures(path: Path) -> str:
                     f"{s[f'{side}: ms_median']:.0f} ms",
                     record,
                 ))  # fmt: skip
+    if record := latest(path, stress.WHAT):
+        s = record.summary
+        rows.append((
+            f"{stress.WHAT}, {record.options['encoder']}, untrained",
+            f"{s['ratio']:.1f} times less rms logit error ({s['smoothed_rms']:.3f} against {s['plain_rms']:.3f}; the "
+            f"logits' own deviation is {s['logit_deviation']:.3f})",
+            record,
+        ))  # fmt: skip
     if record := latest(path, slice_cost.WHAT):
         s = record.summary
         parts = ", ".join(f"{name} {s[f'{name}_ms_median']:.2f}" for name in ("read", "table", "mask", "resample"))
