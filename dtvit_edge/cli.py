@@ -89,6 +89,8 @@ threads_option = click.option("--threads", type=click.IntRange(1), help="Threads
 @click.option("--hint", type=click.Choice(["f32", "bf16"]), help="OpenVINO's inference precision.  [default: f32]")
 @click.option("--any-series", is_flag=True, help="Score unsuitable series as well, and say so.")
 @click.option("--keep-all", is_flag=True, help="Score slices with no brain in view as well.")
+@click.option("--reader", default="auto", show_default=True, type=click.Choice(["auto", "pydicom"]),
+              help="pydicom: for every file; auto: the plain case without it.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the results of another run.")
 @click.option("--dry-run", is_flag=True, help="List what would be scored; write nothing.")
 @digest_option

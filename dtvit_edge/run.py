@@ -79,7 +79,7 @@ def make_plan(
     """Walk and read headers; the output folder is left out where it lies inside."""
     files = walk(folders, exclude=out)
     with progress("headers", len(files)) as step:
-        plan = discover(files, any_series=options.any_series, progress=lambda: step(1))
+        plan = discover(files, any_series=options.any_series, plain=options.plain, progress=lambda: step(1))
     return files, plan
 
 
@@ -118,7 +118,12 @@ def run(
         _prepare_folder(out, overwrite)
         todo = chunks(plan, options.batch or backend.batch)
         scorer = ChunkScorer(
-            bundle.manifest, backend, keep_all=options.keep_all, timings=timings, rejected=_log_rejection
+            bundle.manifest,
+            backend,
+            keep_all=options.keep_all,
+            plain=options.plain,
+            timings=timings,
+            rejected=_log_rejection,
         )
         total = sum(map(len, todo))
         with Journal(out / JOURNAL, digest_json(identity)) as journal, progress("slices", total) as step:

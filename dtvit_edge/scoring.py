@@ -30,6 +30,8 @@ from dtvit_edge.reasons import Status
 from dtvit_edge.results import SeriesScore, SliceScore, StudyScore
 from dtvit_edge.spec import ICH_OUTPUT, LOCATION_HEAD, LOCATION_OUTPUT
 
+READERS = ("auto", "pydicom")
+
 Chunk = tuple[SliceHeader, ...]
 
 
@@ -44,6 +46,7 @@ class Options:
         hint: OpenVINO's inference precision, `bf16` where it is asked for by name; None is fp32.
         any_series: score unsuitable series all the same.
         keep_all: score slices with no brain in view as well.
+        reader: `pydicom` reads every file with it, `auto` the plain case without.
     """
 
     backend: str = backends.AUTO
@@ -53,8 +56,16 @@ class Options:
     hint: str | None = None
     any_series: bool = False
     keep_all: bool = False
+    reader: str = READERS[0]
+
+    @property
+    def plain(self) -> bool:
+        """True where the plain case is read without pydicom."""
+        return self.reader == "auto"
 
     def __post_init__(self) -> None:
+        if self.reader not in READERS:
+            raise ConfigError(f"reader is {self.reader!r}, expected one of {', '.join(READERS)}")
         for name, value in (("batch", self.batch), ("threads", self.threads)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}, expected 1 or more")
@@ -96,9 +107,9 @@ def score(bundle: Bundle, folders: Sequence[Path | str], options: Options | None
     """
     options = options or Options()
     choice = backends.choose(options.backend)
-    plan = discover(walk([Path(f) for f in folders]), any_series=options.any_series)
+    plan = discover(walk([Path(f) for f in folders]), any_series=options.any_series, plain=options.plain)
     with open_backend(bundle, choice.name, options) as backend:
-        scorer = ChunkScorer(bundle.manifest, backend, keep_all=options.keep_all)
+        scorer = ChunkScorer(bundle.manifest, backend, keep_all=options.keep_all, plain=options.plain)
         rows: dict[str, list[SliceScore]] = defaultdict(list)
         todo = chunks(plan, options.batch or backend.batch)
         last_chunk = {header.identity.study_uid: i for i, chunk in enumerate(todo) for header in chunk}
@@ -134,6 +145,7 @@ class ChunkScorer:
         backend: Backend,
         *,
         keep_all: bool = False,
+        plain: bool = True,
         timings: Timings | None = None,
         rejected: Callable[[SliceHeader, SliceRejected], None] = lambda header, error: None,
     ) -> None:
@@ -141,7 +153,7 @@ class ChunkScorer:
         self._has_location = LOCATION_HEAD not in manifest.untrained_heads
         self._least_side = manifest.spec.least_side
         self._min_brain_share = 0.0 if keep_all else manifest.spec.min_brain_share
-        self._reader = SliceReader()
+        self._reader = SliceReader(plain=plain)
         self._prepare = CpuPreprocessor(manifest.spec)
         self._backend = backend
         self._timings = timings or Timings()

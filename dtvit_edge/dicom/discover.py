@@ -103,11 +103,18 @@ def walk(folders: Sequence[Path], *, exclude: Path | None = None) -> tuple[Found
     return tuple(sorted(found.values(), key=lambda f: (f.path, str(f.file))))
 
 
-def discover(files: Iterable[Found], *, any_series: bool = False, progress: Callable[[], None] = lambda: None) -> Plan:
+def discover(
+    files: Iterable[Found],
+    *,
+    any_series: bool = False,
+    plain: bool = True,
+    progress: Callable[[], None] = lambda: None,
+) -> Plan:
     """Read every header and make the plan.
 
     Args:
         any_series: unsuitable series are planned all the same.
+        plain: the plain case is read without pydicom.
         progress: called once a file.
     """
     headers: list[SliceHeader] = []
@@ -115,7 +122,7 @@ def discover(files: Iterable[Found], *, any_series: bool = False, progress: Call
     seen: set[tuple[str, int]] = set()
     for found in files:
         try:
-            for header in read_headers(found.file, found.path):
+            for header in read_headers(found.file, found.path, plain=plain):
                 key = (header.identity.sop_uid, header.frame)
                 if key in seen:
                     rejected.append(rejected_row(header, reasons.DUPLICATE))

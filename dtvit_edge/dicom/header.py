@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydicom.dataset import Dataset
 
 from dtvit_edge import reasons
 from dtvit_edge.dicom.opening import BYTE_BUDGET, open_dataset
+from dtvit_edge.dicom.plain import Plain, open_plain
 from dtvit_edge.dicom.slice import Identity, SliceHeader, Vector
 from dtvit_edge.errors import ConfigError, SliceRejected
 from dtvit_edge.spec import MAX_MATRIX, MIN_MATRIX, PixelEncoding
@@ -18,6 +20,7 @@ from dtvit_edge.spec import MAX_MATRIX, MIN_MATRIX, PixelEncoding
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and its multi-frame kin, .7.1 to .7.4
 _SCOUT_WORDS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "REF_SURVIEW"}
 _DERIVED_MAP_WORDS = {"PERFUSION", "RCBF", "RCBV", "MTT", "TTP", "TMAX"}
+Tags: TypeAlias = Dataset | Plain
 _NO_AGENT = {"", "NO", "NONE", "N", "NO CONTRAST", "WITHOUT", "W/O", "NATIVE", "0"}
 
 
@@ -30,15 +33,24 @@ class FileRejected(SliceRejected):
         self.frames = frames
 
 
-def read_headers(file: Path, path: str) -> tuple[SliceHeader, ...]:
+def read_headers(file: Path, path: str, *, plain: bool = True) -> tuple[SliceHeader, ...]:
     """The headers of a file's frames, in frame order.
+
+    Args:
+        plain: the plain case is read without pydicom.
 
     Raises:
         FileRejected: not a CT slice that could be decoded; the reason says which rule.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's quote values, and it converts them when they are asked for
+        return _read_headers(file, path, plain)
+
+
+def _read_headers(file: Path, path: str, plain: bool) -> tuple[SliceHeader, ...]:
     identity, frames = Identity(), 1
     try:
-        dataset = open_dataset(file, stop_before_pixels=True)
+        dataset: Tags = (open_plain(file) if plain else None) or open_dataset(file, stop_before_pixels=True)
         identity = Identity(*(_text(dataset, f"{level}InstanceUID") for level in ("Study", "Series", "SOP")))
         frames = _frame_count(dataset)
         _check_kind(dataset)
@@ -52,7 +64,7 @@ def read_headers(file: Path, path: str) -> tuple[SliceHeader, ...]:
         raise FileRejected(SliceRejected(reasons.BAD_HEADER, type(error).__name__), identity, frames) from error
 
 
-def _check_kind(dataset: Dataset) -> None:
+def _check_kind(dataset: Tags) -> None:
     """Is it a CT image at all? The order makes the reason: a report is `not_an_image` whatever its modality."""
     if "Rows" not in dataset or "Columns" not in dataset:
         raise SliceRejected(reasons.NOT_AN_IMAGE)
@@ -72,9 +84,9 @@ def _check_kind(dataset: Dataset) -> None:
         raise SliceRejected(reasons.NOT_HU, "the image type names a derived map")
 
 
-def _check_pixels(dataset: Dataset, frames: int) -> None:
+def _check_pixels(dataset: Tags, frames: int) -> None:
     """Sizes and format, before anything is decoded."""
-    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    rows, columns = int(dataset.get("Rows")), int(dataset.get("Columns"))
     if not all(MIN_MATRIX <= n <= MAX_MATRIX for n in (rows, columns)):
         raise SliceRejected(reasons.MATRIX_SIZE, f"{rows} x {columns} pixels")
     bits = dataset.get("BitsAllocated")
@@ -84,7 +96,7 @@ def _check_pixels(dataset: Dataset, frames: int) -> None:
         raise SliceRejected(reasons.TOO_LARGE, f"{frames} frames of {rows} x {columns}")
 
 
-def _header(dataset: Dataset, file: Path, path: str, identity: Identity, index: int, frames: int) -> SliceHeader:
+def _header(dataset: Tags, file: Path, path: str, identity: Identity, index: int, frames: int) -> SliceHeader:
     groups = list(_functional_groups(dataset, index))
 
     def find(sequence: str, keyword: str) -> Any:
@@ -110,8 +122,8 @@ def _header(dataset: Dataset, file: Path, path: str, identity: Identity, index: 
         identity=identity,
         frame=index + 1,
         frames=frames,
-        rows=int(dataset.Rows),
-        columns=int(dataset.Columns),
+        rows=int(dataset.get("Rows")),
+        columns=int(dataset.get("Columns")),
         encoding=_encoding(dataset, find),
         position_mm=_vector(position) if position else None,
         orientation=(_vector(orientation[:3]), _vector(orientation[3:])) if orientation else None,
@@ -141,7 +153,7 @@ def _header(dataset: Dataset, file: Path, path: str, identity: Identity, index: 
     )
 
 
-def _encoding(dataset: Dataset, find: Any) -> PixelEncoding:
+def _encoding(dataset: Tags, find: Any) -> PixelEncoding:
     """How patterns become HU.
 
     Raises:
@@ -154,7 +166,7 @@ def _encoding(dataset: Dataset, find: Any) -> PixelEncoding:
     slope, intercept = _number(find(rescale, "RescaleSlope")), _number(find(rescale, "RescaleIntercept"))
     if slope is None or intercept is None or slope == 0 or "ModalityLUTSequence" in dataset:
         raise SliceRejected(reasons.NOT_HU, "no usable rescale slope and intercept")
-    stored = int(dataset.get("BitsStored", dataset.BitsAllocated))
+    stored = int(dataset.get("BitsStored", dataset.get("BitsAllocated")))
     high = dataset.get("PixelPaddingRangeLimit")
     low = dataset.get("PixelPaddingValue", high)
     try:
@@ -171,7 +183,7 @@ def _encoding(dataset: Dataset, find: Any) -> PixelEncoding:
         raise SliceRejected(reasons.PIXEL_FORMAT, str(error)) from error
 
 
-def _has_contrast(dataset: Dataset, find: Any) -> bool:
+def _has_contrast(dataset: Tags, find: Any) -> bool:
     if _joined(find("ContrastBolusUsageSequence", "ContrastBolusAgentAdministered")) == "NO":
         return False
     return bool(dataset.get("ContrastBolusAgentSequence")) or (
@@ -179,7 +191,7 @@ def _has_contrast(dataset: Dataset, find: Any) -> bool:
     )
 
 
-def _functional_groups(dataset: Dataset, index: int) -> Iterator[Dataset]:
+def _functional_groups(dataset: Tags, index: int) -> Iterator[Dataset]:
     """The frame's own groups, then the shared ones (PS3.3 C.7.6.16)."""
     own = dataset.get("PerFrameFunctionalGroupsSequence")
     if own and index < len(own):
@@ -187,7 +199,7 @@ def _functional_groups(dataset: Dataset, index: int) -> Iterator[Dataset]:
     yield from dataset.get("SharedFunctionalGroupsSequence") or ()
 
 
-def _frame_count(dataset: Dataset) -> int:
+def _frame_count(dataset: Tags) -> int:
     """NumberOfFrames, or 1; an absurd count is one row, not a million.
 
     Raises:
@@ -199,11 +211,11 @@ def _frame_count(dataset: Dataset) -> int:
     return count
 
 
-def _text(dataset: Dataset, keyword: str) -> str:
+def _text(dataset: Tags, keyword: str) -> str:
     return str(dataset.get(keyword) or "").strip()
 
 
-def _words(dataset: Dataset, keyword: str) -> list[str]:
+def _words(dataset: Tags, keyword: str) -> list[str]:
     value = dataset.get(keyword) or ()
     return [str(word).strip().upper() for word in ((value,) if isinstance(value, str) else value)]
 

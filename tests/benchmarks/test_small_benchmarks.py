@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import gate, graph_rewrites, int8_speed, slice_cost, startup
+from benchmarks import gate, graph_rewrites, int8_speed, reading, slice_cost, startup, stress
 from benchmarks.alternate import alternate
 from benchmarks.records import read
 from calibration.calibrate import Config, calibrate
@@ -20,6 +20,7 @@ from calibration.gate import Cases, Limits
 from calibration.slices import SETS, SliceSet
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
+from dtvit_edge.errors import VerdictError
 from export.bundle_export import export_bundle
 from export.checkpoint import save_checkpoint
 from export.untrained import untrained_model
@@ -112,6 +113,27 @@ def test_gate_records_the_verdicts_of_the_command(
     assert s["int8: ich_slices"] == record.options["slices"]["verdict"] > 5
     assert s["int8: rms"] > s["fp16: rms"] > 0
     assert Bundle.open(bundle).digest == record.digests["bundle"]
+
+
+def test_reading_records_both_files_and_every_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "RUNS", 1)
+    done = CliRunner().invoke(reading.main, ["--out", str(tmp_path / "r")])
+    assert done.exit_code == 0, done.output
+    (record,) = read(tmp_path / "r")
+    sides = ("read", "plan and read", "pydicom")
+    assert set(record.samples) == {f"{kind}: {side}" for kind in ("uncompressed", "RLE") for side in sides}
+    assert all(len(values) == 10 for values in record.samples.values())
+    monkeypatch.setattr(reading, "pydicoms", lambda file: np.zeros((512, 512), np.int16))
+    done = CliRunner().invoke(reading.main, ["--out", str(tmp_path / "r")])
+    assert isinstance(done.exception, VerdictError) and len(list(read(tmp_path / "r"))) == 1
+
+
+def test_stress_records_how_much_is_saved(tmp_path: Path) -> None:
+    done = CliRunner().invoke(stress.main, ["--encoder", "test_vit", "--out", str(tmp_path / "r")])
+    assert done.exit_code == 0, done.output
+    (record,) = read(tmp_path / "r")
+    assert record.summary["ratio"] > 10
+    assert record.summary["ratio"] == pytest.approx(record.summary["plain_rms"] / record.summary["smoothed_rms"])
 
 
 def test_startup_records_three_sides(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,14 @@ def test_a_plain_slice_gives_one_header(tmp_path: Path) -> None:
     assert header.orientation is not None
     assert not header.contrast
     assert "HEAD" in header.body_part
+
+
+def test_no_value_is_quoted_in_a_warning(tmp_path: Path) -> None:
+    file = save(tmp_path / "a", StudyInstanceUID="2.25.x")
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        (header,) = read_headers(file, "a", plain=False)
+    assert header.identity.study_uid == "2.25.x" and not heard
 
 
 REJECTED: dict[str, tuple[dict[str, Any], str]] = {

@@ -28,6 +28,32 @@ def rejection(header: SliceHeader) -> str:
     return caught.value.reason.code
 
 
+@pytest.mark.parametrize("plain", [False, True])
+def test_patterns_are_as_stored_wherever_the_bits_lie(tmp_path: Path, plain: bool) -> None:
+    stored = np.arange(512 * 512, dtype=np.uint32).astype(np.uint16).reshape(512, 512)
+    file = save(tmp_path / "a", BitsStored=12, HighBit=15, PixelRepresentation=0, PixelData=stored.tobytes())
+    (header,) = read_headers(file, "a")
+    np.testing.assert_array_equal(SliceReader(plain=plain).read(header).stored, stored)
+
+
+@pytest.mark.parametrize(
+    ("whole", "damaged", "code"),
+    [
+        (b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.9.9.9\0", "codec_missing"),
+        (b"\xe0\x7f\x10\x00OW", b"\xe0\x7f\x10\x00O\1", "decode_failed"),
+    ],
+)
+def test_a_damaged_syntax_or_pixel_element_is_one_rejected_slice(
+    tmp_path: Path, whole: bytes, damaged: bytes, code: str
+) -> None:
+    file = save(tmp_path / "a")
+    data = file.read_bytes()
+    assert data.count(whole) == 1
+    file.write_bytes(data.replace(whole, damaged))
+    (header,) = read_headers(file, "a")
+    assert rejection(header) == code
+
+
 # Lossy encodings and how far their HU may lie from the original's, at most; None where no free decoder exists.
 CTIMAGE_LOSSY = {"JPEG2000_": 8, "JPEGLSLossy": 2, "JPEGProcess1_": 80}
 CTIMAGE_NO_DECODER = ("JPEGProcess10_12", "JPEGProcess2_4", "JPEGProcess6_8")
