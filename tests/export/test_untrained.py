@@ -1,32 +1,28 @@
-"""Seeded models without training: reproducible, and lively enough to show something."""
-
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+
 import torch
+from click.testing import CliRunner
 
-from dtvit_edge.spec import PreprocessSpec
-from export.golden import golden_pixels, reference_logits
-from export.untrained import untrained_model
-
-
-def test_same_seed_same_weights_and_another_seed_others() -> None:
-    a, b, c = (untrained_model("test_vit", seed).state_dict() for seed in (0, 0, 1))
-    assert all(torch.equal(a[k], b[k]) for k in a)
-    assert not all(torch.equal(a[k], c[k]) for k in a)
+from export.checkpoint import load_checkpoint
+from export.untrained import main, untrained_model
 
 
-def test_global_generator_is_left_alone() -> None:
-    torch.manual_seed(5)
-    expected = torch.rand(1)
-    torch.manual_seed(5)
-    untrained_model("test_vit")
-    assert torch.equal(torch.rand(1), expected)
+def test_the_same_seed_gives_the_same_model_and_leaves_the_global_generator_alone() -> None:
+    before = torch.random.get_rng_state()
+    one, two, other = untrained_model("test_vit"), untrained_model("test_vit"), untrained_model("test_vit", seed=1)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert not one.training
+    weights = one.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in two.state_dict().items())
+    assert not torch.equal(other.state_dict()["ich_head.0.weight"], weights["ich_head.0.weight"])
 
 
-def test_probabilities_differ_between_slices() -> None:
-    spec = PreprocessSpec()
-    logits = reference_logits(untrained_model(), golden_pixels(spec), spec)["ich_logits"]
-    probability = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
-    assert len(np.unique(probability.round(4))) == 12
-    assert np.ptp(probability) > 0.01
+def test_the_command_writes_a_checkpoint_that_says_untrained(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["test_vit", str(tmp_path / "w.safetensors")])
+    assert done.exit_code == 0, done.output
+    checkpoint = load_checkpoint(tmp_path / "w.safetensors")
+    assert (checkpoint.training, checkpoint.model.encoder_name) == ("untrained", "test_vit")
+    done = CliRunner().invoke(main, ["no_such_encoder", str(tmp_path / "x.safetensors")])
+    assert done.exit_code == 1 and "no_such_encoder" in done.output and not (tmp_path / "x.safetensors").exists()
