@@ -1,0 +1,132 @@
+"""What `preprocess.cu` is launched with, as plain arrays: the same on a GPU and in the tests' build for the CPU.
+
+The structures are those of the kernel's source; their layout is the C compiler's for 64 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtvit_edge.errors import ConfigError
+from dtvit_edge.preprocess.resample import AxisWeights, resample_plan
+from dtvit_edge.preprocess.table import PATTERNS, brain_bytes, rescale_table
+from dtvit_edge.spec import MAX_MATRIX, PixelEncoding, PreprocessSpec
+
+SOURCE = Path(__file__).with_name("preprocess.cu")
+ENTRY = "preprocess"
+
+MAX_DISK_ROWS = 31
+SMALL_WORDS = MAX_MATRIX + 8
+PREPARED, TOO_MANY_RUNS = 0, 1
+RUN_CAPACITY = 1 << 14  # 315 real slices and 74 of phantoms asked for 2,027 at most
+_ALIGNMENT = 16
+
+JOB = np.dtype([("stored", "<u8"), ("rows", "<i4"), ("columns", "<i4"), ("table", "<i4"), ("horizontal", "<i4"),
+                ("vertical", "<i4"), ("reserved", "<i4")])  # fmt: skip
+SPEC = np.dtype([("channels", "<i4"), ("crop", "<i4"), ("threshold", "<i4"), ("edge_columns", "<i4"),
+                 ("brain_low", "<i4"), ("brain_high", "<i4"), ("disk_rows", "<i4"),
+                 ("half_widths", "<i4", (MAX_DISK_ROWS,))])  # fmt: skip
+SCRATCH = np.dtype([("memory", "<u8"), ("bytes", "<u8"), ("run_capacity", "<u4"), ("masks_in_shared", "<i4")])
+FOUND = np.dtype([("head", "<u4"), ("brain", "<u4"), ("status", "<u4"), ("runs", "<u4")])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Slices of any sizes and encodings, ready to be copied.
+
+    Attributes:
+        jobs: (N,) of `JOB`.
+        stored: all slices' patterns one after the other, uint16.
+        tables: (T, C, 65536) uint8, one for each encoding among the slices.
+        axes: int32, each axis as the kernel's `Job` says.
+    """
+
+    jobs: NDArray[np.void]
+    stored: NDArray[np.uint16]
+    tables: NDArray[np.uint8]
+    axes: NDArray[np.int32]
+
+    @property
+    def largest(self) -> tuple[int, int]:
+        """Most rows and most columns of any slice."""
+        return int(self.jobs["rows"].max()), int(self.jobs["columns"].max())
+
+
+def pack(slices: Sequence[tuple[NDArray[np.uint16], PixelEncoding]], spec: PreprocessSpec) -> Batch:
+    """A batch of (rows, columns) uint16 patterns with their encodings.
+
+    Raises:
+        ConfigError: a matrix that the spec or the kernel does not take.
+    """
+    encodings = list(dict.fromkeys(encoding for _, encoding in slices))
+    tables = np.stack([rescale_table(encoding, spec) for encoding in encodings])
+    jobs = np.zeros(len(slices), JOB)
+    axes: list[NDArray[np.int32]] = []
+    places: dict[tuple[int, int], tuple[int, int]] = {}
+    end = offset = 0
+    for job, (stored, encoding) in zip(jobs, slices, strict=True):
+        rows, columns = stored.shape
+        if max(rows, columns) > MAX_MATRIX:
+            raise ConfigError(f"a {rows} x {columns} matrix is larger than {MAX_MATRIX}")
+        if (rows, columns) not in places:
+            plan = resample_plan(rows, columns, spec)
+            found = []
+            for axis in (plan.horizontal, plan.vertical):
+                axes.append(_axis(axis))
+                found.append(end)
+                end += len(axes[-1])
+            places[rows, columns] = (found[0], found[1])
+        job["stored"], job["rows"], job["columns"] = offset, rows, columns
+        job["table"] = encodings.index(encoding)
+        job["horizontal"], job["vertical"] = places[rows, columns]
+        offset += rows * columns
+    return Batch(jobs, np.concatenate([stored.ravel() for stored, _ in slices]), tables, np.concatenate(axes))
+
+
+def spec_of(spec: PreprocessSpec) -> NDArray[np.void]:
+    """The spec as the kernel takes it: one `SPEC`.
+
+    Raises:
+        ConfigError: a disk that the kernel does not take.
+    """
+    widths = spec.disk_half_widths
+    if len(widths) > MAX_DISK_ROWS or len(widths) % 2 == 0 or not all(0 <= width < 32 for width in widths):
+        raise ConfigError(f"the kernel takes disks of an odd number of rows up to {MAX_DISK_ROWS}, half as wide as 31")
+    low, high = brain_bytes(spec)
+    found = np.zeros((), SPEC)
+    found["channels"], found["crop"] = spec.channels, spec.crop
+    found["threshold"], found["edge_columns"] = spec.mask_threshold, spec.edge_columns
+    found["brain_low"], found["brain_high"] = max(low, 1), high  # as the CPU path
+    found["disk_rows"] = len(widths)
+    found["half_widths"][: len(widths)] = widths
+    return found
+
+
+def mask_bytes(rows: int, columns: int) -> int:
+    """Of one bit-packed mask."""
+    return 4 * rows * -(-columns // 32)
+
+
+def shared_bytes(rows: int, columns: int, *, masks: bool) -> int:
+    """Dynamic shared memory of a block whose largest slice has this size."""
+    return 4 * SMALL_WORDS + (2 * mask_bytes(rows, columns) if masks else 0)
+
+
+def scratch_bytes(rows: int, columns: int, crop: int, run_capacity: int, *, masks: bool) -> int:
+    """Of one block's scratch, `masks` lying in shared memory or not."""
+    parts = [4 * run_capacity] * 3 + [rows * columns, rows * crop]
+    total = sum(-(-part // _ALIGNMENT) * _ALIGNMENT for part in parts)
+    return total + (0 if masks else -(-2 * mask_bytes(rows, columns) // _ALIGNMENT) * _ALIGNMENT)
+
+
+def _axis(axis: AxisWeights) -> NDArray[np.int32]:
+    taps = axis.taps.shape[1]
+    return np.concatenate([np.array([taps], np.int32), axis.start.astype(np.int32), axis.taps.ravel().astype(np.int32)])
+
+
+assert PATTERNS == 65536  # the kernel's constant
