@@ -9,8 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from itertools import pairwise
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
