@@ -13,7 +13,7 @@ from pydicom.uid import JPEG2000, JPEG2000Lossless, RLELossless
 
 from dtvit_edge import reasons
 from dtvit_edge.dicom.opening import open_dataset
-from dtvit_edge.dicom.plain import read_plain
+from dtvit_edge.dicom.plain import is_about_data, read_plain
 from dtvit_edge.dicom.slice import Slice, SliceHeader
 from dtvit_edge.errors import SliceRejected
 
@@ -43,10 +43,9 @@ class SliceReader:
             SliceRejected: the file changed or vanished, ends too early, has no decoder here, or does not decode.
         """
         if self._plain and header.frames == 1 and (found := read_plain(header.file)):
-            tags, data = found
-            if (tags.get("Rows"), tags.get("Columns")) == (header.rows, header.columns):
-                stored = np.frombuffer(data, "<u2").reshape(header.rows, header.columns)
-                return Slice(header, stored.astype(np.uint16, copy=False))
+            _, stored = found
+            if stored.shape == (header.rows, header.columns):
+                return Slice(header, stored)
         return Slice(header, decode_frame(self._dataset(header), header))
 
     def _dataset(self, header: SliceHeader) -> FileDataset:
@@ -91,7 +90,9 @@ def decode_frame(dataset: FileDataset, header: SliceHeader) -> NDArray[np.uint16
         raise SliceRejected(reasons.CODEC_MISSING, syntax.name) from error
     except SliceRejected:
         raise
-    except Exception as error:  # decoders raise nearly anything on damaged data
+    except BaseException as error:  # decoders raise nearly anything on damaged data
+        if not is_about_data(error):
+            raise
         unsupported = any(phrase in str(error) for phrase in _UNSUPPORTED)
         reason = reasons.CODEC_MISSING if unsupported else reasons.DECODE_FAILED
         raise SliceRejected(reason, f"{syntax.name}: {type(error).__name__}") from error

@@ -1,4 +1,4 @@
-"""The plain case without pydicom: one frame, little endian, not compressed, every tag of interest as expected.
+"""The plain case without pydicom: one frame, little endian, 16 bits, every tag of interest as expected.
 
 Most CT slices are that, and building a whole dataset object for each costs more than scoring does. Elements are walked
 once (PS3.5 section 7.1), the few that a slice's header asks for are decoded, all others are stepped over. At the first
@@ -14,7 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.encaps import get_frame
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    RLELossless,
+    RLETransferSyntaxes,
+)
+from rle import decode_pixel_data
 
 from dtvit_edge.dicom.values import WANTED, Surprise, signed, unsigned
 
@@ -30,12 +43,13 @@ _SHORT = frozenset(
     {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
      b"ST", b"TM", b"UI", b"UL", b"US"}
 )  # fmt: skip
-_SYNTAXES = {ExplicitVRLittleEndian.encode(): False, ImplicitVRLittleEndian.encode(): True}  # -> is it implicit?
+_COMPRESSED = (*RLETransferSyntaxes, *JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes)
+_SYNTAXES = {uid.encode(): uid for uid in (ExplicitVRLittleEndian, ImplicitVRLittleEndian, *_COMPRESSED)}
 _CHARACTERS = frozenset({b"", b"ISO_IR 100", b"ISO_IR 6", b"ISO_IR 192"})  # all of them hold ASCII
 # What `header.py` asks for as well and the plain case does not have: sequences, and what belongs to their items.
 _NOT_PLAIN = frozenset(
     {0x00041220, 0x00082218, 0x00089007, 0x00180012, 0x00189329, 0x00189342, 0x00209156, 0x00283000, 0x52009229,
-     0x52009230}
+     0x52009230, 0x7FE00001}
 )  # fmt: skip
 
 _explicit = struct.Struct("<HH2sH").unpack_from
@@ -50,10 +64,12 @@ class Plain:
     Attributes:
         values: by keyword, of the types that pydicom gives: text, whole numbers, floats, lists of these.
         pixels: offset and length in bytes of the pixel data, which end with the file.
+        syntax: explicit or implicit little endian, RLE or one of the JPEGs.
     """
 
     values: dict[str, Any]
     pixels: tuple[int, int]
+    syntax: UID
 
     def get(self, keyword: str, default: Any = None) -> Any:
         """The value, as `pydicom.Dataset.get` by keyword."""
@@ -78,8 +94,11 @@ def open_plain(file: Path) -> Plain | None:
     return None
 
 
-def read_plain(file: Path) -> tuple[Plain, memoryview] | None:
-    """A file's header and its pixel data, a read-only view of the file's bytes; None as `open_plain`."""
+def read_plain(file: Path) -> tuple[Plain, NDArray[np.uint16]] | None:
+    """A file's header and its patterns, (rows, columns) uint16; None as `open_plain`, and for the JPEGs.
+
+    Uncompressed ones are a read-only view of the file's bytes; RLE is decoded by pylibjpeg-rle.
+    """
     try:
         with file.open("rb", buffering=0) as stream:
             size = os.fstat(stream.fileno()).st_size
@@ -90,7 +109,24 @@ def read_plain(file: Path) -> tuple[Plain, memoryview] | None:
     if found is None:
         return None
     offset, length = found.pixels
-    return found, memoryview(data)[offset : offset + length]
+    shape = found.values["Rows"], found.values["Columns"]
+    pixels: bytes | memoryview = memoryview(data)[offset : offset + length]
+    if found.syntax == RLELossless:
+        try:
+            frame = get_frame(bytes(pixels), 0, number_of_frames=1)
+            pixels = decode_pixel_data(frame, version=2, rows=shape[0], columns=shape[1], bits_allocated=16)
+        except BaseException as error:
+            if not is_about_data(error):
+                raise
+            return None  # pydicom's way says what is wrong with it
+    elif found.syntax.is_encapsulated:
+        return None
+    return found, np.frombuffer(pixels, "<u2").reshape(shape).astype(np.uint16, copy=False)
+
+
+def is_about_data(error: BaseException) -> bool:
+    """False for an interrupt and its like; a panic of a decoder in Rust is no `Exception`, but is about the data."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 def parse(data: bytes, size: int) -> Plain | None:
@@ -107,7 +143,8 @@ def parse(data: bytes, size: int) -> Plain | None:
 
 
 def _parse(data: bytes, size: int) -> Plain:
-    implicit, place = _meta(data)
+    syntax, place = _meta(data)
+    implicit = syntax.is_implicit_VR
     values: dict[str, Any] = {}
     last = _LAST_META
     end = len(data)
@@ -128,14 +165,18 @@ def _parse(data: bytes, size: int) -> Plain:
             raise Surprise
         last = tag
         if length == _UNDEFINED:
+            if tag == _PIXEL_DATA and vr == b"OB" and syntax.is_encapsulated:
+                return Plain(_checked(values), (place, size - place), syntax)
             if vr not in (None, b"SQ") or tag in WANTED or tag == _PIXEL_DATA:
                 raise Surprise
             place = _after_sequence(data, place, implicit)
             continue
         if tag == _PIXEL_DATA:
-            if place + length != size or vr not in (None, b"OW", b"OB"):
+            if place + length != size or vr not in (None, b"OW", b"OB") or syntax.is_encapsulated:
                 raise Surprise
-            return Plain(_checked(values, length), (place, length))
+            if length != 2 * values.get("Rows", 0) * values.get("Columns", 0):
+                raise Surprise
+            return Plain(_checked(values), (place, length), syntax)
         if place + length > end:
             raise Surprise
         if tag in WANTED:
@@ -182,8 +223,8 @@ def _after_item(data: bytes, place: int, implicit: bool) -> int:
             raise Surprise
 
 
-def _meta(data: bytes) -> tuple[bool, int]:
-    """Is the transfer syntax the implicit one, and where the file meta information ends (PS3.10 section 7.1)."""
+def _meta(data: bytes) -> tuple[UID, int]:
+    """The transfer syntax, and where the file meta information ends (PS3.10 section 7.1)."""
     if data[128:_PREAMBLE] != b"DICM" or _explicit(data, _PREAMBLE) != (2, 0, b"UL", 4):
         raise Surprise
     (length,) = _length(data, _PREAMBLE + 8)
@@ -191,7 +232,7 @@ def _meta(data: bytes) -> tuple[bool, int]:
     stop = place + length
     if stop > len(data):
         raise Surprise
-    implicit: bool | None = None
+    syntax: UID | None = None
     while place < stop:
         group, element, vr, length = _explicit(data, place)
         place += 8
@@ -203,16 +244,16 @@ def _meta(data: bytes) -> tuple[bool, int]:
         if group != 2:
             raise Surprise
         if element == 0x0010:
-            implicit = _SYNTAXES.get(data[place : place + length].rstrip(b"\0"))
+            syntax = _SYNTAXES.get(data[place : place + length].rstrip(b"\0"))
         place += length
-    if implicit is None or place != stop:
+    if syntax is None or place != stop:
         raise Surprise
-    return implicit, place
+    return syntax, place
 
 
-def _checked(values: dict[str, Any], length: int) -> dict[str, Any]:
-    """The values, if they make one frame of exactly these bytes."""
-    if values.get("BitsAllocated") != 16 or length != 2 * values.get("Rows", 0) * values.get("Columns", 0):
+def _checked(values: dict[str, Any]) -> dict[str, Any]:
+    """The values, if they make one grey frame of 16 bits."""
+    if values.get("BitsAllocated") != 16 or not values.get("Rows") or not values.get("Columns"):
         raise Surprise
     if values.get("SamplesPerPixel") != 1 or values.get("NumberOfFrames", 1) != 1:
         raise Surprise

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 
 from dtvit_edge.dicom.discover import walk
 from dtvit_edge.dicom.header import FileRejected, read_headers
@@ -43,7 +43,8 @@ def outcome(file: Path, plain: bool) -> list[Any]:
 def test_every_real_file_reads_the_same_both_ways() -> None:
     files = [found.file for found in walk([real(".")]) if found.file.suffix not in (".jpg", ".safetensors")]
     assert len(files) > 80
-    assert sum(open_plain(file) is not None for file in files) > 30
+    assert sum(open_plain(file) is not None for file in files) > 45
+    assert sum(read_plain(file) is not None for file in files) > 35
     for file in files:
         assert outcome(file, plain=True) == outcome(file, plain=False), file.name
 
@@ -107,7 +108,7 @@ def test_pixels_are_a_read_only_view_of_the_files_bytes(tmp_path: Path) -> None:
     stored = SliceReader().read(header).stored
     assert not stored.flags.writeable and not stored.flags.owndata
     found = read_plain(file)
-    assert found is not None and found[1].readonly and found[1].nbytes == stored.nbytes
+    assert found is not None and np.shares_memory(found[1], np.frombuffer(found[1].base, np.uint8))
 
 
 def test_a_header_larger_than_the_first_look_is_read_all_the_same(tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ def test_what_is_no_plain_file_is_left_to_pydicom(tmp_path: Path) -> None:
         assert open_plain(tmp_path / name) is None and read_plain(tmp_path / name) is None
     data = save(tmp_path / "a").read_bytes()
     assert data.count(b"1.2.840.10008.1.2.1\0") == 1 and parse(data, len(data)) is not None
-    for syntax in (b"1.2.840.10008.1.2.2\0", b"1.2.840.10008.1.2.5\0"):  # big endian, RLE
+    for syntax in (b"1.2.840.10008.1.2.2\0", b"1.2.840.10008.1.2.5\0"):  # big endian; RLE, which this is not
         changed = data.replace(b"1.2.840.10008.1.2.1\0", syntax)
         assert parse(changed, len(changed)) is None
 
@@ -139,10 +140,15 @@ def test_a_file_that_changed_since_its_header_was_read_is_noticed(tmp_path: Path
         SliceReader().read(header)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_damage_never_makes_it_say_something_else_than_pydicom(tmp_path: Path, seed: int) -> None:
-    original = save(tmp_path / "a").read_bytes()
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("seed", range(2))
+def test_damage_never_makes_it_say_something_else_than_pydicom(tmp_path: Path, seed: int, compressed: bool) -> None:
+    whole = dataset()
+    if compressed:
+        whole.compress(RLELossless)
+    original = save(tmp_path / "a", whole).read_bytes()
     (offset, _) = open_plain(tmp_path / "a").pixels  # type: ignore[union-attr]
+    offset += 100 * compressed  # the basic offset table and RLE's own header as well
     rng = random.Random(seed)
     accepted = 0
     for _ in range(150):
