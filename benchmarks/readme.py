@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks import gate, graph_rewrites, int8_speed, slice_cost, startup, stress
+from benchmarks import gate, graph_rewrites, int8_speed, reading, slice_cost, startup, stress
 from benchmarks.records import DEFAULT_PATH, Record, latest, read
 from calibration.gate import NOT_ASSESSED
 from dtvit_edge.reasons import REASONS, STUDY_REASONS
@@ -68,6 +68,11 @@ def _figures(path: Path) -> str:
             f"logits' own deviation is {s['logit_deviation']:.3f})",
             record,
         ))  # fmt: skip
+    if record := latest(path, reading.WHAT):
+        s = record.summary
+        parts = (f"{side} {s[f'{side}: ratio_median']:.1f} times as fast ({s[f'{side}: ms']:.2f} ms)" for side in
+                 record.samples if not side.endswith(reading.PYDICOM))  # fmt: skip
+        rows.append(("reading and decoding a 512x512 slice against pydicom, one core", "; ".join(parts), record))
     if record := latest(path, slice_cost.WHAT):
         s = record.summary
         parts = ", ".join(f"{name} {s[f'{name}_ms_median']:.2f}" for name in ("read", "table", "mask", "resample"))
