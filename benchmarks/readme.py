@@ -70,9 +70,9 @@ def _figures(path: Path) -> str:
         ))  # fmt: skip
     if record := latest(path, reading.WHAT):
         s = record.summary
-        parts = (f"{side} {s[f'{side}: ratio_median']:.1f} times as fast ({s[f'{side}: ms']:.2f} ms)" for side in
+        sides = (f"{side} {s[f'{side}: ratio_median']:.1f} times as fast ({s[f'{side}: ms']:.2f} ms)" for side in
                  record.samples if not side.endswith(reading.PYDICOM))  # fmt: skip
-        rows.append(("reading and decoding a 512x512 slice against pydicom, one core", "; ".join(parts), record))
+        rows.append(("reading and decoding a 512x512 slice against pydicom, one core", "; ".join(sides), record))
     if record := latest(path, slice_cost.WHAT):
         s = record.summary
         parts = ", ".join(f"{name} {s[f'{name}_ms_median']:.2f}" for name in ("read", "table", "mask", "resample"))
