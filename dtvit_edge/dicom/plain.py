@@ -35,6 +35,7 @@ HEADER_REACHES = (1 << 14, 1 << 20)  # bytes to look at: the first holds most he
 LARGEST_FILE = 1 << 26
 _PREAMBLE = 132
 _LAST_META = 0x0002FFFF
+_TRANSFER_SYNTAX = 0x00020010
 _PIXEL_DATA = 0x7FE00010
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _END_OF_ITEM, _END_OF_SEQUENCE = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -151,16 +152,9 @@ def _parse(data: bytes, size: int) -> Plain:
     while True:
         if implicit:
             group, element, length = _implicit(data, place)
-            vr, place = None, place + 8
+            tag, vr, place = group << 16 | element, None, place + 8
         else:
-            group, element, vr, length = _explicit(data, place)
-            place += 8
-            if vr in _LONG:
-                (length,) = _length(data, place)
-                place += 4
-            elif vr not in _SHORT:
-                raise Surprise
-        tag = group << 16 | element
+            tag, vr, length, place = _explicit_element(data, place)
         if tag <= last or tag in _NOT_PLAIN:
             raise Surprise
         last = tag
@@ -187,6 +181,18 @@ def _parse(data: bytes, size: int) -> Plain:
         place += length
 
 
+def _explicit_element(data: bytes, place: int) -> tuple[int, bytes, int, int]:
+    """Tag, VR and length of an element, and where its value begins (PS3.5 section 7.1.2)."""
+    group, element, vr, length = _explicit(data, place)
+    place += 8
+    if vr in _LONG:
+        (length,) = _length(data, place)
+        place += 4
+    elif vr not in _SHORT:
+        raise Surprise
+    return group << 16 | element, vr, length, place
+
+
 def _after_sequence(data: bytes, place: int, implicit: bool) -> int:
     """Behind a sequence of undefined length (PS3.5 section 7.5); nothing in it is read."""
     while True:
@@ -206,15 +212,9 @@ def _after_item(data: bytes, place: int, implicit: bool) -> int:
         group, element, length = _implicit(data, place)
         if group << 16 | element == _END_OF_ITEM and length == 0:
             return place + 8
-        vr = b"SQ"
+        vr, place = b"SQ", place + 8
         if not implicit:
-            _, _, vr, length = _explicit(data, place)
-            if vr in _LONG:
-                place += 4
-                (length,) = _length(data, place + 4)
-            elif vr not in _SHORT:
-                raise Surprise
-        place += 8
+            _, vr, length, place = _explicit_element(data, place - 8)
         if length != _UNDEFINED:
             place += length
         elif vr == b"SQ":
@@ -234,16 +234,10 @@ def _meta(data: bytes) -> tuple[UID, int]:
         raise Surprise
     syntax: UID | None = None
     while place < stop:
-        group, element, vr, length = _explicit(data, place)
-        place += 8
-        if vr in _LONG:
-            (length,) = _length(data, place)
-            place += 4
-        elif vr not in _SHORT:
+        tag, _, length, place = _explicit_element(data, place)
+        if tag >> 16 != 2:
             raise Surprise
-        if group != 2:
-            raise Surprise
-        if element == 0x0010:
+        if tag == _TRANSFER_SYNTAX:
             syntax = _SYNTAXES.get(data[place : place + length].rstrip(b"\0"))
         place += length
     if syntax is None or place != stop:
