@@ -13,35 +13,34 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from dtvit_edge.backends import trt
 from dtvit_edge.backends.base import Backend
+from dtvit_edge.backends.trt import Plan
 from dtvit_edge.bundle import Bundle
+from dtvit_edge.cuda import device
 from dtvit_edge.engines import (
     ENGINES,
     UNPROVEN,
     BuildRecord,
+    Engine,
     device_name,
     find_cache,
     install,
     install_cache,
 )
 from dtvit_edge.environment import available_memory, machine
-from dtvit_edge.errors import BuildError, BundleError, ConfigError, DigestMismatch, VerdictError
-from dtvit_edge.selftest import selftest
+from dtvit_edge.errors import BuildError, ConfigError, DigestMismatch, MissingDependency, VerdictError
+from dtvit_edge.selftest import prove, tolerance_key
 from dtvit_edge.spec import digest_file
 from dtvit_edge.trt import layers, library, process
 from dtvit_edge.trt.builder import Job
 from dtvit_edge.trt.gpu import MIB, Gpu
 from dtvit_edge.trt.versions import ALONE, DEFAULT_CAPABILITIES, DEFAULT_MAX_BATCH, PRECISIONS, RTX, Release
 
-# The one hook of the self-test: this module's `open_plan(plan: bytes, precision: str, max_batch: int) -> Backend` runs
-# an engine. Until a backend module has it, an engine that needs a self-test cannot be proved and is not built.
-PLAN_BACKEND = ("dtvit_edge.backends.trt", "open_plan")
-PlanOpener = Callable[[bytes, str, int], Backend]
+PlanOpener = Callable[[str, Plan, str], Backend]
 
 logger = logging.getLogger(__name__)
 
@@ -103,8 +102,8 @@ def build_engine(bundle: Bundle, options: BuildOptions) -> BuildRecord:
         opener = None
         if not options.ahead_of_time:
             _require_gpu(gpu, release)
-            opener = _plan_backend(release)
-            _tolerance_key(bundle, options.precision)
+            opener = _plan_opener(release)
+            tolerance_key(bundle.manifest, options.precision)
         record = _build(bundle, options, release, gpu if opener else None, capabilities, graph, stage)
         plan = stage / record.plan
         if opener is not None:
@@ -185,15 +184,12 @@ def _build(
 
 def _proved(bundle: Bundle, record: BuildRecord, plan: Path, opener: PlanOpener) -> BuildRecord:
     """The record with its self-test: golden slices at batch 1 and at the largest batch."""
-    largest = record.profile["max"]
-    key = _tolerance_key(bundle, record.precision)
-    with opener(plan.read_bytes(), key, largest) as backend:
-        result = selftest(bundle, backend, sorted({1, largest}))
-    said = ", ".join(f"{value:.3g} at batch {batch}" for batch, value in result.deviations.items())
-    if not result.passed:
-        raise VerdictError(
-            f"the engine differs from the golden logits by {said}, allowed {result.tolerance:.3g}; it is not installed"
-        )
+    engine = Engine(record, plan.read_bytes())
+    try:
+        with opener(record.flavour, engine, tolerance_key(bundle.manifest, record.precision)) as backend:
+            result = prove(bundle, backend, sorted({1, engine.max_batch}))
+    except VerdictError as error:
+        raise VerdictError(f"{error}; it is not installed") from error
     proof: dict[str, Any] = asdict(result) | {"deviations": {str(b): v for b, v in result.deviations.items()}}
     return replace(record, selftest=proof, selftest_reason="")
 
@@ -205,25 +201,12 @@ def _warn_of_memory(model_bytes: int) -> None:
         logger.warning("%d MiB of memory are free and about %d are needed: the build may be killed", free, needed)
 
 
-def _plan_backend(release: Release) -> PlanOpener:
-    """The function that runs a plan; without it no engine can be proved here."""
-    module, attribute = PLAN_BACKEND
-    opener = getattr(import_module(module), attribute, None) if find_spec(module) else None
-    if opener is None:
-        raise BuildError(
-            f"this version cannot run engines of {release.title} yet, so that one could not be tested here; an engine "
-            "that is not proved is not installed"
-        )
-    found: PlanOpener = opener
-    return found
-
-
-def _tolerance_key(bundle: Bundle, precision: str) -> str:
-    """The manifest's tolerance for an engine of a precision; int8 engines compute the rest in float16."""
-    for key in ("int8-fp16", "int8") if precision == "int8" else (precision,):
-        if key in bundle.manifest.tolerances:
-            return key
-    raise BundleError(f"{bundle.path}: the manifest has no tolerance for {precision}; export or calibrate it again")
+def _plan_opener(release: Release) -> PlanOpener:
+    """What runs a plan. Without it no engine can be proved here, and one that is not proved is not installed."""
+    why_not = trt.unavailable(release.flavour)
+    if why_not is not None:
+        raise MissingDependency(f"{why_not}: an engine could be built here but not tested; {device.INSTALL}")
+    return trt.open_plan
 
 
 def _require_gpu(gpu: Gpu | None, release: Release) -> None:

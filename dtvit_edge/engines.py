@@ -112,6 +112,16 @@ class Engine:
     record: BuildRecord
     plan: bytes = field(repr=False)
 
+    @property
+    def max_batch(self) -> int:
+        """The profile's largest batch."""
+        return int(self.record.profile["max"])
+
+    @property
+    def proven(self) -> bool:
+        """It has had its self-test on such a device as this."""
+        return self.record.selftest is not None
+
 
 def load_engine(
     bundle: Bundle, flavour: str, version: str, gpu: Gpu, precision: str, *, unproven: bool = False

@@ -11,6 +11,7 @@ DtvitError                     base; `exit_status` is what the command line retu
 ├── BuildError           (2)   a graph, or a machine, for which this TensorRT builds no engine
 ├── VerdictError         (1)   parity, self-test or gate said no
 ├── DeviceFault          (5)   the device failed while running; what was in flight is marked
+│   ├── OutOfDeviceMemory (5)  an allocation on the device failed; the context can still be used
 │   └── BuildKilled      (5)   the process that built an engine was killed or crashed
 └── SliceRejected              one file or frame cannot be scored; becomes a row, never a traceback
 """
@@ -68,6 +69,10 @@ class DeviceFault(DtvitError):
     """The accelerator failed; its context cannot be used again."""
 
     exit_status = 5
+
+
+class OutOfDeviceMemory(DeviceFault):
+    """An allocation on the device failed; unlike after other faults, its context can still be used."""
 
 
 class BuildKilled(DeviceFault):

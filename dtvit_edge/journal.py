@@ -1,7 +1,6 @@
-"""The journal of a run: one JSON line per finished chunk, so that a killed run loses at most one.
+"""The journal of a run: one JSON line per finished batch, so that a killed run loses at most what was under way.
 
-The first line names the run (a digest of bundle, options and inputs). Chunks are fixed before the run, so that a
-resumed run forms the same batches and ends with the same bytes.
+The first line names the run (a digest of bundle, options and inputs). Slices are known by their place in the plan.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from dtvit_edge.reasons import Status
 from dtvit_edge.results import SliceScore
 
 FILE_NAME = "journal.jsonl"
-FORMAT = 1
+FORMAT = 2
 
 
 class Journal:
-    """Opened for one run; `done` holds the rows of the chunks that an earlier try finished."""
+    """Opened for one run; `done` holds the rows of the slices that an earlier try finished, by place."""
 
     def __init__(self, path: Path, run: str) -> None:
         self.path = path
         self.run = run
-        self.done: dict[int, tuple[SliceScore, ...]] = {}
+        self.done: dict[int, SliceScore] = {}
         self._file: IO[bytes] | None = None
 
     def __enter__(self) -> Journal:
@@ -49,9 +48,10 @@ class Journal:
             self._file.close()
             self._file = None
 
-    def append(self, chunk: int, rows: Sequence[SliceScore]) -> None:
-        """Record a finished chunk; on return it is on the disk."""
-        self._write({"chunk": chunk, "rows": [asdict(row) for row in rows]})
+    def append(self, places: Sequence[int], rows: Sequence[SliceScore]) -> None:
+        """Record a finished batch; on return it is on the disk."""
+        self._write({"slices": list(places), "rows": [asdict(row) for row in rows]})
+        self.done.update(zip(places, rows, strict=True))
 
     def fault(self, paths: Sequence[str], message: str) -> None:
         """Mark what was in flight when the device failed; a rerun scores it again."""
@@ -60,7 +60,7 @@ class Journal:
     def _load(self, file: IO[bytes]) -> None:
         file.seek(0)
         content = file.read()
-        whole = content[: content.rfind(b"\n") + 1]  # a torn last line is a chunk that did not finish
+        whole = content[: content.rfind(b"\n") + 1]  # a torn last line is a batch that did not finish
         lines = [json.loads(line) for line in whole.splitlines()]
         if not lines:
             file.truncate(0)
@@ -70,7 +70,8 @@ class Journal:
         if lines[0] != {"journal": FORMAT, "run": self.run}:
             raise ConfigError(f"{self.path.parent} holds another run; give another folder or --overwrite")
         file.truncate(len(whole))
-        self.done = {line["chunk"]: tuple(_row(row) for row in line["rows"]) for line in lines[1:] if "chunk" in line}
+        finished = [line for line in lines[1:] if "slices" in line]
+        self.done = {i: _row(row) for line in finished for i, row in zip(line["slices"], line["rows"], strict=True)}
 
     def _write(self, line: dict[str, Any]) -> None:
         assert self._file is not None, "the journal is not open"
@@ -91,7 +92,7 @@ def _row(data: dict[str, Any]) -> SliceScore:
 
 
 def _lock(file: IO[bytes], path: Path) -> None:
-    """Hold the journal for this process; two runs into one folder would mix their chunks."""
+    """Hold the journal for this process; two runs into one folder would mix their batches."""
     try:
         import fcntl
     except ImportError:  # Windows: no advisory locks; the run digest still keeps different runs apart

@@ -26,7 +26,16 @@ from dtvit_edge.journal import FILE_NAME as JOURNAL
 from dtvit_edge.journal import Journal
 from dtvit_edge.reasons import Status
 from dtvit_edge.results import SliceScore
-from dtvit_edge.scoring import ChunkScorer, Options, StudyResult, Timings, chunks, open_backend, study_result
+from dtvit_edge.scorer import Timings
+from dtvit_edge.scoring import (
+    Options,
+    StudyResult,
+    headers_of,
+    make_scorer,
+    open_backend,
+    open_chain,
+    study_result,
+)
 from dtvit_edge.spec import NOTICE, digest_json
 from dtvit_edge.writers.atomic import write_atomically
 from dtvit_edge.writers.tables import slices_csv, studies_csv
@@ -56,7 +65,7 @@ class RunReport:
 
     Attributes:
         counts: slices by status; reasons: slices by reason code.
-        resumed: chunks taken from the journal.
+        resumed: slices taken from the journal.
     """
 
     studies: tuple[StudyResult, ...]
@@ -106,38 +115,34 @@ def run(
         files, plan = make_plan(folders, out, options, progress)
     for warning, count in _warnings(plan).items():
         log.warning("%s: %d series", warning, count)
-    with open_backend(bundle, choice.name, options) as backend:
+    headers = headers_of(plan)
+    with (
+        open_backend(bundle, choice.name, options) as backend,
+        open_chain(bundle, backend, options) as chain,
+    ):
+        asked = asdict(options) | {"backend": choice.name, "batch": chain.batch}
+        del asked["workers"]  # changes neither results nor batches
         identity = {
             "bundle": bundle.digest,
             "spec": bundle.manifest.spec.digest,
-            "options": asdict(options) | {"backend": choice.name, "batch": options.batch or backend.batch},
+            "options": asked,
             "backend": backend.describe(),
             "packages": package_versions(),
             "inputs": digest_json([_fingerprint(found) for found in files]),
         }
         _prepare_folder(out, overwrite)
-        todo = chunks(plan, options.batch or backend.batch)
-        scorer = ChunkScorer(
-            bundle.manifest,
-            backend,
-            keep_all=options.keep_all,
-            plain=options.plain,
-            timings=timings,
-            rejected=_log_rejection,
-        )
-        total = sum(map(len, todo))
-        with Journal(out / JOURNAL, digest_json(identity)) as journal, progress("slices", total) as step:
+        scorer = make_scorer(bundle, chain, options, timings=timings, rejected=_log_rejection)
+        with Journal(out / JOURNAL, digest_json(identity)) as journal, progress("slices", len(headers)) as step:
             resumed = len(journal.done)
-            for i, chunk in enumerate(todo):
-                if i not in journal.done:
-                    try:
-                        journal.done[i] = scorer(chunk)
-                    except DeviceFault as error:
-                        journal.fault([h.path for h in chunk], str(error))
-                        raise
-                    journal.append(i, journal.done[i])
-                step(len(chunk))
-            rows = [row for i in range(len(todo)) for row in journal.done[i]]
+            step(resumed)
+            try:
+                for scored in scorer(headers, done=set(journal.done)):
+                    journal.append(scored.indices, scored.rows)
+                    step(len(scored.rows))
+            except DeviceFault as error:
+                journal.fault([headers[i].path for i in scorer.in_flight], str(error))
+                raise
+            rows = [journal.done[i] for i in range(len(headers))]
         with timings.stage("write"):
             report = _finish(bundle, plan, rows, out, resumed)
     _write_run_report(out, bundle, identity, report, plan, timings, started)
@@ -197,7 +202,7 @@ def _write_run_report(
             "slices": report.counts,
             "reasons": report.reasons,
             "warnings": _warnings(plan),
-            "chunks_resumed": report.resumed,
+            "slices_resumed": report.resumed,
         },
         "seconds": {stage: round(value, 4) for stage, value in timings.seconds.items()},
         "started": started.isoformat(timespec="seconds"),

@@ -5,48 +5,48 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dtvit_edge import backends, reasons
+from dtvit_edge import backends
 from dtvit_edge.aggregate import series_score, study_score
-from dtvit_edge.backends.base import Backend, Logits
-from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle, Manifest
-from dtvit_edge.dicom.discover import Plan, discover, rejected_row, slice_row, walk
+from dtvit_edge.backends.base import Backend
+from dtvit_edge.backends.trt import EngineBackend
+from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle
+from dtvit_edge.chain import Chain, CpuChain
+from dtvit_edge.dicom.discover import Plan, discover, rejected_row, walk
 from dtvit_edge.dicom.geometry import has_gap
-from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.dicom.slice import SliceHeader
-from dtvit_edge.errors import ConfigError, SliceRejected
-from dtvit_edge.preprocess.cpu import CpuPreprocessor
-from dtvit_edge.reasons import Status
+from dtvit_edge.engines import load_engine
+from dtvit_edge.errors import ConfigError
+from dtvit_edge.feed import default_workers
+from dtvit_edge.fused import FusedChain
 from dtvit_edge.results import SeriesScore, SliceScore, StudyScore
-from dtvit_edge.spec import ICH_OUTPUT, LOCATION_HEAD, LOCATION_OUTPUT
+from dtvit_edge.scorer import Scorer, least_brain_share
+from dtvit_edge.selftest import prove, tolerance_key
 
 READERS = ("auto", "pydicom")
-
-Chunk = tuple[SliceHeader, ...]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What changes results or batches; part of a run's identity.
+    """What is asked for; all but `workers` is part of a run's identity.
 
     Attributes:
         backend: a name of `dtvit_edge.backends.NAMES`, or `auto`.
-        batch: slices a chunk; None takes what suits the backend.
+        batch: slices a batch; None takes what suits the backend.
         threads: for the backend; None leaves it to the backend.
         hint: OpenVINO's inference precision, `bf16` where it is asked for by name; None is fp32.
         any_series: score unsuitable series all the same.
         keep_all: score slices with no brain in view as well.
         reader: `pydicom` reads every file with it, `auto` the plain case without.
+        deterministic: a GPU's batches are fixed as well, for the same bytes in every run; on CPU backends they are.
+        workers: threads that read and decode; None takes what suits the machine.
     """
 
     backend: str = backends.AUTO
@@ -57,6 +57,8 @@ class Options:
     any_series: bool = False
     keep_all: bool = False
     reader: str = READERS[0]
+    deterministic: bool = False
+    workers: int | None = None
 
     @property
     def plain(self) -> bool:
@@ -66,7 +68,7 @@ class Options:
     def __post_init__(self) -> None:
         if self.reader not in READERS:
             raise ConfigError(f"reader is {self.reader!r}, expected one of {', '.join(READERS)}")
-        for name, value in (("batch", self.batch), ("threads", self.threads)):
+        for name, value in (("batch", self.batch), ("threads", self.threads), ("workers", self.workers)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}, expected 1 or more")
 
@@ -78,22 +80,6 @@ class StudyResult:
     study: StudyScore
     series: tuple[SeriesScore, ...]
     slices: tuple[SliceScore, ...]
-
-
-@dataclass
-class Timings:
-    """Seconds spent by stage."""
-
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time of a `with` block to a stage."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] += time.perf_counter() - start
 
 
 def score(bundle: Bundle, folders: Sequence[Path | str], options: Options | None = None) -> Iterator[StudyResult]:
@@ -108,111 +94,66 @@ def score(bundle: Bundle, folders: Sequence[Path | str], options: Options | None
     options = options or Options()
     choice = backends.choose(options.backend)
     plan = discover(walk([Path(f) for f in folders]), any_series=options.any_series, plain=options.plain)
-    with open_backend(bundle, choice.name, options) as backend:
-        scorer = ChunkScorer(bundle.manifest, backend, keep_all=options.keep_all, plain=options.plain)
+    headers = headers_of(plan)
+    with (
+        open_backend(bundle, choice.name, options) as backend,
+        open_chain(bundle, backend, options) as chain,
+    ):
         rows: dict[str, list[SliceScore]] = defaultdict(list)
-        todo = chunks(plan, options.batch or backend.batch)
-        last_chunk = {header.identity.study_uid: i for i, chunk in enumerate(todo) for header in chunk}
-        for i, chunk in enumerate(todo):
-            for row in scorer(chunk):
+        last = {header.identity.study_uid: i for i, header in enumerate(headers)}
+        for scored in make_scorer(bundle, chain, options)(headers):
+            for row in scored.rows:
                 rows[row.study_uid].append(row)
-            finished = [uid for uid in rows if last_chunk[uid] == i]
-            for uid in finished:
+            for uid in [uid for uid in rows if last[uid] <= scored.indices[-1]]:
                 yield study_result(plan.study(uid), rows.pop(uid), bundle.manifest.ich_threshold)
     for uid in plan.study_uids:
-        if uid not in last_chunk:
+        if uid not in last:
             yield study_result(plan.study(uid), (), bundle.manifest.ich_threshold)
 
 
 def open_backend(bundle: Bundle, name: str, options: Options) -> Backend:
     """The backend, not yet entered, fed with the bundle's verified bytes."""
-    load = partial(bundle.model_bytes, options.precision)
-    return backends.create(name, load, options.precision, threads=options.threads, hint=options.hint)
+    if backends.runs_engines(name):
+        load: Callable[..., Any] = partial(load_engine, bundle, name, precision=options.precision, unproven=True)
+        precision = tolerance_key(bundle.manifest, options.precision)
+    else:
+        load, precision = partial(bundle.model_bytes, options.precision), options.precision
+    return backends.create(name, load, precision, threads=options.threads, hint=options.hint)
 
 
-def chunks(plan: Plan, size: int) -> list[Chunk]:
-    """The slices of suitable series, in the plan's order, cut into batches that no later choice changes."""
-    headers = [h for series in plan.series if series.refusal is None for h in series.headers]
-    return [tuple(headers[i : i + size]) for i in range(0, len(headers), size)]
+@contextmanager
+def open_chain(bundle: Bundle, backend: Backend, options: Options) -> Iterator[Chain]:
+    """The chain of an opened backend. An engine that has had no self-test has it here, before it answers anything.
+
+    Raises:
+        VerdictError: it fails.
+    """
+    spec = bundle.manifest.spec
+    if not isinstance(backend, EngineBackend):
+        share = least_brain_share(bundle.manifest, options.keep_all)
+        yield CpuChain(spec, backend, share, options.batch or backend.batch)
+        return
+    if not backend.proven:
+        prove(bundle, backend, sorted({1, backend.batch}))
+    with FusedChain(spec, backend, options.batch or backend.batch, fixed=options.deterministic) as chain:
+        yield chain
 
 
-class ChunkScorer:
-    """Turns a chunk of headers into rows, one a header, in order."""
-
-    def __init__(
-        self,
-        manifest: Manifest,
-        backend: Backend,
-        *,
-        keep_all: bool = False,
-        plain: bool = True,
-        timings: Timings | None = None,
-        rejected: Callable[[SliceHeader, SliceRejected], None] = lambda header, error: None,
-    ) -> None:
-        self._threshold = manifest.ich_threshold
-        self._has_location = LOCATION_HEAD not in manifest.untrained_heads
-        self._least_side = manifest.spec.least_side
-        self._min_brain_share = 0.0 if keep_all else manifest.spec.min_brain_share
-        self._reader = SliceReader(plain=plain)
-        self._prepare = CpuPreprocessor(manifest.spec)
-        self._backend = backend
-        self._timings = timings or Timings()
-        self._rejected = rejected
-
-    def __call__(self, chunk: Chunk) -> tuple[SliceScore, ...]:
-        """Read, preprocess and infer; a slice that cannot be scored becomes a row with its reason."""
-        rows: list[SliceScore | None] = []
-        batch: list[NDArray[np.uint8]] = []
-        for header in chunk:
-            try:
-                batch.append(self._bytes(header))
-                rows.append(None)
-            except SliceRejected as error:
-                self._rejected(header, error)
-                rows.append(rejected_row(header, error.reason))
-        scores: Iterator[tuple[float, tuple[float, float, float]]] = iter(())
-        if batch:
-            with self._timings.stage("infer"):
-                scores = iter(probabilities(self._backend.infer(np.stack(batch))))
-        return tuple(
-            row if row is not None else self._scored(header, *next(scores))
-            for header, row in zip(chunk, rows, strict=True)
-        )
-
-    def _bytes(self, header: SliceHeader) -> NDArray[np.uint8]:
-        if min(header.rows, header.columns) < self._least_side:
-            raise SliceRejected(reasons.MATRIX_SIZE, f"{header.rows} x {header.columns}, the spec crops without resize")
-        with self._timings.stage("read"):
-            slice_ = self._reader.read(header)
-        with self._timings.stage("preprocess"):
-            prepared = self._prepare(slice_.stored, header.encoding)
-        if not prepared.has_head:
-            raise SliceRejected(reasons.NO_HEAD)
-        if prepared.brain_share < self._min_brain_share:
-            raise SliceRejected(reasons.NO_BRAIN, f"brain share is {prepared.brain_share:.3f}")
-        return prepared.pixels
-
-    def _scored(self, header: SliceHeader, ich: float, location: tuple[float, float, float]) -> SliceScore:
-        return slice_row(
-            header.identity,
-            header.frame,
-            header.path,
-            Status.SCORED,
-            ich_probability=ich,
-            location_probabilities=location if self._has_location else None,
-            ich=ich >= self._threshold,
-        )
+def make_scorer(bundle: Bundle, chain: Chain, options: Options, **more: Any) -> Scorer:
+    """The scorer that the options ask for; `more` goes to it as it is."""
+    return Scorer(
+        bundle.manifest,
+        chain,
+        keep_all=options.keep_all,
+        plain=options.plain,
+        workers=options.workers or default_workers(),
+        **more,
+    )
 
 
-def probabilities(logits: Logits) -> list[tuple[float, tuple[float, float, float]]]:
-    """Softmax in float64: for each slice (P(ich), (P(deep), P(lobar), P(subtentorial) given haemorrhage))."""
-
-    def softmax(values: NDArray[np.float32]) -> NDArray[np.float64]:
-        shifted = np.exp(values.astype(np.float64) - values.max(axis=1, keepdims=True))
-        return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
-
-    ich, location = softmax(logits[ICH_OUTPUT]), softmax(logits[LOCATION_OUTPUT])
-    return [(float(a[1]), (float(b[0]), float(b[1]), float(b[2]))) for a, b in zip(ich, location, strict=True)]
+def headers_of(plan: Plan) -> list[SliceHeader]:
+    """The slices of suitable series, in the plan's order."""
+    return [h for series in plan.series if series.refusal is None for h in series.headers]
 
 
 def study_result(plan: Plan, scored: Sequence[SliceScore], threshold: float) -> StudyResult:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dtvit_edge.backends.base import Backend
-from dtvit_edge.bundle import Bundle
+from dtvit_edge.bundle import Bundle, Manifest
+from dtvit_edge.errors import BundleError, VerdictError
 from dtvit_edge.spec import OUTPUT_NAMES
 
 BATCHES = (1, 3, 8)
@@ -56,3 +57,28 @@ def selftest(bundle: Bundle, backend: Backend, batches: Sequence[int] = BATCHES)
         deviations[batch] = worst
     precision = backend.precision
     return SelfTest(backend.describe(), precision, len(pixels), deviations, bundle.manifest.tolerances[precision])
+
+
+def prove(bundle: Bundle, backend: Backend, batches: Sequence[int]) -> SelfTest:
+    """A self-test that must pass.
+
+    Raises:
+        VerdictError: it does not; with how far off the backend is.
+    """
+    result = selftest(bundle, backend, batches)
+    if not result.passed:
+        said = ", ".join(f"{value:.3g} at batch {batch}" for batch, value in result.deviations.items())
+        raise VerdictError(f"the engine differs from the golden logits by {said}, allowed {result.tolerance:.3g}")
+    return result
+
+
+def tolerance_key(manifest: Manifest, precision: str) -> str:
+    """The manifest's tolerance for an engine of a precision; int8 engines compute the rest in float16.
+
+    Raises:
+        BundleError: it has none.
+    """
+    for key in ("int8-fp16", "int8") if precision == "int8" else (precision,):
+        if key in manifest.tolerances:
+            return key
+    raise BundleError(f"{manifest.name}: the manifest has no tolerance for {precision}; export or calibrate it again")

@@ -25,6 +25,7 @@ LOCATION_LABELS = ("deep", "lobar", "subtentorial")
 ICH_HEAD = "ich"
 LOCATION_HEAD = "location"
 HEAD_LABELS = {ICH_HEAD: ICH_LABELS, LOCATION_HEAD: LOCATION_LABELS}
+OUTPUT_SIZES = {ICH_OUTPUT: len(ICH_LABELS), LOCATION_OUTPUT: len(LOCATION_LABELS)}
 TRAINING_STATES = ("untrained", "synthetic", "clinical-unvalidated")
 
 NOTICE = "research use only, not a medical device"

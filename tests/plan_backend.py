@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from dtvit_edge.backends.trt import Plan
 from dtvit_edge.bundle import Bundle
 
 bundle: Bundle | None = None
 error = 0.0
-opened: list[tuple[bytes, str, int]] = []
+opened: list[tuple[str, bytes, str, int]] = []
 sizes: set[int] = set()
 
 
@@ -37,6 +38,6 @@ class Golden:
         return {name: logits[index] + np.float32(error) for name, logits in self.golden.items()}
 
 
-def open_plan(plan: bytes, precision: str, max_batch: int) -> Golden:
-    opened.append((plan, precision, max_batch))
+def open_plan(flavour: str, plan: Plan, precision: str) -> Golden:
+    opened.append((flavour, plan.plan, precision, plan.max_batch))
     return Golden(precision)

@@ -22,11 +22,13 @@ MAY_IMPORT = {
 TOP = {*MAY_IMPORT, "tests"}
 # The runtime's own floors: a module imports its own floor's package-mates and lower floors only.
 FLOORS = [
-    {"errors", "reasons", "spec", "results", "environment"},
+    {"errors", "reasons", "spec", "results", "environment", "feed"},
     {"trt"},
+    {"cuda"},
     {"preprocess", "backends", "dicom", "writers", "phantom", "targets"},
-    {"bundle", "aggregate", "journal"},
-    {"scoring", "selftest", "doctor", "engines", "explain"},
+    {"bundle", "aggregate", "journal", "chain"},
+    {"engines", "selftest", "fused", "scorer"},
+    {"scoring", "doctor", "explain"},
     {"run", "build"},
     {"show", "cli", "__main__"},
 ]

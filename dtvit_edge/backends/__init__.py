@@ -1,6 +1,6 @@
 """Backends, and the one place that chooses among them.
 
-Each module has the same shape: NAME, INSTALL, HINTS, PRECISIONS, `unavailable()` and its class.
+Each module has the same shape: NAME, INSTALL, HINTS, PRECISIONS, RUNS, `unavailable()` and what makes its backend.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, cast
 
-from dtvit_edge.backends.base import Backend
+from dtvit_edge.backends.base import ENGINES, Backend
 from dtvit_edge.errors import ConfigError, MissingDependency
 
-# In the order in which `auto` takes them: name -> (module, class).
+# In the order in which `auto` takes them: name -> (module, what makes the backend).
 _BACKENDS = {
+    "tensorrt": ("dtvit_edge.backends.tensorrt", "open_backend"),
+    "tensorrt-rtx": ("dtvit_edge.backends.tensorrt_rtx", "open_backend"),
     "openvino": ("dtvit_edge.backends.openvino", "OpenVinoBackend"),
     "onnxruntime": ("dtvit_edge.backends.ort", "OnnxRuntimeBackend"),
 }
@@ -64,20 +66,26 @@ def precisions(name: str) -> tuple[str, ...]:
     return tuple(_module(name).PRECISIONS)
 
 
+def runs_engines(name: str) -> bool:
+    """It runs what `build` made for this device; else the bundle's models themselves."""
+    return bool(_module(name).RUNS == ENGINES)
+
+
 def create(
-    name: str, load: Callable[[], bytes], precision: str, *, threads: int | None = None, hint: str | None = None
+    name: str, load: Callable[..., Any], precision: str, *, threads: int | None = None, hint: str | None = None
 ) -> Backend:
     """Make the backend of a `Choice`; nothing is allocated before it is entered.
 
     Args:
-        load: gives the model's bytes, already verified, when the backend is opened.
+        load: gives what it runs, already verified, when the backend is opened: a model's bytes, or for one that runs
+            engines a `backends.trt.Plan`, asked with the library's version and the GPU.
         threads: None leaves it to the backend.
         hint: inference precision of a backend that has such a setting; None is fp32.
 
     Raises:
         ConfigError: a precision that the backend does not run, or a hint that it does not have.
     """
-    if precision not in precisions(name):
+    if not runs_engines(name) and precision not in precisions(name):
         raise ConfigError(f"{name} runs {', '.join(precisions(name))}, not {precision!r}")
     options: dict[str, Any] = {"threads": threads}
     if hint is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,6 +12,7 @@ from pydicom.dataset import Dataset
 from dtvit_edge import reasons
 from dtvit_edge.dicom.opening import BYTE_BUDGET, open_dataset
 from dtvit_edge.dicom.plain import Plain, open_plain
+from dtvit_edge.dicom.quiet import quiet
 from dtvit_edge.dicom.slice import Identity, SliceHeader, Vector
 from dtvit_edge.errors import ConfigError, SliceRejected
 from dtvit_edge.spec import MAX_MATRIX, MIN_MATRIX, PixelEncoding
@@ -42,8 +42,7 @@ def read_headers(file: Path, path: str, *, plain: bool = True) -> tuple[SliceHea
     Raises:
         FileRejected: not a CT slice that could be decoded; the reason says which rule.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's quote values, and it converts them when they are asked for
+    with quiet():
         return _read_headers(file, path, plain)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 import zlib
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +19,7 @@ from pydicom.uid import (
 )
 
 from dtvit_edge import reasons
+from dtvit_edge.dicom.quiet import quiet
 from dtvit_edge.errors import SliceRejected
 
 # What one file may take in memory once inflated or decoded. 1,024 x 1,024 x 16 bits are 2 MiB a frame: 512 frames.
@@ -54,8 +54,7 @@ def open_dataset(file: Path, *, stop_before_pixels: bool = False) -> FileDataset
 
 
 def _parse(file: Path, stream: BinaryIO, stop_before_pixels: bool, *, bare: bool, deflated: bool) -> FileDataset:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's warnings quote values, which may be a patient's name
+    with quiet():
         try:
             if deflated:
                 _check_inflated_size(file, read_file_meta_info(file).get("FileMetaInformationGroupLength"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import threading
 from collections import OrderedDict
 
 import numpy as np
@@ -14,6 +14,7 @@ from pydicom.uid import JPEG2000, JPEG2000Lossless, RLELossless
 from dtvit_edge import reasons
 from dtvit_edge.dicom.opening import open_dataset
 from dtvit_edge.dicom.plain import is_about_data, read_plain
+from dtvit_edge.dicom.quiet import quiet
 from dtvit_edge.dicom.slice import Slice, SliceHeader
 from dtvit_edge.errors import SliceRejected
 
@@ -21,12 +22,15 @@ from dtvit_edge.errors import SliceRejected
 # Python, four times as slowly.
 _PREFERRED_PLUGIN = {JPEG2000: "pylibjpeg", JPEG2000Lossless: "pylibjpeg", RLELossless: "pylibjpeg"}
 
+# Threads that read ahead are at the end of one file and at the beginning of the next.
+_KEPT = 2
+
 # pydicom says so in words only, when a plugin knows the syntax but not this variant of it.
 _UNSUPPORTED = ("does not support", "missing dependencies", "plugins are missing")
 
 
 class SliceReader:
-    """Reads slices one by one; keeps the last multi-frame dataset, so that its frames parse it once.
+    """Reads slices, from any thread; keeps the last multi-frame datasets, so that their frames parse them once.
 
     Args:
         plain: the plain case is read without pydicom; its pixels are a read-only view of the file's bytes.
@@ -35,6 +39,7 @@ class SliceReader:
     def __init__(self, *, plain: bool = True) -> None:
         self._plain = plain
         self._kept: OrderedDict[str, FileDataset] = OrderedDict()
+        self._opening = threading.Lock()
 
     def read(self, header: SliceHeader) -> Slice:
         """Decode one frame.
@@ -52,10 +57,12 @@ class SliceReader:
         if header.frames == 1:
             return open_dataset(header.file)
         key = str(header.file)
-        if key not in self._kept:
-            self._kept.clear()
-            self._kept[key] = open_dataset(header.file)
-        return self._kept[key]
+        with self._opening:
+            if key not in self._kept:
+                while len(self._kept) >= _KEPT:
+                    self._kept.popitem(last=False)
+                self._kept[key] = open_dataset(header.file)
+            return self._kept[key]
 
 
 def decode_frame(dataset: FileDataset, header: SliceHeader) -> NDArray[np.uint16]:
@@ -76,8 +83,7 @@ def decode_frame(dataset: FileDataset, header: SliceHeader) -> NDArray[np.uint16
         if not decoder.is_available:
             raise SliceRejected(reasons.CODEC_MISSING, f"{syntax.name}: {'; '.join(decoder.missing_dependencies)}")
         plugin = _PREFERRED_PLUGIN.get(syntax, "")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             pixels, _ = decoder.as_array(
                 dataset,
                 index=header.frame - 1,

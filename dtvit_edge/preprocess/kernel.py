@@ -36,25 +36,56 @@ FOUND = np.dtype([("head", "<u4"), ("brain", "<u4"), ("status", "<u4"), ("runs",
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where the parts of a batch lie in its bytes."""
+
+    jobs: int
+    tables: int
+    axes: int
+    stored: int
+    end: int
+
+
+@dataclass(frozen=True)
 class Batch:
-    """Slices of any sizes and encodings, ready to be copied.
+    """Slices of any sizes and encodings, to be copied as one piece of bytes.
 
     Attributes:
         jobs: (N,) of `JOB`.
-        stored: all slices' patterns one after the other, uint16.
-        tables: (T, C, 65536) uint8, one for each encoding among the slices.
+        stored: each slice's patterns, (rows, columns) uint16; possibly views of files.
+        tables: each (C, 65536) uint8, one for each encoding among the slices.
         axes: int32, each axis as the kernel's `Job` says.
     """
 
     jobs: NDArray[np.void]
-    stored: NDArray[np.uint16]
-    tables: NDArray[np.uint8]
+    stored: tuple[NDArray[np.uint16], ...]
+    tables: tuple[NDArray[np.uint8], ...]
     axes: NDArray[np.int32]
 
     @property
     def largest(self) -> tuple[int, int]:
         """Most rows and most columns of any slice."""
         return int(self.jobs["rows"].max()), int(self.jobs["columns"].max())
+
+    @property
+    def places(self) -> Places:
+        """Where `write` puts what; the small parts come first, so that they stay in place from batch to batch."""
+        sizes = (self.jobs.nbytes, sum(t.nbytes for t in self.tables), self.axes.nbytes)
+        starts = [0]
+        for size in (*sizes, sum(s.nbytes for s in self.stored)):
+            starts.append(starts[-1] + aligned(size))
+        return Places(*starts)
+
+    def write(self, memory: NDArray[np.uint8]) -> Places:
+        """Copy everything once, into (at least `places.end`,) bytes."""
+        places = self.places
+        memory[places.jobs :][: self.jobs.nbytes] = self.jobs.view(np.uint8)
+        memory[places.axes :][: self.axes.nbytes] = self.axes.view(np.uint8)
+        for start, parts in ((places.tables, self.tables), (places.stored, self.stored)):
+            for part in parts:
+                memory[start : start + part.nbytes] = part.reshape(-1).view(np.uint8)
+                start += part.nbytes
+        return places
 
 
 def pack(slices: Sequence[tuple[NDArray[np.uint16], PixelEncoding]], spec: PreprocessSpec) -> Batch:
@@ -64,7 +95,6 @@ def pack(slices: Sequence[tuple[NDArray[np.uint16], PixelEncoding]], spec: Prepr
         ConfigError: a matrix that the spec or the kernel does not take.
     """
     encodings = list(dict.fromkeys(encoding for _, encoding in slices))
-    tables = np.stack([rescale_table(encoding, spec) for encoding in encodings])
     jobs = np.zeros(len(slices), JOB)
     axes: list[NDArray[np.int32]] = []
     places: dict[tuple[int, int], tuple[int, int]] = {}
@@ -85,7 +115,8 @@ def pack(slices: Sequence[tuple[NDArray[np.uint16], PixelEncoding]], spec: Prepr
         job["table"] = encodings.index(encoding)
         job["horizontal"], job["vertical"] = places[rows, columns]
         offset += rows * columns
-    return Batch(jobs, np.concatenate([stored.ravel() for stored, _ in slices]), tables, np.concatenate(axes))
+    tables = tuple(rescale_table(encoding, spec) for encoding in encodings)
+    return Batch(jobs, tuple(stored for stored, _ in slices), tables, np.concatenate(axes))
 
 
 def spec_of(spec: PreprocessSpec) -> NDArray[np.void]:
@@ -120,8 +151,12 @@ def shared_bytes(rows: int, columns: int, *, masks: bool) -> int:
 def scratch_bytes(rows: int, columns: int, crop: int, run_capacity: int, *, masks: bool) -> int:
     """Of one block's scratch, `masks` lying in shared memory or not."""
     parts = [4 * run_capacity] * 3 + [rows * columns, rows * crop]
-    total = sum(-(-part // _ALIGNMENT) * _ALIGNMENT for part in parts)
-    return total + (0 if masks else -(-2 * mask_bytes(rows, columns) // _ALIGNMENT) * _ALIGNMENT)
+    return sum(map(aligned, parts)) + (0 if masks else aligned(2 * mask_bytes(rows, columns)))
+
+
+def aligned(nbytes: int) -> int:
+    """As many bytes or a few more, so that whatever comes next is aligned."""
+    return -(-nbytes // _ALIGNMENT) * _ALIGNMENT
 
 
 def _axis(axis: AxisWeights) -> NDArray[np.int32]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from dtvit_edge.errors import BuildError, DigestMismatch
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES, digest_bytes
-from dtvit_edge.trt import layers
+from dtvit_edge.trt import layers, library
 from dtvit_edge.trt.gpu import Gpu, free_bytes, workspace_bytes
 from dtvit_edge.trt.network import pin_to_fp32
 from dtvit_edge.trt.versions import RTX, Release
@@ -106,7 +106,7 @@ def build(trt: Any, release: Release, job: Job, gpu: Gpu | None, log: Log) -> Bu
         DigestMismatch: the file's bytes are not the manifest's; no parser has seen them.
         BuildError: the parser or the builder refuses, with their words.
     """
-    builder = trt.Builder(logger := _logger(trt, log))
+    builder = trt.Builder(logger := library.logger(trt, log.add))
     flags = sum(1 << int(getattr(trt.NetworkDefinitionCreationFlag, name)) for name in release.creation_flags)
     network = builder.create_network(flags)
     parser = trt.OnnxParser(network, logger)  # kept until the engine is built: the weights are its
@@ -151,17 +151,6 @@ def build(trt: Any, release: Release, job: Job, gpu: Gpu | None, log: Log) -> Bu
         layers_from=source,
         log=log.lines[-_KEPT_LINES:],
     )
-
-
-def _logger(trt: Any, log: Log) -> Any:
-    class Logger(trt.ILogger):
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, msg: str) -> None:
-            log.add(int(severity), msg)
-
-    return Logger()
 
 
 def _verified(job: Job) -> bytes:

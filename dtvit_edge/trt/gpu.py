@@ -47,7 +47,7 @@ def find(driver: Any = None) -> Gpu | None:
     Raises:
         DeviceFault: a driver is there and fails.
     """
-    driver = driver or _load()
+    driver = driver or load_driver()
     if driver is None:
         return None
     status = driver.cuInit(0)
@@ -72,7 +72,7 @@ def free_bytes(gpu: Gpu | None, driver: Any = None) -> int:
     """
     if gpu is None or gpu.integrated:
         return available_memory()
-    driver = driver or _load()
+    driver = driver or load_driver()
     device, context, free, total = _device(driver), ctypes.c_void_p(), ctypes.c_size_t(), ctypes.c_size_t()
     _check(driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device), "cuDevicePrimaryCtxRetain")
     try:
@@ -89,7 +89,8 @@ def workspace_bytes(free: int) -> int:
     return min(max(free // 2, _LEAST_WORKSPACE), _MOST_WORKSPACE)
 
 
-def _load() -> Any:
+def load_driver() -> Any:
+    """The CUDA driver library, or None where there is none."""
     try:
         return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -57,3 +58,20 @@ def load(flavour: str) -> tuple[Any, Release]:
     except (ImportError, OSError) as error:
         raise MissingDependency(f"{TITLES[flavour]} does not load: {error}; {INSTALL[flavour]}") from error
     return module, Release(flavour, str(module.__version__))
+
+
+def logger(trt: Any, take: Callable[[int, str], None]) -> Any:
+    """A logger for a library.
+
+    Args:
+        take: called with TensorRT's severity (INTERNAL_ERROR 0, ERROR 1, WARNING 2, INFO 3) and the message.
+    """
+
+    class Logger(trt.ILogger):
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, msg: str) -> None:
+            take(int(severity), msg)
+
+    return Logger()

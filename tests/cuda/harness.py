@@ -59,10 +59,14 @@ def launch(
     scratch["run_capacity"], scratch["masks_in_shared"] = run_capacity, masks
     own = kernel.spec_of(spec)
     shared = kernel.shared_bytes(*batch.largest, masks=masks) // 4
-    arrays = [batch.jobs, count, batch.stored, batch.tables, batch.axes, own, scratch, out, found]
-    arguments = [ctypes.c_int(a) if isinstance(a, int) else ctypes.c_void_p(a.ctypes.data) for a in arrays]
+    packed = np.full(batch.places.end + GUARD, 0xA5, np.uint8)
+    places = batch.write(packed[:-GUARD])
+    starts = (places.jobs, places.tables, places.axes, places.stored)
+    jobs, tables, axes, stored = (ctypes.c_void_p(packed.ctypes.data + start) for start in starts)
+    own_, scratch_, out_, found_ = (ctypes.c_void_p(a.ctypes.data) for a in (own, scratch, out, found))
+    arguments = [jobs, ctypes.c_int(count), stored, tables, axes, own_, scratch_, out_, found_]
     numbers = [ctypes.c_uint(n) for n in (blocks, threads, shared, seed)]
     assert library.launch(*arguments, *numbers) == 0, "a barrier was reached by some threads of a block only"
-    for buffer in (memory, out):
+    for buffer in (memory, out, packed):
         assert (buffer[-GUARD:] == 0xA5).all(), "written behind a buffer"
     return Launched(out[:-GUARD].reshape(shape), found)

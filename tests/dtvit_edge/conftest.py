@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from dtvit_edge.bundle import Bundle
+from tests.cuda.fixtures import kernel_library, make_gpu
 from tests.typed_graphs import write_typed_bundle
+
+__all__ = ["kernel_library", "make_gpu"]  # fixtures
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from dtvit_edge import build
+from dtvit_edge.backends import trt
 from dtvit_edge.build import BuildOptions, build_engine
 from dtvit_edge.bundle import MODEL_FILES, Bundle
 from dtvit_edge.cli import main
@@ -25,6 +26,7 @@ from dtvit_edge.errors import (
     DigestMismatch,
     DtvitError,
     EngineError,
+    MissingDependency,
     VerdictError,
 )
 from dtvit_edge.trt.gpu import Gpu
@@ -55,7 +57,8 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Bundle) -> A
     """Make this machine one with a TensorRT and an Orin, whose engines can be run."""
     (tmp_path / "lib").mkdir()
     monkeypatch.syspath_prepend(tmp_path / "lib")
-    monkeypatch.setattr(build, "PLAN_BACKEND", ("tests.plan_backend", "open_plan"))
+    monkeypatch.setattr(trt, "unavailable", lambda flavour: None)
+    monkeypatch.setattr(trt, "open_plan", plan_backend.open_plan)
     monkeypatch.setattr(plan_backend, "bundle", bundle)
     monkeypatch.setattr(plan_backend, "opened", [])
     monkeypatch.setattr(plan_backend, "sizes", set())
@@ -83,7 +86,7 @@ def test_a_device_proves_and_installs_its_engine(
     record = build_engine(bundle, BuildOptions(precision, backend="tensorrt", max_batch=7))
     plan = trt_standins.PLAN + version.encode()
     key = "int8-fp16" if precision == "int8" else precision
-    assert plan_backend.opened == [(plan, key, 7)]
+    assert plan_backend.opened == [("tensorrt", plan, key, 7)]
     assert plan_backend.sizes == {1, 7}, "more than there are golden slices"
     assert record.selftest is not None
     assert record.selftest["deviations"] == {"1": 0.0, "7": 0.0}
@@ -183,15 +186,12 @@ def test_each_precision_has_its_own_tolerance(bundle: Bundle, device: Any, monke
     assert (record.selftest["precision"], record.selftest["tolerance"]) == ("int8-fp16", 0.2)
 
 
-@pytest.mark.parametrize(
-    "hook", [("dtvit_edge.backends.absent", "open_plan"), ("dtvit_edge.backends.ort", "open_plan")]
-)
 def test_an_engine_that_cannot_be_tested_here_is_not_built(
-    bundle: Bundle, device: Any, monkeypatch: pytest.MonkeyPatch, hook: tuple[str, str]
+    bundle: Bundle, device: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device("10.3.0", "kill")
-    monkeypatch.setattr(build, "PLAN_BACKEND", hook)
-    with pytest.raises(BuildError, match="not proved is not installed"):
+    monkeypatch.setattr(trt, "unavailable", lambda flavour: "pycuda is not installed")
+    with pytest.raises(MissingDependency, match=r"pycuda is not installed: .* not tested"):
         build_engine(bundle, BuildOptions("fp16"))
     assert not (bundle.path / ENGINES).exists()
 

@@ -4,58 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dtvit_edge.bundle import Bundle
-from dtvit_edge.engines import ENGINES, BuildRecord, build_command, find_cache, install, install_cache, load_engine
+from dtvit_edge.engines import ENGINES, BuildRecord, build_command, find_cache, install_cache, load_engine
 from dtvit_edge.errors import DigestMismatch, EngineError
 from dtvit_edge.spec import digest_bytes
 from dtvit_edge.trt.gpu import Gpu
-
-ORIN = Gpu("Orin", "8.7")
-PLAN = b"machine code"
-
-
-def record(bundle: Bundle, **changes: Any) -> BuildRecord:
-    made = BuildRecord(
-        plan="engine.plan",
-        plan_sha256=digest_bytes(PLAN),
-        plan_bytes=len(PLAN),
-        precision="fp16",
-        graph="fp16",
-        onnx_sha256=bundle.manifest.models["fp16"].sha256,
-        bundle_digest=bundle.digest,
-        flavour="tensorrt",
-        version="10.3.0",
-        gpu="Orin",
-        capabilities=("8.7",),
-        profile={"min": 1, "opt": 2, "max": 4},
-        flags=("STRONGLY_TYPED",),
-        pinned=(),
-        workspace_bytes=1 << 28,
-        seconds=1.0,
-        peak_memory_bytes=None,
-        layer_precisions={"fp16": 3},
-        layers_from="engine inspector",
-        layers=(),
-        selftest={"deviations": {"1": 0.0}},
-        selftest_reason="",
-        warnings=(),
-        log=(),
-        machine={},
-    )
-    return replace(made, **changes)
-
-
-def put(bundle: Bundle, found: BuildRecord, plan: bytes = PLAN) -> Path:
-    folder = bundle.path / ENGINES
-    folder.mkdir(exist_ok=True)
-    (folder / "staged").write_bytes(plan)
-    return folder / f"{install(folder, found, folder / 'staged').name}.json"
+from tests.engine_records import ORIN, PLAN, put, record
 
 
 @pytest.fixture

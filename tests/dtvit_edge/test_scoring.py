@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import dtvit_edge
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.run import run
-from dtvit_edge.scoring import Options, probabilities, score
+from dtvit_edge.scoring import Options, score
 from tests.dicom_files import series
 
 
@@ -56,16 +55,6 @@ def test_studies_come_one_by_one_whatever_the_batch(tiny_bundle: Bundle, tmp_pat
 def test_wrong_options_stop_before_the_first_file() -> None:
     with pytest.raises(ConfigError, match="batch is 0"):
         Options(batch=0)
-
-
-def test_softmax_by_hand_and_without_overflow() -> None:
-    logits = {
-        "ich_logits": np.array([[0.0, 0.0], [1000.0, -1000.0], [0.0, np.log(3)]], dtype=np.float32),
-        "location_logits": np.zeros((3, 3), dtype=np.float32),
-    }
-    ich, location = zip(*probabilities(logits), strict=True)
-    assert ich == pytest.approx((0.5, 0.0, 0.75))
-    assert location[0] == pytest.approx((1 / 3, 1 / 3, 1 / 3))
 
 
 def test_the_package_offers_what_it_names() -> None:

@@ -39,15 +39,9 @@ Slices = list[tuple[NDArray[np.uint16], PixelEncoding]]
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler here (g++)")
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    assert COMPILER is not None
-    return harness.compile_for_cpu(COMPILER, tmp_path_factory.mktemp("kernel"))
-
-
-def same(library: ctypes.CDLL, slices: Slices, spec: PreprocessSpec, **options: int) -> bool:
+def same(kernel_library: ctypes.CDLL, slices: Slices, spec: PreprocessSpec, **options: int) -> bool:
     """Does one launch give what the CPU path gives, slice by slice?"""
-    launched = harness.launch(library, slices, spec, **options)  # type: ignore[arg-type]
+    launched = harness.launch(kernel_library, slices, spec, **options)  # type: ignore[arg-type]
     prepare = CpuPreprocessor(spec)
     equal = True
     for (stored, encoding), pixels, found in zip(slices, launched.pixels, launched.found, strict=True):
@@ -61,24 +55,24 @@ def same(library: ctypes.CDLL, slices: Slices, spec: PreprocessSpec, **options: 
 
 @needs_compiler
 @pytest.mark.parametrize("case", [pytest.param(c, id=c.name) for c in cases()])
-def test_every_reference_case_is_bit_equal(library: ctypes.CDLL, case: Case) -> None:
+def test_every_reference_case_is_bit_equal(kernel_library: ctypes.CDLL, case: Case) -> None:
     if case.spec.resize is None and min(case.stored.shape) < case.spec.crop:
         pytest.skip("refused below the crop")
     seed = len(case.name)
     one = [(case.stored, case.encoding)]
     options = {"seed": seed, "masks": seed % 2, "threads": (1, 33, 48, 256)[seed % 4], "run_capacity": 1 << 16}
-    assert same(library, one, case.spec, **options)
+    assert same(kernel_library, one, case.spec, **options)
 
 
 @needs_compiler
 @pytest.mark.parametrize("spec", [PLAIN, THREE], ids=["one window", "three windows"])
 def test_a_batch_of_many_sizes_and_encodings_goes_through_few_blocks(
-    library: ctypes.CDLL, spec: PreprocessSpec
+    kernel_library: ctypes.CDLL, spec: PreprocessSpec
 ) -> None:
     slices = [(c.stored, c.encoding) for c in cases() if c.spec == PLAIN and not c.encoding.windowed]
     assert len({stored.shape for stored, _ in slices}) > 8 and len({encoding for _, encoding in slices}) > 6
     for masks in (0, 1):
-        assert same(library, slices, spec, blocks=3, masks=masks, run_capacity=1 << 19)
+        assert same(kernel_library, slices, spec, blocks=3, masks=masks, run_capacity=1 << 19)
 
 
 def noise(seed: int) -> tuple[NDArray[np.uint16], PixelEncoding]:
@@ -94,32 +88,32 @@ def noise(seed: int) -> tuple[NDArray[np.uint16], PixelEncoding]:
 
 @needs_compiler
 @pytest.mark.parametrize("part", range(4))
-def test_noise_of_every_grain_is_bit_equal(library: ctypes.CDLL, part: int) -> None:
+def test_noise_of_every_grain_is_bit_equal(kernel_library: ctypes.CDLL, part: int) -> None:
     slices = [noise(seed) for seed in range(50 * part, 50 * part + 50)]
     kept = [CpuPreprocessor(PLAIN)(*one).head_pixels for one in slices]
     assert sum(pixels > 0 for pixels in kept) > 5
-    assert same(library, slices, PLAIN, seed=part, masks=part % 2)
+    assert same(kernel_library, slices, PLAIN, seed=part, masks=part % 2)
 
 
 @needs_compiler
-def test_real_studies_are_bit_equal(library: ctypes.CDLL) -> None:
+def test_real_studies_are_bit_equal(kernel_library: ctypes.CDLL) -> None:
     plan = discover(walk([real("studies")]), any_series=True)
     reader = SliceReader()
     headers = [header for series in plan.series for header in series.headers]
     assert len(headers) >= 28
-    assert same(library, [(reader.read(h).stored, h.encoding) for h in headers], PLAIN, threads=96)
+    assert same(kernel_library, [(reader.read(h).stored, h.encoding) for h in headers], PLAIN, threads=96)
 
 
 @needs_compiler
-def test_real_windowed_slices_are_bit_equal(library: ctypes.CDLL, tmp_path: Path) -> None:
+def test_real_windowed_slices_are_bit_equal(kernel_library: ctypes.CDLL, tmp_path: Path) -> None:
     convert(real("phe-sich"), tmp_path / "labels.csv")
     chosen = read_labels(tmp_path / "labels.csv")[::24]
     assert len(chosen) > 120
-    assert same(library, [read_image(labelled.file) for labelled in chosen], PLAIN, blocks=5)
+    assert same(kernel_library, [read_image(labelled.file) for labelled in chosen], PLAIN, blocks=5)
 
 
 @needs_compiler
-def test_more_runs_than_the_scratch_holds_are_said_and_nothing_is_written(library: ctypes.CDLL) -> None:
+def test_more_runs_than_the_scratch_holds_are_said_and_nothing_is_written(kernel_library: ctypes.CDLL) -> None:
     rng = np.random.default_rng(0)
     quiet = np.full((512, 512), -1000, np.int16)
     quiet[200:300, 100:400] = 40
@@ -128,14 +122,14 @@ def test_more_runs_than_the_scratch_holds_are_said_and_nothing_is_written(librar
     ring = np.where(rng.random((512, 512)) < 0.5, 40, -1000).astype(np.int16)
     ring[100:400, 100:400] = 40  # eroded it is one square; its dilated border is full of holes
     slices = [(image.view(np.uint16), SIGNED) for image in (grid, quiet, ring)]
-    launched = harness.launch(library, slices, PLAIN, run_capacity=700)
+    launched = harness.launch(kernel_library, slices, PLAIN, run_capacity=700)
     assert launched.found["status"].tolist() == [kernel.TOO_MANY_RUNS, kernel.PREPARED, kernel.TOO_MANY_RUNS]
     assert (launched.found["runs"][[0, 2]] > 700).all()
     assert (launched.pixels[[0, 2]] == 0xA5).all(), "the output of a slice that was given up"
     np.testing.assert_array_equal(launched.pixels[1], CpuPreprocessor(PLAIN)(*slices[1]).pixels)
-    most = int(harness.launch(library, slices, PLAIN, run_capacity=1 << 17).found["runs"].max())
-    assert same(library, slices, PLAIN, run_capacity=most)
-    assert not same(library, slices, PLAIN, run_capacity=most - 1)
+    most = int(harness.launch(kernel_library, slices, PLAIN, run_capacity=1 << 17).found["runs"].max())
+    assert same(kernel_library, slices, PLAIN, run_capacity=most)
+    assert not same(kernel_library, slices, PLAIN, run_capacity=most - 1)
 
 
 @lru_cache(maxsize=1)
