@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import shutil
 from collections.abc import Callable
@@ -17,9 +18,11 @@ from dtvit_edge.dicom.discover import discover, walk
 from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.dicom.slice import Slice
 from dtvit_edge.errors import ConfigError, DeviceFault, VerdictError
+from dtvit_edge.preprocess import kernel
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.run import run
 from dtvit_edge.scoring import Options, headers_of, open_backend, open_chain, score
+from tests.cuda import harness
 from tests.cuda.fixtures import install_engine
 from tests.scoring_runs import results, table
 
@@ -98,18 +101,23 @@ def test_equal_batches_become_a_graph_and_a_refused_capture_changes_nothing(
     assert caplog.text.count("no CUDA graph") == 1
 
 
-def test_noise_that_overflows_the_labels_goes_through_the_cpu(
-    bundle: Bundle, slices: list[Slice], make_gpu: MakeGpu
+def test_a_slice_that_overflows_the_labels_goes_through_the_cpu(
+    bundle: Bundle,
+    slices: list[Slice],
+    make_gpu: MakeGpu,
+    kernel_library: ctypes.CDLL,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gpu = make_gpu()
     install_engine(bundle)
-    noise = np.random.default_rng(5).integers(0, 1 << 16, (512, 512), np.uint16)
-    batch = [*slices[:3], replace(slices[3], stored=noise), *slices[4:6]]
-    heads, logits = with_the_cpu(bundle, batch)
+    batch = [(s.stored, s.header.encoding) for s in slices[:8]]
+    runs = harness.launch(kernel_library, batch, bundle.manifest.spec).found["runs"]
+    monkeypatch.setattr(kernel, "RUN_CAPACITY", int(np.median(runs)))
+    heads, logits = with_the_cpu(bundle, slices[:8])
     with open_backend(bundle, "tensorrt", GPU) as backend, open_chain(bundle, backend, GPU) as chain:
-        chain.submit(batch)
+        chain.submit(slices[:8])
         answers = chain.collect()
-    assert gpu.launched.count("engine") == 2, "the batch, and the noise by itself"
+    assert gpu.launched.count("engine") == 1 + 4, "the batch, and four by themselves"
     assert answers.head_pixels.tolist() == heads.tolist()
     np.testing.assert_allclose(answers.logits["ich_logits"], logits[:, :2], atol=1e-5)
 
