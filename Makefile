@@ -15,7 +15,7 @@ VIT_S := ../shared/data/weights/vit_small_patch14_dinov2.safetensors
 TRAIN := MALLOC_MMAP_THRESHOLD_=2000000000 MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_TOP_PAD_=100000000 \
          $(BIN)/dtvit-edge train
 
-.PHONY: demo calibrate-demo test lint clean demo-training phe-sich
+.PHONY: demo calibrate-demo gpu-check test lint clean demo-training phe-sich
 
 demo: $(VENV)/.workstation
 	@mkdir -p $(OUT)
@@ -28,6 +28,11 @@ demo: $(VENV)/.workstation
 calibrate-demo: demo
 	$(BIN)/dtvit-edge phantom $(OUT)/calibration --studies 100 --seed 7000 --overwrite
 	$(BIN)/dtvit-edge calibrate $(OUT)/demo.dtvit --slices $(OUT)/calibration/truth.csv
+
+# On a machine with a GPU: engines of the demo bundle, held to the CPU path and timed. Elsewhere it says what is missing.
+gpu-check: demo
+	$(BIN)/python -m benchmarks.gpu_check $(OUT)/demo.dtvit $(OUT)/phantoms $(REAL_STUDIES) -o $(OUT)/gpu-check \
+	  --record benchmarks/records/gpu.jsonl $(GPU_CHECK)
 
 test: lint
 	$(BIN)/python -m pytest -n auto

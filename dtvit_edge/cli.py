@@ -82,8 +82,8 @@ threads_option = click.option("--threads", type=click.IntRange(1), help="Threads
 @bundle_argument
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Where the results go.")
-@click.option("--backend", default="auto", show_default=True, help="auto, openvino or onnxruntime.")
-@click.option("--precision", default="fp32", show_default=True, help="Which of the bundle's models.")
+@click.option("--backend", default="auto", show_default=True, help="auto, or a name that `doctor` lists.")
+@click.option("--precision", default="fp32", show_default=True, help="Of the model, or of the engine.")
 @click.option("--batch", type=click.IntRange(1), help="Slices a batch (default: what suits the backend).")
 @threads_option
 @click.option("--hint", type=click.Choice(["f32", "bf16"]), help="OpenVINO's inference precision.  [default: f32]")
@@ -91,6 +91,8 @@ threads_option = click.option("--threads", type=click.IntRange(1), help="Threads
 @click.option("--keep-all", is_flag=True, help="Score slices with no brain in view as well.")
 @click.option("--reader", default="auto", show_default=True, type=click.Choice(["auto", "pydicom"]),
               help="pydicom: for every file; auto: the plain case without it.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1), help="Threads that read and decode.  [default: one a core, up to 8]")
+@click.option("--deterministic", is_flag=True, help="On a GPU: the same batches, and bytes, in every run.")
 @click.option("--overwrite", is_flag=True, help="Replace the results of another run.")
 @click.option("--dry-run", is_flag=True, help="List what would be scored; write nothing.")
 @digest_option
@@ -135,19 +137,18 @@ def score(
 @json_option
 def verify(bundle: Path, names: tuple[str, ...], threads: int | None, expect_digest: str | None, as_json: bool) -> None:
     """Check BUNDLE's digests, and its golden slices on this machine's backends. Exit status 1 where one disagrees."""
-    from functools import partial
-
     from dtvit_edge import backends
     from dtvit_edge.bundle import Bundle
+    from dtvit_edge.scoring import Options, open_backend, testable
     from dtvit_edge.selftest import selftest
 
     opened = Bundle.open(bundle, expect_digest=expect_digest)
     chosen = names or [name for name, why_not in backends.availability().items() if why_not is None]
     results = []
     for name in [backends.choose(name).name for name in chosen]:
-        for precision in sorted(set(opened.manifest.models).intersection(backends.precisions(name))):
-            load = partial(opened.model_bytes, precision)
-            with backends.create(name, load, precision, threads=threads) as backend:
+        for precision in testable(opened, name):
+            options = Options(precision=precision, threads=None if backends.runs_engines(name) else threads)
+            with open_backend(opened, name, options) as backend:
                 results.append(selftest(opened, backend))
     show.selftests(opened, results, as_json=as_json)
     if not all(result.passed for result in results):

@@ -156,6 +156,12 @@ def load_engine(
     raise EngineError("; ".join([found, *why_not, f"build it on this device: {again}"]))
 
 
+def engine_precisions(bundle: Bundle, flavour: str) -> list[str]:
+    """Precisions of a library's engines in a bundle, whether they fit this device or not."""
+    records = (record for _, record in _records(bundle) if isinstance(record, BuildRecord))
+    return sorted({record.precision for record in records if record.flavour == flavour})
+
+
 def build_command(
     path: Path,
     precision: str,

@@ -22,7 +22,7 @@ from dtvit_edge.chain import Chain, CpuChain
 from dtvit_edge.dicom.discover import Plan, discover, rejected_row, walk
 from dtvit_edge.dicom.geometry import has_gap
 from dtvit_edge.dicom.slice import SliceHeader
-from dtvit_edge.engines import load_engine
+from dtvit_edge.engines import engine_precisions, load_engine
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.feed import default_workers
 from dtvit_edge.fused import FusedChain
@@ -119,6 +119,13 @@ def open_backend(bundle: Bundle, name: str, options: Options) -> Backend:
     else:
         load, precision = partial(bundle.model_bytes, options.precision), options.precision
     return backends.create(name, load, precision, threads=options.threads, hint=options.hint)
+
+
+def testable(bundle: Bundle, name: str) -> list[str]:
+    """Precisions that a backend can run of a bundle: those of its models, or of its engines."""
+    if backends.runs_engines(name):
+        return engine_precisions(bundle, name)
+    return sorted(set(bundle.manifest.models).intersection(backends.precisions(name)))
 
 
 @contextmanager

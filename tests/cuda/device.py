@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
@@ -123,6 +124,7 @@ class Event:
         self.gpu = gpu
         self.stream: Stream | None = None
         self.generation = self.reached = 0
+        self.seconds = 0.0
 
     def record(self, stream: Stream) -> Event:
         self.stream = stream
@@ -131,9 +133,13 @@ class Event:
 
         def arrive() -> None:
             self.reached = generation
+            self.seconds = time.perf_counter()
 
         stream.add("event", arrive)
         return self
+
+    def time_since(self, start: Event) -> float:
+        return (self.seconds - start.seconds) * 1e3
 
     def reach(self) -> None:
         """What waits runs the other stream as far as this event, and not a step further."""

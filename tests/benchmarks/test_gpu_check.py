@@ -1,0 +1,76 @@
+"""The GPU's check on the stand-in GPU, and what it says where there is none."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import gpu_check, records
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.errors import BuildError
+from dtvit_edge.preprocess import compiled
+from tests.cuda.fixtures import install_engine, kernel_library, make_gpu
+
+__all__ = ["kernel_library", "make_gpu"]  # fixtures
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
+    return Bundle.open(shutil.copytree(tiny_bundle.path, tmp_path / "b.dtvit"))
+
+
+def check(bundle: Bundle, folder: Path, out: Path) -> Any:
+    arguments = [str(bundle.path), str(folder), "-o", str(out), "--precision", "fp32", "--rounds", "10"]
+    return CliRunner().invoke(gpu_check.main, [*arguments, "--record", str(out / "gpu.jsonl")])
+
+
+def test_without_a_gpu_it_says_what_is_missing(
+    bundle: Bundle, phantom_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "find_compilers", list)
+    result = check(bundle, phantom_folder, tmp_path)
+    assert result.exit_code == 2
+    assert "tensorrt: " in result.stderr and "not installed" in result.stderr and "nor NVRTC" in result.stderr
+
+
+def test_it_compares_times_and_records(
+    bundle: Bundle,
+    phantom_folder: Path,
+    tmp_path: Path,
+    make_gpu: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_gpu()
+    monkeypatch.setattr(compiled, "find_compilers", lambda: ["a compiler"])
+    monkeypatch.setattr(gpu_check, "build_engine", lambda opened, options: install_engine(opened, 8))
+    result = check(bundle, phantom_folder, tmp_path)
+    assert result.exit_code == 0, result.output
+    found = {record.what: record for record in records.read(tmp_path / "gpu.jsonl")}
+    preprocessing = found[gpu_check.WHAT_PREPROCESS].summary
+    assert preprocessing["slices"] > 30 and preprocessing["slices that differ"] == 0
+    decisions = found[gpu_check.WHAT_DECISIONS].summary
+    assert decisions["flips"] == decisions["statuses that differ"] == decisions["largest difference"] == 0
+    assert len(found[gpu_check.WHAT_ENGINE].samples["chain 8"]) == 10
+
+
+def test_an_engine_that_is_not_built_is_a_negative_verdict(
+    bundle: Bundle,
+    phantom_folder: Path,
+    tmp_path: Path,
+    make_gpu: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise BuildError("no")
+
+    make_gpu()
+    monkeypatch.setattr(compiled, "find_compilers", lambda: ["a compiler"])
+    monkeypatch.setattr(gpu_check, "build_engine", refuse)
+    result = check(bundle, phantom_folder, tmp_path)
+    assert result.exit_code == 1
+    assert "fp32: no engine: no" in result.stderr
