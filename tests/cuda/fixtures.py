@@ -18,6 +18,7 @@ from dtvit_edge.cuda import graphs
 from dtvit_edge.preprocess import compiled
 from dtvit_edge.spec import digest_bytes
 from dtvit_edge.trt import library
+from dtvit_edge.trt.gpu import Gpu
 from tests.cuda import device, harness
 from tests.engine_records import ORIN, put, record
 
@@ -58,10 +59,11 @@ def make_gpu(kernel_library: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> It
         assert gpu.sticky or gpu.leaks() == 0, "memory or graphs were left behind"
 
 
-def install_engine(bundle: Bundle, max_batch: int = 8, *, proven: bool = True) -> None:
+def install_engine(bundle: Bundle, max_batch: int = 8, *, proven: bool = True, gpu: Gpu = ORIN) -> None:
     """An engine in the bundle: the stand-in's plan is the fp32 model itself."""
     plan = bundle.model_bytes("fp32")
-    changes: dict[str, Any] = {} if proven else {"selftest": None, "selftest_reason": "ahead of time"}
+    changes: dict[str, Any] = {"gpu": gpu.name, "capabilities": (gpu.sm,)}
+    changes |= {} if proven else {"selftest": None, "selftest_reason": "ahead of time"}
     profile = {"min": 1, "opt": 1, "max": max_batch}
     put(
         bundle,
