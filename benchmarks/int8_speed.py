@@ -93,8 +93,8 @@ def measure(bundle: Bundle, weights: Path, *, rounds: int, runs: int, threads: i
     with ExitStack() as stack:
         for side, (name, precision, hint) in SIDES.items():
             why_not = backends.availability()[name]
-            if why_not is None and precision not in bundle.manifest.models:
-                why_not = f"the bundle has no {precision}"
+            if why_not is None and precision not in bundle.present:
+                why_not = f"this copy of the bundle has no {precision}"
             if why_not is None:
                 load = partial(bundle.model_bytes, precision)
                 backend = stack.enter_context(backends.create(name, load, precision, threads=threads, hint=hint))

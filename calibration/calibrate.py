@@ -93,8 +93,10 @@ def calibrate(bundle: Bundle, sets: Mapping[str, SliceSet], config: Config, *, p
         sets: `ranges`, `choice` and `verdict` (`slices.load`).
 
     Raises:
+        BundleError: a thin copy: the bundle is written anew with every file.
         VerdictError: a range that is not finite, or a graph that does not check.
     """
+    bundle.require_whole()
     work = _Work(bundle, sets, config, progress)
     smoothed, maxima = work.smoothed()
     with progress("histograms", len(sets["ranges"])) as step:

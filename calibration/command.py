@@ -67,6 +67,7 @@ def calibrate(
     from dtvit_edge.errors import VerdictError
 
     opened = Bundle.open(bundle, expect_digest=expect_digest)
+    opened.require_whole()
     if not slices:
         raise click.UsageError(f"nothing to calibrate on; {WHAT_TO_GIVE}")
     config = Config(

@@ -130,7 +130,7 @@ def _build(
     cache = find_cache(bundle.path / ENGINES, _device(release, gpu.name if gpu else None, (gpu.sm,) if gpu else ()))
     job = Job(
         precision=options.precision,
-        onnx=str(bundle.path / model.file),
+        onnx=str(bundle.model_path(graph)),
         onnx_sha256=model.sha256,
         channels=spec.channels,
         side=spec.crop,

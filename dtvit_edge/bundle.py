@@ -3,6 +3,9 @@
 Every file is named in `manifest.json` with its sha256. `Bundle.open` checks all of them before anything is loaded;
 `Bundle.model_bytes` hands out bytes whose digest it has just checked, so that what reaches an engine is what was
 verified. Digests find damage; an expected manifest digest (`--expect-digest`) finds tampering.
+
+A copy on a device may be thin: without ONNX files that the device does not need. The manifest names them all the same,
+so that the bundle's identity stays, and `Bundle.absent` says which are not there. Whatever is there has its digest.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ MODEL_FILES = {
     "int8": "model.int8.onnx",  # FP32 scales: CPU backends, TensorRT 8.6 to 10 with flags
     "int8-fp16": "model.int8-fp16.onnx",  # typed, FP16 scales: TensorRT 10 and newer, TensorRT for RTX
 }
+ENGINES = "engines"  # what a device builds; the manifest does not name it
 GOLDEN_PIXELS = "golden/pixels.npy"
 GOLDEN_LOGITS = {name: f"golden/{name}.npy" for name in OUTPUT_NAMES}
 
@@ -50,6 +54,9 @@ TOLERANCES = {"fp32": 1e-5, "fp32-op16": 1e-5}
 # The same for reduced precision, as a share of the standard deviation of the golden logits, since an error is large or
 # small against what tells slices apart. Untrained ViT-Tiny measured 0.025 in float16, a trained ViT below 0.001.
 RELATIVE_TOLERANCES = {"fp16": 0.05}
+
+# Said of every model file that a thin copy lacks.
+NOT_HERE = "not in this copy of the bundle; to be copied from the workstation's"
 
 
 @dataclass(frozen=True)
@@ -145,22 +152,27 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle: its files were all there with the bytes that the manifest names.
+    """An opened bundle: what was there had the bytes that the manifest names.
 
     Attributes:
         digest: sha256 of `manifest.json`, which names every other file's: the bundle's identity.
+        absent: models of the manifest whose files were not in this copy when it was opened, by precision; sorted.
     """
 
     path: Path
     manifest: Manifest
     digest: str
+    absent: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, expect_digest: str | None = None) -> Bundle:
-        """Open a bundle, checking every file's presence and digest.
+        """Open a bundle, checking the digest of every file that is there.
+
+        Model files may be absent, golden files may not.
 
         Raises:
-            BundleError: no bundle, a missing file, a manifest that contradicts itself.
+            BundleError: no bundle, a missing golden file, neither a model nor an engine, a manifest that contradicts
+                itself.
             DigestMismatch: a changed byte, or another manifest than `expect_digest` names.
             UnknownFormat: a format version that this code does not read.
         """
@@ -179,22 +191,72 @@ class Bundle:
         except BundleError as error:
             raise type(error)(f"{path / MANIFEST}: {error}") from error
         bundle = cls(path, manifest, digest)
-        for record in (*manifest.models.values(), *manifest.golden.values()):
-            target = bundle._path(record)
-            if not target.is_file():
-                raise BundleError(f"{target}: named in the manifest, but missing")
-            _compare(target, digest_file(target), record)
-        return bundle
+        absent = []
+        for precision, record in manifest.models.items():
+            # A dangling link is damage, not a file that was left out.
+            if os.path.lexists(bundle._path(record)):
+                bundle._check(record)
+            else:
+                absent.append(precision)
+        for record in manifest.golden.values():
+            bundle._check(record)
+        if len(absent) == len(manifest.models) and not any((path / ENGINES).glob("*.plan")):
+            raise BundleError(
+                f"{path}: neither a model nor an engine is in this copy of the bundle; on the workstation, "
+                "`dtvit-edge inspect NAME.dtvit --device-files TARGET` lists what a device needs"
+            )
+        return replace(bundle, absent=tuple(sorted(absent)))
 
-    def model_bytes(self, precision: str) -> bytes:
-        """The ONNX file of a precision; its digest is checked on the very bytes that are returned."""
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Models whose files were in this copy when it was opened, by precision; sorted."""
+        return tuple(sorted(set(self.manifest.models) - set(self.absent)))
+
+    @property
+    def absent_files(self) -> tuple[str, ...]:
+        """The files of `absent`, in its order."""
+        return tuple(self.manifest.models[precision].file for precision in self.absent)
+
+    @property
+    def absence(self) -> str:
+        """What this copy lacks, in words; empty where it is whole."""
+        return f"{', '.join(self.absent_files)}: {NOT_HERE}" if self.absent else ""
+
+    def require_whole(self) -> None:
+        """Refuse a thin copy, for what needs every model.
+
+        Raises:
+            BundleError: with the files that are not there.
+        """
+        if self.absent:
+            raise BundleError(f"{self.path}: the whole bundle is needed; {self.absence}")
+
+    def model_path(self, precision: str) -> Path:
+        """Where the ONNX file of a precision lies; who reads it checks its digest.
+
+        Raises:
+            BundleError: the bundle has no such model, or this copy lacks its file.
+        """
         record = self.manifest.models.get(precision)
         if record is None:
             have = ", ".join(sorted(self.manifest.models))
             raise BundleError(f"{self.path}: no {precision} model in this bundle (it has {have})")
         path = self._path(record)
+        if not path.is_file():
+            have = ", ".join(self.present) or "engines alone"
+            raise BundleError(f"{path}: {NOT_HERE} (this copy has {have})")
+        return path
+
+    def model_bytes(self, precision: str) -> bytes:
+        """The ONNX file of a precision; its digest is checked on the very bytes that are returned.
+
+        Raises:
+            BundleError: as `model_path`.
+            DigestMismatch: the bytes are not the ones that the manifest names.
+        """
+        path = self.model_path(precision)
         data = path.read_bytes()
-        _compare(path, digest_bytes(data), record)
+        _compare(path, digest_bytes(data), self.manifest.models[precision])
         return data
 
     def golden(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -204,6 +266,17 @@ class Bundle:
             for name in (GOLDEN_PIXELS, *GOLDEN_LOGITS.values())
         }
         return arrays[GOLDEN_PIXELS], {name: arrays[file] for name, file in GOLDEN_LOGITS.items()}
+
+    def _check(self, record: FileRecord) -> None:
+        """A file that has to be there, against its digest."""
+        path = self._path(record)
+        if not path.is_file():
+            raise BundleError(f"{path}: named in the manifest, but missing")
+        try:
+            digest = digest_file(path)
+        except OSError as error:
+            raise BundleError(f"{path}: {error.strerror}") from error
+        _compare(path, digest, record)
 
     def _path(self, record: FileRecord) -> Path:
         """A record's path inside the bundle; one that leads outside is refused."""

@@ -151,6 +151,10 @@ def verify(bundle: Path, names: tuple[str, ...], threads: int | None, expect_dig
             with open_backend(opened, name, options) as backend:
                 results.append(selftest(opened, backend))
     show.selftests(opened, results, as_json=as_json)
+    if not results:
+        runs = [f"{name} runs {backends.what_runs(name)}" for name in chosen] or ["no backend is here"]
+        have = ", ".join(opened.present) or "no model"
+        raise VerdictError("; ".join([f"no golden slice was run: this copy has {have}", *runs]))
     if not all(result.passed for result in results):
         raise VerdictError("a backend disagrees with the golden logits")
 
@@ -203,25 +207,43 @@ def explain(bundle: Path, target: str, expect_digest: str | None, as_json: bool)
     from dtvit_edge.bundle import Bundle
     from dtvit_edge.explain import explain as explain_bundle
 
-    found = explain_bundle(Bundle.open(bundle, expect_digest=expect_digest), target)
+    opened = Bundle.open(bundle, expect_digest=expect_digest)
+    found = explain_bundle(opened, target)
     show.explanation(found, as_json=as_json)
     if not found.runs:
-        raise VerdictError(f"{target} can run no file of this bundle")
+        raise VerdictError(f"{target} can run no file of this {'copy of the ' if opened.absent else ''}bundle")
 
 
 @cli.command()
 @bundle_argument
+@click.option("--device-files", "target", type=click.Choice(list(TARGETS)), help="List what this target needs of it.")
+@click.option("--precision", "precisions", multiple=True, type=click.Choice(PRECISIONS), help="List for these alone.")
+@click.option("--tensorrt", metavar="VERSION", help="List for the target's releases of this version alone.")
 @digest_option
 @json_option
-def inspect(bundle: Path, expect_digest: str | None, as_json: bool) -> None:
-    """Show what BUNDLE holds, after checking its digests."""
-    from dtvit_edge.bundle import Bundle
+def inspect(
+    bundle: Path,
+    target: str | None,
+    precisions: tuple[str, ...],
+    tensorrt: str | None,
+    expect_digest: str | None,
+    as_json: bool,
+) -> None:
+    """Show what BUNDLE holds, after checking its digests.
 
+    With --device-files, one path a line from the folder that BUNDLE lies in, for rsync --files-from or tar -T; their
+    size goes to stderr.
+    """
+    from dtvit_edge.bundle import Bundle
+    from dtvit_edge.device_files import device_files
+
+    if target is None and (precisions or tensorrt):
+        raise click.UsageError("--precision and --tensorrt go with --device-files")
     opened = Bundle.open(bundle, expect_digest=expect_digest)
-    if as_json:
-        click.echo(json.dumps({"digest": opened.digest, **json.loads(opened.manifest.to_json())}, indent=1))
+    if target is not None:
+        show.device_files(device_files(opened, target, precisions, tensorrt), as_json=as_json)
     else:
-        show.bundle(opened)
+        show.bundle(opened, as_json=as_json)
 
 
 @cli.command()

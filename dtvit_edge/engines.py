@@ -14,11 +14,12 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from dtvit_edge.bundle import ENGINES as ENGINES
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import DigestMismatch, EngineError
 from dtvit_edge.spec import digest_bytes, digest_file
@@ -26,7 +27,6 @@ from dtvit_edge.trt.gpu import Gpu
 from dtvit_edge.trt.versions import TITLES
 from dtvit_edge.writers.atomic import write_atomically
 
-ENGINES = "engines"
 RECORD_FORMAT = 1
 UNPROVEN = "compiled ahead of time, with no GPU to run it on: the device that loads it must test it first"
 
@@ -162,6 +162,28 @@ def engine_precisions(bundle: Bundle, flavour: str) -> list[str]:
     return sorted({record.precision for record in records if record.flavour == flavour})
 
 
+def portable_engines(bundle: Bundle, flavour: str, capabilities: Collection[str]) -> list[tuple[Path, BuildRecord]]:
+    """Engines compiled ahead of time, for one of these compute capabilities at least, from the bundle's own graphs.
+
+    Returns:
+        Where each record lies, its plan beside it, and the record.
+
+    Raises:
+        EngineError: a record that cannot be read, or no plan beside it.
+        DigestMismatch: a plan's bytes are not its record's.
+    """
+    found = []
+    for path, record in _records(bundle):
+        if isinstance(record, EngineError):
+            raise EngineError(f"{path}: {record}")
+        elsewhere = set(capabilities).isdisjoint(record.capabilities) or _is_foreign(bundle, record)
+        if record.flavour == flavour and record.gpu is None and not elsewhere:
+            again = build_command(bundle.path, record.precision, flavour, capabilities=record.capabilities)
+            _verified(path.with_name(record.plan), record, again)
+            found.append((path, record))
+    return found
+
+
 def build_command(
     path: Path,
     precision: str,
@@ -240,10 +262,14 @@ def _refusal(bundle: Bundle, record: BuildRecord, version: str, gpu: Gpu) -> str
         return f"built on {record.gpu}, this is {gpu.name}"
     if gpu.sm not in record.capabilities:
         return f"built for SM {', '.join(record.capabilities)}, this GPU is SM {gpu.sm}"
-    model = bundle.manifest.models.get(record.graph)
-    if model is None or model.sha256 != record.onnx_sha256:
+    if _is_foreign(bundle, record):
         return f"built from another {record.graph} graph than the bundle's"
     return None
+
+
+def _is_foreign(bundle: Bundle, record: BuildRecord) -> bool:
+    model = bundle.manifest.models.get(record.graph)
+    return model is None or model.sha256 != record.onnx_sha256
 
 
 def _verified(path: Path, record: BuildRecord, again: str) -> bytes:

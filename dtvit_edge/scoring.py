@@ -122,10 +122,10 @@ def open_backend(bundle: Bundle, name: str, options: Options) -> Backend:
 
 
 def testable(bundle: Bundle, name: str) -> list[str]:
-    """Precisions that a backend can run of a bundle: those of its models, or of its engines."""
+    """Precisions that a backend can run of this copy of a bundle: those of its models, or of its engines."""
     if backends.runs_engines(name):
         return engine_precisions(bundle, name)
-    return sorted(set(bundle.manifest.models).intersection(backends.precisions(name)))
+    return sorted(set(bundle.present).intersection(backends.precisions(name)))
 
 
 @contextmanager

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from dtvit_edge.bundle import Bundle
+    from dtvit_edge.device_files import DeviceFiles
     from dtvit_edge.dicom.discover import Plan
     from dtvit_edge.doctor import Facts
     from dtvit_edge.engines import BuildRecord
@@ -143,9 +144,12 @@ def selftests(opened: Bundle, results: Sequence[SelfTest], *, as_json: bool) -> 
             }
             for r in results
         ]
-        click.echo(json.dumps({"digest": opened.digest, "selftests": rows}, indent=1))
+        click.echo(json.dumps({"digest": opened.digest, "absent": opened.absent_files, "selftests": rows}, indent=1))
         return
-    click.echo(f"digests: {len(opened.manifest.models) + len(opened.manifest.golden)} files match the manifest")
+    click.echo(f"digests: {len(opened.present) + len(opened.manifest.golden)} files match the manifest")
+    _absent(opened)
+    if not results:
+        return
     table = _table("backend", "precision", "batches", "largest |logit difference|", "tolerance", "verdict")
     for r in results:
         batches = ", ".join(map(str, r.deviations))
@@ -186,9 +190,13 @@ def _passed(test: dict[str, Any]) -> str:
     return f"passed: {worst:.2e} at batch {' and '.join(test['deviations'])}, allowed {test['tolerance']:.2e}"
 
 
-def bundle(opened: Bundle) -> None:
+def bundle(opened: Bundle, *, as_json: bool) -> None:
     """The result of `inspect`."""
     m = opened.manifest
+    if as_json:
+        found = {"digest": opened.digest, "absent": opened.absent_files, **json.loads(m.to_json())}
+        click.echo(json.dumps(found, indent=1))
+        return
     table = _table("", "")
     windows = "; ".join(f"{w.center_hu:g}/{w.width_hu:g} {w.kind}" for w in m.spec.windows)
     threshold = m.thresholds["ich"]
@@ -211,8 +219,22 @@ def bundle(opened: Bundle) -> None:
         facts = ", ".join(f"{k}: {v}" for k, v in record.facts.items() if isinstance(v, (str, int)))
         files.add_row(precision, record.file, f"{record.bytes / 2**20:.1f}", facts)
     _print(files)
+    _absent(opened)
     _untrained_location(opened)
     click.echo(NOTICE)
+
+
+def device_files(found: DeviceFiles, *, as_json: bool) -> None:
+    """The result of `inspect --device-files`: paths on stdout for another program, their size on stderr."""
+    from dataclasses import asdict
+
+    if as_json:
+        click.echo(json.dumps(asdict(found) | {"bytes": found.bytes}, indent=1))
+        return
+    for file in found.files:
+        click.echo(file.path)
+    precisions = ", ".join(found.precisions)
+    click.echo(f"{len(found.files)} files, {found.bytes / 2**20:.1f} MiB: {precisions} on {found.target}", err=True)
 
 
 def explanation(found: Explanation, *, as_json: bool) -> None:
@@ -262,6 +284,11 @@ def facts(found: Facts) -> None:
         for name, value in values.items():
             table.add_row(name, value)
         _print(table)
+
+
+def _absent(opened: Bundle) -> None:
+    if opened.absent:
+        click.echo(opened.absence)
 
 
 def _untrained_location(opened: Bundle) -> None:

@@ -29,7 +29,7 @@ FLOORS = [
     {"bundle", "aggregate", "journal", "chain"},
     {"engines", "selftest", "fused", "scorer"},
     {"scoring", "doctor", "explain"},
-    {"run", "build"},
+    {"run", "build", "device_files"},
     {"show", "cli", "__main__"},
 ]
 NEVER_IN_THE_RUNTIME = {"torch", "timm", "onnx", "torchvision", "PIL", "scipy"}

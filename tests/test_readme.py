@@ -24,7 +24,7 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("line", [c for c in commands() if c.startswith("dtvit-edge")])
 def test_every_command_is_understood(line: str) -> None:
-    _, name, *arguments = shlex.split(line)
+    _, name, *arguments = shlex.split(line.split(" | ")[0])
     if name in WORKSTATION_COMMANDS:
         module, attribute, _ = WORKSTATION_COMMANDS[name]
         command = getattr(import_module(module), attribute)

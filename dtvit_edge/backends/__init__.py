@@ -71,6 +71,11 @@ def runs_engines(name: str) -> bool:
     return bool(_module(name).RUNS == ENGINES)
 
 
+def what_runs(name: str) -> str:
+    """What a backend runs, for people."""
+    return "engines that `build` makes" if runs_engines(name) else ", ".join(precisions(name))
+
+
 def create(
     name: str, load: Callable[..., Any], precision: str, *, threads: int | None = None, hint: str | None = None
 ) -> Backend:

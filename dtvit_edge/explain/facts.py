@@ -64,19 +64,29 @@ class Placement:
 
 @dataclass(frozen=True)
 class Facts:
-    """A bundle's graph facts by file key (`bundle.MODEL_FILES`); every method may raise `NotKnown`."""
+    """A bundle's graph facts by file key (`bundle.MODEL_FILES`); every method may raise `NotKnown`.
+
+    Attributes:
+        absent: files that this copy of the bundle lacks; what the manifest says of them holds all the same.
+    """
 
     path: str
     by_file: Mapping[str, Mapping[str, Any]]
+    absent: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, bundle: Bundle) -> Facts:
         """What an opened bundle's manifest holds."""
-        return cls(str(bundle.path), {key: record.facts for key, record in bundle.manifest.models.items()})
+        by_file = {key: record.facts for key, record in bundle.manifest.models.items()}
+        return cls(str(bundle.path), by_file, bundle.absent)
 
     def has(self, key: str) -> bool:
-        """The file is in the bundle."""
+        """The file is in the bundle, if not in this copy of it."""
         return key in self.by_file
+
+    def here(self, key: str) -> bool:
+        """The file is in this copy of the bundle."""
+        return self.has(key) and key not in self.absent
 
     def opset(self, key: str) -> int:
         """A file's opset; of one that is not made yet, the opset that it would have."""

@@ -6,14 +6,16 @@ import shlex
 from dataclasses import dataclass
 
 from dtvit_edge.backends.base import CPU_PRECISIONS
-from dtvit_edge.bundle import MODEL_FILES
+from dtvit_edge.bundle import MODEL_FILES, NOT_HERE
 from dtvit_edge.errors import BuildError
 from dtvit_edge.explain.facts import Facts, Finding, NotKnown
 from dtvit_edge.targets import Stack
 from dtvit_edge.trt.versions import PRECISIONS, making
 
-# What may become of a file. `not_known`: the manifest lacks the facts to say.
-USED, MISSING, PASSED_OVER, REFUSED, NOT_KNOWN = "used", "missing", "passed_over", "refused", "not_known"
+# What may become of a file. `absent`: it would be used, and this copy of the bundle lacks it. `not_known`: the manifest
+# lacks the facts to say.
+USED, ABSENT, MISSING = "used", "absent", "missing"
+PASSED_OVER, REFUSED, NOT_KNOWN = "passed_over", "refused", "not_known"
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class FileVerdict:
 
     Attributes:
         key: of `bundle.MODEL_FILES`.
-        state: used, missing (it would be used), passed_over (not refused, but another serves), refused or not_known.
+        state: used, absent or missing (it would be used; another copy of the bundle has it, or none yet), passed_over
+            (not refused, but another serves), refused or not_known.
         precisions: what it is used for or, if it is missing, would be.
         why: in words.
         command: makes a missing file.
@@ -75,7 +78,10 @@ def _verdict(key: str, facts: Facts, stack: Stack) -> FileVerdict:
         return FileVerdict(
             key, MODEL_FILES[key], MISSING, serves, "not in this bundle yet", making(key, shlex.quote(facts.path))
         )
-    return FileVerdict(key, MODEL_FILES[key], USED, serves, _how(key, facts, stack, serves))
+    how = _how(key, facts, stack, serves)
+    if not facts.here(key):
+        return FileVerdict(key, MODEL_FILES[key], ABSENT, serves, f"{how}; {NOT_HERE}")
+    return FileVerdict(key, MODEL_FILES[key], USED, serves, how)
 
 
 def _how(key: str, facts: Facts, stack: Stack, serves: tuple[str, ...]) -> str:

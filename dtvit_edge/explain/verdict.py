@@ -48,7 +48,7 @@ class Explanation:
     """A bundle on a target.
 
     Attributes:
-        runs: False where no stack of the target can run any file that the bundle has.
+        runs: False where no stack of the target can run any file that this copy of the bundle has.
     """
 
     target: str
@@ -69,7 +69,9 @@ def explain(bundle: Bundle, target: str) -> Explanation:
     facts = Facts.of(bundle)
     stacks = tuple(_on(facts, stack) for stack in TARGETS[target].stacks)
     runs = any(
-        facts.has(file.key) and file.state in (USED, NOT_KNOWN, PASSED_OVER) for stack in stacks for file in stack.files
+        facts.here(file.key) and file.state in (USED, NOT_KNOWN, PASSED_OVER)
+        for stack in stacks
+        for file in stack.files
     )
     return Explanation(target, str(bundle.path), bundle.digest, runs, stacks)
 

@@ -19,7 +19,7 @@ from calibration.slices import SETS, SliceSet, candidates, deal, load
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli import main
-from dtvit_edge.errors import ConfigError, VerdictError
+from dtvit_edge.errors import BundleError, ConfigError, VerdictError
 from dtvit_edge.spec import PreprocessSpec
 
 LENIENT = Config(sensitivity=2, limits=Limits(agreement=0.5, auc=1.0, slices=10))
@@ -73,6 +73,18 @@ def test_every_cpu_backend_verifies_int8(outcome: Outcome, capsys: pytest.Captur
     assert {(t["backend"], t["precision"]) for t in tested} == {
         (name, precision) for name in here for precision in ("fp32", "fp32-op16", "int8")
     }
+
+
+def test_a_thin_copy_is_refused_before_anything_is_read(
+    exported: Bundle, sets: dict[str, SliceSet], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = copy(exported, tmp_path)
+    bundle.model_path("fp32-op16").unlink()
+    thin = Bundle.open(bundle.path)
+    with pytest.raises(BundleError, match=r"whole bundle is needed; model\.fp32-op16\.onnx: not in this copy"):
+        calibrate(thin, sets, LENIENT)
+    assert main(["calibrate", str(bundle.path), "--slices", "nowhere"]) == 2
+    assert "whole bundle is needed" in capsys.readouterr().err
 
 
 def test_the_same_calibration_gives_the_same_bytes(

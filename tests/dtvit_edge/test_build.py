@@ -109,6 +109,17 @@ def test_the_command_says_that_the_engine_is_proved(
     assert "building int8 from model.int8.onnx with TensorRT 8.6.1, on Orin (SM 8.7)" in said.err
 
 
+def test_a_thin_copy_builds_from_what_it_has_and_names_what_it_lacks(bundle: Bundle, device: Any) -> None:
+    device("10.3.0")
+    for precision in ("fp32", "fp32-op16", "int8", "int8-fp16"):
+        (bundle.path / MODEL_FILES[precision]).unlink()
+    thin = Bundle.open(bundle.path)
+    assert build_engine(thin, BuildOptions("fp16")).graph == "fp16"
+    with pytest.raises(BundleError, match=r"model\.int8-fp16\.onnx: not in this copy of the bundle"):
+        build_engine(thin, BuildOptions("int8"))
+    assert len(left(bundle)) == 3
+
+
 def test_building_again_uses_the_timing_cache_and_replaces_the_engine(bundle: Bundle, device: Any) -> None:
     device("10.3.0")
     first = build_engine(bundle, BuildOptions("fp16"))

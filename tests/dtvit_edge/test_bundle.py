@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dtvit_edge.bundle import MANIFEST, Bundle, FileRecord, write_bundle
+from dtvit_edge.bundle import ENGINES, MANIFEST, MODEL_FILES, Bundle, FileRecord, write_bundle
 from dtvit_edge.errors import BundleError, ConfigError, DigestMismatch, UnknownFormat
 from tests.tiny_bundle import tiny_model, write_tiny_bundle
 
@@ -57,10 +57,90 @@ def test_bytes_that_change_after_opening_are_refused(copy: Path) -> None:
         bundle.model_bytes("fp32")
 
 
-def test_a_missing_file_is_named(copy: Path) -> None:
-    (copy / "golden" / "pixels.npy").unlink()
-    with pytest.raises(BundleError, match=r"pixels\.npy: named in the manifest, but missing"):
+@pytest.mark.parametrize("name", ["pixels", "ich_logits", "location_logits"])
+def test_a_missing_golden_file_is_named(copy: Path, name: str) -> None:
+    (copy / "golden" / f"{name}.npy").unlink()
+    with pytest.raises(BundleError, match=rf"{name}\.npy: named in the manifest, but missing"):
         Bundle.open(copy)
+
+
+def thin(bundle: Bundle, path: Path, *gone: str) -> Path:
+    """A copy of a bundle without these models' files."""
+    shutil.copytree(bundle.path, path)
+    for precision in gone:
+        (path / MODEL_FILES[precision]).unlink()
+    return path
+
+
+def test_a_thin_copy_is_the_same_bundle_and_says_what_it_lacks(typed_bundle: Bundle, tmp_path: Path) -> None:
+    path = thin(typed_bundle, tmp_path / "t.dtvit", "int8", "fp32")
+    bundle = Bundle.open(path, expect_digest=typed_bundle.digest)
+    assert (bundle.manifest, bundle.digest) == (typed_bundle.manifest, typed_bundle.digest)
+    assert bundle.absent == ("fp32", "int8")
+    assert bundle.absent_files == ("model.fp32.onnx", "model.int8.onnx")
+    assert bundle.present == ("fp16", "fp32-op16", "int8-fp16")
+    assert bundle.model_bytes("fp16") == typed_bundle.model_bytes("fp16")
+    assert bundle.golden()[0].shape == typed_bundle.golden()[0].shape
+
+
+def test_a_whole_copy_lacks_nothing(typed_bundle: Bundle) -> None:
+    assert (typed_bundle.absent, typed_bundle.absence) == ((), "")
+    assert typed_bundle.present == tuple(sorted(MODEL_FILES))
+    typed_bundle.require_whole()
+
+
+def test_a_model_that_a_copy_lacks_is_named_with_where_it_comes_from(typed_bundle: Bundle, tmp_path: Path) -> None:
+    bundle = Bundle.open(thin(typed_bundle, tmp_path / "t.dtvit", "fp32", "int8", "fp32-op16"))
+    for ask in (bundle.model_bytes, bundle.model_path):
+        with pytest.raises(BundleError) as error:
+            ask("fp32")
+        assert str(error.value) == (
+            f"{bundle.path / 'model.fp32.onnx'}: not in this copy of the bundle; to be copied from the "
+            "workstation's (this copy has fp16, int8-fp16)"
+        )
+    with pytest.raises(BundleError, match=r"whole bundle is needed; model\.fp32\.onnx, .*\.onnx: not in this"):
+        bundle.require_whole()
+
+
+def test_a_model_that_comes_later_is_taken_and_one_that_goes_is_named(typed_bundle: Bundle, tmp_path: Path) -> None:
+    bundle = Bundle.open(thin(typed_bundle, tmp_path / "t.dtvit", "int8"))
+    shutil.copy(typed_bundle.model_path("int8"), bundle.path)
+    assert bundle.model_bytes("int8") == typed_bundle.model_bytes("int8")
+    (bundle.path / MODEL_FILES["int8"]).write_bytes(b"half of it")
+    with pytest.raises(DigestMismatch):
+        bundle.model_bytes("int8")
+    bundle.model_path("fp16").unlink()
+    with pytest.raises(BundleError, match="not in this copy"):
+        bundle.model_bytes("fp16")
+
+
+@pytest.mark.parametrize("kept", [0, -1], ids=["empty", "truncated"])
+def test_a_damaged_model_is_not_taken_for_an_absent_one(typed_bundle: Bundle, tmp_path: Path, kept: int) -> None:
+    path = thin(typed_bundle, tmp_path / "t.dtvit", "int8")
+    model = path / MODEL_FILES["fp16"]
+    model.write_bytes(model.read_bytes()[:kept])
+    with pytest.raises(DigestMismatch, match=r"model\.fp16\.onnx"):
+        Bundle.open(path)
+
+
+def test_a_dangling_link_and_a_folder_are_not_taken_for_absent_models(typed_bundle: Bundle, tmp_path: Path) -> None:
+    for name, put in (("link", lambda at: at.symlink_to("nowhere")), ("folder", Path.mkdir)):
+        path = thin(typed_bundle, tmp_path / f"{name}.dtvit", "fp16")
+        put(path / MODEL_FILES["fp16"])
+        with pytest.raises(BundleError, match=r"model\.fp16\.onnx: named in the manifest, but missing"):
+            Bundle.open(path)
+
+
+def test_a_copy_with_no_model_needs_an_engine(typed_bundle: Bundle, tmp_path: Path) -> None:
+    path = thin(typed_bundle, tmp_path / "t.dtvit", *MODEL_FILES)
+    with pytest.raises(BundleError, match=r"neither a model nor an engine .*--device-files TARGET"):
+        Bundle.open(path)
+    (path / ENGINES).mkdir()
+    with pytest.raises(BundleError, match="neither a model nor an engine"):
+        Bundle.open(path)
+    (path / ENGINES / "some.plan").write_bytes(b"x")
+    with pytest.raises(BundleError, match="this copy has engines alone"):
+        Bundle.open(path).model_bytes("fp32")
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None])

@@ -90,9 +90,71 @@ def test_a_damaged_bundle_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture
+def thin_bundle(typed_bundle: Bundle, tmp_path: Path) -> Path:
+    """A copy that has fp32 and int8 alone."""
+    path = Path(shutil.copytree(typed_bundle.path, tmp_path / "thin.dtvit"))
+    for precision in ("fp32-op16", "fp16", "int8-fp16"):
+        (path / f"model.{precision}.onnx").unlink()
+    return path
+
+
+LACKS = "model.fp16.onnx, model.fp32-op16.onnx, model.int8-fp16.onnx: not in this copy of the bundle"
+
+
+def test_a_thin_copy_is_shown_verified_and_scored_for_what_it_is(
+    thin_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = str(thin_bundle)
+    absent = ["model.fp16.onnx", "model.fp32-op16.onnx", "model.int8-fp16.onnx"]
+    for command in (["inspect", bundle], ["-q", "verify", bundle, "--backend", "onnxruntime"]):
+        assert main(command) == 0
+        said = capsys.readouterr().out
+        assert LACKS in said
+        assert "verify" not in command or "digests: 5 files match the manifest" in said
+        assert main([*command, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["absent"] == absent
+    series(tmp_path / "in", [0, 5])
+    score = ["-q", "score", bundle, str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--backend", "onnxruntime"]
+    assert main([*score, "--precision", "fp32-op16"]) == 2
+    assert "model.fp32-op16.onnx: not in this copy of the bundle" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main(score) == 0
+
+
+def test_verify_does_not_pass_where_nothing_was_run(
+    thin_bundle: Path, typed_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(typed_bundle.model_path("fp16"), thin_bundle)
+    for precision in ("fp32", "int8"):
+        (thin_bundle / f"model.{precision}.onnx").unlink()
+    assert main(["-q", "verify", str(thin_bundle), "--backend", "onnxruntime"]) == 1
+    said = capsys.readouterr()
+    assert "digests: 4 files match the manifest" in said.out
+    assert said.err == ("error: no golden slice was run: this copy has fp16; onnxruntime runs fp32, fp32-op16, int8\n")
+
+
+def test_explain_says_that_a_thin_copy_runs_nothing(thin_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for precision in ("fp32", "int8"):
+        (thin_bundle / f"model.{precision}.onnx").unlink()
+    (thin_bundle / "engines").mkdir()
+    (thin_bundle / "engines" / "some.plan").write_bytes(b"x")
+    assert main(["explain", str(thin_bundle), "--target", "cpu"]) == 1
+    said = capsys.readouterr()
+    assert "cpu can run no file of this copy of the bundle" in said.err
+    assert "absent" in said.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
+        (["inspect", "BUNDLE", "--precision", "fp16"], 2, "go with --device-files"),
+        (["inspect", "BUNDLE", "--tensorrt", "10.3"], 2, "go with --device-files"),
+        (
+            ["inspect", "BUNDLE", "--device-files", "jetpack5", "--precision", "int8"],
+            2,
+            "makes int8; `dtvit-edge",
+        ),
         (["score"], 2, "Missing argument"),
         (["frobnicate"], 2, "No such command"),
         (["score", "BUNDLE", "IN"], 2, "Missing option '-o'"),

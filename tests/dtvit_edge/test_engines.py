@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from dtvit_edge.bundle import Bundle
-from dtvit_edge.engines import ENGINES, BuildRecord, build_command, find_cache, install_cache, load_engine
+from dtvit_edge.engines import (
+    ENGINES,
+    BuildRecord,
+    build_command,
+    find_cache,
+    install_cache,
+    load_engine,
+    portable_engines,
+)
 from dtvit_edge.errors import DigestMismatch, EngineError
 from dtvit_edge.spec import digest_bytes
 from dtvit_edge.trt.gpu import Gpu
@@ -113,6 +121,49 @@ def test_a_record_that_leads_outside_is_refused(bundle: Bundle) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"plan": "../../engine.plan"}))
     with pytest.raises(EngineError, match="outside its folder"):
         load(bundle)
+
+
+def test_an_engine_needs_none_of_the_files_that_it_was_built_from(bundle: Bundle) -> None:
+    put(bundle, record(bundle))
+    for model in bundle.path.glob("*.onnx"):
+        model.unlink()
+    thin = Bundle.open(bundle.path)
+    assert thin.present == ()
+    assert load(thin).plan == PLAN
+
+
+AHEAD: dict[str, Any] = {
+    "flavour": "tensorrt-rtx",
+    "gpu": None,
+    "selftest": None,
+    "selftest_reason": "no GPU",
+    "capabilities": ("8.6", "8.9"),
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"gpu": "NVIDIA L4"}, {"flavour": "tensorrt"}, {"capabilities": ("7.5",)}, {"onnx_sha256": "0" * 64}],
+    ids=["built on a GPU", "TensorRT", "SM", "graph"],
+)
+def test_what_was_compiled_ahead_of_time_for_a_gpu_may_be_copied_to_it(bundle: Bundle, changes: dict[str, Any]) -> None:
+    path = put(bundle, record(bundle, **AHEAD | changes))
+    assert portable_engines(bundle, "tensorrt-rtx", {"8.9", "12.0"}) == []
+    path.unlink()
+    path = put(bundle, record(bundle, **AHEAD))
+    ((found, its),) = portable_engines(bundle, "tensorrt-rtx", {"8.9", "12.0"})
+    assert (found, its.capabilities) == (path, ("8.6", "8.9"))
+
+
+def test_a_damaged_engine_is_not_copied(bundle: Bundle) -> None:
+    path = put(bundle, record(bundle, **AHEAD))
+    (plan,) = path.parent.glob("*.plan")
+    plan.write_bytes(b"")
+    with pytest.raises(DigestMismatch, match="not the bytes that were built"):
+        portable_engines(bundle, "tensorrt-rtx", {"8.9"})
+    path.write_text("{}")
+    with pytest.raises(EngineError, match=r"sm89-fp16\.json: no build record"):
+        portable_engines(bundle, "tensorrt-rtx", {"8.9"})
 
 
 def test_a_bundle_without_engines_says_how_to_build_one(bundle: Bundle) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dtvit_edge.bundle import MODEL_FILES
@@ -101,6 +103,20 @@ def test_a_missing_file_that_would_serve_is_named_with_the_command_that_makes_it
     assert found[key].command == "dtvit-edge calibrate model.dtvit --slices DIR"
     fp16 = verdicts(complete(fp16=None), JP61)["fp16"]
     assert (fp16.state, fp16.command) == ("missing", "dtvit-edge export WEIGHTS -o model.dtvit")
+
+
+def test_a_file_that_this_copy_lacks_is_absent_where_it_would_be_used_and_no_other_takes_its_place() -> None:
+    thin = replace(complete(), absent=("fp32", "int8"))
+    found = verdicts(thin, JP60)
+    assert {k: v.state for k, v in found.items() if v.precisions} == {"fp32": "absent", "int8": "absent"}
+    assert found["fp32"].precisions == ("fp32", "fp16")
+    assert found["int8"].why.endswith("; not in this copy of the bundle; to be copied from the workstation's")
+    assert not found["int8"].command
+    assert {k: v.state for k, v in verdicts(thin, JP61).items() if v.precisions} == {
+        "fp32": "absent",
+        "fp16": "used",
+        "int8-fp16": "used",
+    }
 
 
 @pytest.mark.parametrize(("opset", "state"), [(17, "used"), (18, "refused")])

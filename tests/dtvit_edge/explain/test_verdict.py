@@ -69,6 +69,21 @@ def test_a_graph_newer_than_every_release_of_a_target_runs_nowhere_there(vit_bun
     }
 
 
+def test_a_thin_copy_runs_where_a_file_that_it_has_is_taken(vit_bundle: Bundle) -> None:
+    thin = replace(vit_bundle, absent=("fp32", "fp32-op16"))
+    found = {target: explain(thin, target) for target in TARGETS}
+    assert {target: e.runs for target, e in found.items()} == {
+        "jetpack5": False,
+        "jetpack6": True,
+        "jetpack7": True,
+        "rtx": True,
+        "trt11": True,
+        "cpu": False,
+    }
+    assert [len(stack.commands) for stack in found["jetpack6"].stacks] == [0, 1]
+    assert found["cpu"].stacks[0].files[0].state == "absent"
+
+
 def test_an_unknown_target_lists_those_that_there_are(vit_bundle: Bundle) -> None:
     with pytest.raises(ConfigError, match="no target called 'tpu'; there are jetpack5, jetpack6"):
         explain(vit_bundle, "tpu")
