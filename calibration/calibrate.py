@@ -93,7 +93,7 @@ def calibrate(bundle: Bundle, sets: Mapping[str, SliceSet], config: Config, *, p
         sets: `ranges`, `choice` and `verdict` (`slices.load`).
 
     Raises:
-        BundleError: a thin copy: the bundle is written anew with every file.
+        BundleError: a thin copy; every file is written anew.
         VerdictError: a range that is not finite, or a graph that does not check.
     """
     bundle.require_whole()

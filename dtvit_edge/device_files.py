@@ -19,6 +19,7 @@ from dtvit_edge.explain.files import ABSENT, NOT_KNOWN, USED, file_verdicts
 from dtvit_edge.targets import TARGETS, Stack, Version, dotted
 from dtvit_edge.trt.versions import PRECISIONS, RTX, parse_version
 
+# A file of which the manifest does not know enough is the one that `build` would try.
 _NEEDED = (USED, ABSENT, NOT_KNOWN)
 
 
