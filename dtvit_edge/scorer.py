@@ -6,7 +6,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -19,6 +19,7 @@ from dtvit_edge import reasons
 from dtvit_edge.backends.base import Logits
 from dtvit_edge.bundle import Manifest
 from dtvit_edge.chain import Answers, Chain
+from dtvit_edge.dicom.decoder import ParallelReader
 from dtvit_edge.dicom.discover import rejected_row, slice_row
 from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.dicom.slice import SliceHeader
@@ -82,7 +83,7 @@ class Scorer:
         self._has_location = LOCATION_HEAD not in manifest.untrained_heads
         self._least_side = manifest.spec.least_side
         self._min_brain_share = least_brain_share(manifest, keep_all)
-        self._reader = SliceReader(plain=plain)
+        self._plain = plain
         self._chain = chain
         self._batch = chain.batch  # fixed batches stay as they are where a chain goes on with smaller ones
         self._workers = workers
@@ -99,8 +100,11 @@ class Scorer:
         todo = [i for i in range(len(headers)) if i not in done]
         sizes = deque(len(list(group)) for _, group in groupby(todo, lambda i: i // self._batch))
         indices = iter(todo)
-        read = partial(self._read, headers)
-        with Feed(todo, read, self._workers, (self._chain.depth + 1) * self._batch) as feed:
+        ahead = (self._chain.depth + 1) * self._batch
+        with (
+            self._open_reader() as reader,
+            Feed(todo, partial(self._read, reader, headers), self._workers, ahead) as feed,
+        ):
             while not feed.finished or self._under_way:
                 if count := self._next_size(feed, sizes):
                     batch = feed.take(count)
@@ -146,7 +150,12 @@ class Scorer:
         self._under_way.popleft()
         return Scored(tuple(indices), tuple(rows))
 
-    def _read(self, headers: Sequence[SliceHeader], index: int) -> Any:
+    def _open_reader(self) -> AbstractContextManager[SliceReader | ParallelReader]:
+        if self._workers > 1:
+            return ParallelReader(plain=self._plain)
+        return nullcontext(SliceReader(plain=self._plain))
+
+    def _read(self, reader: SliceReader | ParallelReader, headers: Sequence[SliceHeader], index: int) -> Any:
         """In a worker: what the chain takes, or why there is nothing to give it."""
         header = headers[index]
         if min(header.rows, header.columns) < self._least_side:
@@ -155,7 +164,7 @@ class Scorer:
             )
         try:
             with self._timings.stage("read"):
-                slice_ = self._reader.read(header)
+                slice_ = reader.read(header)
         except SliceRejected as error:
             return error
         with self._timings.stage("preprocess"):

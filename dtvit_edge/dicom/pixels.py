@@ -47,11 +47,15 @@ class SliceReader:
         Raises:
             SliceRejected: the file changed or vanished, ends too early, has no decoder here, or does not decode.
         """
+        return self.read_plain(header) or Slice(header, decode_frame(self._dataset(header), header))
+
+    def read_plain(self, header: SliceHeader) -> Slice | None:
+        """The slice, if its file is of the plain case and is to be read as such."""
         if self._plain and header.frames == 1 and (found := read_plain(header.file)):
             _, stored = found
             if stored.shape == (header.rows, header.columns):
                 return Slice(header, stored)
-        return Slice(header, decode_frame(self._dataset(header), header))
+        return None
 
     def _dataset(self, header: SliceHeader) -> FileDataset:
         if header.frames == 1:
