@@ -32,7 +32,7 @@ calibrate-demo: demo
 # On a machine with a GPU: engines of the demo bundle, held to the CPU path and timed. Elsewhere it says what is missing.
 gpu-check: demo
 	$(BIN)/python -m benchmarks.gpu_check $(OUT)/demo.dtvit $(OUT)/phantoms $(REAL_STUDIES) -o $(OUT)/gpu-check \
-	  --record benchmarks/records/gpu.jsonl $(GPU_CHECK)
+	  --weights $(DEMO_MODEL) --record benchmarks/records/gpu.jsonl $(GPU_CHECK)
 
 test: lint
 	$(BIN)/python -m pytest -n auto

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+import numpy as np
 
 from benchmarks import gpu
 from benchmarks.records import Record, append
@@ -28,11 +29,13 @@ from dtvit_edge.errors import DtvitError
 from dtvit_edge.preprocess import compiled
 from dtvit_edge.run import run
 from dtvit_edge.scoring import Options, headers_of, open_backend, open_chain
+from dtvit_edge.spec import digest_file
 from dtvit_edge.trt import library
 from dtvit_edge.trt.versions import PRECISIONS
 
 WHAT_PREPROCESS = "CUDA preprocessing"
 WHAT_ENGINE = "engine alone, and the whole chain from host memory"
+WHAT_PYTORCH = "PyTorch on the same GPU"
 WHAT_DECISIONS = "decisions of the GPU against the CPU path in fp32"
 
 
@@ -106,6 +109,25 @@ def check_decisions(bundle: Bundle, folders: list[Path], out: Path, options: Opt
     )
 
 
+def check_pytorch(bundle: Bundle, weights: Path, batches: tuple[int, ...], rounds: int) -> list[Record]:
+    """PyTorch's three ways on this GPU, on the golden slices over and over; none, and said, without CUDA in PyTorch."""
+    from benchmarks import gpu_torch
+
+    if why_not := gpu_torch.absent():
+        click.echo(f"PyTorch is not timed: {why_not}", err=True)
+        return []
+    golden, _ = bundle.golden()
+    made = []
+    for batch in batches:
+        samples = gpu_torch.peers_ms(
+            weights, np.resize(golden, (batch, *golden.shape[1:])), bundle.manifest.spec, rounds
+        )
+        summary = {f"{name}: p50 ms": statistics.median(values) for name, values in samples.items()}
+        digests = {"weights": digest_file(weights)}
+        made.append(Record(WHAT_PYTORCH, "ms", samples, summary, digests, {"batch": batch, "precision": "fp16"}))
+    return made
+
+
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("studies", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
@@ -115,10 +137,11 @@ def check_decisions(bundle: Bundle, folders: list[Path], out: Path, options: Opt
 @click.option("--max-batch", type=click.IntRange(1), default=64, show_default=True)
 @click.option("--rounds", type=click.IntRange(10), default=200, show_default=True, help="Samples of each time.")
 @click.option("--no-library-tactics", is_flag=True, help="Below TensorRT 11: leave cuBLAS and cuDNN out.")
+@click.option("--weights", type=click.Path(path_type=Path, exists=True), help="Time PyTorch on the same GPU as well.")
 @click.option("--record", type=click.Path(path_type=Path), help="Append the records to this file.")
 def main(
     bundle: Path, studies: tuple[Path, ...], out: Path, backend: str, precisions: tuple[str, ...], max_batch: int,
-    rounds: int, no_library_tactics: bool, record: Path | None,
+    rounds: int, no_library_tactics: bool, weights: Path | None, record: Path | None,
 ) -> None:  # fmt: skip
     """Build engines of BUNDLE on this GPU, hold them to the CPU path on STUDIES, and time them."""
     flavours = tuple(library.MODULES) if backend == library.AUTO else (backend,)
@@ -145,6 +168,8 @@ def main(
         decisions = check_decisions(opened, list(studies), out, options)
         bad |= decisions.summary["agreement"] < Limits().agreement or decisions.summary["statuses that differ"] > 0
         found += [decisions, check_engine(opened, slices, options, (1, 8, max_batch), rounds)]
+    if weights is not None:
+        found += check_pytorch(opened, weights, (1, max_batch), rounds)
     for made in found:
         show.rows((made.what, made.options.get("precision", "")), [(k, f"{v:.6g}") for k, v in made.summary.items()])
         if record is not None:

@@ -7,13 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import gpu_check, records
+from benchmarks import gpu_check, gpu_torch, records
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import BuildError
 from dtvit_edge.preprocess import compiled
+from dtvit_edge.spec import PreprocessSpec
+from tests.conftest import ROOT
 from tests.cuda.fixtures import install_engine, kernel_library, make_gpu
 
 __all__ = ["kernel_library", "make_gpu"]  # fixtures
@@ -74,3 +77,13 @@ def test_an_engine_that_is_not_built_is_a_negative_verdict(
     result = check(bundle, phantom_folder, tmp_path)
     assert result.exit_code == 1
     assert "fp32: no engine: no" in result.stderr
+
+
+def test_pytorchs_ways_run_and_without_cuda_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = ROOT / "export" / "demo" / "demo.safetensors"
+    pixels = np.zeros((2, 1, 224, 224), np.uint8)
+    samples = gpu_torch.peers_ms(weights, pixels, PreprocessSpec(), 2, device="cpu")
+    assert {name: len(values) for name, values in samples.items()} == {"eager": 2, "torch.compile": 2}
+    if gpu_torch.absent():
+        assert gpu_check.check_pytorch(None, weights, (1,), 2) == []  # type: ignore[arg-type]
+        assert "no CUDA device" in capsys.readouterr().err
