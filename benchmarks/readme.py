@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks import gate, graph_rewrites, int8_speed, reading, slice_cost, startup, stress
+from benchmarks import flat, gate, graph_rewrites, int8_speed, reading, slice_cost, startup, stress
 from benchmarks.records import DEFAULT_PATH, Record, latest, read
 from calibration.gate import NOT_ASSESSED
 from dtvit_edge.reasons import REASONS, STUDY_REASONS
@@ -80,6 +80,13 @@ def _figures(path: Path) -> str:
             "reading and preprocessing one uncompressed 512x512 slice, one core, median",
             f"{s['read_and_preprocess_ms_median']:.2f} ms ({parts}; the planning pass's header "
             f"{s['header_ms_median']:.2f} more)",
+            record,
+        ))  # fmt: skip
+    if record := latest(path, flat.WHAT):
+        s = record.summary
+        rows.append((
+            f"one process over {s['slices']:.0f} slices, {record.options['backend']}: memory and open files",
+            f"{s['MiB grown']:.1f} MiB and {s['files grown']:.0f} files grown ({s['MiB at the end']:.0f} MiB at the end)",
             record,
         ))  # fmt: skip
     if record := latest(path, startup.WHAT):

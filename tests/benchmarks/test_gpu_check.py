@@ -79,7 +79,10 @@ def test_an_engine_that_is_not_built_is_a_negative_verdict(
     assert "fp32: no engine: no" in result.stderr
 
 
-def test_pytorchs_ways_run_and_without_cuda_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pytorchs_ways_run_and_without_cuda_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu_torch.torch, "compile", lambda model: model)  # a minute of a C++ compiler
     weights = ROOT / "export" / "demo" / "demo.safetensors"
     pixels = np.zeros((2, 1, 224, 224), np.uint8)
     samples = gpu_torch.peers_ms(weights, pixels, PreprocessSpec(), 2, device="cpu")
