@@ -86,7 +86,7 @@ def _figures(path: Path) -> str:
         s = record.summary
         rows.append((
             f"one process over {s['slices']:.0f} slices, {record.options['backend']}: memory and open files",
-            f"{s['MiB grown']:.1f} MiB and {s['files grown']:.0f} files grown ({s['MiB at the end']:.0f} MiB at the end)",
+            f"grown by {s['MiB grown']:.1f} MiB and {s['files grown']:.0f} files, to {s['MiB at the end']:.0f} MiB",
             record,
         ))  # fmt: skip
     if record := latest(path, startup.WHAT):

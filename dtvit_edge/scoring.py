@@ -168,7 +168,7 @@ def study_result(plan: Plan, scored: Sequence[SliceScore], threshold: float) -> 
 
     Args:
         plan: the study's part of the plan.
-        scored: the rows of its chunks, in any order.
+        scored: rows of its slices, in any order.
     """
     by_slice = {(r.path, r.sop_uid, r.frame): r for r in scored}
     rows: list[SliceScore] = []
