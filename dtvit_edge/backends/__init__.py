@@ -41,8 +41,7 @@ def choose(name: str = AUTO) -> Choice:
     """
     if name == AUTO:
         passed_over: list[str] = []
-        for candidate in NAMES:
-            why_not = availability()[candidate]
+        for candidate, why_not in availability().items():
             if why_not is None:
                 return Choice(candidate, "; ".join(["the first of " + ", ".join(NAMES) + " found here", *passed_over]))
             passed_over.append(why_not)

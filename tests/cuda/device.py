@@ -332,11 +332,12 @@ def tensorrt(gpu: Gpu, version: str = "10.3.0") -> ModuleType:
         except Exception:
             logger.log(1, "Serialization assertion stdVersionRead == kSERIALIZATION_VERSION failed.")
             return None
-        shape = session.get_inputs()[0].shape
+        shape, inputs = session.get_inputs()[0].shape, [i.name for i in session.get_inputs()]
+        names = [*inputs, *(o.name for o in session.get_outputs())]
         return SimpleNamespace(
-            num_io_tensors=3,
-            get_tensor_name=(INPUT_NAME, *OUTPUT_NAMES).__getitem__,
-            get_tensor_mode=lambda name: "in" if name == INPUT_NAME else "out",
+            num_io_tensors=len(names),
+            get_tensor_name=names.__getitem__,
+            get_tensor_mode=lambda name: "in" if name in inputs else "out",
             get_tensor_dtype=lambda name: "uint8" if name == INPUT_NAME else "float",
             get_tensor_shape=lambda name: (-1, *shape[1:]),
             create_execution_context=lambda: _Context(gpu, session, tuple(shape[1:])),
