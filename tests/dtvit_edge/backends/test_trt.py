@@ -107,8 +107,8 @@ def test_threads_and_hints_are_a_cpus(bundle: Bundle, make_gpu: MakeGpu) -> None
 def test_no_engine_for_this_device_says_what_builds_one(bundle: Bundle, make_gpu: MakeGpu) -> None:
     make_gpu()
     with (
-        pytest.raises(EngineError, match=r"no fp16 engine for TensorRT .*dtvit-edge build .* --precision fp16"),
-        open_backend(bundle, "tensorrt", Options(precision="fp16")),
+        pytest.raises(EngineError, match=r"no fp32 engine for TensorRT .*dtvit-edge build .* --precision fp32"),
+        open_backend(bundle, "tensorrt", Options()),
     ):
         pass
 
