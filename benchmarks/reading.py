@@ -2,10 +2,11 @@
 
     python -m benchmarks.reading [--file SLICE.dcm]
 
-Inside the timer, from the page cache: `read` opens the file and gives its stored pixels, as a run does with a slice
-that it has planned; `plan and read` is both of a run's passes, the header's first; pydicom's side is
-`dcmread(file).pixel_array`. Two files unless one is given: a phantom's slice as `dtvit-edge phantom` writes it, and the
-same compressed by RLE, where both use pylibjpeg-rle. All must give the same pixels before anything is timed.
+Inside the timer, from the page cache: `parse and read` finds the header's fields as plain values, and the stored pixels;
+`read` the pixels alone, as a run does with a slice that it has planned; `plan and read` is both of a run's passes, with
+everything that the first makes of a header; pydicom's side is `dcmread(file).pixel_array`. Two files unless one is
+given: a phantom's slice as `dtvit-edge phantom` writes it, and the same compressed by RLE, where both use pylibjpeg-rle.
+All must give the same pixels before anything is timed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from benchmarks.alternate import LEAST_ROUNDS, alternate
 from benchmarks.records import DEFAULT_PATH, Record, append, ratio_summary
 from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.dicom.pixels import SliceReader
+from dtvit_edge.dicom.plain import open_plain, read_pixels
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.phantom import render_study, write_study
 from dtvit_edge.spec import digest_file
@@ -38,6 +40,17 @@ def plan_and_read(file: Path) -> NDArray[np.uint16]:
     """Header and pixels as a run reads them, one pass after the other."""
     (header,) = read_headers(file, file.name)
     return SliceReader().read(header).stored
+
+
+def parse_and_read(file: Path) -> NDArray[np.uint16]:
+    """Fields and pixels, and no more."""
+    found = open_plain(file)
+    if found is None or found.stored is None:
+        raise VerdictError(f"{file.name} is not of the plain case")
+    pixels = read_pixels(file, found.stored, found.get("Rows"), found.get("Columns"))
+    if pixels is None:
+        raise VerdictError(f"{file.name} changed")
+    return pixels
 
 
 def pydicoms(file: Path) -> NDArray[np.integer]:
@@ -62,6 +75,7 @@ def measure(files: dict[str, Path], rounds: int) -> dict[str, list[float]]:
         (header,) = read_headers(file, file.name)
         calls |= {
             f"{kind}: read": partial(SliceReader().read, header),
+            f"{kind}: parse and read": partial(parse_and_read, file),
             f"{kind}: plan and read": partial(plan_and_read, file),
             f"{kind}: {PYDICOM}": partial(pydicoms, file),
         }

@@ -121,6 +121,7 @@ def _header(dataset: Tags, file: Path, path: str, identity: Identity, index: int
         identity=identity,
         frame=index + 1,
         frames=frames,
+        plain=dataset.stored if isinstance(dataset, Plain) else None,
         rows=int(dataset.get("Rows")),
         columns=int(dataset.get("Columns")),
         encoding=_encoding(dataset, find),

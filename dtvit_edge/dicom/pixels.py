@@ -13,7 +13,7 @@ from pydicom.uid import JPEG2000, JPEG2000Lossless, RLELossless
 
 from dtvit_edge import reasons
 from dtvit_edge.dicom.opening import open_dataset
-from dtvit_edge.dicom.plain import is_about_data, read_plain
+from dtvit_edge.dicom.plain import is_about_data, read_pixels
 from dtvit_edge.dicom.quiet import quiet
 from dtvit_edge.dicom.slice import Slice, SliceHeader
 from dtvit_edge.errors import SliceRejected
@@ -51,11 +51,10 @@ class SliceReader:
 
     def read_plain(self, header: SliceHeader) -> Slice | None:
         """The slice, if its file is of the plain case and is to be read as such."""
-        if self._plain and header.frames == 1 and (found := read_plain(header.file)):
-            _, stored = found
-            if stored.shape == (header.rows, header.columns):
-                return Slice(header, stored)
-        return None
+        if not self._plain or header.plain is None:
+            return None
+        stored = read_pixels(header.file, header.plain, header.rows, header.columns)
+        return None if stored is None else Slice(header, stored)
 
     def _dataset(self, header: SliceHeader) -> FileDataset:
         if header.frames == 1:

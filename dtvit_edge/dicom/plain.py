@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from pydicom.uid import (
 )
 from rle import decode_pixel_data
 
+from dtvit_edge.dicom.slice import PlainPixels
 from dtvit_edge.dicom.values import WANTED, Surprise, signed, unsigned
 
 HEADER_REACHES = (1 << 14, 1 << 20)  # bytes to look at: the first holds most headers
@@ -66,11 +67,22 @@ class Plain:
         values: by keyword, of the types that pydicom gives: text, whole numbers, floats, lists of these.
         pixels: offset and length in bytes of the pixel data, which end with the file.
         syntax: explicit or implicit little endian, RLE or one of the JPEGs.
+        modified_ns: modification time of the file.
     """
 
     values: dict[str, Any]
     pixels: tuple[int, int]
     syntax: UID
+    modified_ns: int = 0
+
+    @property
+    def stored(self) -> PlainPixels | None:
+        """What is needed to read the pixels; None for the JPEGs, and for a file that is too large."""
+        rle = self.syntax == RLELossless
+        size = sum(self.pixels)
+        if (self.syntax.is_encapsulated and not rle) or size > LARGEST_FILE:
+            return None
+        return PlainPixels(*self.pixels, rle, size, self.modified_ns)
 
     def get(self, keyword: str, default: Any = None) -> Any:
         """The value, as `pydicom.Dataset.get` by keyword."""
@@ -84,45 +96,43 @@ def open_plain(file: Path) -> Plain | None:
     """A file's header, or None where it is not the plain case or cannot be read; the pixels are not read."""
     try:
         with file.open("rb", buffering=0) as stream:
-            size = os.fstat(stream.fileno()).st_size
+            size, modified_ns = _state(stream)
             for reach in HEADER_REACHES:
                 stream.seek(0)
                 found = parse(stream.read(reach), size)
-                if found is not None or size <= reach:
-                    return found
+                if found is not None:
+                    return replace(found, modified_ns=modified_ns)
+                if size <= reach:
+                    return None
     except OSError:
         pass  # pydicom's way says why
     return None
 
 
-def read_plain(file: Path) -> tuple[Plain, NDArray[np.uint16]] | None:
-    """A file's header and its patterns, (rows, columns) uint16; None as `open_plain`, and for the JPEGs.
+def read_pixels(file: Path, place: PlainPixels, rows: int, columns: int) -> NDArray[np.uint16] | None:
+    """The patterns, (rows, columns) uint16; None where the file is not what it was when its header was read.
 
-    Uncompressed ones are a read-only view of the file's bytes; RLE is decoded by pylibjpeg-rle.
+    Uncompressed ones are a read-only view of the bytes that were read; RLE is decoded by pylibjpeg-rle.
     """
     try:
         with file.open("rb", buffering=0) as stream:
-            size = os.fstat(stream.fileno()).st_size
-            data = stream.read(size) if size <= LARGEST_FILE else b""
+            if _state(stream) != (place.file_bytes, place.modified_ns):
+                return None
+            stream.seek(place.offset)
+            data = stream.read(place.length)
     except OSError:
         return None
-    found = parse(data, size)
-    if found is None:
-        return None
-    offset, length = found.pixels
-    shape = found.values["Rows"], found.values["Columns"]
-    pixels: bytes | memoryview = memoryview(data)[offset : offset + length]
-    if found.syntax == RLELossless:
+    if place.rle:
         try:
-            frame = get_frame(bytes(pixels), 0, number_of_frames=1)
-            pixels = decode_pixel_data(frame, version=2, rows=shape[0], columns=shape[1], bits_allocated=16)
+            frame = get_frame(data, 0, number_of_frames=1)
+            data = decode_pixel_data(frame, version=2, rows=rows, columns=columns, bits_allocated=16)
         except BaseException as error:
             if not is_about_data(error):
                 raise
             return None  # pydicom's way says what is wrong with it
-    elif found.syntax.is_encapsulated:
+    if len(data) != 2 * rows * columns:
         return None
-    return found, np.frombuffer(pixels, "<u2").reshape(shape).astype(np.uint16, copy=False)
+    return np.frombuffer(data, "<u2").reshape(rows, columns).astype(np.uint16, copy=False)
 
 
 def is_about_data(error: BaseException) -> bool:
@@ -141,6 +151,11 @@ def parse(data: bytes, size: int) -> Plain | None:
         return _parse(data, size)
     except (Surprise, struct.error, ValueError, RecursionError):
         return None
+
+
+def _state(stream: IO[bytes]) -> tuple[int, int]:
+    found = os.fstat(stream.fileno())
+    return found.st_size, found.st_mtime_ns
 
 
 def _parse(data: bytes, size: int) -> Plain:

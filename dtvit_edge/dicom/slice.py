@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,22 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class PlainPixels:
+    """Where a file of the plain case (see `plain`) keeps its only frame, and which state of the file that is true of.
+
+    Attributes:
+        offset, length: of the pixel data, in bytes; rle: they are encapsulated RLE, else patterns as they are.
+        file_bytes, modified_ns: size and modification time of the file when its header was read.
+    """
+
+    offset: int
+    length: int
+    rle: bool
+    file_bytes: int
+    modified_ns: int
+
+
+@dataclass(frozen=True)
 class SliceHeader:
     """One frame that can be decoded and looks like a CT slice; whether its series is suitable is decided later.
 
@@ -34,6 +50,7 @@ class SliceHeader:
         thickness_mm: SliceThickness.
         kernel: ConvolutionKernel, in upper case; kvp: tube voltage.
         contrast: a contrast agent is named.
+        plain: where the pixels are, if the file is of the plain case; else pydicom reads it.
         body_part: BodyPartExamined and anatomic regions; descriptions: study, series and protocol; upper case.
         Optional ones are None (or empty) where their tag is missing.
     """
@@ -56,6 +73,7 @@ class SliceHeader:
     contrast: bool = False
     body_part: str = ""
     descriptions: str = ""
+    plain: PlainPixels | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

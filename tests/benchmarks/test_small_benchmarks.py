@@ -120,7 +120,7 @@ def test_reading_records_both_files_and_every_side(tmp_path: Path, monkeypatch: 
     done = CliRunner().invoke(reading.main, ["--out", str(tmp_path / "r")])
     assert done.exit_code == 0, done.output
     (record,) = read(tmp_path / "r")
-    sides = ("read", "plan and read", "pydicom")
+    sides = ("read", "parse and read", "plan and read", "pydicom")
     assert set(record.samples) == {f"{kind}: {side}" for kind in ("uncompressed", "RLE") for side in sides}
     assert all(len(values) == 10 for values in record.samples.values())
     monkeypatch.setattr(reading, "pydicoms", lambda file: np.zeros((512, 512), np.int16))
