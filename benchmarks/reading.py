@@ -2,11 +2,11 @@
 
     python -m benchmarks.reading [--file SLICE.dcm]
 
-Inside the timer, from the page cache: `parse and read` finds the header's fields as plain values, and the stored pixels;
-`read` the pixels alone, as a run does with a slice that it has planned; `plan and read` is both of a run's passes, with
-everything that the first makes of a header; pydicom's side is `dcmread(file).pixel_array`. Two files unless one is
-given: a phantom's slice as `dtvit-edge phantom` writes it, and the same compressed by RLE, where both use pylibjpeg-rle.
-All must give the same pixels before anything is timed.
+Inside the timer, from the page cache: `parse and read` finds the header's fields as plain values, and the stored
+pixels; `read` the pixels alone, as a run does with a slice that it has planned; `plan and read` is both of a run's
+passes, with all that the first makes of a header; pydicom's side is `dcmread(file).pixel_array`. Two files unless
+one is given: a phantom's slice as `dtvit-edge phantom` writes it, and the same compressed by RLE, where both use
+pylibjpeg-rle. All must give the same pixels before anything is timed.
 """
 
 from __future__ import annotations
