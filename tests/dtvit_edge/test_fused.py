@@ -101,14 +101,16 @@ def test_equal_batches_become_a_graph_and_a_refused_capture_changes_nothing(
     assert caplog.text.count("no CUDA graph") == 1
 
 
+@pytest.mark.parametrize("integrated", [False, True], ids=["discrete", "jetson"])
 def test_a_slice_that_overflows_the_labels_goes_through_the_cpu(
     bundle: Bundle,
     slices: list[Slice],
     make_gpu: MakeGpu,
     kernel_library: ctypes.CDLL,
     monkeypatch: pytest.MonkeyPatch,
+    integrated: bool,
 ) -> None:
-    gpu = make_gpu()
+    gpu = make_gpu(integrated=integrated)
     install_engine(bundle)
     batch = [(s.stored, s.header.encoding) for s in slices[:8]]
     runs = harness.launch(kernel_library, batch, bundle.manifest.spec).found["runs"]
@@ -116,10 +118,29 @@ def test_a_slice_that_overflows_the_labels_goes_through_the_cpu(
     heads, logits = with_the_cpu(bundle, slices[:8])
     with open_backend(bundle, "tensorrt", GPU) as backend, open_chain(bundle, backend, GPU) as chain:
         chain.submit(slices[:8])
-        answers = chain.collect()
-    assert gpu.launched.count("engine") == 1 + 4, "the batch, and four by themselves"
-    assert answers.head_pixels.tolist() == heads.tolist()
-    np.testing.assert_allclose(answers.logits["ich_logits"], logits[:, :2], atol=1e-5)
+        chain.submit(slices[7::-1])  # under way while those of the first go one by one
+        found = [chain.collect(), chain.collect()]
+    assert gpu.launched.count("engine") == 2 * (1 + 4), "the batch, and four by themselves"
+    for answers, order in zip(found, (slice(None), slice(None, None, -1)), strict=True):
+        assert answers.head_pixels.tolist() == heads[order].tolist()
+        np.testing.assert_allclose(answers.logits["ich_logits"], logits[order, :2], atol=1e-5)
+
+
+def test_matrices_of_many_sizes_and_masks_that_fit_no_shared_memory(
+    bundle: Bundle, slices: list[Slice], make_gpu: MakeGpu
+) -> None:
+    make_gpu()
+    install_engine(bundle)
+    large = replace(slices[9], stored=np.ascontiguousarray(slices[9].stored.repeat(2, 0).repeat(2, 1)))
+    odd = replace(slices[10], stored=np.ascontiguousarray(slices[10].stored[:, 40:-41]))
+    batches = [[slices[8], odd], [slices[9], large, odd], [slices[8], odd]]
+    with open_backend(bundle, "tensorrt", GPU) as backend, open_chain(bundle, backend, GPU) as chain:
+        for batch in batches:
+            heads, logits = with_the_cpu(bundle, batch)
+            chain.submit(batch)
+            answers = chain.collect()
+            assert answers.head_pixels.tolist() == heads.tolist()
+            np.testing.assert_allclose(answers.logits["ich_logits"], logits[:, :2], atol=1e-5)
 
 
 def test_too_little_memory_halves_the_batch_and_says_so(
