@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,6 +94,18 @@ def test_an_idle_device_takes_what_has_been_read(tiny_bundle: Bundle, headers: l
     assert next(running).indices == (0,), "it waited for a whole batch"
     one_by_one.release(22)
     assert sum(len(scored.rows) for scored in running) == 22
+
+
+def test_slices_are_read_while_the_chain_works(tiny_bundle: Bundle, headers: list[Any]) -> None:
+    chain = Scripted(4, 2, True)
+    begun: list[Slice] = []
+    chain.prepare = lambda slice_: (begun.append(slice_), slice_)[1]  # type: ignore[method-assign]
+    running = Scorer(tiny_bundle.manifest, chain, workers=2)(headers)
+    assert next(running).indices == (0, 1, 2, 3)
+    deadline = time.monotonic() + 10
+    while len(begun) < 8 + 12 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert len(begun) == 8 + 12, "two batches were given away, three more may wait"
 
 
 def test_a_fault_names_everything_that_was_under_way(tiny_bundle: Bundle, headers: list[Any]) -> None:
