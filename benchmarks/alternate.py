@@ -10,14 +10,16 @@ WARM_UP_RUNS = 3
 LEAST_ROUNDS = 10
 
 
-def alternate(calls: Mapping[str, Callable[[], object]], rounds: int, runs: int) -> dict[str, list[float]]:
+def alternate(
+    calls: Mapping[str, Callable[[], object]], rounds: int, runs: int, *, warm_up: int = WARM_UP_RUNS
+) -> dict[str, list[float]]:
     """Milliseconds by side, one sample a round: the median of `runs` calls. Who is first goes round.
 
     Args:
-        calls: each is called `WARM_UP_RUNS` times before anything is timed.
+        warm_up: how often each is called before anything is timed.
     """
     for call in calls.values():
-        for _ in range(WARM_UP_RUNS):
+        for _ in range(warm_up):
             call()
     sides = list(calls)
     samples: dict[str, list[float]] = {side: [] for side in sides}

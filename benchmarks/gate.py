@@ -9,23 +9,19 @@ Time and memory are the whole process's: reading slices, ranges, all methods, se
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import subprocess
 import sys
-import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from benchmarks import child
 from benchmarks.records import DEFAULT_PATH, Record, append
 
 WHAT = "calibrate: the gate's verdicts"
 RECORDS = DEFAULT_PATH.with_name("gate.jsonl")
-_KIB = 1024
 
 
 @dataclass(frozen=True)
@@ -44,17 +40,10 @@ def calibrate(arguments: tuple[str, ...]) -> Run:
         click.ClickException: it ended with another status than 0 or 1.
     """
     command = [sys.executable, "-m", "dtvit_edge", "calibrate", *arguments, "--json"]
-    with tempfile.TemporaryFile() as stdout:
-        start = time.perf_counter()
-        with subprocess.Popen(command, stdout=stdout) as process:
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.perf_counter() - start
-        stdout.seek(0)
-        text = stdout.read().decode()
-    if process.returncode not in (0, 1) or not text.strip():
-        raise click.ClickException(f"{shlex.join(command)}: exit status {process.returncode}")
-    return Run(json.loads(text), seconds, usage.ru_maxrss * _KIB)
+    ended = child.run(command, keep_stderr=False)
+    if ended.status not in (0, 1) or not ended.stdout.strip():
+        raise click.ClickException(f"{shlex.join(command)}: exit status {ended.status}")
+    return Run(json.loads(ended.stdout), ended.seconds, ended.peak_bytes)
 
 
 def record_of(name: str, run: Run, arguments: tuple[str, ...]) -> Record:

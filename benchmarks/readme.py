@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import flat, gate, graph_rewrites, int8_speed, reading, slice_cost, startup, stress
-from benchmarks.records import DEFAULT_PATH, Record, latest, read
+from benchmarks.records import DEFAULT_PATH, Record, interval_text, latest, read
 from calibration.gate import NOT_ASSESSED
 from dtvit_edge.reasons import REASONS, STUDY_REASONS
 
@@ -156,9 +156,7 @@ def _gate(path: Path) -> str:
 
 def _interval(summary: dict[str, float], name: str) -> str:
     """A figure with its interval, or that there is none."""
-    if name not in summary:
-        return NOT_ASSESSED
-    return f"{summary[name]:.4f} ({summary[f'{name}_low']:.3f} to {summary[f'{name}_high']:.3f})"
+    return interval_text(summary, name) or NOT_ASSESSED
 
 
 def _command(record: Record) -> str:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dtvit_edge.environment import RUNTIME_PACKAGES, machine, package_versions
 from dtvit_edge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from calibration.metrics import HeadFigures
 
 FORMAT = 1
 WORKSTATION_PACKAGES = ("torch", "timm", "torchvision", "onnx", "onnxscript", "pillow", "scipy")
@@ -99,3 +102,21 @@ def ratio_summary(slow: Sequence[float], fast: Sequence[float]) -> dict[str, flo
         "ratio_upper_quartile": upper,
         "pairs": float(len(ratios)),
     }
+
+
+def head_summary(head: str, found: HeadFigures) -> dict[str, float]:
+    """A head's figures for a record's summary, as `ich_auc`, `ich_auc_low` and `ich_auc_high`; NaN is left out."""
+    summary = {f"{head}_slices": float(found.slices), f"{head}_patients": float(found.patients)}
+    for figure, interval in found.figures.items():
+        ends = {"": interval.value, "_low": interval.low, "_high": interval.high}
+        summary |= {f"{head}_{figure}{end}": value for end, value in ends.items() if not math.isnan(value)}
+    return summary
+
+
+def interval_text(summary: Mapping[str, float], name: str) -> str | None:
+    """A figure of `head_summary` with its interval; None where there is none."""
+    if name not in summary:
+        return None
+    if f"{name}_low" not in summary:
+        return f"{summary[name]:.4f}"
+    return f"{summary[name]:.4f} ({summary[f'{name}_low']:.3f} to {summary[f'{name}_high']:.3f})"

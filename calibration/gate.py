@@ -42,11 +42,14 @@ class Cases:
     Attributes:
         digests: of each slice's model bytes: slices are named by nothing else.
         patients: N names, for the intervals; ich: (N,) 1, 0 or -1 where not labelled.
+        location: (N,) an index into `LOCATION_LABELS`, -1 where not labelled; None where nobody said any. The gate
+            itself asks for agreement with fp32 alone.
     """
 
     digests: tuple[str, ...]
     patients: tuple[str, ...]
     ich: NDArray[np.int64]
+    location: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)

@@ -50,13 +50,14 @@ class Candidate:
     Attributes:
         patient: a name that only tells patients apart.
         position: 0 to 1, from the patient's first slice to the last.
-        ich: 1, 0, or -1 where nobody said.
+        ich: 1, 0, or -1 where nobody said; location: an index into `LOCATION_LABELS`, -1 where nobody said.
     """
 
     load: Callable[[PreprocessSpec], Prepared]
     patient: str
     position: float
     ich: int
+    location: int = -1
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,12 @@ def load(
         kept = {digest: kept[digest] for digest in chosen_digests}
     order = sorted(kept)
     chosen = [kept[digest][1] for digest in order]
-    cases = Cases(tuple(order), tuple(c.patient for c in chosen), np.array([c.ich for c in chosen]))
+    cases = Cases(
+        tuple(order),
+        tuple(c.patient for c in chosen),
+        np.array([c.ich for c in chosen]),
+        np.array([c.location for c in chosen]),
+    )
     return SliceSet(np.stack([kept[digest][0] for digest in order]), cases)
 
 
@@ -229,7 +235,8 @@ def _of_csv(source: Path) -> list[Candidate]:
         position = seen[row.patient] / counts[row.patient]
         seen[row.patient] += 1
         ich = -1 if row.ich is None else int(row.ich)
-        found.append(Candidate(partial(prepare_image, row.file, crop=True), row.patient, position, ich))
+        location = -1 if row.location is None else row.location
+        found.append(Candidate(partial(prepare_image, row.file, crop=True), row.patient, position, ich, location))
     return found
 
 

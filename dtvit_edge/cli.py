@@ -23,6 +23,7 @@ from dtvit_edge.trt.versions import DEFAULT_CAPABILITIES, DEFAULT_MAX_BATCH, PRE
 
 # Commands that need PyTorch, ONNX or scikit-learn: name -> (module, attribute, short help).
 WORKSTATION_COMMANDS = {
+    "bench": ("benchmarks.bench.command", "bench", "Workstation: latency and accuracy in one report; compare A B."),
     "calibrate": ("calibration.command", "calibrate", "Workstation: adds int8 to a bundle, with the gate's verdict."),
     "export": ("export.command", "export", "Workstation: checkpoint -> bundle, parity proved."),
     "train": ("benchmarks.paper.command", "train", "Workstation: labelled slices -> checkpoint."),

@@ -1,11 +1,9 @@
-"""The paper's Fig. 1, 3 and 4, drawn from what was computed: PNG, the numbers as CSV, a caption as Markdown."""
+"""The paper's Fig. 1 and 3, drawn from what was computed; Fig. 4 is `pictures.confusions`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -13,43 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from benchmarks.paper.judge import Judged, Run
-from benchmarks.paper.tables import DPI, csv_text
-from calibration.metrics import HeadFigures
+from benchmarks.paper.judge import Run
+from benchmarks.paper.pictures import Cell, Picture
 from dtvit_edge.preprocess.mask import head_mask
 from dtvit_edge.preprocess.table import rescale_table
-from dtvit_edge.spec import ICH_LABELS, LOCATION_LABELS, PixelEncoding, PreprocessSpec
-from dtvit_edge.writers.atomic import write_atomically
-
-Cell = str | int | float
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure with the numbers that it shows.
-
-    Attributes:
-        columns, rows: the numbers, one row a point, cell or image.
-        notes: below the caption, provenance among them.
-    """
-
-    name: str
-    title: str
-    figure: Figure
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    notes: tuple[str, ...] = ()
-
-    def markdown(self) -> str:
-        """The figure for a report."""
-        notes = "".join(f"- {note}\n" for note in self.notes)
-        return f"### {self.title}\n\n![{self.title}]({self.name}.png)\n\n{notes}"
-
-    def write(self, out: Path) -> None:
-        """`NAME.png`, `NAME.csv` and `NAME.md` into a folder."""
-        self.figure.savefig(out / f"{self.name}.png", dpi=DPI, bbox_inches="tight")
-        write_atomically(out / f"{self.name}.csv", csv_text(self.columns, self.rows))
-        write_atomically(out / f"{self.name}.md", self.markdown())
+from dtvit_edge.spec import PixelEncoding, PreprocessSpec
 
 
 def device_removal(
@@ -112,30 +78,3 @@ def histories(with_augmentation: Run | None, without: Run | None, notes: Sequenc
         ]
     columns = ("arm", "epoch", "part", "loss", "ich_accuracy", "location_accuracy")
     return Picture("fig3", "Fig. 3: loss and accuracy", figure, columns, tuple(rows), tuple(notes))
-
-
-def confusions(judged: Sequence[Judged], notes: Sequence[str]) -> Picture:
-    """Fig. 4: confusion matrices of both heads, a row of panels for each model."""
-    figure = Figure(figsize=(7, 3.1 * len(judged)), layout="constrained")
-    rows: list[tuple[Cell, ...]] = []
-    heads: Mapping[str, tuple[str, ...]] = {"ich": ICH_LABELS, "location": LOCATION_LABELS}
-    for line, one in enumerate(judged):
-        for place, (head, labels) in enumerate(heads.items(), start=1):
-            found: HeadFigures | None = getattr(one, head)
-            axes = figure.add_subplot(len(judged), 2, 2 * line + place)
-            axes.set_title(f"{one.name}, {head}" + ("" if found else ": not assessed"), fontsize=9)
-            if found is None:
-                axes.axis("off")
-                continue
-            matrix = np.array(found.confusion)
-            axes.imshow(matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
-            axes.set_xticks(range(len(labels)), labels, fontsize=8)
-            axes.set_yticks(range(len(labels)), labels, fontsize=8)
-            axes.set_xlabel("predicted", fontsize=8)
-            axes.set_ylabel("true", fontsize=8)
-            for (true, said), count in np.ndenumerate(matrix):
-                dark = count > 0.5 * matrix[true].sum()
-                axes.text(said, true, str(count), ha="center", va="center", color="white" if dark else "black")
-                rows.append((one.name, head, labels[true], labels[said], int(count)))
-    columns = ("model", "head", "true", "predicted", "slices")
-    return Picture("fig4", "Fig. 4: confusion matrices", figure, columns, tuple(rows), tuple(notes))

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from benchmarks.paper import figures, published
 from benchmarks.paper.judge import Judged, Run
+from benchmarks.paper.pictures import Picture, confusions
 from benchmarks.paper.source import stored_pixels
 from benchmarks.paper.tables import Table
-from benchmarks.records import WORKSTATION_PACKAGES, Record
+from benchmarks.records import WORKSTATION_PACKAGES, Record, head_summary
 from calibration.images import Data
 from calibration.labels import LabelledSlice
 from calibration.metrics import LEVEL, RESAMPLES, HeadFigures, Interval
@@ -38,12 +39,12 @@ def write_report(
     """
     out.mkdir(parents=True, exist_ok=True)
     notes = _provenance(data, judged, seed)
-    parts: list[Table | figures.Picture | str] = [
+    parts: list[Table | Picture | str] = [
         "# Evaluation\n\n" + NOTICE + "\n\n" + f"`{command}`\n\n" + _differences(data),
         table_1(data, judged, notes),
         _figure_1(data, judged, spec, notes),
         _figure_3(judged, notes),
-        figures.confusions(judged, notes),
+        confusions(judged, notes),
         _comparison("table2", "Table 2: with and without augmentation", judged, ARM, notes),
         _comparison("table3", "Table 3: encoders", judged, ENCODER, notes),
         _comparison("leakage", "Leakage: the clean split against the paper's protocol", judged, PROTOCOL, notes),
@@ -72,10 +73,7 @@ def record_of(one: Judged, name: str, data: Data, command: str) -> Record:
     heads = {head: found for head, found in (("ich", one.ich), ("location", one.location)) if found}
     summary: dict[str, float] = {}
     for head, found in heads.items():
-        summary |= {f"{head}_slices": float(found.slices), f"{head}_patients": float(found.patients)}
-        for figure, interval in found.figures.items():
-            ends = {"": interval.value, "_low": interval.low, "_high": interval.high}
-            summary |= {f"{head}_{figure}{end}": value for end, value in ends.items() if not math.isnan(value)}
+        summary |= head_summary(head, found)
     return Record(
         what=EVALUATION,
         unit="share of a patient's slices that were right",
@@ -216,7 +214,7 @@ def _label(labelled: LabelledSlice) -> str:
     return {True: "ich, no location given", False: "no_ich", None: "not labelled"}[labelled.ich]
 
 
-def _figure_1(data: Data, judged: Sequence[Judged], spec: PreprocessSpec, notes: Sequence[str]) -> figures.Picture:
+def _figure_1(data: Data, judged: Sequence[Judged], spec: PreprocessSpec, notes: Sequence[str]) -> Picture:
     """Of the first positive slice that judged, or the first slice."""
     candidates = judged[0].slices if judged else range(len(data.slices))
     chosen = next((i for i in candidates if data.slices[i].ich), candidates[0])
@@ -225,7 +223,7 @@ def _figure_1(data: Data, judged: Sequence[Judged], spec: PreprocessSpec, notes:
     return figures.device_removal(stored, encoding, spec, labelled.path, notes)
 
 
-def _figure_3(judged: Sequence[Judged], notes: Sequence[str]) -> figures.Picture | str:
+def _figure_3(judged: Sequence[Judged], notes: Sequence[str]) -> Picture | str:
     """Both arms of one training where there are two, else the one there is."""
     runs = [one.run for one in judged if one.run and not one.run.config["paper_protocol"]]
     if not runs:

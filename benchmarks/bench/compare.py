@@ -1,0 +1,168 @@
+"""Two runs side by side: what changed, and whether it is more than noise.
+
+Times are compared by the ratio of their medians with a bootstrap interval (`statistics.ratio`), apart, since the runs
+did not alternate; a change is one whose whole interval lies beyond `statistics.MARGIN`. Accuracy has no noise: the same
+slices through the same bytes give the same figures, so that every difference is said.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.bench import names
+from benchmarks.bench.statistics import MARGIN, Ratio, ratio
+from benchmarks.records import Record, read
+from dtvit_edge import show
+from dtvit_edge.errors import ConfigError
+
+TIMED = (names.LATENCY, names.STAGES, names.THROUGHPUT, names.END_TO_END, names.COLD, names.MEMORY, names.SUSTAINED)
+# Figures of accuracy that are compared, each with whether a larger one is better.
+FIGURES = {"agreement": True, "location_agreement": True, "ich_recall": True, "ich_specificity": True, "ich_auc": True,
+           "selftest_worst": False}  # fmt: skip
+# Smaller than this is rounding in another version of a library, not another answer.
+SAME = 1e-6
+
+
+@dataclass(frozen=True)
+class Change:
+    """One measured thing in both runs; the ratio is after over before, above 1 where it got slower or larger."""
+
+    bundle: str
+    what: str
+    side: str
+    before: float
+    after: float
+    unit: str
+    ratio: Ratio
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two runs say.
+
+    Attributes:
+        changes: of everything timed; accuracy: (bundle, side, figure, before, after) that differ.
+        differences: of options, environment and digests, by name, (before, after).
+        only: what one of them alone has; worse: in words, what got slower or less right.
+    """
+
+    changes: tuple[Change, ...]
+    accuracy: tuple[tuple[str, str, str, float, float], ...]
+    differences: dict[str, tuple[str, str]]
+    only: tuple[str, ...]
+    worse: tuple[str, ...]
+
+
+def compare(before: Path, after: Path, *, seed: int = 0) -> Comparison:
+    """Compare two runs of `bench`.
+
+    Args:
+        before, after: folders of runs, or their records.
+
+    Raises:
+        ConfigError: no records, or no measurement that both have.
+    """
+    a, b = _by_key(before), _by_key(after)
+    shared = [key for key in a if key in b]
+    if not shared:
+        raise ConfigError(f"{before.name} and {after.name} have no measurement of a bundle in common")
+    changes = tuple(change for key in shared for change in _changes(a[key], b[key], seed))
+    accuracy = tuple(entry for key in shared if key[1] == names.ACCURACY for entry in _figures(a[key], b[key]))
+    differences: dict[str, tuple[str, str]] = {}
+    for key in shared:
+        differences |= _differences(a[key], b[key])
+    only = [f"{which}: {what} of {bundle}" for which, own, other in (("before", a, b), ("after", b, a))
+            for bundle, what in own if (bundle, what) not in other]  # fmt: skip
+    worse = [f"{c.side} ({c.what})" for c in changes if c.ratio.verdict == "slower"]
+    worse += [f"{side}: {figure}" for _, side, figure, x, y in accuracy if (y < x) == FIGURES[figure]]
+    return Comparison(changes, accuracy, differences, tuple(only), tuple(worse))
+
+
+def show_comparison(found: Comparison, *, as_json: bool) -> None:
+    """Print a comparison."""
+    if as_json:
+        data = asdict(found)
+        for change, own in zip(data["changes"], found.changes, strict=True):
+            change["verdict"] = own.ratio.verdict
+        click.echo(json.dumps(data, indent=1))
+        return
+    for name, (x, y) in found.differences.items():
+        click.echo(f"{name}: {x} -> {y}")
+    for line in found.only:
+        click.echo(f"only {line}")
+    rows = [
+        (
+            c.what.removeprefix("bench: "),
+            c.side,
+            f"{c.before:.4g} {c.unit}",
+            f"{c.after:.4g} {c.unit}",
+            f"{c.ratio.value:.3f} ({c.ratio.low:.3f} to {c.ratio.high:.3f})",
+            c.ratio.verdict,
+        )
+        for c in found.changes
+    ]
+    show.rows(("measured", "side", "before", "after", "after / before", "verdict"), rows)
+    if found.accuracy:
+        cells = [(side, figure, f"{x:.6g}", f"{y:.6g}") for _, side, figure, x, y in found.accuracy]
+        show.rows(("side", "figure", "before", "after"), cells)
+    else:
+        click.echo("accuracy: the same figures")
+    click.echo(f"a change is one whose whole 95 % interval lies more than {MARGIN:.0%} from 1")
+
+
+def _by_key(path: Path) -> dict[tuple[str, str], Record]:
+    """The records of a run by bundle and measurement; of equals the last."""
+    file = path / names.FILE if path.is_dir() else path
+    if not file.is_file():
+        raise ConfigError(f"{path}: no records of a run of `dtvit-edge bench`")
+    return {(r.options["bundle"], r.what): r for r in read(file) if r.what.startswith("bench: ")}
+
+
+def _changes(a: Record, b: Record, seed: int) -> Iterator[Change]:
+    if a.what not in TIMED:
+        return
+    for side, samples in a.samples.items():
+        if side == names.NULL or side not in b.samples:
+            continue
+        # Of a rate more is better: turned round, so that above 1 always means slower.
+        first, second = samples, b.samples[side]
+        if a.unit == names.RATE:
+            first, second = second, first
+        found = ratio(second, first, paired=False, seed=seed)
+        middle = (statistics.median(samples), statistics.median(b.samples[side]))
+        yield Change(a.options["bundle"], a.what, side, *middle, a.unit, found)
+
+
+def _figures(a: Record, b: Record) -> Iterator[tuple[str, str, str, float, float]]:
+    for key, value in a.summary.items():
+        side, _, figure = key.rpartition(": ")
+        other = b.summary.get(key)
+        if figure in FIGURES and other is not None and abs(other - value) > SAME:
+            yield a.options["bundle"], side, figure, value, other
+
+
+def _differences(a: Record, b: Record) -> dict[str, tuple[str, str]]:
+    """What the two were made of, where it differs: environment, digests and what was chosen."""
+    chosen = ("threads", "data", "studies", "limits", "sides", "left_out", "training", "encoder")
+    pairs: dict[str, tuple[Any, Any]] = {}
+    for kind in ("machine", "packages"):
+        pairs |= _pairs(a.environment.get(kind, {}), b.environment.get(kind, {}))
+    pairs |= _pairs(a.digests, b.digests, "digest of ")
+    pairs |= _pairs({k: a.options.get(k) for k in chosen}, {k: b.options.get(k) for k in chosen})
+    pairs |= _pairs(a.options.get("before", {}).get("facts", {}), b.options.get("before", {}).get("facts", {}))
+    return {name: (str(x), str(y)) for name, (x, y) in pairs.items()}
+
+
+def _pairs(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    return {
+        f"{prefix}{name}": (a.get(name, "absent"), b.get(name, "absent"))
+        for name in {**a, **b}
+        if a.get(name, "absent") != b.get(name, "absent")
+    }

@@ -1,0 +1,121 @@
+"""What a time depends on besides the program: cores, clocks, power mode, throttling, temperature and load.
+
+What cannot be read here is named with the reason; nothing is filled in for it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dtvit_edge.environment import usable_cores
+
+CPU = Path("/sys/devices/system/cpu")
+THERMAL = Path("/sys/class/thermal")
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_AFFINITY", "CUDA_VISIBLE_DEVICES")
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """One look.
+
+    Attributes:
+        facts: plain text by name; absent: why others are missing.
+    """
+
+    facts: dict[str, str] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+
+
+def look(cpu: Path = CPU, thermal: Path = THERMAL, environ: Mapping[str, str] | None = None) -> Conditions:
+    """Look once; takes well under a second, so it belongs before and after what is timed."""
+    facts = {"cores of this process": f"{usable_cores()} of {os.cpu_count()}{_pinned()}"}
+    facts |= {name: value for name in _THREAD_VARIABLES if (value := (environ or os.environ).get(name))}
+    absent: dict[str, str] = {}
+    questions: dict[str, Callable[[], str]] = {
+        "load average, one minute": lambda: f"{os.getloadavg()[0]:.2f}",
+        "clock governor": lambda: _same(cpu.glob("cpu[0-9]*/cpufreq/scaling_governor")),
+        "clock, MHz": lambda: _range(cpu.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"), 1e-3),
+        "clock limit, MHz": lambda: _range(cpu.glob("cpu[0-9]*/cpufreq/scaling_max_freq"), 1e-3),
+        "throttled so far, times": lambda: _range(cpu.glob("cpu[0-9]*/thermal_throttle/core_throttle_count"), 1),
+        "temperature, degrees C": lambda: _range(thermal.glob("thermal_zone*/temp"), 1e-3),
+        "power mode": _power_mode,
+        "gpu": _gpu,
+    }
+    for name, ask in questions.items():
+        try:
+            facts[name] = ask()
+        except OSError as error:
+            absent[name] = str(error)
+    return Conditions(facts, absent)
+
+
+def _pinned() -> str:
+    if not hasattr(os, "sched_getaffinity"):
+        return ""
+    allowed = sorted(os.sched_getaffinity(0))
+    return f", pinned to {', '.join(map(str, allowed))}" if len(allowed) < (os.cpu_count() or 0) else ""
+
+
+def _texts(files: Any) -> list[str]:
+    """What the files hold; a zone that is switched off and does not answer is left out.
+
+    Raises:
+        OSError: none can be read.
+    """
+    found = []
+    for file in sorted(files):
+        try:
+            found.append(file.read_text(encoding="ascii").strip())
+        except OSError:
+            continue
+    if not found:
+        raise OSError("the kernel shows none here")
+    return found
+
+
+def _same(files: Any) -> str:
+    return ", ".join(sorted(set(_texts(files))))
+
+
+def _range(files: Any, factor: float) -> str:
+    values = [float(text) * factor for text in _texts(files)]
+    low, high = (f"{value:.0f}" for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
+
+
+def _power_mode() -> str:
+    """Jetson's `nvpmodel -q`."""
+    if shutil.which("nvpmodel") is None:
+        raise OSError("no nvpmodel: not a Jetson")
+    done = subprocess.run(["nvpmodel", "-q"], capture_output=True, text=True, timeout=10, check=False)
+    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    if done.returncode or not lines:
+        raise OSError(f"nvpmodel -q ended with {done.returncode}")
+    return "; ".join(lines)
+
+
+def _gpu() -> str:
+    """Clocks, their limits and reasons for slowing down, by NVML."""
+    try:
+        import pynvml as nvml
+    except ImportError as error:
+        raise OSError("nvidia-ml-py is not installed") from error
+    try:
+        nvml.nvmlInit()
+        device = nvml.nvmlDeviceGetHandleByIndex(0)
+        sm, memory = (nvml.nvmlDeviceGetClockInfo(device, k) for k in (nvml.NVML_CLOCK_SM, nvml.NVML_CLOCK_MEM))
+        reasons = nvml.nvmlDeviceGetCurrentClocksThrottleReasons(device)
+        limit = nvml.nvmlDeviceGetEnforcedPowerLimit(device) / 1e3
+        celsius = nvml.nvmlDeviceGetTemperature(device, nvml.NVML_TEMPERATURE_GPU)
+        name = nvml.nvmlDeviceGetName(device)
+    except nvml.NVMLError as error:
+        raise OSError(f"NVML: {error}") from error
+    return (
+        f"{name}: SM {sm} MHz, memory {memory} MHz, limit {limit:.0f} W, {celsius} degrees C, throttling 0x{reasons:x}"
+    )

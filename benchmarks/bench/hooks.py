@@ -1,0 +1,49 @@
+"""What a backend may offer beyond its protocol, asked for here and nowhere else; and ranges for NVIDIA's profilers.
+
+A backend on a device may have any of these; where it has none, that is said, and nothing is put in its place:
+
+- `device_ms() -> dict[str, float]`: milliseconds of the last call by the device's own clock (CUDA events), by stage:
+  `copy_in`, `infer`, `copy_out`;
+- `device_bytes() -> int`: the most device memory that it has held;
+- `layers(pixels) -> dict[str, float]`: milliseconds by layer of one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
+from typing import Any
+
+from calibration.slices import Pixels
+from dtvit_edge.backends.base import Backend
+
+
+def device_ms(backend: Backend) -> dict[str, float]:
+    """Milliseconds of the last call on the device; empty where the backend has no such clock."""
+    return {stage: float(value) for stage, value in _ask(backend, "device_ms", {}).items()}
+
+
+def device_bytes(backend: Backend) -> int | None:
+    """The most device memory that it has held, or None."""
+    found = _ask(backend, "device_bytes", None)
+    return None if found is None else int(found)
+
+
+def layers(backend: Backend, pixels: Pixels) -> dict[str, float]:
+    """Milliseconds by layer of one call; empty where the backend has no profile."""
+    return {name: float(value) for name, value in _ask(backend, "layers", {}, pixels).items()}
+
+
+def ranges() -> tuple[Callable[[str], AbstractContextManager[Any]], str | None]:
+    """NVTX ranges by name, and why there are none where nvtx is not installed."""
+    if find_spec("nvtx") is None:
+        return (lambda name: nullcontext()), "nvtx is not installed (pip install 'dtvit-edge[nvtx]')"
+    import nvtx
+
+    return (lambda name: nvtx.annotate(name, domain="dtvit-edge")), None
+
+
+def _ask(backend: Backend, name: str, default: Any, *arguments: Any) -> Any:
+    question = getattr(backend, name, None)
+    return default if question is None else question(*arguments)

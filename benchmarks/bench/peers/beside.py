@@ -1,0 +1,160 @@
+"""The peers of one bundle, opened: judged as the sides are, then measured beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.bench.endtoend import Whole
+from benchmarks.bench.latency import one_slice
+from benchmarks.bench.peers import (
+    EAGER,
+    MODELS,
+    OPENCV,
+    PREPROCESSING,
+    SCIKIT_IMAGE,
+    Entry,
+    Floats,
+    ModelPeer,
+    load_weights,
+    open_model,
+)
+from benchmarks.bench.settings import QUICK, Settings
+from calibration.gate import Logits
+from calibration.slices import Pixels
+from dtvit_edge.bundle import TOLERANCES, Bundle
+from dtvit_edge.errors import VerdictError
+from dtvit_edge.run import Progress
+from dtvit_edge.spec import digest_file
+
+if TYPE_CHECKING:
+    from export.model import DTViT
+
+WITHOUT_WEIGHTS = "needs the weights that the bundle was made from: --weights"
+
+
+class Peers:
+    """A context: opening loads the weights, opens every peer that is asked for, and judges it.
+
+    Attributes:
+        opened: models by name, those that agree with the golden logits; left_out: why the others are not there.
+        differences: largest |logit difference| to the golden logits, by name.
+        reference: (n, C, 224, 224) uint8 to PyTorch's logits; None without weights.
+    """
+
+    def __init__(self, bundle: Bundle, weights: Path | None, settings: Settings, progress: Progress) -> None:
+        self._bundle = bundle
+        self._weights = weights
+        self._settings = settings
+        self._progress = progress
+        self._stack = ExitStack()
+        self.opened: dict[str, ModelPeer] = {}
+        self.left_out: dict[str, str] = {}
+        self.differences: dict[str, float] = {}
+        self.reference: Callable[[Pixels], Logits] | None = None
+
+    def __enter__(self) -> Peers:
+        if self._weights is not None:
+            why_not = EAGER.why_not()
+            if why_not is not None:
+                raise VerdictError(f"--weights needs PyTorch: {why_not}")
+            self._open(load_weights(self._weights, self._bundle.manifest.encoder))
+        elif self._settings.peers:
+            self.left_out |= {entry.name: WITHOUT_WEIGHTS for entry in MODELS}
+        if self._settings.peers:
+            found = {entry.name: entry.why_not() for entry in PREPROCESSING}
+            self.left_out |= {name: why for name, why in found.items() if why is not None}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def calls(self, pixels: Pixels) -> dict[str, Callable[[], object]]:
+        """Every model on one slice, normalised outside of the timer."""
+        few = self._normalised(pixels[:16])
+        return {name: one_slice(peer.infer, few) for name, peer in self.opened.items()}
+
+    def stage_calls(self, file: Path) -> dict[str, Callable[[], object]]:
+        """Reading and preparing one file, by `PEER: STAGE`."""
+        found: dict[str, Callable[[], object]] = {}
+        if self._settings.peers:
+            from benchmarks.bench.peers.preprocessing import read
+
+            slice_ = read(file)
+            found["pydicom: read"] = partial(read, file)
+            for entry in self._preparing():
+                found[f"{entry.name}: preprocess"] = partial(entry.load(), slice_.hu, self._bundle.manifest.spec)
+        return found
+
+    def pipelines(self, files: list[Path]) -> dict[str, Callable[[], Whole]]:
+        """The plain script with scikit-image and eager PyTorch, and OpenCV with every other model."""
+        if not self._settings.peers:
+            return {}
+        from benchmarks.bench.peers.pipeline import score
+
+        pairs: list[tuple[Entry, str]] = []
+        there = [entry.name for entry in self._preparing()]
+        for name in self.opened:
+            if name == EAGER.name and SCIKIT_IMAGE.name in there:
+                pairs.append((SCIKIT_IMAGE, name))
+            if OPENCV.name in there:
+                pairs.append((OPENCV, name))
+        manifest = self._bundle.manifest
+        return {
+            f"{entry.name}, {name}": partial(
+                score, files, entry.load(), self.opened[name], manifest.spec, manifest.ich_threshold
+            )
+            for entry, name in pairs
+        }
+
+    def _open(self, model: DTViT) -> None:
+        assert self._weights is not None
+        manifest = self._bundle.manifest
+        if digest_file(self._weights) != manifest.weights_sha256:
+            raise VerdictError(f"{self._weights.name}: not the weights that {manifest.name} was made from")
+        eager = self._stack.enter_context(open_model(EAGER, model, self._settings.threads))
+        self._judge(EAGER.name, eager)
+        if EAGER.name not in self.opened:
+            raise VerdictError(f"{manifest.name}: PyTorch itself is {self.left_out[EAGER.name]}; nothing was timed")
+        self.reference = lambda pixels: eager.infer(self._normalised(pixels))
+        others = [entry for entry in MODELS if entry is not EAGER] if self._settings.peers else []
+        with self._progress("opening peers", len(others)) as step:
+            for entry in others:
+                why_not = entry.why_not()
+                if why_not is None and entry.slow and self._settings.effort is QUICK:
+                    why_not = "takes minutes to compile; --quick leaves it out"
+                if why_not is None:
+                    self._judge(entry.name, self._stack.enter_context(open_model(entry, model, self._settings.threads)))
+                else:
+                    self.left_out[entry.name] = why_not
+                step(1)
+
+    def _judge(self, name: str, peer: ModelPeer) -> None:
+        """Keep a peer that gives the golden logits."""
+        pixels, golden = self._bundle.golden()
+        found = peer.infer(self._normalised(pixels))
+        worst = max(float(np.abs(found[output] - golden[output]).max()) for output in golden)
+        self.differences[name] = worst
+        if worst <= TOLERANCES["fp32"]:
+            self.opened[name] = peer
+        else:
+            self.left_out[name] = f"{worst:.3g} from the golden logits, {TOLERANCES['fp32']:g} is allowed"
+
+    def _normalised(self, pixels: Pixels) -> Floats:
+        import torch
+
+        from export.model import normalise
+
+        found: Floats = normalise(torch.from_numpy(np.ascontiguousarray(pixels)), self._bundle.manifest.spec).numpy()
+        return found
+
+    def _preparing(self) -> list[Entry]:
+        return [entry for entry in PREPROCESSING if entry.name not in self.left_out]

@@ -1,0 +1,113 @@
+"""A run's records as the report reads them: by bundle, with what passed and what was fastest."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.bench import names
+from benchmarks.bench.names import part
+from benchmarks.bench.statistics import Ratio, ratio
+from benchmarks.records import Record
+from calibration.gate import INCONCLUSIVE
+
+
+@dataclass(frozen=True)
+class View:
+    """One bundle's records, by what they measure; the accuracy's is always there."""
+
+    records: dict[str, Record]
+
+    @property
+    def accuracy(self) -> Record:
+        """The first record of every bundle."""
+        return self.records[names.ACCURACY]
+
+    @property
+    def name(self) -> str:
+        """The bundle's."""
+        return str(self.accuracy.options["bundle"])
+
+    @property
+    def slug(self) -> str:
+        """The name as a part of a file's name."""
+        return re.sub(r"[^\w.-]+", "_", self.name)
+
+    @property
+    def title(self) -> str:
+        """Name, encoder and what it was trained on."""
+        options = self.accuracy.options
+        return f"{options['bundle']} ({options['encoder']}, {options['training']})"
+
+    @property
+    def sides(self) -> list[str]:
+        """Every side that was judged."""
+        return list(self.accuracy.options["sides"])
+
+    @property
+    def passed(self) -> list[str]:
+        """The sides that were timed, the fastest first."""
+        latency = self.records.get(names.LATENCY)
+        return sorted((s for s in self.sides if latency and s in latency.samples), key=self.median_ms)
+
+    @property
+    def slices(self) -> int:
+        """That judged."""
+        return len(self.accuracy.samples[names.LABELS])
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Why a side has no latency, by its name."""
+        return dict(self.records[next(reversed(self.records))].options["left_out"])
+
+    def precision(self, side: str) -> str:
+        """Of a side; a hint makes it another one to a reader."""
+        described = self.accuracy.options["sides"][side]
+        hint = side.partition(", rest ")[2]
+        return str(described["precision"]) + (f", rest {hint}" if hint else "")
+
+    def precisions(self) -> dict[str, list[str]]:
+        """Sides by precision, the fastest first, those that did not pass last."""
+        order = [*self.passed, *(side for side in self.sides if side not in self.passed)]
+        found: dict[str, list[str]] = {}
+        for side in order:
+            found.setdefault(self.precision(side), []).append(side)
+        return found
+
+    def best(self) -> list[str]:
+        """The fastest side of every precision that passed, the fastest of all first."""
+        return [own[0] for own in self.precisions().values() if own[0] in self.passed]
+
+    def median_ms(self, side: str) -> float:
+        """Of one slice through a side or peer."""
+        return statistics.median(self.records[names.LATENCY].samples[side])
+
+    def ratio(self, slow: str, fast: str) -> Ratio:
+        """How many times as fast the second is, round by round."""
+        samples = self.records[names.LATENCY].samples
+        return ratio(samples[slow], samples[fast], paired=True)
+
+    def peers(self) -> list[str]:
+        """Models that were timed beside the sides."""
+        latency = self.records.get(names.LATENCY)
+        known = {*self.sides, names.NULL}
+        return [s for s in latency.samples if s not in known and ": device " not in s] if latency else []
+
+    def figure(self, what: str, name: str, figure: str) -> float | None:
+        """A figure of a record's summary, `NAME: FIGURE`; None where it was not measured."""
+        record = self.records.get(what)
+        return record.summary.get(part(name, figure)) if record else None
+
+    def inconclusive(self, side: str) -> bool:
+        """True where too few slices judged it."""
+        return bool(self.accuracy.options["verdicts"][side] == INCONCLUSIVE)
+
+
+def views(records: Sequence[Record]) -> list[View]:
+    """The bundles of a run, in the order in which they were measured."""
+    found: dict[str, dict[str, Record]] = {}
+    for record in records:
+        found.setdefault(str(record.options["bundle"]), {})[record.what] = record
+    return [View(own) for own in found.values() if names.ACCURACY in own]

@@ -1,0 +1,391 @@
+"""One bundle, measured: accuracy first, then everything else, each as a record."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.bench import accuracy, cold, conditions, endtoend, hooks, latency, layers, names, throughput
+from benchmarks.bench.accuracy import Judged
+from benchmarks.bench.data import set_digest, studies_digest
+from benchmarks.bench.names import part
+from benchmarks.bench.peers import trtexec
+from benchmarks.bench.peers.beside import Peers
+from benchmarks.bench.settings import Settings
+from benchmarks.bench.sides import Side, sides
+from benchmarks.bench.statistics import percentiles, ratio
+from benchmarks.records import Record
+from calibration.gate import softmax
+from calibration.slices import SliceSet
+from dtvit_edge import sensors
+from dtvit_edge.backends.base import Backend
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.dicom.discover import Plan
+from dtvit_edge.dicom.slice import SliceHeader
+from dtvit_edge.errors import DtvitError, VerdictError
+from dtvit_edge.run import Progress
+from dtvit_edge.spec import ICH_OUTPUT, LOCATION_HEAD, LOCATION_OUTPUT
+
+WARM_UP_NOTE = "warm-up is kept apart, in options.warm_up"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a bundle is measured on.
+
+    Attributes:
+        judging: the slices; data, studies: what a report calls them and the folders.
+        plan: of the folders.
+    """
+
+    judging: SliceSet
+    data: str
+    folders: list[Path]
+    plan: Plan
+    studies: str
+
+    @property
+    def headers(self) -> list[SliceHeader]:
+        """Every slice of the folders that is scored."""
+        return [h for series in self.plan.series if series.refusal is None for h in series.headers]
+
+    @property
+    def middle(self) -> SliceHeader:
+        """A slice in the middle of the first suitable series: it shows brain."""
+        headers = next(series.headers for series in self.plan.series if series.refusal is None)
+        return headers[len(headers) // 2]
+
+
+@dataclass
+class Work:
+    """A bundle's opened sides.
+
+    Attributes:
+        judged, backends: by name of the side; left_out: why a side has no latency, by its name.
+    """
+
+    bundle: Bundle
+    weights: Path | None
+    inputs: Inputs
+    settings: Settings
+    progress: Progress
+    say: Callable[[str], None]
+    judged: dict[str, Judged] = field(default_factory=dict)
+    backends: dict[str, Backend] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def records(self) -> Iterator[Record]:
+        """Everything that was asked for; the first record is the accuracy's.
+
+        Raises:
+            VerdictError: not one side passed; the accuracy's record has been given by then.
+        """
+        with ExitStack() as stack:
+            peers = stack.enter_context(Peers(self.bundle, self.weights, self.settings, self.progress))
+            yield self._accuracy(stack, peers)
+            passed = {name: j.side for name, j in self.judged.items() if j.why_not is None}
+            if not passed:
+                raise VerdictError(f"{self.bundle.manifest.name}: no configuration passed, and nothing was timed")
+            found = self._latency(passed, peers)
+            yield found
+            fastest = _fastest(found, passed)
+            yield self._stages(peers)
+            yield self._throughput(passed)
+            if self.settings.duration_s:
+                yield self._sustained(passed[fastest[0]])
+            if self.settings.layers:
+                yield from self._layers(passed)
+            yield self._end_to_end([passed[name] for name in fastest], peers)
+        yield from self._cold([passed[name] for name in fastest])
+        if self.settings.peers:
+            yield from self._trtexec()
+
+    def _accuracy(self, stack: ExitStack, peers: Peers) -> Record:
+        bundle, slices = self.bundle, self.inputs.judging
+        candidates, self.left_out = sides(bundle, self.settings)
+        right = accuracy.reference(bundle, slices.pixels, peers.reference, self.progress)
+        for side in candidates:
+            try:
+                backend = stack.enter_context(side.create(self.settings.threads))
+            except DtvitError as error:
+                self.left_out[side.name] = str(error).replace(str(bundle.path), bundle.path.name)
+                continue
+            found = accuracy.judge(side, backend, slices, right, self.settings, self.progress)
+            self.judged[side.name], self.backends[side.name] = found, backend
+            if found.why_not is not None:
+                self.left_out[side.name] = f"failed: {found.why_not}"
+                self.say(f"{side.name}: not timed, {found.why_not}")
+        if not self.judged:
+            raise VerdictError(f"{bundle.manifest.name}: no side could be opened: {self.left_out}")
+        samples: dict[str, list[float]] = {}
+        for name, found in self.judged.items():
+            if not all(np.isfinite(values).all() for values in found.logits.values()):
+                continue
+            samples[name] = softmax(found.logits[ICH_OUTPUT])[:, 1].tolist()
+            if LOCATION_HEAD not in bundle.manifest.untrained_heads:
+                samples[part(name, LOCATION_HEAD)] = found.logits[LOCATION_OUTPUT].argmax(axis=1).astype(float).tolist()
+        cases = slices.cases
+        samples[names.LABELS] = cases.ich.astype(float).tolist()
+        if cases.location is not None:
+            samples[names.LOCATIONS] = cases.location.astype(float).tolist()
+        order = {patient: float(i) for i, patient in enumerate(dict.fromkeys(cases.patients))}
+        samples[names.PATIENTS] = [order[patient] for patient in cases.patients]
+        summary = {k: v for found in self.judged.values() for k, v in found.summary().items()}
+        extra = {
+            "reference": right.name,
+            "verdicts": {name: found.gate.verdict for name, found in self.judged.items()},
+            "reasons": {name: list(found.gate.reasons) for name, found in self.judged.items()},
+            "limits": asdict(self.settings.limits),
+            "threshold": bundle.manifest.thresholds["ich"],
+            "sides": {name: _described(self.judged[name].side, b) for name, b in self.backends.items()},
+        }
+        return self._record(
+            names.ACCURACY, names.PROBABILITY, samples, summary, extra, {"slices": set_digest(self.inputs.judging)}
+        )
+
+    def _latency(self, passed: Mapping[str, Side], peers: Peers) -> Record:
+        pixels, mark = self.inputs.judging.pixels, hooks.ranges()
+        null = latency.NullBackend()
+        calls = {name: latency.one_slice(self.backends[name].infer, pixels) for name in passed}
+        calls |= peers.calls(pixels) | {names.NULL: latency.one_slice(null.infer, pixels)}
+        before = conditions.look()
+        with self.progress("latency", 1) as step, mark[0]("latency"):
+            warm_up, samples = latency.measure(calls, self.settings.effort)
+            step(1)
+        after = conditions.look()
+        summary = _percentiles(samples)
+        fastest = min(passed, key=lambda name: statistics.median(samples[name]))
+        summary["harness: share of the fastest side"] = statistics.median(samples[names.NULL]) / statistics.median(
+            samples[fastest]
+        )
+        for name in peers.opened:
+            for own in passed:
+                found = ratio(samples[name], samples[own], paired=True, seed=self.settings.seed)
+                key = part(own, f"times as fast as {name}")
+                summary |= {key: found.value, f"{key}, low": found.low, f"{key}, high": found.high}
+        count = len(samples[fastest])
+        for name in passed:
+            for stage, values in latency.device_times(self.backends[name], pixels, count).items():
+                samples[part(name, f"device {stage}")] = values
+        extra = {
+            "inside": f"{latency.INSIDE}; {WARM_UP_NOTE}",
+            "warm_up": warm_up,
+            "before": asdict(before),
+            "after": asdict(after),
+            "nvtx": mark[1] or "ranges were written",
+            "device_time": "by the backend's own clock"
+            if any(": device " in name for name in samples)
+            else "no backend here has a device with a clock of its own",
+            "peers_left_out": peers.left_out,
+            "peers_difference": peers.differences,
+        }
+        return self._record(names.LATENCY, names.MS, samples, summary, extra)
+
+    def _stages(self, peers: Peers) -> Record:
+        header = self.inputs.middle
+        calls = latency.stage_calls(header.file, self.bundle.manifest.spec) | peers.stage_calls(header.file)
+        with self.progress("stages", 1) as step:
+            _, samples = latency.measure(calls, self.settings.effort)
+            step(1)
+        extra = {"inside": latency.INSIDE_STAGES, "matrix": f"{header.rows} x {header.columns}",
+                 "peers_left_out": peers.left_out}  # fmt: skip
+        return self._record(names.STAGES, names.MS, samples, _percentiles(samples), extra)
+
+    def _throughput(self, passed: Mapping[str, Side]) -> Record:
+        found_sensors, absent = sensors.find()
+        effort = self.settings.effort
+        samples: dict[str, list[float]] = {}
+        summary: dict[str, float] = {}
+        refused: dict[str, str] = {}
+        with self.progress("throughput", len(passed)) as step:
+            for name in passed:
+                found, why_not = throughput.sweep(
+                    self.backends[name].infer,
+                    self.inputs.judging.pixels,
+                    effort.batches,
+                    effort.seconds_a_batch,
+                    found_sensors,
+                )
+                for one in found:
+                    key = names.at_batch(name, one.batch)
+                    samples[key] = one.slices_a_second
+                    summary[part(key, "slices/s")] = one.batch * len(one.slices_a_second) / one.seconds
+                    summary |= {part(key, f"{rail} a slice"): v for rail, v in one.joules_a_slice().items()}
+                    summary |= {part(key, k): v for k, v in one.sensors.items() if k.endswith("memory_bytes_max")}
+                refused |= {names.at_batch(name, batch): why for batch, why in why_not.items()}
+                held = hooks.device_bytes(self.backends[name])
+                summary |= {} if held is None else {part(name, "device_bytes"): float(held)}
+                step(1)
+        extra = {"inside": throughput.INSIDE, "sensors_absent": absent, "refused": refused,
+                 "workers": "the runtime's own reading threads are measured from folder to result"}  # fmt: skip
+        return self._record(names.THROUGHPUT, names.RATE, samples, summary, extra)
+
+    def _sustained(self, side: Side) -> Record:
+        backend, before = self.backends[side.name], conditions.look()
+        with self.progress(f"sustained: {side.name}", 1) as step:
+            ms = throughput.sustained(
+                backend.infer, self.inputs.judging.pixels, backend.batch, self.settings.duration_s
+            )
+            step(1)
+        found = throughput.drift(ms)
+        summary = {"drift": found.value, "drift, low": found.low, "drift, high": found.high}
+        extra = {"batch": backend.batch, "seconds": self.settings.duration_s, "verdict": found.verdict,
+                 "before": asdict(before), "after": asdict(conditions.look()), "inside": throughput.INSIDE}  # fmt: skip
+        return self._record(names.SUSTAINED, names.MS, {side.name: ms}, summary, extra)
+
+    def _layers(self, passed: Mapping[str, Side]) -> Iterator[Record]:
+        samples: dict[str, list[float]] = {}
+        without = []
+        for name, side in passed.items():
+            pixels = self.inputs.judging.pixels[:1]
+            found = layers.largest(layers.profile(side, self.backends[name], pixels, self.settings.threads))
+            samples |= {part(name, layer): [value] for layer, value in found}
+            without += [] if found else [name]
+        if samples:
+            extra = {"calls": layers.CALLS, "without_a_profile": without}
+            yield self._record(names.LAYERS, names.MS, samples, {}, extra)
+
+    def _end_to_end(self, chosen: list[Side], peers: Peers) -> Record:
+        samples: dict[str, list[float]] = {}
+        counted: dict[str, dict[str, Any]] = {}
+        first, every = self.inputs.folders[:1], self.inputs.folders
+        files = [header.file for header in self.inputs.headers]
+        pipelines = peers.pipelines(files)
+        rounds = self.settings.effort.rounds
+        decisions: dict[str, endtoend.Whole] = {}
+        with self.progress("from folder to result", rounds * (len(chosen) + len(pipelines))) as step:
+            for _ in range(rounds):
+                for side in chosen:
+                    one = endtoend.score(side, first, self.settings.threads)
+                    whole = endtoend.score(side, every, self.settings.threads)
+                    _add(samples, part(side.name, names.FIRST), one.seconds * 1e3)
+                    _add(samples, part(side.name, names.ALL), whole.seconds * 1e3)
+                    if whole.slices > one.slices:
+                        _add(samples, part(side.name, names.A_SLICE), endtoend.slice_ms(one, whole))
+                    for stage, seconds in whole.stages.items():
+                        _add(samples, part(side.name, f"stage {stage}"), seconds * 1e3 / whole.slices)
+                    decisions[side.name] = whole
+                    step(1)
+                for name, call in pipelines.items():
+                    whole = call()
+                    _add(samples, part(name, names.A_SLICE), whole.seconds * 1e3 / whole.slices)
+                    for stage, seconds in whole.stages.items():
+                        _add(samples, part(name, f"stage {stage}"), seconds * 1e3 / whole.slices)
+                    decisions[name] = whole
+                    step(1)
+        summary = {part(key, "median"): statistics.median(values) for key, values in samples.items()}
+        studies = len({h.identity.study_uid for h in self.inputs.headers})
+        for name, whole in decisions.items():
+            counted[name] = {"slices": whole.slices, "studies": len(whole.flagged)}
+            key = part(name, names.A_SLICE)
+            if key in samples:
+                a_study = summary[part(key, "median")] * whole.slices / studies
+                summary[part(name, "studies a minute")] = 60e3 / a_study
+        for name in pipelines:
+            for side in chosen:
+                summary |= self._against(samples, decisions, side.name, name)
+        extra = {"inside": endtoend.INSIDE, "counted": counted, "studies": self.inputs.studies}
+        digests = {"studies": studies_digest(self.inputs.plan)}
+        return self._record(names.END_TO_END, names.MS, samples, summary, extra, digests)
+
+    def _against(
+        self, samples: Mapping[str, list[float]], decisions: Mapping[str, endtoend.Whole], own: str, peer: str
+    ) -> dict[str, float]:
+        """How much faster than a peer's pipeline, and how many of its decisions are the same."""
+        ours, theirs = decisions[own], decisions[peer]
+        shared = ours.decisions.keys() & theirs.decisions.keys()
+        same = sum(ours.decisions[sop] == theirs.decisions[sop] for sop in shared)
+        flagged = sum(theirs.flagged.get(uid) == flag for uid, flag in ours.flagged.items())
+        found = {
+            part(own, f"slices decided as by {peer}"): same / len(shared),
+            part(own, f"studies flagged as by {peer}"): flagged / len(ours.flagged),
+        }
+        a, b = samples[part(peer, names.A_SLICE)], samples.get(part(own, names.A_SLICE))
+        if b:
+            times = ratio(a, b, paired=True, seed=self.settings.seed)
+            found[part(own, f"times as fast as {peer}")] = times.value
+            if len(b) > 1:
+                found[part(own, f"times as fast as {peer}, low")] = times.low
+                found[part(own, f"times as fast as {peer}, high")] = times.high
+        return found
+
+    def _cold(self, chosen: list[Side]) -> Iterator[Record]:
+        seconds: dict[str, list[float]] = {}
+        peaks: dict[str, list[float]] = {}
+        with self.progress("cold start", len(chosen)) as step:
+            for side in chosen:
+                found = cold.measure(
+                    side, self.inputs.middle.file, self.settings.effort.cold_starts, self.settings.threads
+                )
+                seconds[side.name] = found.seconds
+                peaks[side.name] = [float(peak) for peak in found.peak_bytes]
+                step(1)
+        medians = {part(name, "median"): statistics.median(values) for name, values in seconds.items()}
+        yield self._record(names.COLD, names.SECONDS, seconds, medians, {"inside": cold.INSIDE})
+        files = {f"file: {name}": float(record.bytes) for name, record in self.bundle.manifest.models.items()}
+        largest = {part(name, "max"): max(values) for name, values in peaks.items()}
+        yield self._record(names.MEMORY, names.BYTES, peaks, largest | files, {"inside": cold.INSIDE})
+
+    def _trtexec(self) -> Iterator[Record]:
+        if trtexec.why_not() is not None:
+            return
+        samples, failed = {}, {}
+        for precision in (name for name in trtexec.GRAPHS if name in self.bundle.manifest.models):
+            try:
+                samples[precision] = trtexec.measure(self.bundle, precision, max(self.settings.effort.batches))
+            except VerdictError as error:
+                failed[precision] = str(error).replace(str(self.bundle.path), self.bundle.path.name)
+        if samples:
+            yield self._record(names.TRTEXEC, names.MS, samples, _percentiles(samples), {"failed": failed})
+
+    def _record(
+        self,
+        what: str,
+        unit: str,
+        samples: dict[str, list[float]],
+        summary: dict[str, float],
+        extra: Mapping[str, Any],
+        digests: Mapping[str, str] | None = None,
+    ) -> Record:
+        """A record with what they all say."""
+        manifest = self.bundle.manifest
+        options = {
+            "bundle": manifest.name,
+            "encoder": manifest.encoder,
+            "training": manifest.training,
+            "data": self.inputs.data,
+            "threads": self.settings.threads,
+            "left_out": dict(self.left_out),
+            "trtexec": trtexec.lines(self.bundle, max(self.settings.effort.batches)),
+            "trtexec_absent": trtexec.why_not(),
+            "command": self.settings.command,
+        }
+        own = {"bundle": self.bundle.digest, "weights": manifest.weights_sha256, **(digests or {})}
+        return Record(what, unit, samples, summary, digests=own, options=options | dict(extra))
+
+
+def _fastest(found: Record, passed: Mapping[str, Side]) -> list[str]:
+    """The fastest side of each precision and hint, the fastest of all first."""
+    order = sorted(passed, key=lambda name: statistics.median(found.samples[name]))
+    best: dict[str, str] = {}
+    for name in order:
+        best.setdefault(passed[name].precision, name)
+    return list(best.values())
+
+
+def _percentiles(samples: Mapping[str, list[float]]) -> dict[str, float]:
+    return {part(name, key): value for name, values in samples.items() for key, value in percentiles(values).items()}
+
+
+def _described(side: Side, backend: Backend) -> dict[str, str]:
+    return backend.describe() | {"precision": side.precision} | ({"sha256": side.sha256} if side.sha256 else {})
+
+
+def _add(samples: dict[str, list[float]], name: str, value: float) -> None:
+    samples.setdefault(name, []).append(value)
