@@ -42,7 +42,7 @@ def accuracy(view: View) -> Table:
             str(options["verdicts"][side]),
             shown("agreement", "{:.4f}"),
             shown("flips", "{:.0f}"),
-            shown("largest_difference", "{:.4f}"),
+            shown("largest_difference", "{:.2g}"),
             shown("auc_difference", "{:+.5f}"),
             interval("ich_recall"),
             interval("ich_specificity"),
@@ -69,14 +69,15 @@ def latency(view: View) -> Table | str:
     if record is None:
         return f"### Latency: {view.title}\n\nNothing was timed: no configuration passed.\n"
     peers = view.peers()
+    shown = peers[:1]  # PyTorch eager; the ratios to the others are in the record
     labels = [f"p{q * 100:.0f}" for q in QUANTILES]
     rows = []
     for side in [*view.passed, *peers, names.NULL]:
         samples = record.samples[side]
         found = percentiles(samples)
-        ratios = [_against(view, side, peer) for peer in peers]
+        ratios = [_against(view, side, peer) for peer in shown]
         rows.append((side, str(len(samples)), *(_ms(found.get(label)) for label in labels), *ratios))
-    columns = ("side", "samples", *(f"{label}, ms" for label in labels), *(f"against {peer}" for peer in peers))
+    columns = ("side", "samples", *(f"{label}, ms" for label in labels), *(f"against {peer}" for peer in shown))
     floors = ", ".join(f"{label} {least_samples(q)}" for label, q in zip(labels, QUANTILES, strict=True))
     share = record.summary["harness: share of the fastest side"]
     notes = [
@@ -143,7 +144,7 @@ def end_to_end(view: View) -> Table | None:
     suffix = f": {names.A_SLICE}"
     order = [key.removesuffix(suffix) for key in record.samples if key.endswith(suffix)]
     order.sort(key=lambda side: statistics.median(record.samples[part(side, names.A_SLICE)]))
-    pipelines = [side for side in order if side not in view.sides]
+    scripts = [side for side in order if side in _scripts(view)][-1:]  # the slowest; the record has all ratios
     rows = []
     for side in order:
         slices = record.samples[part(side, names.A_SLICE)]
@@ -154,16 +155,19 @@ def end_to_end(view: View) -> Table | None:
             f"{statistics.median(slices):.4g}",
             f"{record.summary[part(side, 'studies a minute')]:.4g}",
             f"{statistics.median(first) / 1e3:.3g}" if first else NOTHING,
-            *(_compared(view, side, pipeline) for pipeline in pipelines),
+            *(_compared(view, side, script) for script in scripts),
         ))  # fmt: skip
     columns = ("side", "rounds", "ms a slice", "studies a minute", "first study with opening, s",
-               *(f"against {pipeline}" for pipeline in pipelines))  # fmt: skip
-    same = [
-        f"{key}: {value:.2%}" for key, value in record.summary.items() if "decided as by" in key or "flagged as" in key
-    ]
-    counted = record.options["counted"]
-    told = [f"{side}: {counted[side]['slices']} slices of {counted[side]['studies']} studies" for side in order[:1]]
-    notes = (str(record.options["inside"]), str(record.options["studies"]), *told, *same)
+               *(f"against {script}" for script in scripts))  # fmt: skip
+    decided = {key: value for key, value in record.summary.items() if "decided as by" in key or "flagged as by" in key}
+    same = [f"{key}: {value:.2%}" for key, value in decided.items() if value < 1]
+    if decided and not same:
+        same = ["every slice is decided and every study flagged as by every one of the peers' scripts"]
+    counted = next(iter(record.options["counted"].values()))
+    told = [f"{record.options['studies']}: {counted['slices']} slices of {counted['studies']} studies",
+            f"{record.options['workers']} threads read ahead where no number is said"]  # fmt: skip
+    told += [record.options["inside_scripts"]] if record.options["inside_scripts"] else []
+    notes = (str(record.options["inside"]), *told, *same)
     return Table("end-to-end", f"From folder to result: {view.title}", columns, tuple(rows), notes)
 
 
@@ -241,6 +245,13 @@ def _digests(view: View) -> dict[str, str]:
     for record in view.records.values():
         found |= record.digests
     return found
+
+
+def _scripts(view: View) -> set[str]:
+    """The peers' scripts among what was run from folder to result: no side is theirs, with any number of workers."""
+    return {
+        name for name in view.records[names.END_TO_END].options["counted"] if not name.startswith(tuple(view.sides))
+    }
 
 
 def _against(view: View, side: str, peer: str) -> str:

@@ -53,4 +53,5 @@ def command(side: Side, file: Path, out: Path, threads: int | None) -> list[str]
     words = [sys.executable, "-m", "dtvit_edge", "-q", "score", str(side.bundle.path), str(file), "-o", str(out)]
     words += ["--backend", side.backend, "--precision", side.precision, "--any-series", "--keep-all"]
     words += ["--hint", side.hint] if side.hint else []
-    return words + (["--threads", str(threads)] if threads else [])
+    own = side.options(threads).threads
+    return words + (["--threads", str(own)] if own else [])

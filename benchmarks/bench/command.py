@@ -49,6 +49,7 @@ def bench() -> None:
 @click.option("--delta-auc", default=0.002, show_default=True, help="The gate, as of `calibrate`.")
 @click.option("--least-slices", default=500, show_default=True, help="The gate, as of `calibrate`.")
 @click.option("--seed", default=0, show_default=True, help="Of bootstraps and of the choice of slices.")
+@click.option("--record", type=click.Path(path_type=Path, dir_okay=False), help="Append the records here as well.")
 @click.option("--expect-digest", metavar="SHA256", help="Refuse any other bundle than this one.")
 def run(
     bundles: tuple[Path, ...],
@@ -57,6 +58,7 @@ def run(
     agreement: float,
     delta_auc: float,
     least_slices: int,
+    record: Path | None,
     expect_digest: str | None,
     **chosen: Any,
 ) -> None:
@@ -67,6 +69,7 @@ def run(
     """
     from benchmarks.bench.bench import bench as measure
     from benchmarks.bench.settings import FULL, QUICK, Settings
+    from benchmarks.records import append
     from calibration.gate import Limits
     from dtvit_edge import show
     from dtvit_edge.bundle import Bundle
@@ -78,9 +81,11 @@ def run(
         **chosen,
     )
     opened = [Bundle.open(path, expect_digest=expect_digest) for path in bundles]
-    measure(opened, settings, out, progress=show.progress, say=lambda line: click.echo(line, err=True))
-    click.echo((out / "summary.txt").read_text(encoding="utf-8"), nl=False)
-    click.echo(out / "report.html")
+    found = measure(opened, settings, out, progress=show.progress, say=lambda line: click.echo(line, err=True))
+    if record is not None:
+        for one in found:
+            append(record, one)
+    _told(out)
 
 
 @bench.command()
@@ -103,6 +108,18 @@ def compare(before: Path, after: Path, seed: int, as_json: bool) -> None:
         raise VerdictError(f"worse: {', '.join(found.worse)}")
 
 
+@bench.command()
+@click.argument("records", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Where the report goes.")
+def report(records: Path, out: Path) -> None:
+    """Write the report of RECORDS (a bench.jsonl) anew; of several runs of a bundle the last."""
+    from benchmarks.bench.compare import records_of
+    from benchmarks.bench.report import write_report
+
+    write_report(out, list(records_of(records).values()))
+    _told(out)
+
+
 def command_line(context: click.Context) -> str:
     """The line that repeats this run: bundles and weights by their names, patients' files by what they are."""
     words = ["dtvit-edge", "bench"]
@@ -118,6 +135,14 @@ def command_line(context: click.Context) -> str:
         for one in value if isinstance(value, tuple) else (value,):
             words += [name] if one is True else [name, _shown(name, one)]
     return shlex.join(words)
+
+
+def _told(out: Path) -> None:
+    """The summary, and where the report lies."""
+    from benchmarks.bench.report import HTML, SUMMARY
+
+    click.echo((out / SUMMARY).read_text(encoding="utf-8"), nl=False)
+    click.echo(out / HTML)
 
 
 def _shown(name: str, value: object) -> str:

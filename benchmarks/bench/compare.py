@@ -69,7 +69,7 @@ def compare(before: Path, after: Path, *, seed: int = 0) -> Comparison:
     Raises:
         ConfigError: no records, or no measurement that both have.
     """
-    a, b = _by_key(before), _by_key(after)
+    a, b = records_of(before), records_of(after)
     shared = [key for key in a if key in b]
     if not shared:
         raise ConfigError(f"{before.name} and {after.name} have no measurement of a bundle in common")
@@ -83,6 +83,18 @@ def compare(before: Path, after: Path, *, seed: int = 0) -> Comparison:
     worse = [f"{c.side} ({c.what})" for c in changes if c.ratio.verdict == "slower"]
     worse += [f"{side}: {figure}" for _, side, figure, x, y in accuracy if (y < x) == FIGURES[figure]]
     return Comparison(changes, accuracy, differences, tuple(only), tuple(worse))
+
+
+def records_of(path: Path) -> dict[tuple[str, str], Record]:
+    """The records of a run by bundle and measurement; of equals the last.
+
+    Raises:
+        ConfigError: neither a folder of a run nor its records.
+    """
+    file = path / names.FILE if path.is_dir() else path
+    if not file.is_file():
+        raise ConfigError(f"{path}: no records of a run of `dtvit-edge bench`")
+    return {(r.options["bundle"], r.what): r for r in read(file) if r.what.startswith(names.PREFIX)}
 
 
 def show_comparison(found: Comparison, *, as_json: bool) -> None:
@@ -115,14 +127,6 @@ def show_comparison(found: Comparison, *, as_json: bool) -> None:
     else:
         click.echo("accuracy: the same figures")
     click.echo(f"a change is one whose whole 95 % interval lies more than {MARGIN:.0%} from 1")
-
-
-def _by_key(path: Path) -> dict[tuple[str, str], Record]:
-    """The records of a run by bundle and measurement; of equals the last."""
-    file = path / names.FILE if path.is_dir() else path
-    if not file.is_file():
-        raise ConfigError(f"{path}: no records of a run of `dtvit-edge bench`")
-    return {(r.options["bundle"], r.what): r for r in read(file) if r.what.startswith("bench: ")}
 
 
 def _changes(a: Record, b: Record, seed: int) -> Iterator[Change]:

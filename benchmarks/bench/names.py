@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+PREFIX = "bench: "
 ACCURACY = "bench: accuracy"
 LATENCY = "bench: latency of one slice"
 STAGES = "bench: a slice's stages before the model"
@@ -39,3 +40,8 @@ def side_and_batch(key: str) -> tuple[str, int]:
 
 
 A_SLICE, FIRST, ALL = "a slice", "first study", "all studies"
+
+
+def with_workers(side: str, workers: int) -> str:
+    """A side whose files are read ahead by so many threads."""
+    return f"{side}, {workers} worker{'s' if workers > 1 else ''}"

@@ -143,7 +143,10 @@ def speed_against_accuracy(views: Sequence[View]) -> Picture | None:
         axes.plot([], [], _MARKERS[i % len(_MARKERS)], color="0.4", label=plain(backend))
     axes.legend(fontsize=8, loc="best")
     _milliseconds(axes, [float(row[2]) for row in rows])
-    axes.margins(x=0.12, y=0.15)
+    axes.margins(x=0.12)
+    lowest = min(float(row[3]) for row in rows)
+    room = max(0.1 * (1 - lowest), 0.002)
+    axes.set_ylim(lowest - 6 * room, 1 + room)
     what = "AUC of the haemorrhage head against the labels" if labelled else "share of decisions as the reference's"
     axes.set_ylabel(what, fontsize=9)
     notes = ("lines: 95 % intervals, bootstrap over patients" if labelled else "no labels were given",)

@@ -38,7 +38,7 @@ def write_report(out: Path, records: Sequence[Record]) -> None:
     summaries = [(f"In one minute: {view.title}", summary(view)) for view in shown]
     parts: list[Table | Picture | str] = []
     if any(view.passed for view in shown) and (overview := plots.speed_against_accuracy(shown)):
-        parts += ["## Speed against accuracy", overview]
+        parts += ["## All bundles side by side", overview]
     for view in shown:
         parts += [f"## {view.title}", *_of_bundle(view)]
     notice = f"{NOTICE[0].upper()}{NOTICE[1:]}. {NOT_CLINICAL}"

@@ -21,8 +21,9 @@ class Effort:
         studies: phantom studies to score from folders, where none is given.
         selftest: batch sizes of the golden slices.
         least, most: samples of a latency; between them `seconds` of one side decide.
-        batches: of the throughput, each for `seconds_a_batch` and at least `LEAST_CALLS` calls.
+        batches: of the throughput, each for `seconds_a_batch` and at least `LEAST_SAMPLES` samples.
         cold_starts: processes a configuration; rounds: of whole runs from a folder.
+        workers: threads that read ahead, each number a row of its own for the fastest side from folder to result.
     """
 
     phantoms: str
@@ -36,6 +37,7 @@ class Effort:
     seconds_a_batch: float
     cold_starts: int
     rounds: int
+    workers: tuple[int, ...]
 
 
 FULL = Effort(
@@ -50,6 +52,7 @@ FULL = Effort(
     seconds_a_batch=1.5,
     cold_starts=3,
     rounds=5,
+    workers=(1, 2, 4, 8),
 )
 QUICK = Effort(
     phantoms="phantoms:4@8000000",
@@ -63,8 +66,9 @@ QUICK = Effort(
     seconds_a_batch=0.3,
     cold_starts=1,
     rounds=1,
+    workers=(),
 )
-LEAST_CALLS = 2
+LEAST_SAMPLES = 2
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 from benchmarks.bench.settings import QUICK, Settings
 from dtvit_edge import backends
 from dtvit_edge.backends.base import Backend
 from dtvit_edge.bundle import Bundle
-from dtvit_edge.engines import load_engine
-from dtvit_edge.errors import ConfigError, EngineError
-from dtvit_edge.trt import gpu, library
-from dtvit_edge.trt.versions import TITLES
+from dtvit_edge.errors import ConfigError
+from dtvit_edge.scoring import Options, open_backend
 
 # The same arithmetic as fp32 in another spelling, for TensorRT 8.5; a quick run leaves it out on CPUs.
 RESPELT = "fp32-op16"
@@ -41,20 +39,25 @@ class Side:
     def sha256(self) -> str | None:
         """Of its ONNX file; None where an engine runs, whose digest its own record has."""
         record = self.bundle.manifest.models.get(self.precision)
-        return record.sha256 if record and self.backend not in TITLES else None
+        return record.sha256 if record and not self.runs_engine else None
+
+    @property
+    def runs_engine(self) -> bool:
+        """An engine that `build` made for this device; else one of the bundle's models."""
+        return backends.runs_engines(self.backend)
+
+    def options(self, threads: int | None, **more: Any) -> Options:
+        """What a run of `score` would be asked for; a backend on a device has no threads to set."""
+        own = None if self.runs_engine else threads
+        return Options(backend=self.backend, precision=self.precision, hint=self.hint, threads=own, **more)
 
     def create(self, threads: int | None) -> Backend:
-        """The backend, not yet entered; it loads bytes whose digest was checked.
+        """The backend as `score` opens it, not yet entered; it loads bytes whose digest was checked.
 
         Raises:
             ConfigError: it has no such hint.
         """
-        load = (
-            partial(_plan, self.bundle, self.backend, self.precision)
-            if self.backend in TITLES
-            else partial(self.bundle.model_bytes, self.precision)
-        )
-        return backends.create(self.backend, load, self.precision, threads=threads, hint=self.hint)
+        return open_backend(self.bundle, self.backend, self.options(threads))
 
 
 def sides(bundle: Bundle, settings: Settings) -> tuple[list[Side], dict[str, str]]:
@@ -77,7 +80,7 @@ def sides(bundle: Bundle, settings: Settings) -> tuple[list[Side], dict[str, str
         for precision in _precisions(backend, settings.precisions):
             side = Side(bundle, backend, precision)
             why_not = None
-            if backend not in TITLES:
+            if not side.runs_engine:
                 if precision not in bundle.manifest.models:
                     why_not = f"the bundle has no {precision}"
                 elif precision == RESPELT and settings.effort is QUICK and not settings.precisions:
@@ -107,16 +110,3 @@ def _hinted(side: Side, settings: Settings) -> list[Side]:
             continue
         found.append(hinted)
     return found
-
-
-def _plan(bundle: Bundle, flavour: str, precision: str) -> bytes:
-    """The verified plan of the engine that `dtvit-edge build` installed for this device.
-
-    Raises:
-        EngineError: there is none; no GPU.
-    """
-    _, release = library.load(flavour)
-    found = gpu.find()
-    if found is None:
-        raise EngineError("no GPU that CUDA can use was found here")
-    return load_engine(bundle, flavour, release.text, found, precision).plan

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.bench.settings import LEAST_CALLS
+from benchmarks.bench.settings import LEAST_SAMPLES
 from benchmarks.bench.statistics import Ratio, ratio
 from calibration.slices import Pixels
 from dtvit_edge.errors import DeviceFault
 from dtvit_edge.sensors import Sampler, Sensor
 
 INSIDE = "one call of Backend.infer on a batch of model bytes that lies ready"
+# A sample takes at least so long: of calls of microseconds a record need not hold a hundred thousand.
+SAMPLE_S = 0.02
 # Of a sustained run: its beginning and its end, each this share of the samples.
 _SHARE = 5
 
@@ -27,26 +29,32 @@ class Throughput:
     """One side at one batch size.
 
     Attributes:
-        slices_a_second: one sample a call.
-        seconds: that all calls took.
+        slices_a_second: each sample over as many calls as `SAMPLE_S` hold.
+        calls: of all samples together; seconds: that they took.
         sensors: `Sampler.summary` over the calls.
     """
 
     batch: int
     slices_a_second: list[float]
+    calls: int
     seconds: float
     sensors: dict[str, float]
 
+    @property
+    def rate(self) -> float:
+        """Slices a second over everything."""
+        return self.batch * self.calls / self.seconds
+
     def joules_a_slice(self) -> dict[str, float]:
         """By rail or counter; empty where no sensor says."""
-        slices = self.batch * len(self.slices_a_second)
+        slices = self.batch * self.calls
         return {name: value / slices for name, value in self.sensors.items() if name.endswith("joules")}
 
 
 def measure(
     infer: Callable[[Pixels], object], pixels: Pixels, batch: int, seconds: float, sensors: Sequence[Sensor]
 ) -> Throughput:
-    """Call again and again for `seconds`, at least `LEAST_CALLS` times, after one call of warm-up.
+    """Call again and again for `seconds`, at least `LEAST_SAMPLES` samples long, after one call of warm-up.
 
     Raises:
         DeviceFault: as the backend; an engine may not take so large a batch.
@@ -54,14 +62,18 @@ def measure(
     chosen = np.ascontiguousarray(pixels[np.arange(batch) % len(pixels)])
     infer(chosen)
     rates: list[float] = []
+    calls = 0
     with Sampler(sensors) as sampler:
         begin = time.perf_counter()
-        while len(rates) < LEAST_CALLS or time.perf_counter() - begin < seconds:
-            start = time.perf_counter()
-            infer(chosen)
-            rates.append(batch / (time.perf_counter() - start))
+        while len(rates) < LEAST_SAMPLES or time.perf_counter() - begin < seconds:
+            start, own = time.perf_counter(), 0
+            while (passed := time.perf_counter() - start) < SAMPLE_S:
+                infer(chosen)
+                own += 1
+            rates.append(batch * own / passed)
+            calls += own
         elapsed = time.perf_counter() - begin
-    return Throughput(batch, rates, elapsed, sampler.summary())
+    return Throughput(batch, rates, calls, elapsed, sampler.summary())
 
 
 def sweep(
@@ -89,7 +101,7 @@ def sustained(infer: Callable[[Pixels], object], pixels: Pixels, batch: int, sec
     infer(chosen)
     samples: list[float] = []
     end = time.perf_counter() + seconds
-    while len(samples) < LEAST_CALLS or time.perf_counter() < end:
+    while len(samples) < LEAST_SAMPLES or time.perf_counter() < end:
         start = time.perf_counter()
         infer(chosen)
         samples.append((time.perf_counter() - start) * 1e3)

@@ -14,6 +14,11 @@ NOT_CLINICAL = (
     "PyTorch model that they were made from, and speed with speed. A study that is not flagged is not a normal study."
 )
 MIB = 2**20
+_TRAINING = {
+    "untrained": "The model was never trained: only its speed means anything.",
+    "synthetic": "The model was trained on phantoms alone: on slices of people its answers mean nothing.",
+    "clinical-unvalidated": "The model was trained on patients' slices, and nobody has validated it.",
+}
 
 
 def verdicts(view: View) -> list[tuple[str, str]]:
@@ -48,8 +53,7 @@ def summary(view: View) -> list[str]:
     failed = [side for side in view.sides if side not in view.passed]
     if failed:
         lines.append(f"Do not use: {', '.join(failed)}. They disagree with the model and were not timed.")
-    if accuracy.options["training"] != "clinical-unvalidated":
-        lines.append(f"This model's training is called {accuracy.options['training']}: its answers mean nothing.")
+    lines.append(_TRAINING[accuracy.options["training"]])
     return [*lines, NOT_CLINICAL, f"{NOTICE[0].upper()}{NOTICE[1:]}."]
 
 
@@ -69,11 +73,11 @@ def _speed(view: View, side: str) -> str:
         lead = view.ratio(others[0], side)
         if lead.low > 1:
             return f" and fastest here: {lead.value:.2f} times as fast as {view.precision(others[0])}"
-        return f"; as fast here as {view.precision(others[0])}"
+        return f"; its lead over {view.precision(others[0])} is within the noise"
     behind = view.ratio(side, best)
     if behind.low > 1:
         return f", but {view.precision(best).upper()} wins here: {behind.value:.2f} times as fast"
-    return f"; as fast here as {view.precision(best)}"
+    return f"; what it is behind {view.precision(best)} is within the noise"
 
 
 def _times(view: View, side: str) -> str:

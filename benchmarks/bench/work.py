@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,14 @@ from dtvit_edge.bundle import Bundle
 from dtvit_edge.dicom.discover import Plan
 from dtvit_edge.dicom.slice import SliceHeader
 from dtvit_edge.errors import DtvitError, VerdictError
+from dtvit_edge.feed import default_workers
 from dtvit_edge.run import Progress
 from dtvit_edge.spec import ICH_OUTPUT, LOCATION_HEAD, LOCATION_OUTPUT
 
 WARM_UP_NOTE = "warm-up is kept apart, in options.warm_up"
+INSIDE_SCRIPTS = "the peers' scripts: read, preprocess, infer, aggregate; no planning pass, nothing written, model open"
+# Seven digits are more than any clock here has.
+_DIGITS = 7
 
 
 @dataclass(frozen=True)
@@ -215,15 +220,14 @@ class Work:
                 for one in found:
                     key = names.at_batch(name, one.batch)
                     samples[key] = one.slices_a_second
-                    summary[part(key, "slices/s")] = one.batch * len(one.slices_a_second) / one.seconds
+                    summary[part(key, names.RATE)] = one.rate
                     summary |= {part(key, f"{rail} a slice"): v for rail, v in one.joules_a_slice().items()}
                     summary |= {part(key, k): v for k, v in one.sensors.items() if k.endswith("memory_bytes_max")}
                 refused |= {names.at_batch(name, batch): why for batch, why in why_not.items()}
                 held = hooks.device_bytes(self.backends[name])
                 summary |= {} if held is None else {part(name, "device_bytes"): float(held)}
                 step(1)
-        extra = {"inside": throughput.INSIDE, "sensors_absent": absent, "refused": refused,
-                 "workers": "the runtime's own reading threads are measured from folder to result"}  # fmt: skip
+        extra = {"inside": throughput.INSIDE, "sensors_absent": absent, "refused": refused}
         return self._record(names.THROUGHPUT, names.RATE, samples, summary, extra)
 
     def _sustained(self, side: Side) -> Record:
@@ -252,68 +256,24 @@ class Work:
             yield self._record(names.LAYERS, names.MS, samples, {}, extra)
 
     def _end_to_end(self, chosen: list[Side], peers: Peers) -> Record:
-        samples: dict[str, list[float]] = {}
-        counted: dict[str, dict[str, Any]] = {}
-        first, every = self.inputs.folders[:1], self.inputs.folders
-        files = [header.file for header in self.inputs.headers]
-        pipelines = peers.pipelines(files)
-        rounds = self.settings.effort.rounds
-        decisions: dict[str, endtoend.Whole] = {}
-        with self.progress("from folder to result", rounds * (len(chosen) + len(pipelines))) as step:
-            for _ in range(rounds):
-                for side in chosen:
-                    one = endtoend.score(side, first, self.settings.threads)
-                    whole = endtoend.score(side, every, self.settings.threads)
-                    _add(samples, part(side.name, names.FIRST), one.seconds * 1e3)
-                    _add(samples, part(side.name, names.ALL), whole.seconds * 1e3)
-                    if whole.slices > one.slices:
-                        _add(samples, part(side.name, names.A_SLICE), endtoend.slice_ms(one, whole))
-                    for stage, seconds in whole.stages.items():
-                        _add(samples, part(side.name, f"stage {stage}"), seconds * 1e3 / whole.slices)
-                    decisions[side.name] = whole
-                    step(1)
-                for name, call in pipelines.items():
-                    whole = call()
-                    _add(samples, part(name, names.A_SLICE), whole.seconds * 1e3 / whole.slices)
-                    for stage, seconds in whole.stages.items():
-                        _add(samples, part(name, f"stage {stage}"), seconds * 1e3 / whole.slices)
-                    decisions[name] = whole
-                    step(1)
-        summary = {part(key, "median"): statistics.median(values) for key, values in samples.items()}
-        studies = len({h.identity.study_uid for h in self.inputs.headers})
-        for name, whole in decisions.items():
-            counted[name] = {"slices": whole.slices, "studies": len(whole.flagged)}
-            key = part(name, names.A_SLICE)
-            if key in samples:
-                a_study = summary[part(key, "median")] * whole.slices / studies
-                summary[part(name, "studies a minute")] = 60e3 / a_study
-        for name in pipelines:
-            for side in chosen:
-                summary |= self._against(samples, decisions, side.name, name)
-        extra = {"inside": endtoend.INSIDE, "counted": counted, "studies": self.inputs.studies}
-        digests = {"studies": studies_digest(self.inputs.plan)}
-        return self._record(names.END_TO_END, names.MS, samples, summary, extra, digests)
-
-    def _against(
-        self, samples: Mapping[str, list[float]], decisions: Mapping[str, endtoend.Whole], own: str, peer: str
-    ) -> dict[str, float]:
-        """How much faster than a peer's pipeline, and how many of its decisions are the same."""
-        ours, theirs = decisions[own], decisions[peer]
-        shared = ours.decisions.keys() & theirs.decisions.keys()
-        same = sum(ours.decisions[sop] == theirs.decisions[sop] for sop in shared)
-        flagged = sum(theirs.flagged.get(uid) == flag for uid, flag in ours.flagged.items())
-        found = {
-            part(own, f"slices decided as by {peer}"): same / len(shared),
-            part(own, f"studies flagged as by {peer}"): flagged / len(ours.flagged),
+        threads, effort = self.settings.threads, self.settings.effort
+        runs = {side.name: partial(endtoend.score, side, threads=threads) for side in chosen}
+        runs |= {
+            names.with_workers(chosen[0].name, n): partial(endtoend.score, chosen[0], threads=threads, workers=n)
+            for n in effort.workers
         }
-        a, b = samples[part(peer, names.A_SLICE)], samples.get(part(own, names.A_SLICE))
-        if b:
-            times = ratio(a, b, paired=True, seed=self.settings.seed)
-            found[part(own, f"times as fast as {peer}")] = times.value
-            if len(b) > 1:
-                found[part(own, f"times as fast as {peer}, low")] = times.low
-                found[part(own, f"times as fast as {peer}, high")] = times.high
-        return found
+        scripts = peers.pipelines([header.file for header in self.inputs.headers])
+        with self.progress("from folder to result", effort.rounds * (len(runs) + len(scripts))) as step:
+            found = endtoend.measure(runs, scripts, self.inputs.folders, effort.rounds, step)
+        summary = found.summary()
+        for script in scripts:
+            for side in chosen:
+                summary |= found.against(side.name, script, self.settings.seed)
+        counted = {name: {"slices": w.slices, "studies": len(w.flagged)} for name, w in found.last.items()}
+        extra = {"inside": endtoend.INSIDE, "inside_scripts": INSIDE_SCRIPTS if scripts else "", "counted": counted,
+                 "studies": self.inputs.studies, "workers": default_workers()}  # fmt: skip
+        digests = {"studies": studies_digest(self.inputs.plan)}
+        return self._record(names.END_TO_END, names.MS, found.samples, summary, extra, digests)
 
     def _cold(self, chosen: list[Side]) -> Iterator[Record]:
         seconds: dict[str, list[float]] = {}
@@ -367,7 +327,8 @@ class Work:
             "command": self.settings.command,
         }
         own = {"bundle": self.bundle.digest, "weights": manifest.weights_sha256, **(digests or {})}
-        return Record(what, unit, samples, summary, digests=own, options=options | dict(extra))
+        kept = {name: [float(f"{value:.{_DIGITS}g}") for value in values] for name, values in samples.items()}
+        return Record(what, unit, kept, summary, digests=own, options=options | dict(extra))
 
 
 def _fastest(found: Record, passed: Mapping[str, Side]) -> list[str]:
@@ -385,7 +346,3 @@ def _percentiles(samples: Mapping[str, list[float]]) -> dict[str, float]:
 
 def _described(side: Side, backend: Backend) -> dict[str, str]:
     return backend.describe() | {"precision": side.precision} | ({"sha256": side.sha256} if side.sha256 else {})
-
-
-def _add(samples: dict[str, list[float]], name: str, value: float) -> None:
-    samples.setdefault(name, []).append(value)

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.bench.conditions import look
+
+
+def test_what_the_kernel_shows_is_read(tmp_path: Path) -> None:
+    for core, mhz in ((0, 1_200_000), (1, 3_400_000)):
+        folder = tmp_path / f"cpu{core}"
+        (folder / "cpufreq").mkdir(parents=True)
+        (folder / "thermal_throttle").mkdir()
+        (folder / "cpufreq" / "scaling_governor").write_text("powersave\n")
+        (folder / "cpufreq" / "scaling_cur_freq").write_text(f"{mhz}\n")
+        (folder / "cpufreq" / "scaling_max_freq").write_text("3400000\n")
+        (folder / "thermal_throttle" / "core_throttle_count").write_text(f"{core * 3}\n")
+    (tmp_path / "thermal_zone0").mkdir()
+    (tmp_path / "thermal_zone0" / "temp").write_text("61500\n")
+    facts = look(tmp_path, tmp_path, {"OMP_NUM_THREADS": "1"}).facts
+    assert facts["clock governor"] == "powersave" and facts["clock, MHz"] == "1200 to 3400"
+    assert facts["clock limit, MHz"] == "3400" and facts["throttled so far, times"] == "0 to 3"
+    assert facts["temperature, degrees C"] in ("61", "62") and facts["OMP_NUM_THREADS"] == "1"
+
+
+def test_what_cannot_be_read_is_named_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = look(tmp_path, tmp_path)
+    assert found.absent["clock, MHz"] == "the kernel shows none here"
+    assert found.absent["power mode"] == "no nvpmodel: not a Jetson"
+    assert found.absent["gpu"] == "nvidia-ml-py is not installed"
+    assert "cores of this process" in found.facts and "load average, one minute" in found.facts
+
+
+def test_a_jetsons_power_mode_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "nvpmodel"
+    tool.write_text("#!/bin/sh\necho 'NV Power Mode: 15W'\necho 0\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert look(tmp_path, tmp_path).facts["power mode"] == "NV Power Mode: 15W; 0"
