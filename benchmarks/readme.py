@@ -8,6 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import flat, gate, graph_rewrites, int8_speed, reading, slice_cost, startup, stress
+from benchmarks.bench import names, proof
+from benchmarks.bench.peers import EAGER, SCIKIT_IMAGE
+from benchmarks.bench.view import views
 from benchmarks.records import DEFAULT_PATH, Record, interval_text, latest, read
 from calibration.gate import NOT_ASSESSED
 from dtvit_edge.reasons import REASONS, STUDY_REASONS
@@ -26,6 +29,7 @@ def tables() -> dict[str, str]:
         "evaluations": _evaluations(EVALUATIONS),
         "encoders": _evaluations(ENCODERS),
         "gate": _gate(gate.RECORDS),
+        "bench": _bench(proof.RECORDS),
     }
 
 
@@ -150,6 +154,44 @@ def _gate(path: Path) -> str:
         lines.append(
             f"- `{_command(record)}`: ranges from {held['ranges']} slices by {record.options['method']}, given back: "
             f"{given_back}; {s['seconds']:.0f} s, {s['peak_bytes'] / 2**30:.1f} GiB at most\n"
+        )
+    return "".join(lines) + "\n"
+
+
+def _bench(path: Path) -> str:
+    """The newest run of each bundle: what was timed, the fastest first, and what the harness's proof said."""
+    kept = list(read(path)) if path.is_file() else []
+    columns = ("model", "side", "gate", "one slice in the model, median ms (samples)", "folder to result, ms a slice",
+               "studies a minute", "against the plain script", "decided as by it")  # fmt: skip
+    lines = [f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"]
+    shown = views([record for record in kept if record.what.startswith(names.PREFIX)])
+    for view in shown:
+        script = f"{SCIKIT_IMAGE.name}, {EAGER.name}"
+        for side in [*view.passed, *view.peers()]:
+            latency = view.records[names.LATENCY].samples[side]
+            numbers = [view.figure(names.END_TO_END, side, figure) for figure in
+                       (f"{names.A_SLICE}: median", "studies a minute", f"times as fast as {script}",
+                        f"slices decided as by {script}")]  # fmt: skip
+            forms = ("{:.4g}", "{:.3g}", "{:.2f} times as fast", "{:.2%}")
+            cells = ["" if n is None else form.format(n) for n, form in zip(numbers, forms, strict=True)]
+            cells = [f"{view.median_ms(side):.4g} ({len(latency)})", *cells]
+            lines.append(
+                f"| {' | '.join((view.title, side, view.accuracy.options['verdicts'].get(side, ''), *cells))} |\n"
+            )
+    lines.append("\n")
+    for view in shown:
+        facts = view.records[names.LATENCY].options["before"]["facts"]
+        lines.append(
+            f"- `{_command(view.accuracy)}`: {view.slices} slices judged; cores {facts['cores of this process']}; "
+            f"load before it {facts['load average, one minute']}\n"
+        )
+    for record in {r.options["bundle"]: r for r in kept if r.what == proof.WHAT}.values():
+        s, said = record.summary, record.options["verdicts"]
+        lines.append(
+            f"- `{_command(record)}`: the harness adds {s['harness: share']:.3%} of a call; a repetition "
+            f"{s['again: ratio']:.3f} ({s['again: low']:.3f} to {s['again: high']:.3f}), {said[proof.AGAIN]}; "
+            f"{record.options['share']:.0%} slower {s['slower: ratio']:.3f} ({s['slower: low']:.3f} to "
+            f"{s['slower: high']:.3f}), {said[proof.SLOWER]}\n"
         )
     return "".join(lines) + "\n"
 

@@ -56,7 +56,7 @@ def bench(
                 for record in work.records():
                     append(file, record)
                     records.append(record)
-                    say(f"{bundle.manifest.name}: {record.what.removeprefix('bench: ')}")
+                    say(f"{bundle.manifest.name}: {record.what.removeprefix(names.PREFIX)}")
         finally:
             if records:
                 write_report(out, records)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,10 @@ def bench() -> None:
 @click.option("--hint", "hints", multiple=True, type=click.Choice(["bf16"]), help="OpenVINO's, as sides of their own.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of CPU backends and peers.")
 @click.option("--peers", is_flag=True, help="Beside PyTorch, plain exports and plain preprocessing; needs --weights.")
+@click.option("--peer", multiple=True, metavar="NAME", help="Only this peer (asked for wrongly, it lists them).")
 @click.option("--layers", is_flag=True, help="Milliseconds by layer.")
 @click.option("--duration", "duration_s", default=0.0, metavar="SECONDS", help="A sustained run of the fastest side.")
+@click.option("--rounds", type=click.IntRange(1), help="Of runs from folder to result.  [default: 5, quick 1]")
 @click.option("--quick", is_flag=True, help="Under two minutes: fewer slices and samples, hardly a percentile.")
 @click.option("--agreement", default=0.995, show_default=True, help="The gate, as of `calibrate`.")
 @click.option("--delta-auc", default=0.002, show_default=True, help="The gate, as of `calibrate`.")
@@ -55,6 +58,9 @@ def run(
     bundles: tuple[Path, ...],
     out: Path,
     quick: bool,
+    rounds: int | None,
+    peers: bool,
+    peer: tuple[str, ...],
     agreement: float,
     delta_auc: float,
     least_slices: int,
@@ -68,14 +74,17 @@ def run(
     no configuration of a bundle passed.
     """
     from benchmarks.bench.bench import bench as measure
+    from benchmarks.bench.peers import chosen_peers
     from benchmarks.bench.settings import FULL, QUICK, Settings
     from benchmarks.records import append
     from calibration.gate import Limits
     from dtvit_edge import show
     from dtvit_edge.bundle import Bundle
 
+    effort = QUICK if quick else FULL
     settings = Settings(
-        effort=QUICK if quick else FULL,
+        effort=replace(effort, rounds=rounds) if rounds else effort,
+        peers=chosen_peers(peer, every=peers),
         limits=Limits(agreement, delta_auc, least_slices),
         command=command_line(click.get_current_context()),
         **chosen,

@@ -111,7 +111,7 @@ def show_comparison(found: Comparison, *, as_json: bool) -> None:
         click.echo(f"only {line}")
     rows = [
         (
-            c.what.removeprefix("bench: "),
+            c.what.removeprefix(names.PREFIX),
             c.side,
             f"{c.before:.4g} {c.unit}",
             f"{c.after:.4g} {c.unit}",

@@ -1,9 +1,10 @@
-"""What the harness itself adds, and whether `compare` tells a repetition from a slowdown: each run a process of its own.
+"""What the harness itself adds, and whether a repetition is told from a slowdown; each run a process of its own.
 
     python -m benchmarks.bench.proof BUNDLE --backend onnxruntime --precision int8
 
 Three runs of one side: twice alike, and once with every call made longer by a share that is asked for (the backend is
-called, then the clock is watched until it is over). Each also times the null backend, which answers at once.
+called, then the clock is watched until it is over). Each also times the null backend, which answers at once. A sample
+is the median of `RUNS` calls, so that a run can last longer than its samples are many.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ import json
 import statistics
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from benchmarks import child
-from benchmarks.bench import latency, names
-from benchmarks.bench.settings import FULL
+from benchmarks.alternate import LEAST_ROUNDS, alternate
+from benchmarks.bench import conditions, latency, names
 from benchmarks.bench.sides import Side
 from benchmarks.bench.statistics import ratio
 from benchmarks.records import DEFAULT_PATH, Record, append
@@ -30,6 +31,7 @@ from dtvit_edge.errors import VerdictError
 
 WHAT = "bench proof: what the harness adds, a repetition, a seeded slowdown"
 RECORDS = DEFAULT_PATH.with_name("bench.jsonl")
+RUNS = 15
 FIRST, AGAIN, SLOWER = "first", "again", "slower"
 
 
@@ -53,12 +55,12 @@ class Slowed:
 def time_side(side: Side, share: float, seconds: float, threads: int) -> dict[str, list[float]]:
     """Milliseconds of the side, slowed by a share, and of the null backend, in alternating rounds."""
     pixels, _ = side.bundle.golden()
-    effort = replace(FULL, seconds=seconds)
     with side.create(threads) as backend:
         infer = Slowed(backend, share).infer if share else backend.infer
         calls = {side.name: latency.one_slice(infer, pixels)}
         calls[names.NULL] = latency.one_slice(latency.NullBackend().infer, pixels)
-        return latency.measure(calls, effort)[1]
+        (call_ms,) = alternate({side.name: calls[side.name]}, 1, RUNS).values()
+        return alternate(calls, max(round(seconds * 1e3 / call_ms[0] / RUNS), LEAST_ROUNDS), RUNS)
 
 
 def measure(side: Side, share: float, seconds: float, threads: int) -> dict[str, dict[str, list[float]]]:
@@ -95,6 +97,7 @@ def main(
     if one:
         click.echo(json.dumps(time_side(side, share, seconds, threads)))
         return
+    before = asdict(conditions.look())
     found = measure(side, share, seconds, threads)
     own = {name: runs[side.name] for name, runs in found.items()}
     null = found[FIRST][names.NULL]
@@ -110,7 +113,8 @@ def main(
     manifest = side.bundle.manifest
     options = {
         "bundle": manifest.name, "encoder": manifest.encoder, "training": manifest.training, "side": side.name,
-        "share": share, "threads": threads, "verdicts": verdicts,
+        "share": share, "threads": threads, "runs": RUNS, "verdicts": verdicts,
+        "before": before, "after": asdict(conditions.look()),
         "command": f"python -m benchmarks.bench.proof {bundle.name} --backend {backend} --precision {precision} "
         f"--share {share:g} --seconds {seconds:g} --threads {threads}",
     }  # fmt: skip

@@ -23,6 +23,7 @@ class Effort:
         least, most: samples of a latency; between them `seconds` of one side decide.
         batches: of the throughput, each for `seconds_a_batch` and at least `LEAST_SAMPLES` samples.
         cold_starts: processes a configuration; rounds: of whole runs from a folder.
+        quick: leave out what takes minutes and says little.
         workers: threads that read ahead, each number a row of its own for the fastest side from folder to result.
     """
 
@@ -38,6 +39,7 @@ class Effort:
     cold_starts: int
     rounds: int
     workers: tuple[int, ...]
+    quick: bool = False
 
 
 FULL = Effort(
@@ -67,6 +69,7 @@ QUICK = Effort(
     cold_starts=1,
     rounds=1,
     workers=(),
+    quick=True,
 )
 LEAST_SAMPLES = 2
 
@@ -81,7 +84,7 @@ class Settings:
         studies: folders that are scored from end to end; none writes phantoms.
         backends, precisions: only these; none takes every one that is found.
         hints: further inference precisions of a backend that has such a setting.
-        peers: measure what the user would take instead.
+        peers: names of `peers.MODELS` and `peers.PREPROCESSING`: what the user would take instead.
         duration_s: of the sustained run; 0 leaves it out.
         command: the line that repeats the run, without a folder that could carry a name.
     """
@@ -94,7 +97,7 @@ class Settings:
     precisions: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
     threads: int | None = None
-    peers: bool = False
+    peers: tuple[str, ...] = ()
     layers: bool = False
     duration_s: float = 0.0
     limits: Limits = field(default_factory=Limits)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.bench.settings import QUICK, Settings
+from benchmarks.bench.settings import Settings
 from dtvit_edge import backends
 from dtvit_edge.backends.base import Backend
 from dtvit_edge.bundle import Bundle
@@ -83,7 +83,7 @@ def sides(bundle: Bundle, settings: Settings) -> tuple[list[Side], dict[str, str
             if not side.runs_engine:
                 if precision not in bundle.manifest.models:
                     why_not = f"the bundle has no {precision}"
-                elif precision == RESPELT and settings.effort is QUICK and not settings.precisions:
+                elif precision == RESPELT and settings.effort.quick and not settings.precisions:
                     why_not = "fp32 in the spelling of TensorRT 8.5; --quick leaves it out"
             if why_not is not None:
                 left_out[side.name] = why_not

@@ -6,7 +6,7 @@ A peer is written the way its library's documentation would have it, no better a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtvit_edge.backends.base import Logits
+from dtvit_edge.errors import ConfigError
 
 if TYPE_CHECKING:
     from export.model import DTViT
@@ -105,6 +106,19 @@ SCIKIT_IMAGE = Entry(
 )
 OPENCV = Entry("pydicom, OpenCV", "", ("cv2",), "benchmarks.bench.peers.preprocessing", "opencv")
 PREPROCESSING = (SCIKIT_IMAGE, OPENCV)
+
+
+def chosen_peers(names: Sequence[str], *, every: bool) -> tuple[str, ...]:
+    """The peers that are asked for, by name.
+
+    Raises:
+        ConfigError: no such peer; the message lists them.
+    """
+    known = [entry.name for entry in (*MODELS, *PREPROCESSING)]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ConfigError(f"no peer called {', '.join(map(repr, unknown))}; there are {'; '.join(known)}")
+    return tuple(known) if every else tuple(names)
 
 
 def open_model(entry: Entry, model: DTViT, threads: int | None) -> ModelPeer:

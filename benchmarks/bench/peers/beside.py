@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from benchmarks.bench.peers import (
     load_weights,
     open_model,
 )
-from benchmarks.bench.settings import QUICK, Settings
+from benchmarks.bench.settings import Settings
 from calibration.gate import Logits
 from calibration.slices import Pixels
 from dtvit_edge.bundle import TOLERANCES, Bundle
@@ -66,10 +66,9 @@ class Peers:
                 raise VerdictError(f"--weights needs PyTorch: {why_not}")
             self._open(load_weights(self._weights, self._bundle.manifest.encoder))
         elif self._settings.peers:
-            self.left_out |= {entry.name: WITHOUT_WEIGHTS for entry in MODELS}
-        if self._settings.peers:
-            found = {entry.name: entry.why_not() for entry in PREPROCESSING}
-            self.left_out |= {name: why for name, why in found.items() if why is not None}
+            self.left_out |= {entry.name: WITHOUT_WEIGHTS for entry in self._asked(MODELS)}
+        found = {entry.name: entry.why_not() for entry in self._asked(PREPROCESSING)}
+        self.left_out |= {name: why for name, why in found.items() if why is not None}
         return self
 
     def __exit__(
@@ -125,11 +124,11 @@ class Peers:
         if EAGER.name not in self.opened:
             raise VerdictError(f"{manifest.name}: PyTorch itself is {self.left_out[EAGER.name]}; nothing was timed")
         self.reference = lambda pixels: eager.infer(self._normalised(pixels))
-        others = [entry for entry in MODELS if entry is not EAGER] if self._settings.peers else []
+        others = [entry for entry in self._asked(MODELS) if entry is not EAGER]
         with self._progress("opening peers", len(others)) as step:
             for entry in others:
                 why_not = entry.why_not()
-                if why_not is None and entry.slow and self._settings.effort is QUICK:
+                if why_not is None and entry.slow and self._settings.effort.quick:
                     why_not = "takes minutes to compile; --quick leaves it out"
                 if why_not is None:
                     self._judge(entry.name, self._stack.enter_context(open_model(entry, model, self._settings.threads)))
@@ -157,4 +156,7 @@ class Peers:
         return found
 
     def _preparing(self) -> list[Entry]:
-        return [entry for entry in PREPROCESSING if entry.name not in self.left_out]
+        return [entry for entry in self._asked(PREPROCESSING) if entry.name not in self.left_out]
+
+    def _asked(self, entries: Sequence[Entry]) -> list[Entry]:
+        return [entry for entry in entries if entry.name in self._settings.peers]

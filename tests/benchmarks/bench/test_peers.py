@@ -11,14 +11,14 @@ import pytest
 
 from benchmarks.bench import names
 from benchmarks.bench.bench import bench
-from benchmarks.bench.peers import EAGER, MODELS, OPENCV, SCIKIT_IMAGE, trtexec
+from benchmarks.bench.peers import EAGER, MODELS, OPENCV, SCIKIT_IMAGE, chosen_peers, trtexec
 from benchmarks.bench.peers.beside import WITHOUT_WEIGHTS, Peers
 from benchmarks.bench.peers.preprocessing import opencv, read, scikit_image
 from benchmarks.bench.settings import QUICK, Settings
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.dicom.pixels import SliceReader
-from dtvit_edge.errors import VerdictError
+from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.run import silent
 from dtvit_edge.spec import PreprocessSpec, Window, WindowKind
@@ -27,6 +27,7 @@ from export.checkpoint import save_checkpoint
 from export.untrained import untrained_model
 from tests.benchmarks.bench.conftest import TINY
 
+EVERY = chosen_peers((), every=True)
 SPECS = {
     "one window": PreprocessSpec(),
     "three windows": PreprocessSpec(windows=(Window(), Window(80.0, 200.0), Window(40.0, 380.0, WindowKind.LINEAR))),
@@ -62,11 +63,9 @@ def test_peers_stand_beside_the_bundle_and_decide_the_same(
 ) -> None:
     bundle, weights = small
     folders = tuple(sorted(path for path in phantom_folder.iterdir() if path.is_dir()))
-    settings = Settings(effort=replace(TINY, workers=(), rounds=1), studies=folders, weights=(weights,),
-                        backends=("onnxruntime",), precisions=("fp32",), threads=1, peers=True)  # fmt: skip
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("benchmarks.bench.peers.beside.QUICK", settings.effort)  # no minutes of compiling here
-        records = {record.what: record for record in bench([bundle], settings, tmp_path / "out")}
+    settings = Settings(effort=replace(TINY, workers=(), rounds=1, quick=True), studies=folders, weights=(weights,),
+                        backends=("onnxruntime",), precisions=("fp32",), threads=1, peers=EVERY)  # fmt: skip
+    records = {record.what: record for record in bench([bundle], settings, tmp_path / "out")}
     latency, whole = records[names.LATENCY], records[names.END_TO_END]
     assert records[names.ACCURACY].options["reference"] == "PyTorch eager fp32"
     asked = {entry.name for entry in MODELS}
@@ -86,7 +85,7 @@ def test_without_weights_every_model_is_named_and_without_packages_the_line_that
     monkeypatch.setattr(sys, "path", [p for p in sys.path if "site-packages" not in p and "extra" not in p])
     monkeypatch.delitem(sys.modules, "skimage", raising=False)
     assert "pip install -e '.[peer-scikit-image]'" in (SCIKIT_IMAGE.why_not() or "")
-    with Peers(tiny_bundle, None, Settings(peers=True), silent) as peers:
+    with Peers(tiny_bundle, None, Settings(peers=EVERY), silent) as peers:
         assert peers.left_out[EAGER.name] == WITHOUT_WEIGHTS and not peers.opened
         assert SCIKIT_IMAGE.name in peers.left_out
 
@@ -135,6 +134,13 @@ def test_trtexecs_own_times_are_read(
         (tmp_path / "other.json").write_text('[{"ms": 1}]')
         with pytest.raises(VerdictError, match="no latencyMs"):
             trtexec.read_times(tmp_path / "other.json")
+
+
+def test_a_peer_is_asked_for_by_name() -> None:
+    assert chosen_peers(("PyTorch eager",), every=False) == ("PyTorch eager",)
+    assert chosen_peers((), every=False) == ()
+    with pytest.raises(ConfigError, match="no peer called 'abacus'; there are PyTorch eager; PyTorch compiled"):
+        chosen_peers(("abacus",), every=False)
 
 
 def test_quick_leaves_out_what_compiles_for_minutes() -> None:
