@@ -159,7 +159,7 @@ def _gate(path: Path) -> str:
 
 
 def _bench(path: Path) -> str:
-    """The newest run of each bundle: what was timed, the fastest first, and what the harness's proof said."""
+    """The newest run of each bundle and command: what was timed, the fastest first, and what the harness's proof said."""
     kept = list(read(path)) if path.is_file() else []
     columns = ("model", "side", "gate", "one slice in the model, median ms (samples)", "folder to result, ms a slice",
                "studies a minute", "against the plain script", "decided as by it")  # fmt: skip
@@ -174,10 +174,9 @@ def _bench(path: Path) -> str:
                         f"slices decided as by {script}")]  # fmt: skip
             forms = ("{:.4g}", "{:.3g}", "{:.2f} times as fast", "{:.2%}")
             cells = ["" if n is None else form.format(n) for n, form in zip(numbers, forms, strict=True)]
-            cells = [f"{view.median_ms(side):.4g} ({len(latency)})", *cells]
-            lines.append(
-                f"| {' | '.join((view.title, side, view.accuracy.options['verdicts'].get(side, ''), *cells))} |\n"
-            )
+            said = str(view.accuracy.options["verdicts"].get(side, ""))
+            cells = [view.title, side, said, f"{view.median_ms(side):.4g} ({len(latency)})", *cells]
+            lines.append(f"| {' | '.join(cells)} |\n")
     lines.append("\n")
     for view in shown:
         facts = view.records[names.LATENCY].options["before"]["facts"]

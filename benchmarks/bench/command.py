@@ -121,11 +121,16 @@ def compare(before: Path, after: Path, seed: int, as_json: bool) -> None:
 @click.argument("records", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Where the report goes.")
 def report(records: Path, out: Path) -> None:
-    """Write the report of RECORDS (a bench.jsonl) anew; of several runs of a bundle the last."""
-    from benchmarks.bench.compare import records_of
+    """Write the report of RECORDS (a bench.jsonl) anew; of several runs by one command the last."""
+    from benchmarks.bench import names
     from benchmarks.bench.report import write_report
+    from benchmarks.records import read
+    from dtvit_edge.errors import ConfigError
 
-    write_report(out, list(records_of(records).values()))
+    found = [record for record in read(records) if record.what.startswith(names.PREFIX)] if records.is_file() else []
+    if not found:
+        raise ConfigError(f"{records}: no records of a run of `dtvit-edge bench`")
+    write_report(out, found)
     _told(out)
 
 

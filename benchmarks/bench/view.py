@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,9 +17,14 @@ from calibration.gate import INCONCLUSIVE
 
 @dataclass(frozen=True)
 class View:
-    """One bundle's records, by what they measure; the accuracy's is always there."""
+    """One bundle's records, by what they measure; the accuracy's is always there.
+
+    Attributes:
+        place: among the runs of this bundle, from 0.
+    """
 
     records: dict[str, Record]
+    place: int = 0
 
     @property
     def accuracy(self) -> Record:
@@ -32,8 +38,8 @@ class View:
 
     @property
     def slug(self) -> str:
-        """The name as a part of a file's name."""
-        return re.sub(r"[^\w.-]+", "_", self.name)
+        """The name as a part of a file's name, with a number where the bundle was run more than once."""
+        return re.sub(r"[^\w.-]+", "_", self.name) + (f"-{self.place + 1}" if self.place else "")
 
     @property
     def title(self) -> str:
@@ -106,8 +112,17 @@ class View:
 
 
 def views(records: Sequence[Record]) -> list[View]:
-    """The bundles of a run, in the order in which they were measured."""
-    found: dict[str, dict[str, Record]] = {}
+    """The bundles of a run, in the order in which they were measured; of several runs by one command the last."""
+    found: dict[tuple[str, str], dict[str, Record]] = {}
     for record in records:
-        found.setdefault(str(record.options["bundle"]), {})[record.what] = record
-    return [View(own) for own in found.values() if names.ACCURACY in own]
+        key = record.options["bundle"], record.options["command"]
+        if record.what == names.ACCURACY:  # the first record of a run: whatever is there is an earlier one's
+            found.pop(key, None)
+        found.setdefault(key, {})[record.what] = record
+    places: Counter[str] = Counter()
+    shown = []
+    for (bundle, _), own in found.items():
+        if names.ACCURACY in own:
+            shown.append(View(own, places[bundle]))
+            places[bundle] += 1
+    return shown

@@ -60,6 +60,15 @@ def test_a_failed_precision_has_a_verdict_and_no_milliseconds(ran: Ran) -> None:
     assert any(line.startswith("Do not use: onnxruntime int8.") for line in summary(view))
 
 
+def test_a_run_by_another_command_stands_beside_and_one_by_the_same_replaces(ran: Ran, tmp_path: Path) -> None:
+    records = list(ran[1].values())
+    other = [replace(record, options=record.options | {"command": "another line"}) for record in records]
+    assert [view.slug for view in views([*records, *other])] == ["wrong", "wrong-2"]
+    failed = replace(records[0], options=records[0].options | {"verdicts": {}})
+    (view,) = views([*records, failed])
+    assert list(view.records) == [names.ACCURACY] and view.accuracy is failed
+
+
 def hostile(record: Record) -> Record:
     return replace(record, options=record.options | {"bundle": '<img src=x onerror="a()">$x_', "encoder": "a|b<c>"})
 
