@@ -159,7 +159,7 @@ def _gate(path: Path) -> str:
 
 
 def _bench(path: Path) -> str:
-    """The newest run of each bundle and command: what was timed, the fastest first, and what the harness's proof said."""
+    """The newest run of each bundle by each command, its fastest side first, and the harness's proofs."""
     kept = list(read(path)) if path.is_file() else []
     columns = ("model", "side", "gate", "one slice in the model, median ms (samples)", "folder to result, ms a slice",
                "studies a minute", "against the plain script", "decided as by it")  # fmt: skip

@@ -86,12 +86,17 @@ def ich_figures(
 
 
 def location_figures(
-    truth: Labels, probabilities: Probabilities, patients: Sequence[str], *, seed: int = 0
+    truth: Labels,
+    probabilities: Probabilities,
+    patients: Sequence[str],
+    *,
+    seed: int = 0,
+    resamples: int | None = None,
 ) -> HeadFigures:
     """The location head: accuracy, macro precision, recall, F1 and one-against-rest AUC, and the same per class.
 
     Args:
-        truth: (N,) indices into `LOCATION_LABELS`; probabilities: (N, 3).
+        truth: (N,) indices into `LOCATION_LABELS`; probabilities: (N, 3); resamples: as of `ich_figures`.
     """
     classes = range(len(LOCATION_LABELS))
 
@@ -109,7 +114,9 @@ def location_figures(
         return found
 
     said = probabilities.argmax(axis=1)
-    return _judge(truth, probabilities, said, patients, figures, classes=len(LOCATION_LABELS), seed=seed)
+    return _judge(
+        truth, probabilities, said, patients, figures, classes=len(LOCATION_LABELS), seed=seed, resamples=resamples
+    )
 
 
 def _judge(

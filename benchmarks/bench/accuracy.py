@@ -6,12 +6,15 @@ the weights it is PyTorch itself, on the same slices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.bench import names
+from benchmarks.bench.names import part
 from benchmarks.bench.settings import Settings
 from benchmarks.bench.sides import Side
 from benchmarks.records import head_summary
@@ -36,10 +39,12 @@ class Reference:
 
     Attributes:
         name: of the model that gave it; logits: (N, 2) and (N, 3) by output name.
+        backend: that gave them, where it is one that is timed: it need not be asked twice.
     """
 
     name: str
     logits: Logits
+    backend: Backend | None = None
 
 
 @dataclass(frozen=True)
@@ -83,23 +88,34 @@ class Judged:
         own |= {"auc_difference": g.auc - g.auc_reference} if g.auc is not None and g.auc_reference is not None else {}
         for head, found in (("ich", self.ich), (LOCATION_HEAD, self.location)):
             own |= head_summary(head, found) if found else {}
-        return {f"{self.side.name}: {figure}": value for figure, value in own.items() if np.isfinite(value)}
+        return {part(self.side.name, figure): value for figure, value in own.items() if np.isfinite(value)}
 
 
 def reference(
-    bundle: Bundle, pixels: Pixels, pytorch: Callable[[Pixels], Logits] | None, progress: Progress = silent
+    bundle: Bundle,
+    pixels: Pixels,
+    pytorch: Callable[[Pixels], Logits] | None,
+    opened: Backend | None,
+    progress: Progress = silent,
 ) -> Reference:
     """The logits that count as right.
 
     Args:
         pytorch: (n, C, 224, 224) uint8 to logits, where the weights are there.
+        opened: the reference's own side, where it is opened already.
     """
     if pytorch is not None:
         with progress(f"reference: {PYTORCH}", len(pixels)) as step:
             return Reference(PYTORCH, in_batches(pytorch, pixels, step))
-    side = Side(bundle, REFERENCE_BACKEND, REFERENCE_PRECISION)
-    with progress(f"reference: {side.name}", len(pixels)) as step, side.create(None) as backend:
-        return Reference(side.name, in_batches(backend.infer, pixels, step))
+    side = reference_side(bundle)
+    with progress(f"reference: {side.name}", len(pixels)) as step, ExitStack() as stack:
+        backend = opened or stack.enter_context(side.create(None))
+        return Reference(side.name, in_batches(backend.infer, pixels, step), opened)
+
+
+def reference_side(bundle: Bundle) -> Side:
+    """What is the reference where there are no weights."""
+    return Side(bundle, REFERENCE_BACKEND, REFERENCE_PRECISION)
 
 
 def judge(
@@ -109,7 +125,7 @@ def judge(
     manifest = side.bundle.manifest
     test = selftest(side.bundle, backend, settings.effort.selftest)
     with progress(f"judging {side.name}", len(slices)) as step:
-        logits = in_batches(backend.infer, slices.pixels, step)
+        logits = right.logits if right.backend is backend else in_batches(backend.infer, slices.pixels, step)
     trained = LOCATION_HEAD not in manifest.untrained_heads
     verdict = gate.judge(
         side.precision,
@@ -122,14 +138,31 @@ def judge(
         seed=settings.seed,
         intervals=False,
     )
-    ich, location = against_labels(logits, slices, manifest.ich_threshold, settings.seed, location_trained=trained)
+    ich, location = against_labels(
+        logits,
+        slices,
+        manifest.ich_threshold,
+        location_trained=trained,
+        seed=settings.seed,
+        resamples=None if settings.effort.intervals else 0,
+    )
     return Judged(side, test, verdict, logits, ich, location)
 
 
 def against_labels(
-    logits: Logits, slices: SliceSet, threshold: float, seed: int, *, location_trained: bool
+    logits: Logits,
+    slices: SliceSet,
+    threshold: float,
+    *,
+    location_trained: bool,
+    seed: int,
+    resamples: int | None = None,
 ) -> tuple[HeadFigures | None, HeadFigures | None]:
-    """Both heads against what was labelled; None where nothing was, or a logit is not finite."""
+    """Both heads against what was labelled; None where nothing was, or a logit is not finite.
+
+    Args:
+        seed, resamples: of the bootstrap, as of `calibration.metrics.ich_figures`.
+    """
     cases = slices.cases
     if not all(np.isfinite(values).all() for values in logits.values()):
         return None, None
@@ -141,11 +174,33 @@ def against_labels(
     rows = np.flatnonzero(cases.ich >= 0)
     if len(rows):
         p = softmax(logits[ICH_OUTPUT])[rows, 1]
-        ich = ich_figures(cases.ich[rows], p, patients(rows), threshold=threshold, seed=seed)
+        ich = ich_figures(cases.ich[rows], p, patients(rows), threshold=threshold, seed=seed, resamples=resamples)
     if location_trained and cases.location is not None and len(rows := np.flatnonzero(cases.location >= 0)):
         shares = softmax(logits[LOCATION_OUTPUT])[rows]
-        location = location_figures(cases.location[rows], shares, patients(rows), seed=seed)
+        location = location_figures(cases.location[rows], shares, patients(rows), seed=seed, resamples=resamples)
     return ich, location
+
+
+def samples(judged: Iterable[Judged], slices: SliceSet) -> dict[str, list[float]]:
+    """What a record keeps of the slices: probabilities and likeliest locations by side, labels, patients as numbers.
+
+    A side with a logit that is not finite has no probabilities, and none here.
+    """
+    found: dict[str, list[float]] = {}
+    for one in judged:
+        name, logits = one.side.name, one.logits
+        if not all(np.isfinite(values).all() for values in logits.values()):
+            continue
+        found[name] = softmax(logits[ICH_OUTPUT])[:, 1].tolist()
+        if LOCATION_HEAD not in one.side.bundle.manifest.untrained_heads:
+            found[part(name, LOCATION_HEAD)] = logits[LOCATION_OUTPUT].argmax(axis=1).astype(float).tolist()
+    cases = slices.cases
+    found[names.LABELS] = cases.ich.astype(float).tolist()
+    if cases.location is not None:
+        found[names.LOCATIONS] = cases.location.astype(float).tolist()
+    order = {patient: float(i) for i, patient in enumerate(dict.fromkeys(cases.patients))}
+    found[names.PATIENTS] = [order[patient] for patient in cases.patients]
+    return found
 
 
 def in_batches(

@@ -13,7 +13,7 @@ from benchmarks.bench.view import View
 from benchmarks.paper.tables import Table
 from benchmarks.records import interval_text
 from calibration.gate import NOT_ASSESSED
-from calibration.metrics import RESAMPLES
+from calibration.metrics import LEVEL, RESAMPLES
 
 NOTHING = "–"
 
@@ -57,7 +57,9 @@ def accuracy(view: View) -> Table:
         f"{options['threshold']['value']:g} ({options['threshold']['source']})",
         f"the gate asks for {limits['agreement']:.2%} equal decisions, dAUC of {limits['auc']:g} at most and "
         f"{limits['slices']} slices; with fewer it is inconclusive",
-        f"in brackets: 95 % bootstrap intervals over patients, {RESAMPLES} resamples",
+        f"in brackets: {LEVEL:.0%} bootstrap intervals over patients, {RESAMPLES} resamples"
+        if any(key.endswith("_low") for key in record.summary)
+        else "a quick run draws no intervals: over so few patients they would say nothing",
         *(f"{side}: {'; '.join(why)}" for side, why in options["reasons"].items() if why),
     )
     return Table("accuracy", f"Accuracy, judged before anything was timed: {view.title}", columns, tuple(rows), notes)
@@ -148,16 +150,16 @@ def end_to_end(view: View) -> Table | None:
     rows = []
     for side in order:
         slices = record.samples[part(side, names.A_SLICE)]
-        first = record.samples.get(part(side, names.FIRST))
+        opening = record.samples.get(part(side, names.OPENING))
         rows.append((
             side,
             str(len(slices)),
             f"{statistics.median(slices):.4g}",
             f"{record.summary[part(side, 'studies a minute')]:.4g}",
-            f"{statistics.median(first) / 1e3:.3g}" if first else NOTHING,
+            f"{statistics.median(opening) / 1e3:.3g}" if opening else NOTHING,
             *(_compared(view, side, script) for script in scripts),
         ))  # fmt: skip
-    columns = ("side", "rounds", "ms a slice", "studies a minute", "first study with opening, s",
+    columns = ("side", "rounds", "ms a slice", "studies a minute", "opening, s",
                *(f"against {script}" for script in scripts))  # fmt: skip
     decided = {key: value for key, value in record.summary.items() if "decided as by" in key or "flagged as by" in key}
     same = [f"{key}: {value:.2%}" for key, value in decided.items() if value < 1]
@@ -182,7 +184,7 @@ def needs(view: View) -> Table | None:
             str(len(values)),
             f"{statistics.median(values):.2f}",
             f"{max(memory.samples[side]) / MIB:.0f}",
-            _size(memory.summary.get(f"file: {view.accuracy.options['sides'][side]['precision']}")),
+            _size(view.model_bytes(side)),
         )
         for side, values in cold.samples.items()
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,42 @@ from benchmarks.paper.source import phantom_set
 from calibration.gate import Cases
 from calibration.slices import SliceSet, candidates, load
 from dtvit_edge.dicom.discover import Plan, discover, walk
+from dtvit_edge.dicom.slice import SliceHeader
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.phantom import write_phantoms
 from dtvit_edge.run import Progress, silent
+from dtvit_edge.scoring import headers_of
 from dtvit_edge.spec import PreprocessSpec, digest_bytes, digest_file, digest_json
 
 STUDIES_SEED = 8_500_000
 GIVEN = "given slices"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a bundle is measured on.
+
+    Attributes:
+        judging: the slices; data, studies: what a report calls them and the folders.
+        plan: of the folders.
+    """
+
+    judging: SliceSet
+    data: str
+    folders: list[Path]
+    plan: Plan
+    studies: str
+
+    @property
+    def headers(self) -> list[SliceHeader]:
+        """Every slice of the folders that is scored."""
+        return headers_of(self.plan)
+
+    @property
+    def middle(self) -> SliceHeader:
+        """A slice in the middle of the first suitable series: it shows brain."""
+        headers = next(series.headers for series in self.plan.series if series.refusal is None)
+        return headers[len(headers) // 2]
 
 
 def judging_slices(spec: PreprocessSpec, settings: Settings, progress: Progress = silent) -> tuple[SliceSet, str]:
@@ -67,18 +97,17 @@ def study_folders(settings: Settings, scratch: Path, progress: Progress = silent
 
 
 def planned(folders: Sequence[Path]) -> Plan:
-    """What a run would score below the folders.
+    """What a run over the folders scores with `any_series`, which a plain script does as well.
 
     Raises:
-        ConfigError: no slice of a suitable series.
+        ConfigError: no slice.
     """
-    plan = discover(walk(list(folders)))
-    if not any(series.refusal is None for series in plan.series):
-        raise ConfigError("no suitable series below the folders given with --studies")
+    plan = discover(walk(list(folders)), any_series=True)
+    if not headers_of(plan):
+        raise ConfigError("no slice below the folders given with --studies")
     return plan
 
 
 def studies_digest(plan: Plan) -> str:
     """Identity of the studies: the bytes of every slice that is scored."""
-    headers = [h for series in plan.series if series.refusal is None for h in series.headers]
-    return digest_json(sorted(digest_file(header.file) for header in headers))
+    return digest_json(sorted(digest_file(header.file) for header in headers_of(plan)))

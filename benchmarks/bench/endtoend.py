@@ -1,8 +1,8 @@
-"""From a folder to the study's result: `run.run` as a user's command calls it, and what it costs a slice.
+"""From a folder to the study's result: `run.run` as a user's command calls it, and what that costs a slice.
 
-A run opens its model. So every round scores the first study alone and then all of them: the difference, divided by the
-slices between, is what a slice costs from file to result once a model is open, whatever the run overlaps. Both raw
-times are kept. Every slice goes through the model, those without brain too (`keep_all`), as a plain pipeline does.
+A run opens its model between two stages of its progress: after the headers, before the slices. That time is taken off
+and kept apart, so that what is left is what a slice costs once a model is open, whatever the run overlaps. Every slice
+goes through the model, those without brain too (`keep_all`), as in a plain script.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.bench import names
@@ -24,9 +25,10 @@ from dtvit_edge.reasons import Status
 from dtvit_edge.run import RUN, run
 
 INSIDE = (
-    "run.run over whole folders: discover, read, preprocess, infer, aggregate, write; a slice: all studies less the "
-    "first, so that opening the model is not in it"
+    "run.run over all folders: discover, read, preprocess, infer, aggregate, write; opening the model is kept apart"
 )
+# The stages of a run's progress between which the model is opened.
+HEADERS, SLICES = "headers", "slices"
 
 Decisions = dict[str, bool]
 
@@ -36,12 +38,15 @@ class Whole:
     """One run.
 
     Attributes:
-        seconds: from the call to the files; stages: as its run.json says, in seconds.
+        seconds: from the call to the files, less what opening the model took, which is opening_s; None where the model
+            was open before.
+        stages: as its run.json says, in seconds.
         slices: that were scored.
         decisions: by SOP instance, whether haemorrhage is seen; flagged: by study.
     """
 
     seconds: float
+    opening_s: float | None
     stages: dict[str, float]
     slices: int
     decisions: Decisions
@@ -60,15 +65,17 @@ def score(side: Side, folders: Sequence[Path], threads: int | None, workers: int
     options = side.options(threads, workers=workers, any_series=True, keep_all=True)
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "out"
+        opening = _Opening()
         start = time.perf_counter()
-        report = run(side.bundle, list(folders), out, options)
-        seconds = time.perf_counter() - start
+        report = run(side.bundle, list(folders), out, options, progress=opening)
+        seconds = time.perf_counter() - start - opening.seconds
         stages = json.loads((out / RUN).read_text(encoding="utf-8"))["seconds"]
     scored = [row for study in report.studies for row in study.slices if row.status is Status.SCORED]
     if not scored:
         raise VerdictError(f"{side.name}: a run over the studies scored nothing")
     return Whole(
         seconds,
+        opening.seconds,
         {stage: float(value) for stage, value in stages.items()},
         len(scored),
         {row.sop_uid: bool(row.ich) for row in scored},
@@ -81,19 +88,19 @@ class Runs:
     """Alternating runs of everything.
 
     Attributes:
-        samples: milliseconds by `SIDE: a slice`, `SIDE: first study`, `SIDE: all studies` and `SIDE: stage NAME`, the
-            last divided by the slices.
-        last: the last run of each over all studies.
+        samples: milliseconds by `SIDE: a slice`, `SIDE: opening` and `SIDE: stage NAME`, the last by the slice as well.
+        last: the last run of each.
     """
 
-    samples: dict[str, list[float]]
-    last: dict[str, Whole]
+    samples: dict[str, list[float]] = field(default_factory=dict)
+    last: dict[str, Whole] = field(default_factory=dict)
 
-    def add(self, name: str, whole: Whole, slice_ms: float | None, **more: float) -> None:
-        """Take one run over all studies."""
-        found = {names.A_SLICE: slice_ms} if slice_ms is not None else {}
+    def add(self, name: str, whole: Whole) -> None:
+        """Take one run."""
+        found = {names.A_SLICE: whole.seconds * 1e3 / whole.slices}
+        found |= {} if whole.opening_s is None else {names.OPENING: whole.opening_s * 1e3}
         found |= {f"stage {stage}": seconds * 1e3 / whole.slices for stage, seconds in whole.stages.items()}
-        for key, value in {**found, **{key.replace("_", " "): ms for key, ms in more.items()}}.items():
+        for key, value in found.items():
             self.samples.setdefault(part(name, key), []).append(value)
         self.last[name] = whole
 
@@ -101,9 +108,8 @@ class Runs:
         """Medians, and studies a minute."""
         found = {part(key, "median"): statistics.median(values) for key, values in self.samples.items()}
         for name, whole in self.last.items():
-            if (key := part(name, names.A_SLICE)) in self.samples:
-                a_study = statistics.median(self.samples[key]) * whole.slices / len(whole.flagged)
-                found[part(name, "studies a minute")] = 60e3 / a_study
+            a_study = statistics.median(self.samples[part(name, names.A_SLICE)]) * whole.slices / len(whole.flagged)
+            found[part(name, "studies a minute")] = 60e3 / a_study
         return found
 
     def against(self, own: str, peer: str, seed: int) -> dict[str, float]:
@@ -112,40 +118,41 @@ class Runs:
         shared = ours.decisions.keys() & theirs.decisions.keys()
         same = sum(ours.decisions[sop] == theirs.decisions[sop] for sop in shared)
         flagged = sum(theirs.flagged.get(uid) == flag for uid, flag in ours.flagged.items())
+        theirs_ms, ours_ms = (self.samples[part(name, names.A_SLICE)] for name in (peer, own))
+        times, key = ratio(theirs_ms, ours_ms, paired=True, seed=seed), part(own, f"times as fast as {peer}")
         found = {
             part(own, f"slices decided as by {peer}"): same / len(shared),
             part(own, f"studies flagged as by {peer}"): flagged / len(ours.flagged),
+            key: times.value,
         }
-        if b := self.samples.get(part(own, names.A_SLICE)):
-            times = ratio(self.samples[part(peer, names.A_SLICE)], b, paired=True, seed=seed)
-            key = part(own, f"times as fast as {peer}")
-            found[key] = times.value
-            found |= {f"{key}, low": times.low, f"{key}, high": times.high} if len(b) > 1 else {}
-        return found
+        return found | ({f"{key}, low": times.low, f"{key}, high": times.high} if len(ours_ms) > 1 else {})
 
 
-def measure(
-    sides: Mapping[str, Callable[[Sequence[Path]], Whole]],
-    scripts: Mapping[str, Callable[[], Whole]],
-    folders: Sequence[Path],
-    rounds: int,
-    step: Callable[[int], None],
-) -> Runs:
-    """Run every side over the first folder and over all of them, and every peer's script over all, by turns.
+def measure(calls: Mapping[str, Callable[[], Whole]], rounds: int, step: Callable[[int], None]) -> Runs:
+    """Every run by turns; who is first goes round.
 
     Args:
-        sides: folders to a run, by name; scripts: a peer's run over the same slices, its model open already.
+        calls: a run over all folders, by the name of a side or of a peer's script.
     """
-    runs = Runs({}, {})
-    for _ in range(rounds):
-        for name, call in sides.items():
-            one, every = call(folders[:1]), call(folders)
-            more = every.slices - one.slices
-            a_slice = (every.seconds - one.seconds) * 1e3 / more if more else None
-            runs.add(name, every, a_slice, first_study=one.seconds * 1e3, all_studies=every.seconds * 1e3)
-            step(1)
-        for name, script in scripts.items():
-            whole = script()
-            runs.add(name, whole, whole.seconds * 1e3 / whole.slices)
+    runs, order = Runs(), list(calls)
+    for round_ in range(rounds):
+        first = round_ % len(order)
+        for name in order[first:] + order[:first]:
+            runs.add(name, calls[name]())
             step(1)
     return runs
+
+
+class _Opening:
+    """A Progress that sees how long a run opens its model."""
+
+    def __init__(self) -> None:
+        self._since = self.seconds = 0.0
+
+    @contextmanager
+    def __call__(self, stage: str, total: int) -> Iterator[Callable[[int], None]]:
+        if stage == SLICES:
+            self.seconds = time.perf_counter() - self._since
+        yield lambda steps: None
+        if stage == HEADERS:
+            self._since = time.perf_counter()

@@ -39,7 +39,12 @@ def side_and_batch(key: str) -> tuple[str, int]:
     return side, int(rest)
 
 
-A_SLICE, FIRST, ALL = "a slice", "first study", "all studies"
+def file(precision: str) -> str:
+    """The size of a precision's ONNX file."""
+    return f"file: {precision}"
+
+
+A_SLICE, OPENING = "a slice", "opening"
 
 
 def with_workers(side: str, workers: int) -> str:

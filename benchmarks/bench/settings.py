@@ -17,13 +17,13 @@ class Effort:
 
     Attributes:
         phantoms: the labelled set where none is given; its seeds are neither the demo model's nor its test's.
-        slices: that judge, at most.
+        slices: that judge, at most; intervals: False spares the bootstraps, which over few patients say nothing.
         studies: phantom studies to score from folders, where none is given.
         selftest: batch sizes of the golden slices.
         least, most: samples of a latency; between them `seconds` of one side decide.
         batches: of the throughput, each for `seconds_a_batch` and at least `LEAST_SAMPLES` samples.
         cold_starts: processes a configuration; rounds: of whole runs from a folder.
-        quick: leave out what takes minutes and says little.
+        quick: leave out what takes minutes and says little; whole runs and cold starts of the fastest side alone.
         workers: threads that read ahead, each number a row of its own for the fastest side from folder to result.
     """
 
@@ -39,6 +39,7 @@ class Effort:
     cold_starts: int
     rounds: int
     workers: tuple[int, ...]
+    intervals: bool = True
     quick: bool = False
 
 
@@ -69,6 +70,7 @@ QUICK = Effort(
     cold_starts=1,
     rounds=1,
     workers=(),
+    intervals=False,
     quick=True,
 )
 LEAST_SAMPLES = 2

@@ -59,7 +59,7 @@ def summary(view: View) -> list[str]:
 
 def _faithful(view: View, side: str) -> str:
     if view.inconclusive(side):
-        return f"no difference found to the PyTorch reference, but {view.slices} slices prove too little"
+        return f"no difference to the PyTorch reference was found, but {view.slices} slices prove too little"
     return "faithful to the PyTorch reference"
 
 
@@ -72,7 +72,8 @@ def _speed(view: View, side: str) -> str:
     if side == best:
         lead = view.ratio(others[0], side)
         if lead.low > 1:
-            return f" and fastest here: {lead.value:.2f} times as fast as {view.precision(others[0])}"
+            joined = ";" if view.inconclusive(side) else " and"
+            return f"{joined} fastest here: {lead.value:.2f} times as fast as {view.precision(others[0])}"
         return f"; its lead over {view.precision(others[0])} is within the noise"
     behind = view.ratio(side, best)
     if behind.low > 1:
@@ -93,8 +94,7 @@ def _times(view: View, side: str) -> str:
 
 def _needs(view: View, side: str) -> list[str]:
     peak = view.figure(names.MEMORY, side, "max")
-    precision = view.accuracy.options["sides"][side]["precision"]
-    size = view.records[names.MEMORY].summary.get(f"file: {precision}") if names.MEMORY in view.records else None
+    size = view.model_bytes(side)
     if peak is None:
         return []
     disk = f" and {size / MIB:.0f} MiB of disk" if size else ""

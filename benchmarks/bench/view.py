@@ -66,7 +66,12 @@ class View:
     @property
     def left_out(self) -> dict[str, str]:
         """Why a side has no latency, by its name."""
-        return dict(self.records[next(reversed(self.records))].options["left_out"])
+        return dict(self.accuracy.options["left_out"])
+
+    def model_bytes(self, side: str) -> float | None:
+        """Size of the ONNX file that a side runs; None where it runs an engine, or memory was not measured."""
+        described, memory = self.accuracy.options["sides"][side], self.records.get(names.MEMORY)
+        return memory.summary.get(names.file(described["precision"])) if memory and "sha256" in described else None
 
     def precision(self, side: str) -> str:
         """Of a side; a hint makes it another one to a reader."""

@@ -10,11 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.bench import accuracy, cold, conditions, endtoend, hooks, latency, layers, names, throughput
 from benchmarks.bench.accuracy import Judged
-from benchmarks.bench.data import set_digest, studies_digest
+from benchmarks.bench.data import Inputs, set_digest, studies_digest
 from benchmarks.bench.names import part
 from benchmarks.bench.peers import trtexec
 from benchmarks.bench.peers.beside import Peers
@@ -22,49 +20,17 @@ from benchmarks.bench.settings import Settings
 from benchmarks.bench.sides import Side, sides
 from benchmarks.bench.statistics import percentiles, ratio
 from benchmarks.records import Record
-from calibration.gate import softmax
-from calibration.slices import SliceSet
 from dtvit_edge import sensors
 from dtvit_edge.backends.base import Backend
 from dtvit_edge.bundle import Bundle
-from dtvit_edge.dicom.discover import Plan
-from dtvit_edge.dicom.slice import SliceHeader
 from dtvit_edge.errors import DtvitError, VerdictError
 from dtvit_edge.feed import default_workers
 from dtvit_edge.run import Progress
-from dtvit_edge.spec import ICH_OUTPUT, LOCATION_HEAD, LOCATION_OUTPUT
 
 WARM_UP_NOTE = "warm-up is kept apart, in options.warm_up"
 INSIDE_SCRIPTS = "the peers' scripts: read, preprocess, infer, aggregate; no planning pass, nothing written, model open"
 # Seven digits are more than any clock here has.
 _DIGITS = 7
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a bundle is measured on.
-
-    Attributes:
-        judging: the slices; data, studies: what a report calls them and the folders.
-        plan: of the folders.
-    """
-
-    judging: SliceSet
-    data: str
-    folders: list[Path]
-    plan: Plan
-    studies: str
-
-    @property
-    def headers(self) -> list[SliceHeader]:
-        """Every slice of the folders that is scored."""
-        return [h for series in self.plan.series if series.refusal is None for h in series.headers]
-
-    @property
-    def middle(self) -> SliceHeader:
-        """A slice in the middle of the first suitable series: it shows brain."""
-        headers = next(series.headers for series in self.plan.series if series.refusal is None)
-        return headers[len(headers) // 2]
 
 
 @dataclass
@@ -99,7 +65,7 @@ class Work:
                 raise VerdictError(f"{self.bundle.manifest.name}: no configuration passed, and nothing was timed")
             found = self._latency(passed, peers)
             yield found
-            fastest = _fastest(found, passed)
+            fastest = _fastest(found, passed)[: 1 if self.settings.effort.quick else None]
             yield self._stages(peers)
             yield self._throughput(passed)
             if self.settings.duration_s:
@@ -114,33 +80,25 @@ class Work:
     def _accuracy(self, stack: ExitStack, peers: Peers) -> Record:
         bundle, slices = self.bundle, self.inputs.judging
         candidates, self.left_out = sides(bundle, self.settings)
-        right = accuracy.reference(bundle, slices.pixels, peers.reference, self.progress)
+        candidates.sort(key=lambda side: side != accuracy.reference_side(bundle))  # stable, the reference first
+        right: accuracy.Reference | None = None
         for side in candidates:
             try:
                 backend = stack.enter_context(side.create(self.settings.threads))
             except DtvitError as error:
                 self.left_out[side.name] = str(error).replace(str(bundle.path), bundle.path.name)
                 continue
+            if right is None:
+                opened = backend if side == accuracy.reference_side(bundle) else None
+                right = accuracy.reference(bundle, slices.pixels, peers.reference, opened, self.progress)
             found = accuracy.judge(side, backend, slices, right, self.settings, self.progress)
             self.judged[side.name], self.backends[side.name] = found, backend
             if found.why_not is not None:
                 self.left_out[side.name] = f"failed: {found.why_not}"
                 self.say(f"{side.name}: not timed, {found.why_not}")
-        if not self.judged:
+        if right is None:
             raise VerdictError(f"{bundle.manifest.name}: no side could be opened: {self.left_out}")
-        samples: dict[str, list[float]] = {}
-        for name, found in self.judged.items():
-            if not all(np.isfinite(values).all() for values in found.logits.values()):
-                continue
-            samples[name] = softmax(found.logits[ICH_OUTPUT])[:, 1].tolist()
-            if LOCATION_HEAD not in bundle.manifest.untrained_heads:
-                samples[part(name, LOCATION_HEAD)] = found.logits[LOCATION_OUTPUT].argmax(axis=1).astype(float).tolist()
-        cases = slices.cases
-        samples[names.LABELS] = cases.ich.astype(float).tolist()
-        if cases.location is not None:
-            samples[names.LOCATIONS] = cases.location.astype(float).tolist()
-        order = {patient: float(i) for i, patient in enumerate(dict.fromkeys(cases.patients))}
-        samples[names.PATIENTS] = [order[patient] for patient in cases.patients]
+        samples = accuracy.samples(self.judged.values(), slices)
         summary = {k: v for found in self.judged.values() for k, v in found.summary().items()}
         extra = {
             "reference": right.name,
@@ -150,17 +108,16 @@ class Work:
             "threshold": bundle.manifest.thresholds["ich"],
             "sides": {name: _described(self.judged[name].side, b) for name, b in self.backends.items()},
         }
-        return self._record(
-            names.ACCURACY, names.PROBABILITY, samples, summary, extra, {"slices": set_digest(self.inputs.judging)}
-        )
+        return self._record(names.ACCURACY, names.PROBABILITY, samples, summary, extra, {"slices": set_digest(slices)})
 
     def _latency(self, passed: Mapping[str, Side], peers: Peers) -> Record:
-        pixels, mark = self.inputs.judging.pixels, hooks.ranges()
+        pixels = self.inputs.judging.pixels
+        mark, no_ranges = hooks.ranges()
         null = latency.NullBackend()
         calls = {name: latency.one_slice(self.backends[name].infer, pixels) for name in passed}
         calls |= peers.calls(pixels) | {names.NULL: latency.one_slice(null.infer, pixels)}
         before = conditions.look()
-        with self.progress("latency", 1) as step, mark[0]("latency"):
+        with self.progress("latency", 1) as step, mark("latency"):
             warm_up, samples = latency.measure(calls, self.settings.effort)
             step(1)
         after = conditions.look()
@@ -183,7 +140,7 @@ class Work:
             "warm_up": warm_up,
             "before": asdict(before),
             "after": asdict(after),
-            "nvtx": mark[1] or "ranges were written",
+            "nvtx": no_ranges or "ranges were written",
             "device_time": "by the backend's own clock"
             if any(": device " in name for name in samples)
             else "no backend here has a device with a clock of its own",
@@ -210,13 +167,14 @@ class Work:
         refused: dict[str, str] = {}
         with self.progress("throughput", len(passed)) as step:
             for name in passed:
-                found, why_not = throughput.sweep(
-                    self.backends[name].infer,
-                    self.inputs.judging.pixels,
-                    effort.batches,
-                    effort.seconds_a_batch,
-                    found_sensors,
-                )
+                with hooks.ranges()[0](f"throughput: {name}"):
+                    found, why_not = throughput.sweep(
+                        self.backends[name].infer,
+                        self.inputs.judging.pixels,
+                        effort.batches,
+                        effort.seconds_a_batch,
+                        found_sensors,
+                    )
                 for one in found:
                     key = names.at_batch(name, one.batch)
                     samples[key] = one.slices_a_second
@@ -257,14 +215,15 @@ class Work:
 
     def _end_to_end(self, chosen: list[Side], peers: Peers) -> Record:
         threads, effort = self.settings.threads, self.settings.effort
-        runs = {side.name: partial(endtoend.score, side, threads=threads) for side in chosen}
+        folders = self.inputs.folders
+        runs = {side.name: partial(endtoend.score, side, folders, threads) for side in chosen}
         runs |= {
-            names.with_workers(chosen[0].name, n): partial(endtoend.score, chosen[0], threads=threads, workers=n)
+            names.with_workers(chosen[0].name, n): partial(endtoend.score, chosen[0], folders, threads, n)
             for n in effort.workers
         }
         scripts = peers.pipelines([header.file for header in self.inputs.headers])
         with self.progress("from folder to result", effort.rounds * (len(runs) + len(scripts))) as step:
-            found = endtoend.measure(runs, scripts, self.inputs.folders, effort.rounds, step)
+            found = endtoend.measure(runs | scripts, effort.rounds, step)
         summary = found.summary()
         for script in scripts:
             for side in chosen:
@@ -288,7 +247,7 @@ class Work:
                 step(1)
         medians = {part(name, "median"): statistics.median(values) for name, values in seconds.items()}
         yield self._record(names.COLD, names.SECONDS, seconds, medians, {"inside": cold.INSIDE})
-        files = {f"file: {name}": float(record.bytes) for name, record in self.bundle.manifest.models.items()}
+        files = {names.file(name): float(record.bytes) for name, record in self.bundle.manifest.models.items()}
         largest = {part(name, "max"): max(values) for name, values in peaks.items()}
         yield self._record(names.MEMORY, names.BYTES, peaks, largest | files, {"inside": cold.INSIDE})
 
@@ -332,7 +291,7 @@ class Work:
 
 
 def _fastest(found: Record, passed: Mapping[str, Side]) -> list[str]:
-    """The fastest side of each precision and hint, the fastest of all first."""
+    """The fastest side of each precision, whatever its hint, the fastest of all first."""
     order = sorted(passed, key=lambda name: statistics.median(found.samples[name]))
     best: dict[str, str] = {}
     for name in order:

@@ -57,4 +57,4 @@ def score(files: Sequence[Path], prepare: Prepare, peer: ModelPeer, spec: Prepro
         flagged[study] = bool(flagged.get(study)) or top >= threshold
     stages["aggregate"] += time.perf_counter() - began
     decisions = {one.sop: p >= threshold for one, p in zip(kept, probabilities, strict=True)}
-    return Whole(time.perf_counter() - start, stages, len(kept), decisions, flagged)
+    return Whole(time.perf_counter() - start, None, stages, len(kept), decisions, flagged)
