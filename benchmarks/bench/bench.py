@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.bench import names
-from benchmarks.bench.data import judging_slices, planned, study_folders
+from benchmarks.bench.data import Inputs, judging_slices, planned, study_folders
 from benchmarks.bench.report import write_report
 from benchmarks.bench.settings import Settings
-from benchmarks.bench.work import Inputs, Work
+from benchmarks.bench.work import Work
 from benchmarks.records import Record, append
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import ConfigError

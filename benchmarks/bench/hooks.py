@@ -1,9 +1,8 @@
-"""What a backend may offer beyond its protocol, asked for here and nowhere else; and ranges for NVIDIA's profilers.
+"""What a device's backend tells beyond its protocol, asked for here and nowhere else; ranges for NVIDIA's profilers.
 
-A backend on a device may have any of these; where it has none, that is said, and nothing is put in its place:
+Engines of TensorRT are timed between CUDA events by `benchmarks.gpu`. Any backend may have these; where it has none,
+that is said, and nothing is put in its place:
 
-- `device_ms() -> dict[str, float]`: milliseconds of the last call by the device's own clock (CUDA events), by stage:
-  `copy_in`, `infer`, `copy_out`;
 - `device_bytes() -> int`: the most device memory that it has held;
 - `layers(pixels) -> dict[str, float]`: milliseconds by layer of one call.
 """
@@ -15,13 +14,15 @@ from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from typing import Any
 
+from benchmarks.gpu import engine_ms
 from calibration.slices import Pixels
 from dtvit_edge.backends.base import Backend
+from dtvit_edge.backends.trt import EngineBackend
 
 
-def device_ms(backend: Backend) -> dict[str, float]:
-    """Milliseconds of the last call on the device; empty where the backend has no such clock."""
-    return {stage: float(value) for stage, value in _ask(backend, "device_ms", {}).items()}
+def device_ms(backend: Backend, count: int) -> dict[str, list[float]]:
+    """Milliseconds of one slice between CUDA events, without copies, by stage; empty where no engine runs."""
+    return {"infer": engine_ms(backend, 1, count)} if isinstance(backend, EngineBackend) else {}
 
 
 def device_bytes(backend: Backend) -> int | None:

@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.alternate import WARM_UP_RUNS, alternate
-from benchmarks.bench import hooks
 from benchmarks.bench.names import NULL
 from benchmarks.bench.settings import Effort
 from benchmarks.slice_cost import stages
 from calibration.slices import Pixels
-from dtvit_edge.backends.base import Backend, Logits
+from dtvit_edge.backends.base import Logits
 from dtvit_edge.spec import HEAD_LABELS, OUTPUT_NAMES, PreprocessSpec
 
 INSIDE = "one call of Backend.infer on one slice's model bytes (N=1), copies included; another slice every call"
@@ -76,17 +75,3 @@ def stage_calls(file: Path, spec: PreprocessSpec) -> dict[str, Callable[[], obje
     """What one file costs before the model, stage by stage (`benchmarks.slice_cost`)."""
     found = stages(file, spec)
     return {name: found[name] for name in STAGES}
-
-
-def device_times(backend: Backend, pixels: Pixels, count: int) -> dict[str, list[float]]:
-    """Milliseconds by the device's own clock, by stage, of `count` further calls; empty where there is none."""
-    call = one_slice(backend.infer, pixels)
-    samples: dict[str, list[float]] = {}
-    for _ in range(count):
-        call()
-        found = hooks.device_ms(backend)
-        if not found:
-            return {}
-        for stage, value in found.items():
-            samples.setdefault(stage, []).append(value)
-    return samples

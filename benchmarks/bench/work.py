@@ -133,7 +133,7 @@ class Work:
                 summary |= {key: found.value, f"{key}, low": found.low, f"{key}, high": found.high}
         count = len(samples[fastest])
         for name in passed:
-            for stage, values in latency.device_times(self.backends[name], pixels, count).items():
+            for stage, values in hooks.device_ms(self.backends[name], count).items():
                 samples[part(name, f"device {stage}")] = values
         extra = {
             "inside": f"{latency.INSIDE}; {WARM_UP_NOTE}",
@@ -141,9 +141,9 @@ class Work:
             "before": asdict(before),
             "after": asdict(after),
             "nvtx": no_ranges or "ranges were written",
-            "device_time": "by the backend's own clock"
+            "device_time": "of an engine alone, between CUDA events, without copies"
             if any(": device " in name for name in samples)
-            else "no backend here has a device with a clock of its own",
+            else "no backend here runs on a device",
             "peers_left_out": peers.left_out,
             "peers_difference": peers.differences,
         }
