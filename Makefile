@@ -15,7 +15,7 @@ VIT_S := ../shared/data/weights/vit_small_patch14_dinov2.safetensors
 TRAIN := MALLOC_MMAP_THRESHOLD_=2000000000 MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_TOP_PAD_=100000000 \
          $(BIN)/dtvit-edge train
 
-.PHONY: demo calibrate-demo gpu-check test lint clean demo-training phe-sich
+.PHONY: demo calibrate-demo bench-demo gpu-check test lint clean demo-training phe-sich
 
 demo: $(VENV)/.workstation
 	@mkdir -p $(OUT)
@@ -33,6 +33,10 @@ calibrate-demo: demo
 gpu-check: demo
 	$(BIN)/python -m benchmarks.gpu_check $(OUT)/demo.dtvit $(OUT)/phantoms $(REAL_STUDIES) -o $(OUT)/gpu-check \
 	  --weights $(DEMO_MODEL) --record benchmarks/records/gpu.jsonl $(GPU_CHECK)
+
+# The demo bundle against PyTorch, plain exports and plain scripts on this machine: out/demo/bench/report.html.
+bench-demo: calibrate-demo
+	$(BIN)/dtvit-edge bench $(OUT)/demo.dtvit -o $(OUT)/bench --weights $(DEMO_MODEL) --peers --layers --duration 20
 
 test: lint
 	$(BIN)/python -m pytest -n auto

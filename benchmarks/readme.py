@@ -180,10 +180,9 @@ def _bench(path: Path) -> str:
     lines.append("\n")
     for view in shown:
         facts = view.records[names.LATENCY].options["before"]["facts"]
-        lines.append(
-            f"- `{_command(view.accuracy)}`: {view.slices} slices judged; cores {facts['cores of this process']}; "
-            f"load before it {facts['load average, one minute']}\n"
-        )
+        busy = f"; {view.busy}" if view.busy else ""
+        cores = facts["cores of this process"]
+        lines.append(f"- `{_command(view.accuracy)}`: {view.slices} slices judged; cores {cores}{busy}\n")
     for record in {r.options["bundle"]: r for r in kept if r.what == proof.WHAT}.values():
         s, said = record.summary, record.options["verdicts"]
         lines.append(

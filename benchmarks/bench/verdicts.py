@@ -41,6 +41,8 @@ def summary(view: View) -> list[str]:
     lines = [f"Model: {view.title}. Machine: {machine['processor']}, {machine['cores']} core(s) for this run."]
     if not view.passed:
         return [*lines, "No configuration agreed with the PyTorch model, so nothing was timed. Do not use it here."]
+    if view.busy:
+        lines.append(f"Careful: {view.busy}; ratios stand, since all sides took turns.")
     best = view.passed[0]
     lines.append(f"Use {best}: {_times(view, best)}")
     agreement = view.figure(names.ACCURACY, best, "agreement")

@@ -73,6 +73,16 @@ class View:
         described, memory = self.accuracy.options["sides"][side], self.records.get(names.MEMORY)
         return memory.summary.get(names.file(described["precision"])) if memory and "sha256" in described else None
 
+    @property
+    def busy(self) -> str | None:
+        """That other work ran meanwhile, in words; None where the load before the latency leaves no doubt."""
+        facts = self.records[names.LATENCY].options["before"]["facts"] if names.LATENCY in self.records else {}
+        load, cores = facts.get("load average, one minute"), facts.get("cores of this process", "")
+        found = re.search(r"of (\d+)", cores)
+        if load is None or found is None or float(load) <= int(found[1]):
+            return None
+        return f"other work ran meanwhile (load {load} on {found[1]} cores): times are longer than on a quiet machine"
+
     def precision(self, side: str) -> str:
         """Of a side; a hint makes it another one to a reader."""
         described = self.accuracy.options["sides"][side]

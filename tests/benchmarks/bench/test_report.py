@@ -69,6 +69,15 @@ def test_a_run_by_another_command_stands_beside_and_one_by_the_same_replaces(ran
     assert list(view.records) == [names.ACCURACY] and view.accuracy is failed
 
 
+@pytest.mark.parametrize(("load", "careful"), [("1.20", False), ("3.40", True)])
+def test_a_busy_machine_is_said_first(ran: Ran, load: str, careful: bool) -> None:
+    latency = ran[1][names.LATENCY]
+    facts = {"load average, one minute": load, "cores of this process": "1 of 2, pinned to 1"}
+    busy = replace(latency, options=latency.options | {"before": {"facts": facts, "absent": {}}})
+    (view,) = views(list((ran[1] | {names.LATENCY: busy}).values()))
+    assert any(line.startswith("Careful: other work ran meanwhile") for line in summary(view)) == careful
+
+
 def hostile(record: Record) -> Record:
     return replace(record, options=record.options | {"bundle": '<img src=x onerror="a()">$x_', "encoder": "a|b<c>"})
 
