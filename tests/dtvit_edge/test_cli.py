@@ -19,7 +19,9 @@ COMMANDS = sorted({*cli.commands, *WORKSTATION_COMMANDS})
 
 
 def test_the_commands_are_these() -> None:
-    assert " ".join(COMMANDS) == "build calibrate doctor evaluate explain export inspect phantom score train verify"
+    assert (
+        " ".join(COMMANDS) == "bench build calibrate doctor evaluate explain export inspect phantom score train verify"
+    )
 
 
 @pytest.mark.parametrize("name", [None, *COMMANDS])
