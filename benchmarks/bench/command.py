@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 RUN = "run"
-# Options whose values are folders and files of patients: a record names them by what they are.
-_PRIVATE = {"--slices": "SLICES", "--studies": "STUDIES"}
+# Options whose values a record names by what they are: files of patients, and where the results went.
+_PRIVATE = {"--slices": "SLICES", "--studies": "STUDIES", "--out": "OUT", "--record": "RECORDS"}
 
 
 class Bench(click.Group):

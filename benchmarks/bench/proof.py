@@ -108,7 +108,7 @@ def main(
         against = ratio(own[name], own[FIRST], paired=False)
         summary |= {f"{name}: ratio": against.value, f"{name}: low": against.low, f"{name}: high": against.high}
         verdicts[name] = against.verdict
-        click.echo(f"{name}: {against.value:.3f} ({against.low:.3f} to {against.high:.3f}), {against.verdict}")
+        click.echo(f"{name}: {against}, {against.verdict}")
     click.echo(f"the harness adds {summary['harness: share']:.4%} of {statistics.median(own[FIRST]):.3f} ms")
     manifest = side.bundle.manifest
     options = {

@@ -7,6 +7,7 @@ gives the 64 for p90 and the 662 for p99 that are quoted everywhere, and by the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,11 +30,19 @@ _TAIL, _CONFIDENCE = 1, 0.99
 
 @dataclass(frozen=True)
 class Ratio:
-    """One time over another, with a confidence interval at `calibration.metrics.LEVEL`."""
+    """One time over another, with a confidence interval at `calibration.metrics.LEVEL`.
+
+    Attributes:
+        low, high: 0 and infinity where the samples give no interval.
+    """
 
     value: float
-    low: float
-    high: float
+    low: float = 0.0
+    high: float = math.inf
+
+    def __str__(self) -> str:
+        between = f" ({self.low:.3f} to {self.high:.3f})" if math.isfinite(self.high) else ""
+        return f"{self.value:.3f}{between}"
 
     @property
     def verdict(self) -> str:
@@ -76,7 +85,7 @@ def ratio(a: Sequence[float], b: Sequence[float], *, paired: bool, seed: int = 0
     if not paired:
         first, second = _blocks(first), _blocks(second)
     if min(len(first), len(second)) < 2:
-        return Ratio(value, 0.0, float("inf"))
+        return Ratio(value)
     found = bootstrap(
         (first, second),
         _ratio_of_medians,

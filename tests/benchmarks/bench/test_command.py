@@ -25,7 +25,7 @@ def test_the_recorded_line_names_no_folder_of_patients() -> None:
     said = line("/home/x/demo.dtvit", "-o", "/data/DOE^JANE/out", "--slices", "/data/DOE^JANE/labels.csv",
                 "--studies", "DOE", "--weights", "/w/demo.safetensors", "--quick", "--threads", "2")  # fmt: skip
     assert said == (
-        "dtvit-edge bench demo.dtvit --out out --weights demo.safetensors --slices SLICES --studies STUDIES "
+        "dtvit-edge bench demo.dtvit --out OUT --weights demo.safetensors --slices SLICES --studies STUDIES "
         "--threads 2 --quick"
     )
     assert "--slices phantoms:90@8000000" in line("a.dtvit", "-o", "o", "--slices", "phantoms:90@8000000")

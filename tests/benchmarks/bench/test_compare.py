@@ -47,6 +47,17 @@ def test_a_seeded_slowdown_of_five_percent_is_found_in_times_and_in_rates(tmp_pa
     assert [change.ratio.verdict for change in back.changes] == ["faster", "faster"] and not back.worse
 
 
+def test_what_lasted_less_than_a_second_cannot_tell(tmp_path: Path) -> None:
+    for name, ms in (("a", 0.2), ("b", 0.3)):
+        record = Record(names.STAGES, "ms", {"header": [ms] * 64, "long": [100 * ms] * 64}, {}, options={"bundle": "b"})
+        append(tmp_path / name / names.FILE, record)
+    header, long = compare(tmp_path / "a", tmp_path / "b").changes
+    assert (header.ratio.verdict, long.ratio.verdict) == ("cannot tell", "slower")
+    assert header.ratio.value == pytest.approx(1.5) and str(header.ratio) == "1.500"
+    done = CliRunner().invoke(bench, ["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--json"])
+    assert json.loads(done.output)["changes"][0]["ratio"]["high"] is None
+
+
 def test_a_lower_auc_is_worse_however_small_and_a_higher_one_is_not(tmp_path: Path) -> None:
     a, b = write(tmp_path / "a", seed=1), write(tmp_path / "b", seed=1, auc=0.98)
     assert compare(a, b).worse == (f"{SIDE}: ich_auc",)
