@@ -13,7 +13,7 @@ from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.scoring import Options, open_backend
 
-# The same arithmetic as fp32 in another spelling, for TensorRT 8.5; a quick run leaves it out on CPUs.
+# The same arithmetic as fp32 in another spelling, for TensorRT 8.5: on CPUs only where it is asked for.
 RESPELT = "fp32-op16"
 
 
@@ -83,8 +83,8 @@ def sides(bundle: Bundle, settings: Settings) -> tuple[list[Side], dict[str, str
             if not side.runs_engine:
                 if precision not in bundle.manifest.models:
                     why_not = f"the bundle has no {precision}"
-                elif precision == RESPELT and settings.effort.quick and not settings.precisions:
-                    why_not = "fp32 in the spelling of TensorRT 8.5; --quick leaves it out"
+                elif precision == RESPELT and not settings.precisions:
+                    why_not = f"fp32 in the spelling of TensorRT 8.5; --precision {RESPELT} asks for it"
             if why_not is not None:
                 left_out[side.name] = why_not
                 continue

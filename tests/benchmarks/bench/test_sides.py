@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.bench.settings import QUICK, Settings
+from benchmarks.bench.settings import FULL, QUICK, Effort, Settings
 from benchmarks.bench.sides import Side, sides
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle, FileRecord
@@ -23,12 +23,13 @@ def test_every_backend_is_a_side_or_named_as_absent(tiny_bundle: Bundle) -> None
             assert left_out[f"{name} int8"] == "the bundle has no int8"
 
 
-def test_a_quick_run_leaves_the_other_spelling_of_fp32_out_unless_it_is_asked_for(tiny_bundle: Bundle) -> None:
+@pytest.mark.parametrize("effort", [QUICK, FULL], ids=["quick", "full"])
+def test_the_other_spelling_of_fp32_is_left_out_unless_it_is_asked_for(tiny_bundle: Bundle, effort: Effort) -> None:
     models = tiny_bundle.manifest.models | {"fp32-op16": FileRecord("x", "", 0)}
     bundle = replace(tiny_bundle, manifest=replace(tiny_bundle.manifest, models=models))
-    quick = Settings(effort=QUICK, backends=("onnxruntime",))
-    assert "--quick leaves it out" in sides(bundle, quick)[1]["onnxruntime fp32-op16"]
-    asked = sides(bundle, replace(quick, precisions=("fp32-op16",)))[0]
+    settings = Settings(effort=effort, backends=("onnxruntime",))
+    assert "--precision fp32-op16 asks for it" in sides(bundle, settings)[1]["onnxruntime fp32-op16"]
+    asked = sides(bundle, replace(settings, precisions=("fp32-op16",)))[0]
     assert [side.name for side in asked] == ["onnxruntime fp32-op16"]
 
 
