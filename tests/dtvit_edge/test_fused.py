@@ -85,7 +85,7 @@ def test_two_batches_are_under_way_and_answer_in_order(bundle: Bundle, slices: l
 def test_equal_batches_become_a_graph_and_a_refused_capture_changes_nothing(
     bundle: Bundle, slices: list[Slice], make_gpu: MakeGpu, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="dtvit_edge")
     _, logits = with_the_cpu(bundle, slices[:4])
     for refuses in (False, True):
         gpu = make_gpu()
