@@ -1,8 +1,8 @@
-"""A GPU that is the CPU: as much of `pycuda.driver`, of the CUDA driver's graphs and of TensorRT's runtime as is used.
+"""A GPU that is the CPU, and as much of `pycuda.driver` as is used; `graphs` and `tensorrt` beside it run on it too.
 
-Kernels are the real source compiled for the CPU, engines are ONNX models that ONNX Runtime runs. Streams are as lazy as
-CUDA allows: nothing in one runs before somebody waits for it, so that whoever forgets to wait reads garbage. Contexts
-belong to threads, memory that was given back is not there any more, and a capture records without running.
+Kernels are the real source compiled for the CPU. Streams are as lazy as CUDA allows: nothing in one runs before
+somebody waits for it, so that whoever forgets to wait reads garbage. Contexts belong to threads, memory that was given
+back is not there any more, and a capture records without running.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from dtvit_edge.preprocess import kernel
-from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES
 from tests.cuda.harness import GUARD
 
 GARBAGE = 0xA5
@@ -39,7 +38,7 @@ class MemoryError(Error):
 
 
 class Gpu:
-    """The state behind the modules that `modules` makes.
+    """The state behind the modules that stand in for the libraries.
 
     Attributes:
         limit: bytes of device memory; sticky: raised by whatever runs next, and everything after it.
@@ -276,100 +275,3 @@ def driver(gpu: Gpu) -> ModuleType:
 
     cuda.memcpy_htod_async, cuda.memcpy_dtoh_async = up, down
     return cuda
-
-
-def graphs(gpu: Gpu) -> Any:
-    """A stand-in for the driver library, as `dtvit_edge.cuda.graphs` calls it."""
-    pending: dict[int, list[Callable[[], None]]] = {}
-
-    def begin(handle: Any, mode: int) -> int:
-        gpu.streams[handle.value].recorded = []
-        return 0
-
-    def end(handle: Any, graph: Any) -> int:
-        stream = gpu.streams[handle.value]
-        assert stream.recorded is not None
-        steps, stream.recorded = stream.recorded, None
-        if gpu.refuses_capture:
-            return 901  # CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
-        graph._obj.value = 1 + len(pending)
-        pending[graph._obj.value] = steps
-        return 0
-
-    def instantiate(executable: Any, graph: Any, flags: Any) -> int:
-        executable._obj.value = 0x100 + len(gpu.executables)
-        gpu.executables[executable._obj.value] = pending[graph.value]
-        return 0
-
-    def launch(executable: Any, handle: Any) -> int:
-        steps = gpu.executables[executable.value]
-        gpu.streams[handle.value].add("graph", lambda: [step() for step in steps] and None)
-        return 0
-
-    def destroy(executable: Any) -> int:
-        del gpu.executables[executable.value]
-        return 0
-
-    return SimpleNamespace(
-        cuStreamBeginCapture_v2=begin, cuStreamEndCapture=end, cuGraphInstantiateWithFlags=instantiate,
-        cuGraphLaunch=launch, cuGraphDestroy=lambda graph: 0, cuGraphExecDestroy=destroy,
-    )  # fmt: skip
-
-
-def tensorrt(gpu: Gpu, version: str = "10.3.0") -> ModuleType:
-    """A stand-in for `tensorrt` whose plans are ONNX models, run by ONNX Runtime."""
-    trt: Any = ModuleType("tensorrt")
-    trt.__version__ = version
-    trt.ILogger = type("ILogger", (), {"__init__": lambda self: None})
-    trt.TensorIOMode = SimpleNamespace(INPUT="in", OUTPUT="out")
-    trt.DataType = SimpleNamespace(UINT8="uint8", FLOAT="float")
-
-    def deserialize(logger: Any, plan: bytes) -> Any:
-        import onnxruntime
-
-        try:
-            session = onnxruntime.InferenceSession(plan, providers=["CPUExecutionProvider"])
-        except Exception:
-            logger.log(1, "Serialization assertion stdVersionRead == kSERIALIZATION_VERSION failed.")
-            return None
-        shape, inputs = session.get_inputs()[0].shape, [i.name for i in session.get_inputs()]
-        names = [*inputs, *(o.name for o in session.get_outputs())]
-        return SimpleNamespace(
-            num_io_tensors=len(names),
-            get_tensor_name=names.__getitem__,
-            get_tensor_mode=lambda name: "in" if name in inputs else "out",
-            get_tensor_dtype=lambda name: "uint8" if name == INPUT_NAME else "float",
-            get_tensor_shape=lambda name: (-1, *shape[1:]),
-            create_execution_context=lambda: _Context(gpu, session, tuple(shape[1:])),
-        )
-
-    trt.Runtime = lambda logger: SimpleNamespace(deserialize_cuda_engine=lambda plan: deserialize(logger, plan))
-    return trt
-
-
-class _Context:
-    def __init__(self, gpu: Gpu, session: Any, shape: tuple[int, ...]) -> None:
-        gpu.check()
-        self.gpu, self.session, self.shape = gpu, session, shape
-        self.addresses: dict[str, int] = {}
-        self.count = 0
-
-    def set_tensor_address(self, name: str, address: int) -> bool:
-        self.addresses[name] = address
-        return True
-
-    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        self.count = shape[0]
-        return shape[1:] == self.shape
-
-    def execute_async_v3(self, handle: int) -> bool:
-        count, addresses = self.count, dict(self.addresses)
-
-        def work() -> None:
-            pixels = self.gpu.view(addresses[INPUT_NAME], count * int(np.prod(self.shape)))
-            found = self.session.run(list(OUTPUT_NAMES), {INPUT_NAME: pixels.reshape(count, *self.shape).copy()})
-            for name, logits in zip(OUTPUT_NAMES, found, strict=True):
-                self.gpu.view(addresses[name], logits.nbytes)[:] = logits.reshape(-1).view(np.uint8)
-
-        self.gpu.streams[handle].add("engine", work)
-        return True

@@ -14,12 +14,12 @@ import pytest
 from dtvit_edge.backends import trt
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cuda import device as cuda_device
-from dtvit_edge.cuda import graphs
+from dtvit_edge.cuda import graphs as cuda_graphs
 from dtvit_edge.preprocess import compiled
 from dtvit_edge.spec import digest_bytes
 from dtvit_edge.trt import library
 from dtvit_edge.trt.gpu import Gpu
-from tests.cuda import device, harness
+from tests.cuda import device, graphs, harness, tensorrt
 from tests.engine_records import ORIN, put, record
 
 COMPILER = shutil.which("g++") or shutil.which("c++")
@@ -44,8 +44,8 @@ def make_gpu(kernel_library: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> It
         pycuda.driver = device.driver(gpu)
         monkeypatch.setitem(sys.modules, "pycuda", pycuda)
         monkeypatch.setitem(sys.modules, "pycuda.driver", pycuda.driver)
-        monkeypatch.setitem(sys.modules, "tensorrt", device.tensorrt(gpu, VERSION))
-        monkeypatch.setattr(graphs, "load_driver", lambda: device.graphs(gpu))
+        monkeypatch.setitem(sys.modules, "tensorrt", tensorrt.tensorrt(gpu, VERSION))
+        monkeypatch.setattr(cuda_graphs, "load_driver", lambda: graphs.graphs(gpu))
         monkeypatch.setattr(trt, "find", lambda: ORIN)
         monkeypatch.setattr(cuda_device, "unavailable", lambda: None)
         monkeypatch.setattr(library, "unavailable", lambda flavour: None if flavour == "tensorrt" else "not here")

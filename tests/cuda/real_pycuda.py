@@ -17,7 +17,7 @@ from dtvit_edge.run import run
 from dtvit_edge.scoring import Options
 from dtvit_edge.trt import library
 from dtvit_edge.trt.gpu import find
-from tests.cuda import device
+from tests.cuda import tensorrt
 from tests.cuda.fixtures import VERSION, install_engine
 
 
@@ -45,7 +45,7 @@ class AtOnce:
 def main(path: str, folder: str, out: str) -> None:
     """`cpu` and `gpu` below `out`."""
     sys.setdlopenflags(os.RTLD_LAZY | os.RTLD_GLOBAL)  # the driver has only what is called
-    sys.modules["tensorrt"] = device.tensorrt(AtOnce(), VERSION)  # type: ignore[arg-type]
+    sys.modules["tensorrt"] = tensorrt.tensorrt(AtOnce(), VERSION)  # type: ignore[arg-type]
     library.unavailable = lambda flavour: None  # type: ignore[assignment]
     compiled.compiled = lambda sm: b"\0"  # type: ignore[assignment]
     bundle, gpu = Bundle.open(path), find()
