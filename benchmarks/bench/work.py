@@ -58,7 +58,7 @@ class Work:
             VerdictError: not one side passed; the accuracy's record has been given by then.
         """
         with ExitStack() as stack:
-            peers = stack.enter_context(Peers(self.bundle, self.weights, self.settings, self.progress))
+            peers = Peers(self.bundle, self.weights, self.settings, self.progress).open()
             yield self._accuracy(stack, peers)
             passed = {name: j.side for name, j in self.judged.items() if j.why_not is None}
             if not passed:

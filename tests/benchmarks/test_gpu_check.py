@@ -27,6 +27,12 @@ def bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
     return Bundle.open(shutil.copytree(tiny_bundle.path, tmp_path / "b.dtvit"))
 
 
+@pytest.fixture
+def a_gpu(make_gpu: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    make_gpu()
+    monkeypatch.setattr(compiled, "find_compilers", lambda: ["a compiler"])
+
+
 def check(bundle: Bundle, folder: Path, out: Path) -> Any:
     arguments = [str(bundle.path), str(folder), "-o", str(out), "--precision", "fp32", "--rounds", "10"]
     return CliRunner().invoke(gpu_check.main, [*arguments, "--record", str(out / "gpu.jsonl")])
@@ -45,11 +51,9 @@ def test_it_compares_times_and_records(
     bundle: Bundle,
     phantom_folder: Path,
     tmp_path: Path,
-    make_gpu: Callable[..., Any],
+    a_gpu: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    make_gpu()
-    monkeypatch.setattr(compiled, "find_compilers", lambda: ["a compiler"])
     monkeypatch.setattr(gpu_check, "build_engine", lambda opened, options: install_engine(opened, 8))
     result = check(bundle, phantom_folder, tmp_path)
     assert result.exit_code == 0, result.output
@@ -65,14 +69,12 @@ def test_an_engine_that_is_not_built_is_a_negative_verdict(
     bundle: Bundle,
     phantom_folder: Path,
     tmp_path: Path,
-    make_gpu: Callable[..., Any],
+    a_gpu: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(*arguments: Any) -> None:
         raise BuildError("no")
 
-    make_gpu()
-    monkeypatch.setattr(compiled, "find_compilers", lambda: ["a compiler"])
     monkeypatch.setattr(gpu_check, "build_engine", refuse)
     result = check(bundle, phantom_folder, tmp_path)
     assert result.exit_code == 1

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,20 +23,8 @@ if TYPE_CHECKING:
     from export.model import DTViT
 
 Floats = NDArray[np.float32]
-
-
-class ModelPeer(Protocol):
-    """A model, opened as a context: opening loads and compiles."""
-
-    def __enter__(self) -> ModelPeer: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def infer(self, floats: Floats) -> Logits:
-        """(N, 3, 224, 224) float32, normalised, to logits (N, 2) and (N, 3) float32 by output name."""
-        ...
+# (N, 3, 224, 224) float32, normalised, to logits (N, 2) and (N, 3) float32 by output name.
+Infer = Callable[[Floats], Logits]
 
 
 @dataclass(frozen=True)
@@ -70,11 +57,11 @@ class Entry:
         return ask()
 
     def load(self) -> Any:
-        """Its class or function."""
+        """Its function."""
         return getattr(import_module(self.module), self.attribute)
 
 
-EAGER = Entry("PyTorch eager", "peer-pytorch", ("torch", "timm"), "benchmarks.bench.peers.pytorch", "Eager")
+EAGER = Entry("PyTorch eager", "peer-pytorch", ("torch", "timm"), "benchmarks.bench.peers.pytorch", "eager")
 MODELS = (
     EAGER,
     Entry(
@@ -82,7 +69,7 @@ MODELS = (
         "peer-pytorch-compile",
         ("torch", "timm"),
         "benchmarks.bench.peers.pytorch",
-        "Compiled",
+        "compiled",
         check="no_compiler",
         slow=True,
     ),
@@ -91,14 +78,14 @@ MODELS = (
         "peer-onnxruntime",
         ("torch", "timm", "onnxruntime", "onnxscript"),
         "benchmarks.bench.peers.plain_export",
-        "OnnxRuntimePlain",
+        "onnx_runtime",
     ),
     Entry(
         "OpenVINO, plain export",
         "peer-openvino",
         ("torch", "timm", "openvino", "onnxscript"),
         "benchmarks.bench.peers.plain_export",
-        "OpenVinoPlain",
+        "openvino",
     ),
 )
 SCIKIT_IMAGE = Entry(
@@ -121,10 +108,10 @@ def chosen_peers(names: Sequence[str], *, every: bool) -> tuple[str, ...]:
     return tuple(known) if every else tuple(names)
 
 
-def open_model(entry: Entry, model: DTViT, threads: int | None) -> ModelPeer:
-    """The peer over a model, not yet entered."""
-    peer: ModelPeer = entry.load()(model, threads)
-    return peer
+def open_model(entry: Entry, model: DTViT, threads: int | None) -> Infer:
+    """The peer over a model: loads and compiles."""
+    infer: Infer = entry.load()(model, threads)
+    return infer
 
 
 def load_weights(path: Path, encoder: str) -> DTViT:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +19,7 @@ from benchmarks.bench.peers import (
     SCIKIT_IMAGE,
     Entry,
     Floats,
-    ModelPeer,
+    Infer,
     load_weights,
     open_model,
 )
@@ -40,7 +38,7 @@ WITHOUT_WEIGHTS = "needs the weights that the bundle was made from: --weights"
 
 
 class Peers:
-    """A context: opening loads the weights, opens every peer that is asked for, and judges it.
+    """What stands beside a bundle, once it is open.
 
     Attributes:
         opened: models by name, those that agree with the golden logits; left_out: why the others are not there.
@@ -53,13 +51,17 @@ class Peers:
         self._weights = weights
         self._settings = settings
         self._progress = progress
-        self._stack = ExitStack()
-        self.opened: dict[str, ModelPeer] = {}
+        self.opened: dict[str, Infer] = {}
         self.left_out: dict[str, str] = {}
         self.differences: dict[str, float] = {}
         self.reference: Callable[[Pixels], Logits] | None = None
 
-    def __enter__(self) -> Peers:
+    def open(self) -> Peers:
+        """Load the weights, open every peer that is asked for, and judge it.
+
+        Raises:
+            VerdictError: weights without PyTorch, or those of another model.
+        """
         if self._weights is not None:
             why_not = EAGER.why_not()
             if why_not is not None:
@@ -71,15 +73,10 @@ class Peers:
         self.left_out |= {name: why for name, why in found.items() if why is not None}
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
-
     def calls(self, pixels: Pixels) -> dict[str, Callable[[], object]]:
         """Every model on one slice, normalised outside of the timer."""
         few = self._normalised(pixels[:16])
-        return {name: one_slice(peer.infer, few) for name, peer in self.opened.items()}
+        return {name: one_slice(infer, few) for name, infer in self.opened.items()}
 
     def stage_calls(self, file: Path) -> dict[str, Callable[[], object]]:
         """Reading and preparing one file, by `PEER: STAGE`."""
@@ -119,11 +116,11 @@ class Peers:
         manifest = self._bundle.manifest
         if digest_file(self._weights) != manifest.weights_sha256:
             raise VerdictError(f"{self._weights.name}: not the weights that {manifest.name} was made from")
-        eager = self._stack.enter_context(open_model(EAGER, model, self._settings.threads))
+        eager = open_model(EAGER, model, self._settings.threads)
         self._judge(EAGER.name, eager)
         if EAGER.name not in self.opened:
             raise VerdictError(f"{manifest.name}: PyTorch itself is {self.left_out[EAGER.name]}; nothing was timed")
-        self.reference = lambda pixels: eager.infer(self._normalised(pixels))
+        self.reference = lambda pixels: eager(self._normalised(pixels))
         others = [entry for entry in self._asked(MODELS) if entry is not EAGER]
         with self._progress("opening peers", len(others)) as step:
             for entry in others:
@@ -131,19 +128,19 @@ class Peers:
                 if why_not is None and entry.slow and self._settings.effort.quick:
                     why_not = "takes minutes to compile; --quick leaves it out"
                 if why_not is None:
-                    self._judge(entry.name, self._stack.enter_context(open_model(entry, model, self._settings.threads)))
+                    self._judge(entry.name, open_model(entry, model, self._settings.threads))
                 else:
                     self.left_out[entry.name] = why_not
                 step(1)
 
-    def _judge(self, name: str, peer: ModelPeer) -> None:
+    def _judge(self, name: str, infer: Infer) -> None:
         """Keep a peer that gives the golden logits."""
         pixels, golden = self._bundle.golden()
-        found = peer.infer(self._normalised(pixels))
+        found = infer(self._normalised(pixels))
         worst = max(float(np.abs(found[output] - golden[output]).max()) for output in golden)
         self.differences[name] = worst
         if worst <= TOLERANCES["fp32"]:
-            self.opened[name] = peer
+            self.opened[name] = infer
         else:
             self.left_out[name] = f"{worst:.3g} from the golden logits, {TOLERANCES['fp32']:g} is allowed"
 

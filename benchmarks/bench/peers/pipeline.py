@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.bench.endtoend import Whole
-from benchmarks.bench.peers import Floats, ModelPeer
+from benchmarks.bench.peers import Floats, Infer
 from benchmarks.bench.peers.preprocessing import Prepare, Read, read
 from calibration.gate import softmax
 from dtvit_edge.aggregate import TOP_SLICES
@@ -23,7 +23,7 @@ BATCH = 8
 STAGES = ("read", "preprocess", "infer", "aggregate")
 
 
-def score(files: Sequence[Path], prepare: Prepare, peer: ModelPeer, spec: PreprocessSpec, threshold: float) -> Whole:
+def score(files: Sequence[Path], prepare: Prepare, infer: Infer, spec: PreprocessSpec, threshold: float) -> Whole:
     """Score slices with a model that is open already.
 
     Args:
@@ -44,7 +44,7 @@ def score(files: Sequence[Path], prepare: Prepare, peer: ModelPeer, spec: Prepro
             stages["preprocess"] += time.perf_counter() - decoded
             kept.append(found)
         began = time.perf_counter()
-        logits = peer.infer(np.stack(batch))
+        logits = infer(np.stack(batch))
         stages["infer"] += time.perf_counter() - began
         probabilities += softmax(logits[ICH_OUTPUT])[:, 1].tolist()
     began = time.perf_counter()

@@ -5,11 +5,10 @@ OpenVINO alone is told a precision, f32: left alone it takes bf16 where the proc
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from benchmarks.bench.peers import Floats
+from benchmarks.bench.peers import Floats, Infer
 from dtvit_edge.backends.base import Logits
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES
 from export.model import DTViT
@@ -19,56 +18,32 @@ from export.onnx_graph import open_session, plain_export
 _exported: WeakKeyDictionary[DTViT, bytes] = WeakKeyDictionary()
 
 
-class OnnxRuntimePlain:
+def onnx_runtime(model: DTViT, threads: int | None = None) -> Infer:
     """A session over the plain export."""
+    session = open_session(_export(model), threads or 0)
 
-    def __init__(self, model: DTViT, threads: int | None = None) -> None:
-        self._model = model
-        self._threads = threads
-        self._session: Any = None
-
-    def __enter__(self) -> OnnxRuntimePlain:
-        self._session = open_session(_export(self._model), self._threads or 0)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._session = None
-
-    def infer(self, floats: Floats) -> Logits:
-        """See `ModelPeer.infer`."""
-        outputs = self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: floats})
+    def infer(floats: Floats) -> Logits:
+        outputs = session.run(list(OUTPUT_NAMES), {INPUT_NAME: floats})
         return dict(zip(OUTPUT_NAMES, outputs, strict=True))
 
+    return infer
 
-class OpenVinoPlain:
+
+def openvino(model: DTViT, threads: int | None = None) -> Infer:
     """A compiled model over the plain export."""
+    from openvino import Core
 
-    def __init__(self, model: DTViT, threads: int | None = None) -> None:
-        self._model = model
-        self._threads = threads
-        self._compiled: Any = None
+    config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+    if threads is not None:
+        config["INFERENCE_NUM_THREADS"] = threads
+    core = Core()
+    compiled = core.compile_model(core.read_model(_export(model)), "CPU", config)
 
-    def __enter__(self) -> OpenVinoPlain:
-        import openvino
-
-        config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
-        if self._threads is not None:
-            config["INFERENCE_NUM_THREADS"] = self._threads
-        core = openvino.Core()
-        self._compiled = core.compile_model(core.read_model(_export(self._model)), "CPU", config)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._compiled = None
-
-    def infer(self, floats: Floats) -> Logits:
-        """See `ModelPeer.infer`."""
-        found = self._compiled({INPUT_NAME: floats})
+    def infer(floats: Floats) -> Logits:
+        found = compiled({INPUT_NAME: floats})
         return {name: found[name] for name in OUTPUT_NAMES}
+
+    return infer
 
 
 def _export(model: DTViT) -> bytes:

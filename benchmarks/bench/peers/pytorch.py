@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from types import TracebackType
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from benchmarks.bench.peers import Floats
+from benchmarks.bench.peers import Floats, Infer
 from dtvit_edge.backends.base import Logits
 from dtvit_edge.spec import OUTPUT_NAMES
 from export.model import DTViT
@@ -23,41 +23,27 @@ def no_compiler() -> str | None:
     return f"no C++ compiler ({', '.join(COMPILERS)}), which torch.compile needs on a CPU"
 
 
-class Eager:
+def eager(model: DTViT, threads: int | None = None) -> Infer:
     """The forward pass as it is.
 
     Args:
         threads: of PyTorch, in the whole process; None leaves them.
     """
+    return _inference(model, threads)
 
-    def __init__(self, model: DTViT, threads: int | None = None) -> None:
-        self._model = model
-        self._threads = threads
-        self._call: Any = None
 
-    def __enter__(self) -> Eager:
-        if self._threads is not None:
-            torch.set_num_threads(self._threads)
-        self._call = self._prepared()
-        return self
+def compiled(model: DTViT, threads: int | None = None) -> Infer:
+    """`torch.compile` with its defaults; the first call of a batch size compiles."""
+    return _inference(torch.compile(model), threads)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._call = None
 
-    def infer(self, floats: Floats) -> Logits:
-        """See `ModelPeer.infer`."""
+def _inference(model: Callable[..., Any], threads: int | None) -> Infer:
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+    def infer(floats: Floats) -> Logits:
         with torch.inference_mode():
-            outputs = self._call(torch.from_numpy(floats))
+            outputs = model(torch.from_numpy(floats))
         return {name: output.numpy() for name, output in zip(OUTPUT_NAMES, outputs, strict=True)}
 
-    def _prepared(self) -> Any:
-        return self._model
-
-
-class Compiled(Eager):
-    """`torch.compile` with its defaults; the first call of a batch size compiles."""
-
-    def _prepared(self) -> Any:
-        return torch.compile(self._model)
+    return infer

@@ -85,20 +85,20 @@ def test_without_weights_every_model_is_named_and_without_packages_the_line_that
     monkeypatch.setattr(sys, "path", [p for p in sys.path if "site-packages" not in p and "extra" not in p])
     monkeypatch.delitem(sys.modules, "skimage", raising=False)
     assert "pip install -e '.[peer-scikit-image]'" in (SCIKIT_IMAGE.why_not() or "")
-    with Peers(tiny_bundle, None, Settings(peers=EVERY), silent) as peers:
-        assert peers.left_out[EAGER.name] == WITHOUT_WEIGHTS and not peers.opened
-        assert SCIKIT_IMAGE.name in peers.left_out
+    peers = Peers(tiny_bundle, None, Settings(peers=EVERY), silent).open()
+    assert peers.left_out[EAGER.name] == WITHOUT_WEIGHTS and not peers.opened
+    assert SCIKIT_IMAGE.name in peers.left_out
 
 
 def test_a_model_that_is_not_the_bundles_is_not_timed(small: tuple[Bundle, Path], tmp_path: Path) -> None:
     bundle, _ = small
     other = tmp_path / "other.safetensors"
     save_checkpoint(untrained_model("test_vit", seed=1), other, training="untrained")
-    with pytest.raises(VerdictError, match="not the weights"), Peers(bundle, other, Settings(), silent):
-        pass
+    with pytest.raises(VerdictError, match="not the weights"):
+        Peers(bundle, other, Settings(), silent).open()
     named = replace(bundle, manifest=replace(bundle.manifest, weights_sha256=digest(other)))
-    with pytest.raises(VerdictError, match="from the golden logits"), Peers(named, other, Settings(), silent):
-        pass
+    with pytest.raises(VerdictError, match="from the golden logits"):
+        Peers(named, other, Settings(), silent).open()
 
 
 def digest(path: Path) -> str:
