@@ -7,7 +7,7 @@ the host's memory to logits in the host's memory, two batches under way.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,15 @@ def differences(prepared: Prepared, spec: PreprocessSpec, slices: Sequence[Slice
 def engine_ms(backend: EngineBackend, batch: int, rounds: int) -> list[float]:
     """Milliseconds of device time a call of the engine alone, as a CUDA graph where it can be one."""
     return backend.device.call(_engine_ms, backend, batch, rounds)
+
+
+def stages_ms(backend: EngineBackend, pixels: NDArray[np.uint8], rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of device time of one batch by stage: `copy in`, `infer`, `copy out`; mapped memory has no copies.
+
+    Args:
+        pixels: (N, C, side, side) uint8, N up to the engine's largest batch.
+    """
+    return backend.device.call(_stages_ms, backend, pixels, rounds)
 
 
 def chain_ms(chain: Chain, slices: Sequence[Slice], batch: int, rounds: int) -> list[float]:
@@ -112,6 +121,22 @@ def _engine_ms(backend: EngineBackend, batch: int, rounds: int) -> list[float]:
     for _ in range(WARM_UP):
         run()
     return _timed(backend.device, engine.stream, run, rounds)
+
+
+def _stages_ms(backend: EngineBackend, pixels: NDArray[np.uint8], rounds: int) -> dict[str, list[float]]:
+    engine, count = backend.engine, len(pixels)
+    engine.put(pixels)
+    stages: dict[str, Callable[[], None]] = {
+        "copy in": lambda: engine.upload(count),
+        "infer": lambda: engine.run(count, b"alone", lambda: None),
+        "copy out": lambda: engine.fetch(count),
+    }
+    samples: dict[str, list[float]] = {name: [] for name in stages}
+    for round_ in range(WARM_UP + rounds):
+        for name, stage in stages.items():
+            (found,) = _timed(backend.device, engine.stream, stage, 1)
+            samples[name] += [found] if round_ >= WARM_UP else []
+    return samples
 
 
 def _timed(device: Device, stream: Any, launch: Any, rounds: int) -> list[float]:

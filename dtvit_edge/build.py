@@ -18,7 +18,7 @@ from typing import Any
 
 from dtvit_edge.backends import trt
 from dtvit_edge.backends.base import Backend
-from dtvit_edge.backends.trt import Plan
+from dtvit_edge.backends.engine import Plan
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cuda import device
 from dtvit_edge.engines import (

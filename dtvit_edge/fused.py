@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from dtvit_edge.backends.trt import EngineAnswers, EngineBackend
+from dtvit_edge.backends.engine import EngineAnswers
+from dtvit_edge.backends.trt import EngineBackend
 from dtvit_edge.chain import Answers, joined
 from dtvit_edge.cuda.memory import Buffer, Growing
 from dtvit_edge.dicom.slice import Slice

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dtvit_edge.backends.trt import Plan
+from dtvit_edge.backends.engine import Plan
 from dtvit_edge.bundle import Bundle
 
 bundle: Bundle | None = None

@@ -14,15 +14,15 @@ from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from typing import Any
 
-from benchmarks.gpu import engine_ms
+from benchmarks.gpu import stages_ms
 from calibration.slices import Pixels
 from dtvit_edge.backends.base import Backend
 from dtvit_edge.backends.trt import EngineBackend
 
 
-def device_ms(backend: Backend, count: int) -> dict[str, list[float]]:
-    """Milliseconds of one slice between CUDA events, without copies, by stage; empty where no engine runs."""
-    return {"infer": engine_ms(backend, 1, count)} if isinstance(backend, EngineBackend) else {}
+def device_ms(backend: Backend, pixels: Pixels, count: int) -> dict[str, list[float]]:
+    """Milliseconds of one slice between CUDA events by stage, copies apart; empty where no engine runs."""
+    return stages_ms(backend, pixels[:1], count) if isinstance(backend, EngineBackend) else {}
 
 
 def device_bytes(backend: Backend) -> int | None:

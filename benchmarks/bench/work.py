@@ -133,7 +133,7 @@ class Work:
                 summary |= {key: found.value, f"{key}, low": found.low, f"{key}, high": found.high}
         count = len(samples[fastest])
         for name in passed:
-            for stage, values in hooks.device_ms(self.backends[name], count).items():
+            for stage, values in hooks.device_ms(self.backends[name], pixels, count).items():
                 samples[part(name, f"device {stage}")] = values
         extra = {
             "inside": f"{latency.INSIDE}; {WARM_UP_NOTE}",
@@ -141,7 +141,7 @@ class Work:
             "before": asdict(before),
             "after": asdict(after),
             "nvtx": no_ranges or "ranges were written",
-            "device_time": "of an engine alone, between CUDA events, without copies"
+            "device_time": "of an engine, between CUDA events, the copies apart"
             if any(": device " in name for name in samples)
             else "no backend here runs on a device",
             "peers_left_out": peers.left_out,

@@ -75,3 +75,20 @@ def logger(trt: Any, take: Callable[[int, str], None]) -> Any:
             take(int(severity), msg)
 
     return Logger()
+
+
+def profiler(trt: Any, take: Callable[[str, float], None]) -> Any:
+    """A profiler for an execution context of a library.
+
+    Args:
+        take: called after each execution with every layer's name and milliseconds.
+    """
+
+    class Profiler(trt.IProfiler):
+        def __init__(self) -> None:
+            trt.IProfiler.__init__(self)
+
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            take(layer_name, float(ms))
+
+    return Profiler()

@@ -17,9 +17,7 @@ from dtvit_edge.errors import BuildError
 from dtvit_edge.preprocess import compiled
 from dtvit_edge.spec import PreprocessSpec
 from tests.conftest import ROOT
-from tests.cuda.fixtures import install_engine, kernel_library, make_gpu
-
-__all__ = ["kernel_library", "make_gpu"]  # fixtures
+from tests.cuda.fixtures import install_engine
 
 
 @pytest.fixture

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from benchmarks.bench import hooks, latency
+from benchmarks.bench import latency
 from benchmarks.bench.settings import Effort
 from benchmarks.bench.throughput import SAMPLE_S, drift, measure, sustained, sweep
-from dtvit_edge.backends.trt import EngineBackend
 from dtvit_edge.errors import DeviceFault
 from dtvit_edge.sensors import Reading
 from tests.benchmarks.bench.conftest import TINY
@@ -87,36 +86,3 @@ def test_every_call_gets_another_slice() -> None:
     for _ in range(4):
         call()
     assert [part.tolist() for part in seen] == [[0], [1], [2], [0]]
-
-
-class OnDevice(latency.NullBackend):
-    """A backend with everything that may be asked beyond the protocol."""
-
-    def device_bytes(self) -> int:
-        return 2**20
-
-    def layers(self, pixels: np.ndarray) -> dict[str, float]:
-        return {"attention": 1.5}
-
-
-def test_what_a_backend_offers_beyond_its_protocol_is_taken() -> None:
-    backend = OnDevice()
-    assert hooks.device_bytes(backend) == 2**20 and hooks.layers(backend, PIXELS) == {"attention": 1.5}
-
-
-def test_an_engine_is_timed_between_cuda_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[int, int]] = []
-
-    def between_events(backend: object, batch: int, rounds: int) -> list[float]:
-        asked.append((batch, rounds))
-        return [0.5] * rounds
-
-    monkeypatch.setattr(hooks, "engine_ms", between_events)
-    engine = EngineBackend("tensorrt", lambda version, gpu: None)  # type: ignore[arg-type, return-value]
-    assert hooks.device_ms(engine, 3) == {"infer": [0.5] * 3} and asked == [(1, 3)]
-
-
-def test_nothing_is_put_in_place_of_a_clock_that_is_not_there() -> None:
-    backend = latency.NullBackend()
-    assert hooks.device_ms(backend, 4) == {}
-    assert hooks.device_bytes(backend) is None and hooks.layers(backend, PIXELS) == {}
