@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,14 +30,21 @@ class ColdStart:
     peak_bytes: list[int]
 
 
-def measure(side: Side, file: Path, count: int, threads: int | None) -> ColdStart:
+def measure(
+    side: Side, file: Path, count: int, threads: int | None, mark: Callable[[], None] = lambda: None
+) -> ColdStart:
     """Start that many processes, one after the other, after one that only fills the page cache.
+
+    Args:
+        mark: called before each that counts.
 
     Raises:
         VerdictError: the command did not score the slice.
     """
     seconds, peaks = [], []
     for i in range(count + 1):
+        if i:
+            mark()
         with tempfile.TemporaryDirectory() as folder:
             ended = child.run(command(side, file, Path(folder) / "out", threads))
         if ended.status != 0:

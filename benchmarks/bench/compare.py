@@ -1,8 +1,9 @@
 """Two runs side by side: what changed, and whether it is more than noise.
 
 Times are compared by the ratio of their medians with a bootstrap interval (`statistics.ratio`), apart, since the runs
-did not alternate; a change is one whose whole interval lies beyond `statistics.MARGIN`. Accuracy has no noise: the same
-slices through the same bytes give the same figures, so that every difference is said.
+did not alternate, and each in units of the yardstick that ran beside it, so that a machine which is slower today is not
+taken for a slower program; a change is one whose whole interval lies beyond `statistics.MARGIN`. Accuracy has no noise:
+the same slices through the same bytes give the same figures, so that every difference is said.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import click
 from benchmarks.bench import names
 from benchmarks.bench.statistics import MARGIN, Ratio, ratio
 from benchmarks.bench.throughput import SAMPLE_S
+from benchmarks.bench.yardstick import INSIDE, beside
 from benchmarks.records import Record, read
 from dtvit_edge import show
 from dtvit_edge.errors import ConfigError
@@ -37,7 +39,11 @@ SAME = 1e-6
 
 @dataclass(frozen=True)
 class Change:
-    """One measured thing in both runs; the ratio is after over before, above 1 where it got slower or larger."""
+    """One measured thing in both runs; the ratio is after over before, above 1 where it got slower or larger.
+
+    Attributes:
+        machine: the yardstick's own ratio, which is divided out; None where it did not run in both.
+    """
 
     bundle: str
     what: str
@@ -46,6 +52,7 @@ class Change:
     after: float
     unit: str
     ratio: Ratio
+    machine: float | None = None
 
 
 @dataclass(frozen=True)
@@ -121,17 +128,20 @@ def show_comparison(found: Comparison, *, as_json: bool) -> None:
             c.side,
             f"{c.before:.4g} {c.unit}",
             f"{c.after:.4g} {c.unit}",
+            "" if c.machine is None else f"{c.machine:.3f}",
             str(c.ratio),
             c.ratio.verdict,
         )
         for c in found.changes
     ]
-    show.rows(("measured", "side", "before", "after", "after / before", "verdict"), rows)
+    show.rows(("measured", "side", "before", "after", "the machine", "after / before", "verdict"), rows)
     if found.accuracy:
         cells = [(side, figure, f"{x:.6g}", f"{y:.6g}") for _, side, figure, x, y in found.accuracy]
         show.rows(("side", "figure", "before", "after"), cells)
     else:
         click.echo("accuracy: the same figures")
+    if any(c.machine is not None for c in found.changes):
+        click.echo(f"the machine: what {INSIDE} took after, over before; it is divided out")
     click.echo(f"a change is one whose whole 95 % interval lies more than {MARGIN:.0%} from 1")
 
 
@@ -141,15 +151,24 @@ def _changes(a: Record, b: Record, seed: int) -> Iterator[Change]:
     for side, samples in a.samples.items():
         if side == names.NULL or side not in b.samples:
             continue
-        # Of a rate more is better: turned round, so that above 1 always means slower.
-        first, second = samples, b.samples[side]
-        if a.unit == names.RATE:
-            first, second = second, first
-        found = ratio(second, first, paired=False, seed=seed)
+        first, second = _costs(a, side), _costs(b, side)
+        units = None if a.unit == names.BYTES else _both(beside(b, side), beside(a, side))
+        found = ratio(second, first, paired=False, seed=seed, units=units)
         if min(_seconds(a.unit, samples), _seconds(b.unit, b.samples[side])) < LEAST_S:
             found = Ratio(found.value)
         middle = (statistics.median(samples), statistics.median(b.samples[side]))
-        yield Change(a.options["bundle"], a.what, side, *middle, a.unit, found)
+        machine = None if units is None else statistics.median(units[0]) / statistics.median(units[1])
+        yield Change(a.options["bundle"], a.what, side, *middle, a.unit, found, machine)
+
+
+def _costs(record: Record, side: str) -> list[float]:
+    """Its samples so that more is worse: of a rate what one takes."""
+    samples = record.samples[side]
+    return [1 / rate for rate in samples] if record.unit == names.RATE else samples
+
+
+def _both(after: list[float] | None, before: list[float] | None) -> tuple[list[float], list[float]] | None:
+    return None if after is None or before is None else (after, before)
 
 
 def _seconds(unit: str, samples: Sequence[float]) -> float:

@@ -128,16 +128,23 @@ class Runs:
         return found | ({f"{key}, low": times.low, f"{key}, high": times.high} if len(ours_ms) > 1 else {})
 
 
-def measure(calls: Mapping[str, Callable[[], Whole]], rounds: int, step: Callable[[int], None]) -> Runs:
+def measure(
+    calls: Mapping[str, Callable[[], Whole]],
+    rounds: int,
+    step: Callable[[int], None],
+    mark: Callable[[], None] = lambda: None,
+) -> Runs:
     """Every run by turns; who is first goes round.
 
     Args:
         calls: a run over all folders, by the name of a side or of a peer's script.
+        mark: called before each of them.
     """
     runs, order = Runs(), list(calls)
     for round_ in range(rounds):
         first = round_ % len(order)
         for name in order[first:] + order[:first]:
+            mark()
             runs.add(name, calls[name]())
             step(1)
     return runs

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from benchmarks.alternate import WARM_UP_RUNS, alternate
 from benchmarks.bench.names import NULL
 from benchmarks.bench.settings import Effort
+from benchmarks.bench.yardstick import ALL, Yardstick
 from benchmarks.slice_cost import stages
 from calibration.slices import Pixels
 from dtvit_edge.backends.base import Logits
@@ -28,6 +29,7 @@ INSIDE_STAGES = (
     "header: the planning pass over one file; read: opening it again and decoding its pixels, one step in this "
     "reader; preprocess: stored pixels to model bytes"
 )
+_YARDSTICK = "yardstick"
 STAGES = ("header", "read", "preprocess")
 
 
@@ -58,17 +60,21 @@ def one_slice(infer: Callable[[NDArray[Any]], object], slices: NDArray[Any]) -> 
 
 
 def measure(
-    calls: Mapping[str, Callable[[], object]], effort: Effort
+    calls: Mapping[str, Callable[[], object]], effort: Effort, yardstick: Yardstick
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Warm-up and samples in milliseconds, by side.
+    """Warm-up and samples in milliseconds, by side; the yardstick takes its turns among them.
 
     All sides get the same number: what `effort.seconds` a side allow, between its least and its most.
     """
-    warm_up = alternate(calls, WARM_UP_RUNS, 1, warm_up=0)
+    everyone: dict[str, Callable[[], object]] = {**calls, _YARDSTICK: yardstick}
+    warm_up = alternate(everyone, WARM_UP_RUNS, 1, warm_up=0)
+    warm_up.pop(_YARDSTICK)
     round_ms = sum(values[-1] for values in warm_up.values())
     wanted = round(effort.seconds * len(calls) * 1e3 / round_ms)
     rounds = min(max(wanted, effort.least), effort.most)
-    return warm_up, alternate(calls, rounds, 1, warm_up=0)
+    samples = alternate(everyone, rounds, 1, warm_up=0)
+    yardstick.ms[ALL] = samples.pop(_YARDSTICK)
+    return warm_up, samples
 
 
 def stage_calls(file: Path, spec: PreprocessSpec) -> dict[str, Callable[[], object]]:

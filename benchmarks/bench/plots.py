@@ -117,8 +117,9 @@ def throughput(view: View) -> Picture | None:
 
 
 def speed_against_accuracy(views: Sequence[View]) -> Picture | None:
-    """Every precision, backend and encoder in one plane."""
-    labelled = all(view.figure(names.ACCURACY, side, "ich_auc") is not None for view in views for side in view.passed)
+    """Every precision, backend and encoder in one plane; of what was never trained the speed alone."""
+    trained = [view for view in views if not view.untrained] or views
+    labelled = all(view.figure(names.ACCURACY, side, "ich_auc") is not None for view in trained for side in view.passed)
     wanted = "ich_auc" if labelled else "agreement"
     rows: list[tuple[Cell, ...]] = []
     figure = Figure(figsize=(9, 4.6), layout="constrained")
@@ -127,6 +128,10 @@ def speed_against_accuracy(views: Sequence[View]) -> Picture | None:
     for colour, view in enumerate(views):
         for side in view.passed:
             value = view.figure(names.ACCURACY, side, wanted)
+            if view not in trained:
+                axes.axvline(view.median_ms(side), color=f"C{colour}", linestyle=":", alpha=0.6)
+                rows.append((view.name, side, view.median_ms(side), ""))
+                continue
             if value is None:
                 continue
             low, high = (view.figure(names.ACCURACY, side, f"{wanted}_{end}") for end in ("low", "high"))
@@ -148,14 +153,15 @@ def speed_against_accuracy(views: Sequence[View]) -> Picture | None:
     axes.legend(fontsize=8, loc="best")
     _milliseconds(axes, [float(row[2]) for row in rows])
     axes.margins(x=0.12)
-    lowest = min(float(row[3]) for row in rows)
+    lowest = min(float(row[3]) for row in rows if row[3] != "")
     room = max(0.1 * (1 - lowest), 0.002)
     axes.set_ylim(lowest - 6 * room, 1 + room)
     what = "AUC of the haemorrhage head against the labels" if labelled else "share of decisions as the reference's"
     axes.set_ylabel(what, fontsize=9)
-    notes = ("lines: 95 % intervals, bootstrap over patients" if labelled else "no labels were given",)
+    notes = ["lines: 95 % intervals, bootstrap over patients" if labelled else "no labels were given"]
+    notes += ["dotted: never trained, only the speed"] if len(trained) < len(views) else []
     return Picture("speed-accuracy", "Speed against accuracy: every precision, backend and encoder", figure,
-                   ("bundle", "side", "ms", wanted), tuple(rows), notes)  # fmt: skip
+                   ("bundle", "side", "ms", wanted), tuple(rows), tuple(notes))  # fmt: skip
 
 
 def reliability(view: View) -> Picture | None:

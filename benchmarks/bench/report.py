@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.bench import plots
+from benchmarks.bench import encoders, plots
 from benchmarks.bench.cells import TABLES
 from benchmarks.bench.page import page
 from benchmarks.bench.verdicts import NOT_CLINICAL, summary
@@ -37,8 +37,12 @@ def write_report(out: Path, records: Sequence[Record]) -> None:
     shown = views(records)
     summaries = [(f"In one minute: {view.title}", summary(view)) for view in shown]
     parts: list[Table | Picture | str] = []
-    if any(view.passed for view in shown) and (overview := plots.speed_against_accuracy(shown)):
-        parts += ["## All bundles side by side", overview]
+    timed = [view for view in shown if view.passed]
+    if len(timed) > 1:
+        summaries = [(encoders.HEADING, encoders.sentences(timed)), *summaries]
+        parts += ["## All bundles side by side", encoders.table(timed)]
+    if timed and (overview := plots.speed_against_accuracy(timed)):
+        parts.append(overview)
     for view in shown:
         parts += [f"## {view.title}", *_of_bundle(view)]
     notice = f"{NOTICE[0].upper()}{NOTICE[1:]}. {NOT_CLINICAL}"

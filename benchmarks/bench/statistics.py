@@ -73,17 +73,29 @@ def percentiles(samples: Sequence[float]) -> dict[str, float]:
     }
 
 
-def ratio(a: Sequence[float], b: Sequence[float], *, paired: bool, seed: int = 0) -> Ratio:
+def ratio(
+    a: Sequence[float],
+    b: Sequence[float],
+    *,
+    paired: bool,
+    seed: int = 0,
+    units: tuple[Sequence[float], Sequence[float]] | None = None,
+) -> Ratio:
     """The ratio of the medians of a and b.
 
     Args:
         paired: sample i of both was taken in the same round. Else the two are resampled apart, in `BLOCKS` stretches of
             time by their medians: neighbouring samples are alike, and single ones would look surer than they are.
+        units: of samples that are not paired: what one and the same thing took meanwhile, in order. Each stretch is
+            divided by its own.
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     value = float(np.median(first) / np.median(second))
     if not paired:
         first, second = _blocks(first), _blocks(second)
+    if units is not None:
+        first, second = (own / _units(unit, len(own)) for own, unit in zip((first, second), units, strict=True))
+        value = float(np.median(first) / np.median(second))
     if min(len(first), len(second)) < 2:
         return Ratio(value)
     found = bootstrap(
@@ -103,5 +115,11 @@ def _ratio_of_medians(a: NDArray[np.float64], b: NDArray[np.float64], axis: int 
     return np.asarray(np.median(a, axis=axis) / np.median(b, axis=axis))
 
 
-def _blocks(samples: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.array([np.median(part) for part in np.array_split(samples, min(BLOCKS, len(samples)))])
+def _blocks(samples: NDArray[np.float64], count: int = BLOCKS) -> NDArray[np.float64]:
+    return np.array([np.median(part) for part in np.array_split(samples, min(count, len(samples)))])
+
+
+def _units(samples: Sequence[float], count: int) -> NDArray[np.float64]:
+    """One for each of so many stretches, or one for all where there are fewer."""
+    values = np.asarray(samples, dtype=np.float64)
+    return _blocks(values, count) if len(values) >= count else np.median(values, keepdims=True)

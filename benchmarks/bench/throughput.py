@@ -82,16 +82,23 @@ def sweep(
     batches: Sequence[int],
     seconds: float,
     sensors: Sequence[Sensor],
+    mark: Callable[[int], None] = lambda batch: None,
 ) -> tuple[list[Throughput], dict[int, str]]:
-    """Every batch size, and why a size could not be measured."""
+    """Every batch size, and why a size could not be measured.
+
+    Args:
+        mark: called with the batch size before and after it is measured.
+    """
     found: list[Throughput] = []
     refused: dict[int, str] = {}
     for batch in batches:
+        mark(batch)
         try:
             found.append(measure(infer, pixels, batch, seconds, sensors))
         except DeviceFault as error:
             refused[batch] = str(error)
             break
+        mark(batch)
     return found, refused
 
 

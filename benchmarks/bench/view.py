@@ -42,6 +42,11 @@ class View:
         return re.sub(r"[^\w.-]+", "_", self.name) + (f"-{self.place + 1}" if self.place else "")
 
     @property
+    def untrained(self) -> bool:
+        """Its answers mean nothing, only its speed."""
+        return bool(self.accuracy.options["training"] == "untrained")
+
+    @property
     def title(self) -> str:
         """Name, encoder and what it was trained on."""
         options = self.accuracy.options

@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from benchmarks.bench import accuracy, cold, conditions, endtoend, hooks, latency, layers, names, throughput
 from benchmarks.bench.accuracy import Judged
@@ -16,9 +15,11 @@ from benchmarks.bench.data import Inputs, set_digest, studies_digest
 from benchmarks.bench.names import part
 from benchmarks.bench.peers import trtexec
 from benchmarks.bench.peers.beside import Peers
+from benchmarks.bench.recorder import Recorder
 from benchmarks.bench.settings import Settings
 from benchmarks.bench.sides import Side, sides
 from benchmarks.bench.statistics import percentiles, ratio
+from benchmarks.bench.yardstick import Yardstick
 from benchmarks.records import Record
 from dtvit_edge import sensors
 from dtvit_edge.backends.base import Backend
@@ -29,8 +30,6 @@ from dtvit_edge.run import Progress
 
 WARM_UP_NOTE = "warm-up is kept apart, in options.warm_up"
 INSIDE_SCRIPTS = "the peers' scripts: read, preprocess, infer, aggregate; no planning pass, nothing written, model open"
-# Seven digits are more than any clock here has.
-_DIGITS = 7
 
 
 @dataclass
@@ -50,6 +49,11 @@ class Work:
     judged: dict[str, Judged] = field(default_factory=dict)
     backends: dict[str, Backend] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    yardstick: Yardstick = field(default_factory=Yardstick)
+
+    @property
+    def _record(self) -> Recorder:
+        return Recorder(self.bundle, self.inputs.data, self.settings, self.left_out, self.yardstick)
 
     def records(self) -> Iterator[Record]:
         """Everything that was asked for; the first record is the accuracy's.
@@ -118,7 +122,7 @@ class Work:
         calls |= peers.calls(pixels) | {names.NULL: latency.one_slice(null.infer, pixels)}
         before = conditions.look()
         with self.progress("latency", 1) as step, mark("latency"):
-            warm_up, samples = latency.measure(calls, self.settings.effort)
+            warm_up, samples = latency.measure(calls, self.settings.effort, self.yardstick)
             step(1)
         after = conditions.look()
         summary = _percentiles(samples)
@@ -153,7 +157,7 @@ class Work:
         header = self.inputs.middle
         calls = latency.stage_calls(header.file, self.bundle.manifest.spec) | peers.stage_calls(header.file)
         with self.progress("stages", 1) as step:
-            _, samples = latency.measure(calls, self.settings.effort)
+            _, samples = latency.measure(calls, self.settings.effort, self.yardstick)
             step(1)
         extra = {"inside": latency.INSIDE_STAGES, "matrix": f"{header.rows} x {header.columns}",
                  "peers_left_out": peers.left_out}  # fmt: skip
@@ -174,6 +178,7 @@ class Work:
                         effort.batches,
                         effort.seconds_a_batch,
                         found_sensors,
+                        partial(self._mark, name),
                     )
                 for one in found:
                     key = names.at_batch(name, one.batch)
@@ -191,9 +196,11 @@ class Work:
     def _sustained(self, side: Side) -> Record:
         backend, before = self.backends[side.name], conditions.look()
         with self.progress(f"sustained: {side.name}", 1) as step:
+            self.yardstick.take()
             ms = throughput.sustained(
                 backend.infer, self.inputs.judging.pixels, backend.batch, self.settings.duration_s
             )
+            self.yardstick.take()
             step(1)
         found = throughput.drift(ms)
         summary = {"drift": found.value, "drift, low": found.low, "drift, high": found.high}
@@ -223,7 +230,7 @@ class Work:
         }
         scripts = peers.pipelines([header.file for header in self.inputs.headers])
         with self.progress("from folder to result", effort.rounds * (len(runs) + len(scripts))) as step:
-            found = endtoend.measure(runs | scripts, effort.rounds, step)
+            found = endtoend.measure(runs | scripts, effort.rounds, step, self.yardstick.take)
         summary = found.summary()
         for script in scripts:
             for side in chosen:
@@ -240,7 +247,11 @@ class Work:
         with self.progress("cold start", len(chosen)) as step:
             for side in chosen:
                 found = cold.measure(
-                    side, self.inputs.middle.file, self.settings.effort.cold_starts, self.settings.threads
+                    side,
+                    self.inputs.middle.file,
+                    self.settings.effort.cold_starts,
+                    self.settings.threads,
+                    partial(self.yardstick.take, side.name),
                 )
                 seconds[side.name] = found.seconds
                 peaks[side.name] = [float(peak) for peak in found.peak_bytes]
@@ -263,31 +274,8 @@ class Work:
         if samples:
             yield self._record(names.TRTEXEC, names.MS, samples, _percentiles(samples), {"failed": failed})
 
-    def _record(
-        self,
-        what: str,
-        unit: str,
-        samples: dict[str, list[float]],
-        summary: dict[str, float],
-        extra: Mapping[str, Any],
-        digests: Mapping[str, str] | None = None,
-    ) -> Record:
-        """A record with what they all say."""
-        manifest = self.bundle.manifest
-        options = {
-            "bundle": manifest.name,
-            "encoder": manifest.encoder,
-            "training": manifest.training,
-            "data": self.inputs.data,
-            "threads": self.settings.threads,
-            "left_out": dict(self.left_out),
-            "trtexec": trtexec.lines(self.bundle, max(self.settings.effort.batches)),
-            "trtexec_absent": trtexec.why_not(),
-            "command": self.settings.command,
-        }
-        own = {"bundle": self.bundle.digest, "weights": manifest.weights_sha256, **(digests or {})}
-        kept = {name: [float(f"{value:.{_DIGITS}g}") for value in values] for name, values in samples.items()}
-        return Record(what, unit, kept, summary, digests=own, options=options | dict(extra))
+    def _mark(self, name: str, batch: int) -> None:
+        self.yardstick.take(names.at_batch(name, batch))
 
 
 def _fastest(found: Record, passed: Mapping[str, Side]) -> list[str]:

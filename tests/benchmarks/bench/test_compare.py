@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from benchmarks.bench import names
 from benchmarks.bench.command import bench
 from benchmarks.bench.compare import compare
+from benchmarks.bench.yardstick import OPTION
 from benchmarks.records import Record, append
 from dtvit_edge.errors import ConfigError, VerdictError
 
@@ -45,6 +46,26 @@ def test_a_seeded_slowdown_of_five_percent_is_found_in_times_and_in_rates(tmp_pa
     assert len(found.worse) == 2
     back = compare(tmp_path / "b", tmp_path / "a")
     assert [change.ratio.verdict for change in back.changes] == ["faster", "faster"] and not back.worse
+
+
+@pytest.mark.parametrize(("slower", "verdict"), [(1.0, "no change"), (1.05, "slower")])
+def test_a_slower_machine_is_no_slower_program(tmp_path: Path, slower: float, verdict: str) -> None:
+    machine = 1.1
+    for name, seed, factor, unit in (("a", 1, 1.0, 3.0), ("b", 2, slower * machine, 3.0 * machine)):
+        ms = factor * (10 + np.random.default_rng(seed).exponential(0.2, 200))
+        yard = {"": [unit] * 200, f"{SIDE}: batch 8": [unit, unit]}
+        options = {"bundle": "demo", OPTION: yard}
+        record = Record(names.LATENCY, "ms", {SIDE: ms.tolist()}, {}, options=options)
+        rates = Record(names.THROUGHPUT, names.RATE, {f"{SIDE}: batch 8": (1e3 / ms).tolist()}, {}, options=options)
+        peak = Record(names.MEMORY, names.BYTES, {SIDE: [2.0**20] * 12}, {}, options=options)
+        for one in (record, rates, peak):
+            append(tmp_path / name / names.FILE, one)
+    latency, rate, memory = compare(tmp_path / "a", tmp_path / "b").changes
+    assert latency.ratio.verdict == rate.ratio.verdict == verdict
+    assert latency.machine == rate.machine == pytest.approx(machine)
+    assert memory.machine is None and memory.ratio.verdict == "no change"
+    done = CliRunner().invoke(bench, ["compare", str(tmp_path / "a"), str(tmp_path / "b")])
+    assert "1.100" in done.output and "it is divided out" in done.output
 
 
 def test_what_lasted_less_than_a_second_cannot_tell(tmp_path: Path) -> None:

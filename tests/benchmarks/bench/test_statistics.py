@@ -55,6 +55,17 @@ def test_pairs_see_what_a_shared_drift_hides() -> None:
     assert paired.value == pytest.approx(1.05, abs=0.02)
 
 
+def test_units_take_out_what_the_machine_did() -> None:
+    drift = np.concatenate([np.full(100, 1.0), np.full(100, 1.3)])
+    slower_machine = 1.1 * drift
+    found = ratio(slower_machine * noisy(1), drift[::-1] * noisy(2), paired=False,
+                  units=(slower_machine * 3, drift[::-1] * 3))  # fmt: skip
+    assert found.verdict == "no change"
+    assert ratio(slower_machine * noisy(1), drift[::-1] * noisy(2), paired=False).verdict != "no change"
+    seeded = ratio(1.1 * noisy(1, 1.05), noisy(2), paired=False, units=([3.3], [3.0]))
+    assert seeded.verdict == "slower" and seeded.value == pytest.approx(1.05, abs=0.01)
+
+
 def test_the_same_seed_gives_the_same_interval() -> None:
     assert ratio(noisy(0), noisy(1), paired=False, seed=3) == ratio(noisy(0), noisy(1), paired=False, seed=3)
     assert Ratio(1.0, 0.5, 1.5).verdict == "cannot tell"

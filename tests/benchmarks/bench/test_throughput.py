@@ -9,6 +9,7 @@ import pytest
 from benchmarks.bench import latency
 from benchmarks.bench.settings import Effort
 from benchmarks.bench.throughput import SAMPLE_S, drift, measure, sustained, sweep
+from benchmarks.bench.yardstick import Yardstick
 from dtvit_edge.errors import DeviceFault
 from dtvit_edge.sensors import Reading
 from tests.benchmarks.bench.conftest import TINY
@@ -73,11 +74,13 @@ def test_a_sustained_run_that_slows_down_drifts() -> None:
 
 def test_a_latency_takes_between_the_least_and_the_most_samples() -> None:
     slow = {"a": lambda: time.sleep(0.004), "b": lambda: None}
-    warm_up, samples = latency.measure(slow, TINY)
+    warm_up, samples = latency.measure(slow, TINY, Yardstick())
     assert {len(values) for values in samples.values()} == {TINY.least}
     assert {len(values) for values in warm_up.values()} == {3}
     many = Effort(**{**vars(TINY), "seconds": 100.0})
-    assert {len(values) for values in latency.measure({"b": lambda: None}, many)[1].values()} == {TINY.most}
+    assert {len(values) for values in latency.measure({"b": lambda: None}, many, Yardstick())[1].values()} == {
+        TINY.most
+    }
 
 
 def test_every_call_gets_another_slice() -> None:

@@ -10,6 +10,7 @@ import pytest
 from benchmarks.bench import names
 from benchmarks.bench.bench import bench, match_weights
 from benchmarks.bench.settings import Settings
+from benchmarks.bench.yardstick import ALL, OPTION
 from benchmarks.records import Record, read
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import ConfigError, VerdictError
@@ -56,6 +57,17 @@ def test_warm_up_is_apart_and_the_harness_is_measured(ran: Ran) -> None:
     assert f"{FP32}: p50" in latency.summary and f"{FP32}: p90" not in latency.summary
     assert 0 < latency.summary["harness: share of the fastest side"] < 1
     assert "before" in latency.options and "Backend.infer" in latency.options["inside"]
+
+
+def test_the_yardstick_runs_beside_everything_that_is_timed(ran: Ran) -> None:
+    latency, stages, throughput, whole, cold = (
+        ran[1][what].options[OPTION]
+        for what in (names.LATENCY, names.STAGES, names.THROUGHPUT, names.END_TO_END, names.COLD)
+    )
+    assert len(latency[ALL]) == len(ran[1][names.LATENCY].samples[FP32]) and len(stages[ALL]) >= 11
+    assert {key: len(values) for key, values in throughput.items()} == {f"{FP32}: batch {n}": 2 for n in (1, 2)}
+    assert len(whole[ALL]) == 4 and len(cold[FP32]) == 1
+    assert OPTION not in ran[1][names.MEMORY].options
 
 
 def test_a_full_run_takes_samples_for_p90_at_least_and_p99_at_most() -> None:
