@@ -2,9 +2,10 @@
 
     python -m benchmarks.slice_cost [--file SLICE.dcm] [--rounds 200]
 
-Inside the timer: `header` reads the header (the planning pass), `read` opens the file again and decodes its pixels,
-then `table`, `mask` and `resample` are the three parts of `preprocess`, which is timed as a whole as well. Files come
-from the page cache. Stages alternate slice by slice, so that whatever else the machine does falls on all of them.
+Inside the timer: `header` reads the header (the planning pass), `bytes` fetches the file as it is (what no reader can
+do without), `read` fetches its pixels and decodes them, then `table`, `mask` and `resample` are the three parts of
+`preprocess`, which is timed as a whole as well. Files come from the page cache. Stages alternate slice by slice, so
+that whatever else the machine does falls on all of them.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def stages(file: Path, spec: PreprocessSpec) -> dict[str, Callable[[], Any]]:
     plan = resample_plan(header.rows, header.columns, spec)
     return {
         "header": lambda: read_headers(file, file.name),
+        "bytes": file.read_bytes,
         "read": lambda: reader.read(header),
         "table": lambda: np.take(table, stored),
         "mask": lambda: head_mask(image, spec),

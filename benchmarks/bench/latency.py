@@ -26,11 +26,12 @@ from dtvit_edge.spec import HEAD_LABELS, OUTPUT_NAMES, PreprocessSpec
 
 INSIDE = "one call of Backend.infer on one slice's model bytes (N=1), copies included; another slice every call"
 INSIDE_STAGES = (
-    "header: the planning pass over one file; read: opening it again and decoding its pixels, one step in this "
-    "reader; preprocess: stored pixels to model bytes"
+    "header: the planning pass over one file; bytes: what lies in it, as any program must fetch it; read: fetching and "
+    "decoding its pixels, one step in this reader, which leaves the header's bytes where they are; preprocess: stored "
+    "pixels to model bytes"
 )
 _YARDSTICK = "yardstick"
-STAGES = ("header", "read", "preprocess")
+STAGES = ("header", "bytes", "read", "preprocess")
 
 
 class NullBackend:
