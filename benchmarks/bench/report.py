@@ -49,7 +49,7 @@ def write_report(out: Path, records: Sequence[Record]) -> None:
     write_atomically(out / HTML, page(TITLE, notice, summaries, parts))
     write_atomically(out / MARKDOWN, _markdown(out, notice, summaries, parts))
     lines = [f"{heading}\n" + "".join(f"  - {line}\n" for line in sentences) for heading, sentences in summaries]
-    write_atomically(out / SUMMARY, "".join(lines))
+    write_atomically(out / SUMMARY, "".join(lines) + notice + "\n")
 
 
 def _of_bundle(view: View) -> list[Table | Picture | str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from benchmarks.bench import names
 from benchmarks.bench.view import View
-from dtvit_edge.spec import NOTICE
 
 NOT_CLINICAL = (
     "Nothing in this report says how accurate the model is on patients: it compares the deployed files with the "
@@ -56,7 +55,7 @@ def summary(view: View) -> list[str]:
     if failed:
         lines.append(f"Do not use: {', '.join(failed)}. They disagree with the model and were not timed.")
     lines.append(_TRAINING[accuracy.options["training"]])
-    return [*lines, NOT_CLINICAL, f"{NOTICE[0].upper()}{NOTICE[1:]}."]
+    return lines
 
 
 def _faithful(view: View, side: str) -> str:
