@@ -15,7 +15,7 @@ VIT_S := ../shared/data/weights/vit_small_patch14_dinov2.safetensors
 TRAIN := MALLOC_MMAP_THRESHOLD_=2000000000 MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_TOP_PAD_=100000000 \
          $(BIN)/dtvit-edge train
 
-.PHONY: demo calibrate-demo bench-demo gpu-check test lint clean demo-training phe-sich
+.PHONY: demo calibrate-demo bench-demo bench-encoders gpu-check test lint clean demo-training phe-sich
 
 demo: $(VENV)/.workstation
 	@mkdir -p $(OUT)
@@ -36,7 +36,22 @@ gpu-check: demo
 
 # The demo bundle against PyTorch, plain exports and plain scripts on this machine: out/demo/bench/report.html.
 bench-demo: calibrate-demo
-	$(BIN)/dtvit-edge bench $(OUT)/demo.dtvit -o $(OUT)/bench --weights $(DEMO_MODEL) --peers --layers --duration 20
+	$(BIN)/dtvit-edge bench $(OUT)/demo.dtvit -o $(OUT)/bench --weights $(DEMO_MODEL) --peers --layers --duration 20 $(BENCH)
+
+# Which encoder: the demo's ViT and a ResNet18, both trained on phantoms, and the speed of the paper's ViT-B/16 and VGG16.
+bench-encoders: calibrate-demo
+	$(TRAIN) phantoms:1500 -o out/resnet18-training --training synthetic --encoder resnet18 \
+	  --epochs 3 --batch 16 --no-augment --flip --optimizer adamw --learning-rate 0.001 --weight-decay 0.05 \
+	  --schedule cosine --warmup-epochs 1 --precision bf16
+	$(BIN)/dtvit-edge export out/resnet18-training/best.safetensors -o out/resnet18.dtvit --overwrite
+	-$(BIN)/dtvit-edge calibrate out/resnet18.dtvit --slices $(OUT)/calibration/truth.csv
+	$(BIN)/python -m export.untrained vgg16 out/vgg16.safetensors
+	$(BIN)/dtvit-edge export out/vgg16.safetensors -o out/vgg16.dtvit --overwrite
+	$(BIN)/python -m export.untrained vit_base_patch16_224 out/vit-b16.safetensors
+	$(BIN)/dtvit-edge export out/vit-b16.safetensors -o out/vit-b16.dtvit --overwrite
+	-$(BIN)/dtvit-edge calibrate out/vit-b16.dtvit --slices $(OUT)/calibration/truth.csv --count 128
+	$(BIN)/dtvit-edge bench $(OUT)/demo.dtvit out/resnet18.dtvit out/vit-b16.dtvit out/vgg16.dtvit -o out/bench-encoders \
+	  --slices phantoms:40@8000000 --agreement 0 --delta-auc 1 $(BENCH)
 
 test: lint
 	$(BIN)/python -m pytest -n auto
