@@ -11,12 +11,20 @@ LEAST_ROUNDS = 10
 
 
 def alternate(
-    calls: Mapping[str, Callable[[], object]], rounds: int, runs: int, *, warm_up: int = WARM_UP_RUNS
+    calls: Mapping[str, Callable[[], object]],
+    rounds: int,
+    runs: int,
+    *,
+    warm_up: int = WARM_UP_RUNS,
+    lead: int = 0,
+    pause_s: float = 0.0,
 ) -> dict[str, list[float]]:
     """Milliseconds by side, one sample a round: the median of `runs` calls. Who is first goes round.
 
     Args:
         warm_up: how often each is called before anything is timed.
+        lead: how often a side is called, untimed, right before each of its samples.
+        pause_s: before these, so that threads of the side before have stopped waiting for more work.
     """
     for call in calls.values():
         for _ in range(warm_up):
@@ -26,6 +34,10 @@ def alternate(
     for round_ in range(rounds):
         first = round_ % len(sides)
         for side in sides[first:] + sides[:first]:
+            if pause_s:
+                time.sleep(pause_s)
+            for _ in range(lead):
+                calls[side]()
             samples[side].append(_median_ms(calls[side], runs))
     return samples
 

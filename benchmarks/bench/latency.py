@@ -3,6 +3,10 @@
 Inside the timer is one call of `Backend.infer` on one slice's model bytes, copies to a device and back included where
 there is one. Every call gets another slice. The null side, a backend that answers at once, is timed among them: what
 it takes is what the harness adds.
+
+Each timed call follows `LEAD` untimed ones of its own side, and where pools of threads may be at work a pause before
+those. A library's threads spin for a while after its last call, and so do the next one's while they wait for each
+other: on two cores PyTorch eager took 126 ms right after ONNX Runtime and OpenVINO, and 5 ms alone or so.
 """
 
 from __future__ import annotations
@@ -24,7 +28,14 @@ from calibration.slices import Pixels
 from dtvit_edge.backends.base import Logits
 from dtvit_edge.spec import HEAD_LABELS, OUTPUT_NAMES, PreprocessSpec
 
-INSIDE = "one call of Backend.infer on one slice's model bytes (N=1), copies included; another slice every call"
+LEAD, PAUSE_S = 2, 0.05
+INSIDE = (
+    "one call of Backend.infer on one slice's model bytes (N=1), copies included; another slice every call, each after "
+    f"{LEAD} untimed ones of the same side"
+)
+INSIDE_PAUSED = (
+    f"{INSIDE}, and these after a pause of {PAUSE_S * 1e3:.0f} ms in which other sides' threads come to rest"
+)
 INSIDE_STAGES = (
     "header: the planning pass over one file; bytes: what lies in it, as any program must fetch it; read: fetching and "
     "decoding its pixels, one step in this reader, which leaves the header's bytes where they are; preprocess: stored "
@@ -61,19 +72,23 @@ def one_slice(infer: Callable[[NDArray[Any]], object], slices: NDArray[Any]) -> 
 
 
 def measure(
-    calls: Mapping[str, Callable[[], object]], effort: Effort, yardstick: Yardstick
+    calls: Mapping[str, Callable[[], object]], effort: Effort, yardstick: Yardstick, *, pools: bool = False
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Warm-up and samples in milliseconds, by side; the yardstick takes its turns among them.
 
     All sides get the same number: what `effort.seconds` a side allow, between its least and its most.
+
+    Args:
+        pools: a side may have threads beside the one that calls it.
     """
     everyone: dict[str, Callable[[], object]] = {**calls, _YARDSTICK: yardstick}
     warm_up = alternate(everyone, WARM_UP_RUNS, 1, warm_up=0)
     warm_up.pop(_YARDSTICK)
-    round_ms = sum(values[-1] for values in warm_up.values())
+    pause_s = PAUSE_S if pools else 0.0
+    round_ms = sum((1 + LEAD) * values[-1] + 1e3 * pause_s for values in warm_up.values())
     wanted = round(effort.seconds * len(calls) * 1e3 / round_ms)
     rounds = min(max(wanted, effort.least), effort.most)
-    samples = alternate(everyone, rounds, 1, warm_up=0)
+    samples = alternate(everyone, rounds, 1, warm_up=0, lead=LEAD, pause_s=pause_s)
     yardstick.ms[ALL] = samples.pop(_YARDSTICK)
     return warm_up, samples
 

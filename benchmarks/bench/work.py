@@ -120,9 +120,9 @@ class Work:
         null = latency.NullBackend()
         calls = {name: latency.one_slice(self.backends[name].infer, pixels) for name in passed}
         calls |= peers.calls(pixels) | {names.NULL: latency.one_slice(null.infer, pixels)}
-        before = conditions.look()
+        before, pools = conditions.look(), self.settings.threads != 1
         with self.progress("latency", 1) as step, mark("latency"):
-            warm_up, samples = latency.measure(calls, self.settings.effort, self.yardstick)
+            warm_up, samples = latency.measure(calls, self.settings.effort, self.yardstick, pools=pools)
             step(1)
         after = conditions.look()
         summary = _percentiles(samples)
@@ -140,7 +140,7 @@ class Work:
             for stage, values in hooks.device_ms(self.backends[name], pixels, count).items():
                 samples[part(name, f"device {stage}")] = values
         extra = {
-            "inside": f"{latency.INSIDE}; {WARM_UP_NOTE}",
+            "inside": f"{latency.INSIDE_PAUSED if pools else latency.INSIDE}; {WARM_UP_NOTE}",
             "warm_up": warm_up,
             "before": asdict(before),
             "after": asdict(after),

@@ -34,6 +34,15 @@ def test_slice_cost_records_every_stage(tmp_path: Path) -> None:
     assert all(len(values) == 20 for values in record.samples.values())
 
 
+def test_a_sample_follows_a_pause_and_untimed_calls_of_its_own_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    monkeypatch.setattr("benchmarks.alternate.time.sleep", lambda seconds: order.append(f"rest {seconds:g}"))
+    calls = {name: (lambda name=name: order.append(name)) for name in "ab"}
+    samples = alternate(calls, rounds=2, runs=1, warm_up=0, lead=2, pause_s=0.5)
+    assert order == ["rest 0.5", *"aaa", "rest 0.5", *"bbb", "rest 0.5", *"bbb", "rest 0.5", *"aaa"]
+    assert {name: len(values) for name, values in samples.items()} == {"a": 2, "b": 2}
+
+
 def test_sides_alternate_and_nobody_is_always_first() -> None:
     called: list[str] = []
     calls = {side: partial(called.append, side) for side in "abc"}
