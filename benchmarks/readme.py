@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import flat, gate, graph_rewrites, int8_speed, reading, slice_cost, startup, stress
-from benchmarks.bench import names, proof
+from benchmarks.bench import encoders, names, proof
 from benchmarks.bench.peers import EAGER, SCIKIT_IMAGE
-from benchmarks.bench.view import views
+from benchmarks.bench.view import runs, views
 from benchmarks.records import DEFAULT_PATH, Record, interval_text, latest, read
 from calibration.gate import NOT_ASSESSED
 from dtvit_edge.reasons import REASONS, STUDY_REASONS
@@ -161,28 +161,33 @@ def _gate(path: Path) -> str:
 def _bench(path: Path) -> str:
     """The newest run of each bundle by each command, its fastest side first, and the harness's proofs."""
     kept = list(read(path)) if path.is_file() else []
-    columns = ("model", "side", "gate", "one slice in the model, median ms (samples)", "folder to result, ms a slice",
-               "studies a minute", "against the plain script", "decided as by it")  # fmt: skip
+    columns = ("run", "model", "side", "gate", "one slice in the model, median ms (samples)",
+               "folder to result, ms a slice", "studies a minute", "against the plain script",
+               "decided as by it")  # fmt: skip
     lines = [f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"]
     shown = views([record for record in kept if record.what.startswith(names.PREFIX)])
+    numbers = {run[0].command: number for number, run in enumerate(runs(shown), start=1)}
     for view in shown:
         script = f"{SCIKIT_IMAGE.name}, {EAGER.name}"
         for side in [*view.passed, *view.peers()]:
             latency = view.records[names.LATENCY].samples[side]
-            numbers = [view.figure(names.END_TO_END, side, figure) for figure in
+            figures = [view.figure(names.END_TO_END, side, figure) for figure in
                        (f"{names.A_SLICE}: median", "studies a minute", f"times as fast as {script}",
                         f"slices decided as by {script}")]  # fmt: skip
             forms = ("{:.4g}", "{:.3g}", "{:.2f} times as fast", "{:.2%}")
-            cells = ["" if n is None else form.format(n) for n, form in zip(numbers, forms, strict=True)]
+            cells = ["" if n is None else form.format(n) for n, form in zip(figures, forms, strict=True)]
             said = str(view.accuracy.options["verdicts"].get(side, ""))
-            cells = [view.title, side, said, f"{view.median_ms(side):.4g} ({len(latency)})", *cells]
+            timed = f"{view.median_ms(side):.4g} ({len(latency)})"
+            cells = [str(numbers[view.command]), view.title, side, said, timed, *cells]
             lines.append(f"| {' | '.join(cells)} |\n")
     lines.append("\n")
-    for view in shown:
+    for run in runs(shown):
+        view = run[0]
         facts = view.records[names.LATENCY].options["before"]["facts"]
         busy = f"; {view.busy}" if view.busy else ""
         cores = facts["cores of this process"]
-        lines.append(f"- `{_command(view.accuracy)}`: {view.slices} slices judged; cores {cores}{busy}\n")
+        lines.append(f"{numbers[view.command]}. `{view.command}`: {view.slices} slices judged; cores {cores}{busy}\n")
+    lines.append("\n")
     for record in {r.options["bundle"]: r for r in kept if r.what == proof.WHAT}.values():
         s, said = record.summary, record.options["verdicts"]
         lines.append(
@@ -191,7 +196,8 @@ def _bench(path: Path) -> str:
             f"{record.options['share']:.0%} slower {s['slower: ratio']:.3f} ({s['slower: low']:.3f} to "
             f"{s['slower: high']:.3f}), {said[proof.SLOWER]}\n"
         )
-    return "".join(lines) + "\n"
+    several = [run for run in runs(shown) if len(run) > 1]
+    return "".join(lines) + "\n" + "".join(f"{encoders.table(run).markdown()}\n" for run in several)
 
 
 def _interval(summary: dict[str, float], name: str) -> str:

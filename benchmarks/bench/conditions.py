@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from dtvit_edge.environment import usable_cores
 
 CPU = Path("/sys/devices/system/cpu")
 THERMAL = Path("/sys/class/thermal")
+STAT = Path("/proc/stat")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_AFFINITY", "CUDA_VISIBLE_DEVICES")
 
 
@@ -30,6 +32,39 @@ class Conditions:
 
     facts: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
+
+
+class OtherWork:
+    """A context: cores that others than this process kept busy meanwhile, a hypervisor's other guests among them.
+
+    Attributes:
+        cores: None before the end, and where the kernel does not say.
+    """
+
+    def __init__(self, stat: Path = STAT) -> None:
+        self._stat = stat
+        self.cores: float | None = None
+
+    def __enter__(self) -> OtherWork:
+        self._before = self._look()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        after = self._look()
+        if self._before is not None and after is not None:
+            (busy, own, clock), (busy_before, own_before, clock_before) = after, self._before
+            others = (busy - busy_before) - (own - own_before)
+            self.cores = max(others / (clock - clock_before), 0.0)
+
+    def _look(self) -> tuple[float, float, float] | None:
+        """Seconds that all cores were busy, that this process used, and of the clock (proc(5), /proc/stat)."""
+        try:
+            ticks = [int(word) for word in self._stat.read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
+        except (OSError, ValueError):
+            return None
+        user, nice, system, _idle, _iowait, irq, softirq, steal = ticks
+        busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+        return busy, time.process_time(), time.perf_counter()
 
 
 def look(cpu: Path = CPU, thermal: Path = THERMAL, environ: Mapping[str, str] | None = None) -> Conditions:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# An option of the latency's record: cores that other work kept busy meanwhile.
+OTHERS = "other_work_cores"
 PREFIX = "bench: "
 ACCURACY = "bench: accuracy"
 LATENCY = "bench: latency of one slice"

@@ -116,8 +116,12 @@ def throughput(view: View) -> Picture | None:
                    ("side", "batch", "slices_per_second"), rows, (str(record.options["inside"]),))  # fmt: skip
 
 
-def speed_against_accuracy(views: Sequence[View]) -> Picture | None:
-    """Every precision, backend and encoder in one plane; of what was never trained the speed alone."""
+def speed_against_accuracy(views: Sequence[View], place: int = 0) -> Picture | None:
+    """Every precision, backend and encoder in one plane; of what was never trained the speed alone.
+
+    Args:
+        place: of the run among those of a report, from 0.
+    """
     trained = [view for view in views if not view.untrained] or views
     labelled = all(view.figure(names.ACCURACY, side, "ich_auc") is not None for view in trained for side in view.passed)
     wanted = "ich_auc" if labelled else "agreement"
@@ -160,7 +164,8 @@ def speed_against_accuracy(views: Sequence[View]) -> Picture | None:
     axes.set_ylabel(what, fontsize=9)
     notes = ["lines: 95 % intervals, bootstrap over patients" if labelled else "no labels were given"]
     notes += ["dotted: never trained, only the speed"] if len(trained) < len(views) else []
-    return Picture("speed-accuracy", "Speed against accuracy: every precision, backend and encoder", figure,
+    name = "speed-accuracy" + (f"-{place + 1}" if place else "")
+    return Picture(name, "Speed against accuracy: every precision, backend and encoder", figure,
                    ("bundle", "side", "ms", wanted), tuple(rows), tuple(notes))  # fmt: skip
 
 

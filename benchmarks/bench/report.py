@@ -9,7 +9,7 @@ from benchmarks.bench import encoders, plots
 from benchmarks.bench.cells import TABLES
 from benchmarks.bench.page import page
 from benchmarks.bench.verdicts import NOT_CLINICAL, summary
-from benchmarks.bench.view import View, views
+from benchmarks.bench.view import View, runs, views
 from benchmarks.paper.pictures import Picture
 from benchmarks.paper.tables import Table
 from benchmarks.records import Record
@@ -37,12 +37,13 @@ def write_report(out: Path, records: Sequence[Record]) -> None:
     shown = views(records)
     summaries = [(f"In one minute: {view.title}", summary(view)) for view in shown]
     parts: list[Table | Picture | str] = []
-    timed = [view for view in shown if view.passed]
-    if len(timed) > 1:
-        summaries = [(encoders.HEADING, encoders.sentences(timed)), *summaries]
-        parts += ["## All bundles side by side", encoders.table(timed)]
-    if timed and (overview := plots.speed_against_accuracy(timed)):
-        parts.append(overview)
+    for place, run in enumerate(runs(shown)):
+        timed = [view for view in run if view.passed]
+        if len(timed) > 1:
+            summaries.insert(0, (encoders.HEADING, encoders.sentences(timed)))
+            parts += ["## Bundles side by side", encoders.table(timed)]
+        if timed and (overview := plots.speed_against_accuracy(timed, place)):
+            parts.append(overview)
     for view in shown:
         parts += [f"## {view.title}", *_of_bundle(view)]
     notice = f"{NOTICE[0].upper()}{NOTICE[1:]}. {NOT_CLINICAL}"

@@ -14,6 +14,10 @@ from benchmarks.bench.statistics import Ratio, ratio
 from benchmarks.records import Record
 from calibration.gate import INCONCLUSIVE
 
+# Cores that other work may use before a reader is told.
+MUCH = 0.15
+_BUSY, _LONGER = "other work ran meanwhile", "times are longer than on a quiet machine"
+
 
 @dataclass(frozen=True)
 class View:
@@ -35,6 +39,11 @@ class View:
     def name(self) -> str:
         """The bundle's."""
         return str(self.accuracy.options["bundle"])
+
+    @property
+    def command(self) -> str:
+        """The line that repeats its run."""
+        return str(self.accuracy.options["command"])
 
     @property
     def slug(self) -> str:
@@ -80,13 +89,20 @@ class View:
 
     @property
     def busy(self) -> str | None:
-        """That other work ran meanwhile, in words; None where the load before the latency leaves no doubt."""
-        facts = self.records[names.LATENCY].options["before"]["facts"] if names.LATENCY in self.records else {}
+        """That other work ran beside the latency, in words; None where too little to matter.
+
+        Where the kernel did not tell what others used, the load before decides, which holds this process's own.
+        """
+        options = self.records[names.LATENCY].options if names.LATENCY in self.records else {}
+        others = options.get(names.OTHERS)
+        if others is not None:
+            return f"{_BUSY}, on {others:.1f} cores: {_LONGER}" if others > MUCH else None
+        facts = options.get("before", {"facts": {}})["facts"]
         load, cores = facts.get("load average, one minute"), facts.get("cores of this process", "")
         found = re.search(r"of (\d+)", cores)
         if load is None or found is None or float(load) <= int(found[1]):
             return None
-        return f"other work ran meanwhile (load {load} on {found[1]} cores): times are longer than on a quiet machine"
+        return f"{_BUSY} (load {load} on {found[1]} cores): {_LONGER}"
 
     def precision(self, side: str) -> str:
         """Of a side; a hint makes it another one to a reader."""
@@ -129,6 +145,14 @@ class View:
     def inconclusive(self, side: str) -> bool:
         """True where too few slices judged it."""
         return bool(self.accuracy.options["verdicts"][side] == INCONCLUSIVE)
+
+
+def runs(shown: Sequence[View]) -> list[list[View]]:
+    """The bundles by the run that measured them, in order: only those of one run stand beside each other."""
+    found: dict[str, list[View]] = {}
+    for view in shown:
+        found.setdefault(view.command, []).append(view)
+    return list(found.values())
 
 
 def views(records: Sequence[Record]) -> list[View]:

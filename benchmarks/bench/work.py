@@ -121,7 +121,7 @@ class Work:
         calls = {name: latency.one_slice(self.backends[name].infer, pixels) for name in passed}
         calls |= peers.calls(pixels) | {names.NULL: latency.one_slice(null.infer, pixels)}
         before, pools = conditions.look(), self.settings.threads != 1
-        with self.progress("latency", 1) as step, mark("latency"):
+        with self.progress("latency", 1) as step, mark("latency"), conditions.OtherWork() as others:
             warm_up, samples = latency.measure(calls, self.settings.effort, self.yardstick, pools=pools)
             step(1)
         after = conditions.look()
@@ -144,6 +144,7 @@ class Work:
             "warm_up": warm_up,
             "before": asdict(before),
             "after": asdict(after),
+            names.OTHERS: others.cores,
             "nvtx": no_ranges or "ranges were written",
             "device_time": "of an engine, between CUDA events, the copies apart"
             if any(": device " in name for name in samples)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.bench.conditions import look
+from benchmarks.bench.conditions import OtherWork, look
 
 
 def test_what_the_kernel_shows_is_read(tmp_path: Path) -> None:
@@ -33,6 +34,21 @@ def test_what_cannot_be_read_is_named_with_its_reason(tmp_path: Path, monkeypatc
     assert found.absent["power mode"] == "no nvpmodel: not a Jetson"
     assert found.absent["gpu"] == "nvidia-ml-py is not installed"
     assert "cores of this process" in found.facts and "load average, one minute" in found.facts
+
+
+def test_what_others_used_is_what_the_cores_did_less_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stat, ticks = tmp_path / "stat", os.sysconf("SC_CLK_TCK")
+    clock, own = iter([10.0, 20.0]), iter([1.0, 9.0])
+    monkeypatch.setattr("benchmarks.bench.conditions.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("benchmarks.bench.conditions.time.process_time", lambda: next(own))
+    stat.write_text("cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 0\n")
+    with OtherWork(stat) as others:
+        # Ten seconds of two cores: eight our own, three other programs', one another guest's, the rest idle.
+        stat.write_text(f"cpu  {10 * ticks} 0 {1 * ticks} {8 * ticks} 0 0 0 {1 * ticks} 0 0\n")
+    assert others.cores == pytest.approx(0.4)
+    with OtherWork(tmp_path / "absent") as others:
+        pass
+    assert others.cores is None
 
 
 def test_a_jetsons_power_mode_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
