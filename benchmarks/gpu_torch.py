@@ -5,7 +5,6 @@ Inside the timer: normalised float16 slices on the device to both heads' logits,
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.alternate import alternate
 from dtvit_edge.spec import PreprocessSpec
 from export.checkpoint import load_checkpoint
 from export.model import normalise
@@ -43,14 +43,7 @@ def peers_ms(
         calls["torch.compile"] = lambda: compiled(batch)
         if device == "cuda":
             calls["CUDA graph"] = _graph(calls["eager"]).replay
-        for call in calls.values():
-            for _ in range(WARM_UP):
-                call()
-        samples: dict[str, list[float]] = {name: [] for name in calls}
-        for _ in range(rounds):
-            for name, call in calls.items():
-                samples[name].append(_ms(call, device))
-    return samples
+        return alternate({name: _waited(call, device) for name, call in calls.items()}, rounds, 1, warm_up=WARM_UP)
 
 
 def _graph(call: Callable[[], object]) -> torch.cuda.CUDAGraph:
@@ -67,11 +60,10 @@ def _graph(call: Callable[[], object]) -> torch.cuda.CUDAGraph:
     return graph
 
 
-def _ms(call: Callable[[], object], device: str) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    call()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return (time.perf_counter() - start) * 1e3
+def _waited(call: Callable[[], object], device: str) -> Callable[[], object]:
+    def run() -> None:
+        call()
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return run

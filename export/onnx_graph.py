@@ -100,13 +100,20 @@ def check_graph(data: bytes, opset: int, channels: int) -> None:
         raise VerdictError(f"the exported graph is not usable: {' '.join(str(error).split())}") from error
 
 
+# It writes a bias in units of the input's scale times the weight's, and in float16 their product underflows: of a
+# ResNet18's int8-fp16 file 24 % of the decisions agreed (ONNX Runtime 1.32).
+_HARMFUL_OPTIMIZERS = ["WeightBiasQuantization"]
+
+
 def open_session(data: bytes, threads: int = 0) -> onnxruntime.InferenceSession:
     """ONNX Runtime on the CPU over a model's bytes; `threads` 0 leaves the number to it."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        data, options, providers=["CPUExecutionProvider"], disabled_optimizers=_HARMFUL_OPTIMIZERS
+    )
 
 
 def serialise(model: ModelProto) -> bytes:

@@ -11,6 +11,7 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import export
@@ -181,3 +182,36 @@ def test_exporter_says_nothing(capfd: pytest.CaptureFixture[str], recwarn: pytes
     export_fp32(rewrite(vit(), SPEC).module, 1)
     assert capfd.readouterr() == ("", "")
     assert not recwarn.list
+
+
+def test_a_bias_beside_float16_scales_survives_onnx_runtimes_optimisation() -> None:
+    half = TensorProto.FLOAT16
+    scales = {"x_scale": np.float16(1e-3), "w_scale": np.full(2, 1e-5, np.float16)}  # their product underflows
+    constants = {
+        **scales,
+        "y_scale": np.float16(0.01),
+        "x_zero": np.int8(0),
+        "w_zero": np.zeros(2, np.int8),
+        "w": np.full((2, 1, 1, 1), 100, np.int8),
+        "bias": np.array([0.5, 0.25], np.float16),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "x_scale", "x_zero"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "x_scale", "x_zero"], ["xd"]),
+        helper.make_node("DequantizeLinear", ["w", "w_scale", "w_zero"], ["wd"], axis=0),
+        helper.make_node("Conv", ["xd", "wd", "bias"], ["c"]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("QuantizeLinear", ["r", "y_scale", "x_zero"], ["yq"]),
+        helper.make_node("DequantizeLinear", ["yq", "y_scale", "x_zero"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "conv",
+        [helper.make_tensor_value_info("x", half, [1, 1, 2, 2])],
+        [helper.make_tensor_value_info("y", half, [1, 2, 2, 2])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    x = np.full((1, 1, 2, 2), 0.1, np.float16)
+    (y,) = open_session(model.SerializeToString()).run(None, {"x": x})
+    np.testing.assert_allclose(y[0, :, 0, 0], [0.5, 0.25], atol=0.01)
