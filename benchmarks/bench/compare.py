@@ -34,7 +34,9 @@ FIGURES = {"agreement": True, "location_agreement": True, "ich_recall": True, "i
            "selftest_worst": False}  # fmt: skip
 # Of samples that lasted less, all come from one moment of the machine, whatever their interval says: two short runs
 # on a core that nothing else used differed by 15 % in stages of 0.2 ms, and by 6 % in a third of a second's rates.
+# A batch size's rates follow each other without a break, so that two such runs differed by 7 % in a second and a half.
 LEAST_S = 1.0
+LEAST_STRETCH_S = 3.0
 # Of the yardstick: within this much a model follows it. Beyond, a neighbour on the same core slowed models by up to the
 # fourth power of what it slowed the yardstick by (1.14 times, models 1.38 to 1.63 times, on a core that showed no other
 # work), so that an interval is widened by all that lies between.
@@ -164,7 +166,8 @@ def _changes(a: Record, b: Record, seed: int) -> Iterator[Change]:
         machine = None if units is None else statistics.median(units[0]) / statistics.median(units[1])
         if machine is not None and abs(machine - 1) > STEADY:
             found = _widened(found.value, ratio(second, first, paired=False, seed=seed), machine)
-        if min(_seconds(a.unit, samples), _seconds(b.unit, b.samples[side])) < LEAST_S:
+        least_s = LEAST_STRETCH_S if a.what == names.THROUGHPUT else LEAST_S
+        if min(_seconds(a.unit, samples), _seconds(b.unit, b.samples[side])) < least_s:
             found = Ratio(found.value)
         middle = (statistics.median(samples), statistics.median(b.samples[side]))
         yield Change(a.options["bundle"], a.what, side, *middle, a.unit, found, machine)

@@ -76,3 +76,13 @@ def test_two_bundles_have_it_in_their_report_and_one_has_not(
     assert encoders.HEADING in (tmp_path / SUMMARY).read_text() and "times as long" in (tmp_path / HTML).read_text()
     assert encoders.HEADING not in (ran[0] / SUMMARY).read_text()
     assert len(views(records)) == 1
+
+
+def test_bundles_of_two_runs_do_not_stand_beside_each_other(
+    ran: tuple[Path, dict[str, Record]], tmp_path: Path
+) -> None:
+    records = list(ran[1].values())
+    changes = {"bundle": "other", "command": "another line"}
+    write_report(tmp_path, [*records, *(replace(record, options=record.options | changes) for record in records)])
+    assert encoders.HEADING not in (tmp_path / SUMMARY).read_text()
+    assert len(list(tmp_path.glob("speed-accuracy*.png"))) == 2

@@ -83,6 +83,14 @@ def test_a_latency_takes_between_the_least_and_the_most_samples() -> None:
     }
 
 
+@pytest.mark.parametrize("pools", [False, True])
+def test_where_sides_have_pools_of_threads_they_rest_before_each(pools: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[float] = []
+    monkeypatch.setattr("benchmarks.alternate.time.sleep", rests.append)
+    latency.measure({"a": lambda: None}, TINY, Yardstick(), pools=pools)
+    assert set(rests) == ({latency.PAUSE_S} if pools else set())
+
+
 def test_every_call_gets_another_slice() -> None:
     seen: list[np.ndarray] = []
     call = latency.one_slice(seen.append, np.arange(3))
