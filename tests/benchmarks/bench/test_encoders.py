@@ -67,6 +67,11 @@ def test_of_an_untrained_model_the_speed_alone_is_shown() -> None:
     assert "dotted: never trained, only the speed" in picture.notes
 
 
+def test_where_none_was_trained_the_plane_is_of_agreement_and_not_of_an_auc() -> None:
+    picture = plots.speed_against_accuracy([view("never", 1.0, auc=None)])
+    assert picture is not None and picture.columns[-1] == "agreement" and picture.rows[0][-1] == 1.0
+
+
 def test_two_bundles_have_it_in_their_report_and_one_has_not(
     ran: tuple[Path, dict[str, Record]], tmp_path: Path
 ) -> None:
