@@ -164,7 +164,7 @@ def speed_against_accuracy(views: Sequence[View], place: int = 0) -> Picture | N
     axes.set_ylim(lowest - 6 * room, 1 + room)
     what = "AUC of the haemorrhage head against the labels" if labelled else "share of decisions as the reference's"
     axes.set_ylabel(what, fontsize=9)
-    notes = ["lines: 95 % intervals, bootstrap over patients" if labelled else "no labels that a trained model could be held to"]
+    notes = ["lines: 95 % intervals, bootstrap over patients" if labelled else "no labels for a trained model"]
     notes += ["dotted: never trained, only the speed"] if len(drawn) < len(views) else []
     name = "speed-accuracy" + (f"-{place + 1}" if place else "")
     return Picture(name, "Speed against accuracy: every precision, backend and encoder", figure,
