@@ -38,11 +38,12 @@ def alternate(
                 time.sleep(pause_s)
             for _ in range(lead):
                 calls[side]()
-            samples[side].append(_median_ms(calls[side], runs))
+            samples[side].append(median_ms(calls[side], runs))
     return samples
 
 
-def _median_ms(call: Callable[[], object], runs: int) -> float:
+def median_ms(call: Callable[[], object], runs: int) -> float:
+    """The median of so many calls, in milliseconds."""
     times = []
     for _ in range(runs):
         start = time.perf_counter()

@@ -23,7 +23,7 @@ import click
 from benchmarks.bench import names
 from benchmarks.bench.statistics import MARGIN, Ratio, ratio
 from benchmarks.bench.throughput import SAMPLE_S
-from benchmarks.bench.yardstick import INSIDE, beside
+from benchmarks.bench.yardstick import INSIDE, units
 from benchmarks.records import Record, read
 from dtvit_edge import show
 from dtvit_edge.errors import ConfigError
@@ -161,9 +161,9 @@ def _changes(a: Record, b: Record, seed: int) -> Iterator[Change]:
         if side == names.NULL or side not in b.samples:
             continue
         first, second = _costs(a, side), _costs(b, side)
-        units = None if a.unit == names.BYTES else _both(beside(b, side), beside(a, side))
-        found = ratio(second, first, paired=False, seed=seed, units=units)
-        machine = None if units is None else statistics.median(units[0]) / statistics.median(units[1])
+        taken = None if a.unit == names.BYTES else units((b, side), (a, side))
+        found = ratio(second, first, paired=False, seed=seed, units=taken)
+        machine = None if taken is None else statistics.median(taken[0]) / statistics.median(taken[1])
         if machine is not None and abs(machine - 1) > STEADY:
             found = _widened(found.value, ratio(second, first, paired=False, seed=seed), machine)
         least_s = LEAST_STRETCH_S if a.what == names.THROUGHPUT else LEAST_S
@@ -183,10 +183,6 @@ def _costs(record: Record, side: str) -> list[float]:
     """Its samples so that more is worse: of a rate what one takes."""
     samples = record.samples[side]
     return [1 / rate for rate in samples] if record.unit == names.RATE else samples
-
-
-def _both(after: list[float] | None, before: list[float] | None) -> tuple[list[float], list[float]] | None:
-    return None if after is None or before is None else (after, before)
 
 
 def _seconds(unit: str, samples: Sequence[float]) -> float:

@@ -14,7 +14,7 @@ from benchmarks.bench.names import part
 from benchmarks.bench.statistics import Ratio, ratio
 from benchmarks.bench.verdicts import MIB
 from benchmarks.bench.view import View
-from benchmarks.bench.yardstick import INSIDE, beside
+from benchmarks.bench.yardstick import INSIDE, units
 from benchmarks.paper.tables import Table
 from benchmarks.records import interval_text
 
@@ -31,9 +31,8 @@ def times_as_long(view: View, other: View) -> Ratio:
     """One slice through the fastest side of a bundle over the same of another."""
     slow, fast = (v.records[names.LATENCY] for v in (view, other))
     own, others = view.passed[0], other.passed[0]
-    a, b = beside(slow, own), beside(fast, others)
-    units = None if a is None or b is None else (a, b)
-    return ratio(slow.samples[own], fast.samples[others], paired=False, units=units)
+    taken = units((slow, own), (fast, others))
+    return ratio(slow.samples[own], fast.samples[others], paired=False, units=taken)
 
 
 def table(views: Sequence[View]) -> Table:

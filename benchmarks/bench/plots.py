@@ -125,7 +125,6 @@ def speed_against_accuracy(views: Sequence[View], place: int = 0) -> Picture | N
     trained = [view for view in views if not view.untrained]
     aucs = [view.figure(names.ACCURACY, side, "ich_auc") for view in trained for side in view.passed]
     labelled = bool(aucs) and None not in aucs
-    drawn = trained or views
     wanted = "ich_auc" if labelled else "agreement"
     rows: list[tuple[Cell, ...]] = []
     figure = Figure(figsize=(9, 4.6), layout="constrained")
@@ -134,7 +133,7 @@ def speed_against_accuracy(views: Sequence[View], place: int = 0) -> Picture | N
     for colour, view in enumerate(views):
         for side in view.passed:
             value = view.figure(names.ACCURACY, side, wanted)
-            if view not in drawn:
+            if trained and view.untrained:
                 axes.axvline(view.median_ms(side), color=f"C{colour}", linestyle=":", alpha=0.6)
                 rows.append((view.name, side, view.median_ms(side), ""))
                 continue
@@ -165,7 +164,7 @@ def speed_against_accuracy(views: Sequence[View], place: int = 0) -> Picture | N
     what = "AUC of the haemorrhage head against the labels" if labelled else "share of decisions as the reference's"
     axes.set_ylabel(what, fontsize=9)
     notes = ["lines: 95 % intervals, bootstrap over patients" if labelled else "no labels for a trained model"]
-    notes += ["dotted: never trained, only the speed"] if len(drawn) < len(views) else []
+    notes += ["dotted: never trained, only the speed"] if 0 < len(trained) < len(views) else []
     name = "speed-accuracy" + (f"-{place + 1}" if place else "")
     return Picture(name, "Speed against accuracy: every precision, backend and encoder", figure,
                    ("bundle", "side", "ms", wanted), tuple(rows), tuple(notes))  # fmt: skip

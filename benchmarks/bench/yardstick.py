@@ -1,18 +1,17 @@
 """A fixed workload of a library alone, timed among the others: what the machine itself did meanwhile.
 
-A machine that others use too is faster in one hour than in the next, by more than what a comparison looks for. Whatever
-slows this workload slows a model as well, so that two runs are compared after each was divided by it. It is what models
-do most, products of single-precision matrices that stay in a core's own cache, by NumPy's BLAS on one core.
+A machine that others use too is faster in one hour than in the next, by more than what a comparison looks for. What
+slows this workload a little slows a model about as much, so that two runs are compared after each was divided by it
+(`compare.STEADY` says how far that holds). It is what models do most, products of single-precision matrices that stay
+in a core's own cache, by NumPy's BLAS on one core.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
-
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from benchmarks.alternate import median_ms
 from benchmarks.records import Record
 
 SIZE, PRODUCTS = 256, 8
@@ -46,12 +45,7 @@ class Yardstick:
 
     def take(self, key: str = ALL) -> None:
         """A sample."""
-        times = []
-        for _ in range(GOES):
-            start = time.perf_counter()
-            self()
-            times.append((time.perf_counter() - start) * 1e3)
-        self.ms.setdefault(key, []).append(statistics.median(times))
+        self.ms.setdefault(key, []).append(median_ms(self, GOES))
 
     def told(self) -> dict[str, dict[str, list[float]]]:
         """What a record's options keep of it; it begins anew."""
@@ -64,3 +58,9 @@ def beside(record: Record, key: str) -> list[float] | None:
     kept = record.options.get(OPTION, {})
     found: list[float] | None = kept.get(key, kept.get(ALL))
     return found
+
+
+def units(a: tuple[Record, str], b: tuple[Record, str]) -> tuple[list[float], list[float]] | None:
+    """`beside` of the samples of two records, for `statistics.ratio`; None where it did not run beside both."""
+    first, second = beside(*a), beside(*b)
+    return None if first is None or second is None else (first, second)
