@@ -1,1 +1,1 @@
-"""INT8: slice choice, ranges, smoothing, Q/DQ placement, sensitivity, and the gate that every precision has to pass."""
+"""INT8: ranges, outlier smoothing, Q/DQ placement and sensitivity; the gate that judges it is `evaluation.gate`."""

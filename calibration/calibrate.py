@@ -11,19 +11,19 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from calibration import gate
 from calibration.activations import channel_maxima, histograms
-from calibration.gate import Limits, Logits, Verdict
 from calibration.products import RECIPES, Product, attention_products, weight_products
 from calibration.quantise import checked, placement, quantise, typed
 from calibration.ranges import METHODS
 from calibration.sensitivity import Cost, by_block, rank
-from calibration.slices import Guess, Pixels, SliceSet
 from calibration.smoothing import ALPHA, smooth
 from dtvit_edge.bundle import GOLDEN_LOGITS, MODEL_FILES, Bundle, FileRecord, write_bundle
 from dtvit_edge.errors import ConfigError, VerdictError
-from dtvit_edge.run import Progress, silent
+from dtvit_edge.progress import Progress, silent
 from dtvit_edge.spec import LOCATION_HEAD, OUTPUT_NAMES
+from evaluation import gate
+from evaluation.gate import Limits, Logits, Verdict
+from evaluation.sampling import Guess, Pixels, SliceSet
 from export.bundle_export import versions
 from export.facts import quantised_facts
 from export.onnx_graph import open_session

@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from calibration.calibrate import Outcome
-    from calibration.gate import Verdict
+    from evaluation.gate import Verdict
 
 
 @click.command()
@@ -60,11 +60,11 @@ def calibrate(
     """
     from calibration.calibrate import Config, flags
     from calibration.calibrate import calibrate as run
-    from calibration.gate import Limits
-    from calibration.slices import WHAT_TO_GIVE, candidates, deal, load_sets
-    from dtvit_edge import show
     from dtvit_edge.bundle import Bundle
+    from dtvit_edge.cli import render
     from dtvit_edge.errors import VerdictError
+    from evaluation.gate import Limits
+    from evaluation.sampling import WHAT_TO_GIVE, candidates, deal, load_sets
 
     opened = Bundle.open(bundle, expect_digest=expect_digest)
     opened.require_whole()
@@ -77,13 +77,13 @@ def calibrate(
         limits=Limits(agreement, delta_auc, least_slices),
         seed=seed,
     )
-    judges = candidates(judge, progress=show.progress) if judge else ()
-    dealt = deal(candidates(slices, progress=show.progress), judges, seed=seed)
+    judges = candidates(judge, progress=render.progress) if judge else ()
+    dealt = deal(candidates(slices, progress=render.progress), judges, seed=seed)
     sizes = {"ranges": config.ranges, "choice": config.choice, "verdict": config.verdict}
     sets = load_sets(
-        dealt, sizes, opened.manifest.spec, seed=seed, guess=flags(opened, show.progress), progress=show.progress
+        dealt, sizes, opened.manifest.spec, seed=seed, guess=flags(opened, render.progress), progress=render.progress
     )
-    outcome = run(opened, sets, config, progress=show.progress)
+    outcome = run(opened, sets, config, progress=render.progress)
     _show(outcome, as_json=as_json)
     if not outcome.passed:
         raise VerdictError("a lower precision did not pass the gate, and is not installed")
@@ -108,11 +108,11 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
     click.echo(f"ranges by {outcome.method} ({tried})")
     click.echo("costliest: " + ", ".join(f"{cost.name} {cost.rms:.2g}" for cost in outcome.costs[:5]))
     click.echo("given back to higher precision: " + (", ".join(outcome.given_back) or "nothing"))
-    from dtvit_edge import show
+    from dtvit_edge.cli import render
 
     columns = ("precision", "gate", "slices", "ICH agrees", "location agrees", "largest dp", "mean dp", "dAUC",
                "sensitivity", "specificity", "size")  # fmt: skip
-    show.rows(columns, [_row(v, outcome.sizes[v.precision]) for v in outcome.verdicts])
+    render.rows(columns, [_row(v, outcome.sizes[v.precision]) for v in outcome.verdicts])
     for verdict in outcome.verdicts:
         for reason in verdict.reasons:
             click.echo(f"{verdict.precision}: {reason}")
@@ -120,7 +120,7 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
 
 
 def _row(v: Verdict, size: float) -> tuple[str, ...]:
-    from calibration.gate import NOT_ASSESSED
+    from evaluation.gate import NOT_ASSESSED
 
     return (
         v.precision,

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from calibration.gate import Logits, logit_error
 from calibration.products import Product
 from calibration.quantise import quantise
-from dtvit_edge.run import Progress, silent
+from dtvit_edge.progress import Progress, silent
+from evaluation.gate import Logits, logit_error
 from export.onnx_graph import open_session
 from export.parity import run_batches
 

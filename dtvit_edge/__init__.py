@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dtvit_edge.bundle import Bundle
-    from dtvit_edge.scoring import Options, StudyResult, score
+    from dtvit_edge.scoring.api import Options, StudyResult, score
 
 __all__ = ["Bundle", "Options", "StudyResult", "open_bundle", "score"]
 
 _LAZY = {
     "Bundle": "dtvit_edge.bundle",
-    "Options": "dtvit_edge.scoring",
-    "StudyResult": "dtvit_edge.scoring",
-    "score": "dtvit_edge.scoring",
+    "Options": "dtvit_edge.scoring.api",
+    "StudyResult": "dtvit_edge.scoring.api",
+    "score": "dtvit_edge.scoring.api",
 }
 
 

@@ -1,5 +1,5 @@
 """`python -m dtvit_edge`."""
 
-from dtvit_edge.cli import entry
+from dtvit_edge.cli.commands import entry
 
 entry()

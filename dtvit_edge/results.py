@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from dtvit_edge.reasons import Status
 from dtvit_edge.spec import LOCATION_LABELS
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which instance: the three UIDs (empty where they could not be read)."""
+
+    study_uid: str = ""
+    series_uid: str = ""
+    sop_uid: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,3 +102,8 @@ class StudyScore:
 def likeliest_location(probabilities: tuple[float, float, float]) -> str:
     """The label of the highest of (deep, lobar, subtentorial); the first of equals."""
     return LOCATION_LABELS[max(range(len(LOCATION_LABELS)), key=lambda i: probabilities[i])]
+
+
+def slice_row(identity: Identity, frame: int, path: str, status: Status, reason: str = "", **scores: Any) -> SliceScore:
+    """A row of `slices.csv`; `scores` are the fields that only a scored slice has."""
+    return SliceScore(identity.study_uid, identity.series_uid, identity.sop_uid, frame, path, status, reason, **scores)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dtvit_edge.backends.base import Backend
+from dtvit_edge.backend import Backend
 from dtvit_edge.bundle import Bundle, Manifest
 from dtvit_edge.errors import BundleError, VerdictError
 from dtvit_edge.spec import OUTPUT_NAMES

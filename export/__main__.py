@@ -2,6 +2,6 @@
 
 import sys
 
-from dtvit_edge.cli import main
+from dtvit_edge.cli.commands import main
 
 sys.exit(main(["export", *sys.argv[1:]]))

@@ -8,18 +8,7 @@ import pytest
 
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.phantom import write_phantoms
-from tests.tiny_bundle import write_tiny_bundle
-
-ROOT = Path(__file__).resolve().parents[1]
-REAL_DATA = ROOT.parent / "shared" / "data"
-
-
-def real(*parts: str) -> Path:
-    """A path of the real data; the calling test skips with a reason where it is absent."""
-    path = REAL_DATA.joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f"real CT data not found: ../shared/data/{'/'.join(parts)}")
-    return path
+from tests.support.tiny_bundle import write_tiny_bundle
 
 
 @pytest.fixture(scope="session")

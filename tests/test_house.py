@@ -1,4 +1,4 @@
-"""What DESIGN says of the house, held by walking the imports."""
+"""What docs/architecture.md says of the house, held by walking the imports."""
 
 from __future__ import annotations
 
@@ -11,27 +11,31 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.data import ROOT
 
 MAY_IMPORT = {
     "dtvit_edge": set(),
     "export": {"dtvit_edge"},
-    "calibration": {"export", "dtvit_edge"},
-    "benchmarks": {"calibration", "export", "dtvit_edge"},
+    "evaluation": {"dtvit_edge"},
+    "calibration": {"evaluation", "export", "dtvit_edge"},
+    "training": {"evaluation", "export", "dtvit_edge"},
+    "benchmarks": {"training", "calibration", "evaluation", "export", "dtvit_edge"},
 }
 TOP = {*MAY_IMPORT, "tests"}
-# The runtime's own floors: a module imports its own floor's package-mates and lower floors only.
+# The runtime's own floors: a room imports from lower floors only.
 FLOORS = [
-    {"errors", "reasons", "spec", "results", "environment", "feed"},
+    {"reasons", "environment", "files", "progress"},
+    {"errors"},
+    {"spec", "cuda"},
+    {"results", "backend", "bundle", "phantom"},
+    {"dicom", "preprocess", "selftest"},
     {"trt"},
-    {"cuda"},
-    {"preprocess", "backends", "dicom", "writers", "phantom", "targets"},
-    {"bundle", "aggregate", "journal", "chain"},
-    {"engines", "selftest", "fused", "scorer"},
-    {"scoring", "doctor", "explain"},
-    {"run", "build", "device_files"},
-    {"show", "cli", "__main__"},
+    {"backends", "targets"},
+    {"scoring"},
+    {"cli"},
+    {"__main__"},
 ]
+MOST_ROOMS, MOST_FLOORS = 21, 10
 NEVER_IN_THE_RUNTIME = {"torch", "timm", "onnx", "torchvision", "PIL", "scipy"}
 
 
@@ -65,18 +69,21 @@ def test_the_runtimes_floors() -> None:
     floor = {name: i for i, names in enumerate(FLOORS) for name in names}
     root = ROOT / "dtvit_edge"
     for path in sources("dtvit_edge"):
-        own = path.relative_to(root).with_suffix("").parts[0]
-        if own == "__init__":
+        room = path.relative_to(root).with_suffix("").parts[0]
+        if room == "__init__":
             continue
         for name in imports(path):
             parts = name.split(".")
-            if parts[0] != "dtvit_edge" or len(parts) < 2 or parts[1] == own:
+            if parts[0] != "dtvit_edge" or len(parts) < 2 or parts[1] == room:
                 continue
-            assert (
-                floor[parts[1]] < floor[own]
-                or (parts[1] in FLOORS[0] and own in FLOORS[0])
-                or (own in FLOORS[-1] and parts[1] in FLOORS[-1])
-            ), f"{path.relative_to(ROOT)} imports {name}"
+            assert floor[parts[1]] < floor[room], f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_rooms_and_floors_stay_few() -> None:
+    root = ROOT / "dtvit_edge"
+    rooms = {path.relative_to(root).with_suffix("").parts[0] for path in sources("dtvit_edge")} - {"__init__"}
+    assert rooms == {room for floor in FLOORS for room in floor}
+    assert len(rooms) <= MOST_ROOMS and len(FLOORS) <= MOST_FLOORS
 
 
 def test_no_module_is_longer_than_350_lines() -> None:

@@ -9,10 +9,11 @@ from importlib import import_module
 import click
 import pytest
 
-from benchmarks.readme import tables
-from benchmarks.records import DEFAULT_PATH, latest
-from dtvit_edge.cli import WORKSTATION_COMMANDS, cli
-from tests.conftest import ROOT
+from benchmarks.report.figures_page import tables
+from benchmarks.results import CPU_RECORDS
+from dtvit_edge.cli.commands import WORKSTATION_COMMANDS, cli
+from evaluation.records import latest
+from tests.support.data import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -49,11 +50,12 @@ def test_links_lead_somewhere() -> None:
 def test_tables_are_what_code_and_records_say(name: str) -> None:
     found = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", README, re.DOTALL)
     assert found is not None
-    assert found.group(1) == tables()[name], "python -m benchmarks.readme writes it anew"
+    assert found.group(1) == tables()[name], "python -m benchmarks.report.figures_page writes it anew"
 
 
 def test_the_figures_have_records() -> None:
-    from benchmarks import graph_rewrites, slice_cost, startup
+    from benchmarks.measure import slice_cost
+    from benchmarks.standalone import graph_rewrites, startup
 
     for module in (graph_rewrites, slice_cost, startup):
-        assert latest(DEFAULT_PATH, module.WHAT) is not None, module.__name__
+        assert latest(CPU_RECORDS, module.WHAT) is not None, module.__name__

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, cast
 
-from dtvit_edge.backends.base import ENGINES, Backend
+from dtvit_edge.backend import ENGINES, Backend
 from dtvit_edge.errors import ConfigError, MissingDependency
 
 # In the order in which `auto` takes them: name -> (module, what makes the backend).
 _BACKENDS = {
-    "tensorrt": ("dtvit_edge.backends.tensorrt", "open_backend"),
-    "tensorrt-rtx": ("dtvit_edge.backends.tensorrt_rtx", "open_backend"),
+    "tensorrt": ("dtvit_edge.trt.tensorrt", "open_backend"),
+    "tensorrt-rtx": ("dtvit_edge.trt.tensorrt_rtx", "open_backend"),
     "openvino": ("dtvit_edge.backends.openvino", "OpenVinoBackend"),
-    "onnxruntime": ("dtvit_edge.backends.ort", "OnnxRuntimeBackend"),
+    "onnxruntime": ("dtvit_edge.backends.onnxruntime", "OnnxRuntimeBackend"),
 }
 NAMES = tuple(_BACKENDS)
 AUTO = "auto"

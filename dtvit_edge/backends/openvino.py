@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtvit_edge.backends.base import CPU_PRECISIONS, MODELS, Logits, check_names
+from dtvit_edge.backend import CPU_PRECISIONS, MODELS, Logits, check_names
 from dtvit_edge.errors import BundleError, DeviceFault
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES
 

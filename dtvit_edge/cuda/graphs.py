@@ -9,8 +9,8 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
+from dtvit_edge.cuda.driver import load_driver
 from dtvit_edge.errors import DeviceFault
-from dtvit_edge.trt.gpu import load_driver
 
 _THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may go on allocating
 

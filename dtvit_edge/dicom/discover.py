@@ -1,31 +1,20 @@
-"""Walk folders, read headers, group and order: what would be scored, and a row for everything else."""
+"""Read headers, group and order them: what would be scored, and why everything else is not."""
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 from dtvit_edge import reasons
 from dtvit_edge.dicom.geometry import ordered, repeats_positions
 from dtvit_edge.dicom.header import FileRejected, read_headers
-from dtvit_edge.dicom.slice import Identity, SliceHeader
+from dtvit_edge.dicom.slice import SliceHeader
 from dtvit_edge.dicom.suitability import is_bone_kernel, series_refusal, series_warnings
-from dtvit_edge.errors import ConfigError
-from dtvit_edge.reasons import Reason, Status
-from dtvit_edge.results import SliceScore
-
-
-@dataclass(frozen=True)
-class Found:
-    """One file below the folders that were given: `path` is relative to its folder, with forward slashes."""
-
-    file: Path
-    path: str
+from dtvit_edge.dicom.walk import StudyFile
+from dtvit_edge.reasons import Reason
+from dtvit_edge.results import Identity
 
 
 @dataclass(frozen=True)
@@ -46,16 +35,26 @@ class Series:
 
 
 @dataclass(frozen=True)
+class Rejection:
+    """A file, or a frame of one, that is no slice or cannot be read; its identity is what could still be read."""
+
+    identity: Identity
+    frame: int
+    path: str
+    reason: Reason
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a run would do.
 
     Attributes:
         series: sorted by study, series and first position; the refused ones among them.
-        rejected: rows of files that are no slices or cannot be read.
+        rejected: files and frames that are no slices or cannot be read.
     """
 
     series: tuple[Series, ...]
-    rejected: tuple[SliceScore, ...]
+    rejected: tuple[Rejection, ...]
 
     @property
     def study_uids(self) -> list[str]:
@@ -68,43 +67,17 @@ class Plan:
         return Plan(tuple(series), tuple(rejected))
 
     @cached_property
-    def _by_study(self) -> dict[str, tuple[list[Series], list[SliceScore]]]:
-        parts: dict[str, tuple[list[Series], list[SliceScore]]] = defaultdict(lambda: ([], []))
+    def _by_study(self) -> dict[str, tuple[list[Series], list[Rejection]]]:
+        parts: dict[str, tuple[list[Series], list[Rejection]]] = defaultdict(lambda: ([], []))
         for series in self.series:
             parts[series.study_uid][0].append(series)
-        for row in self.rejected:
-            parts[row.study_uid][1].append(row)
+        for rejection in self.rejected:
+            parts[rejection.identity.study_uid][1].append(rejection)
         return parts
 
 
-def walk(folders: Sequence[Path], *, exclude: Path | None = None) -> tuple[Found, ...]:
-    """Every file below the folders, whatever its name, sorted by path; a file may be given instead of a folder.
-
-    Args:
-        exclude: a folder that is left out (the output folder, where it lies inside).
-
-    Raises:
-        ConfigError: a folder that is not there.
-    """
-    found: dict[str, Found] = {}
-    left_out = None if exclude is None else exclude.resolve()
-    for folder in folders:
-        if folder.is_file():
-            found.setdefault(os.path.realpath(folder), Found(folder, _text(folder.name)))
-            continue
-        if not folder.is_dir():
-            raise ConfigError(f"{folder}: no such folder")
-        for root, directories, names in os.walk(folder):
-            directories[:] = sorted(d for d in directories if (Path(root) / d).resolve() != left_out)
-            for name in names:
-                file = Path(root) / name
-                path = file.relative_to(folder).as_posix()
-                found.setdefault(os.path.realpath(file), Found(file, _text(path)))
-    return tuple(sorted(found.values(), key=lambda f: (f.path, str(f.file))))
-
-
 def discover(
-    files: Iterable[Found],
+    files: Iterable[StudyFile],
     *,
     any_series: bool = False,
     plain: bool = True,
@@ -118,45 +91,25 @@ def discover(
         progress: called once a file.
     """
     headers: list[SliceHeader] = []
-    rejected: list[SliceScore] = []
+    rejected: list[Rejection] = []
     seen: set[tuple[str, int]] = set()
-    for found in files:
+    for entry in files:
         try:
-            for header in read_headers(found.file, found.path, plain=plain):
+            for header in read_headers(entry.file, entry.path, plain=plain):
                 key = (header.identity.sop_uid, header.frame)
                 if key in seen:
-                    rejected.append(rejected_row(header, reasons.DUPLICATE))
+                    rejected.append(Rejection(header.identity, header.frame, header.path, reasons.DUPLICATE))
                 else:
                     seen.add(key)
                     headers.append(header)
         except FileRejected as error:
-            rejected.extend(_file_rows(found.path, error))
+            rejected.extend(Rejection(error.identity, i + 1, entry.path, error.reason) for i in range(error.frames))
         progress()
     series = [s for group in _by_series(headers) for s in _split(group)]
     if not any_series:
         series = _with_refusals(series)
     series.sort(key=lambda s: (s.study_uid, s.series_uid, s.headers[0].path, s.headers[0].frame))
     return Plan(tuple(series), tuple(rejected))
-
-
-def slice_row(identity: Identity, frame: int, path: str, status: Status, reason: str = "", **scores: Any) -> SliceScore:
-    """A row of `slices.csv`; `scores` are the fields that only a scored slice has."""
-    return SliceScore(identity.study_uid, identity.series_uid, identity.sop_uid, frame, path, status, reason, **scores)
-
-
-def rejected_row(header: SliceHeader, reason: Reason) -> SliceScore:
-    """The row of a slice that is not scored."""
-    return slice_row(header.identity, header.frame, header.path, reason.status, reason.code)
-
-
-def _text(path: str) -> str:
-    """A path that can be written as UTF-8: bytes that are none become `\\xff`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _file_rows(path: str, error: FileRejected) -> list[SliceScore]:
-    reason = error.reason
-    return [slice_row(error.identity, i + 1, path, reason.status, reason.code) for i in range(error.frames)]
 
 
 def _by_series(headers: Iterable[SliceHeader]) -> list[list[SliceHeader]]:

@@ -10,11 +10,12 @@ from typing import Any, TypeAlias
 from pydicom.dataset import Dataset
 
 from dtvit_edge import reasons
+from dtvit_edge.dicom.fast_header import Plain, open_plain
 from dtvit_edge.dicom.opening import BYTE_BUDGET, open_dataset
-from dtvit_edge.dicom.plain import Plain, open_plain
 from dtvit_edge.dicom.quiet import quiet
-from dtvit_edge.dicom.slice import Identity, SliceHeader, Vector
+from dtvit_edge.dicom.slice import SliceHeader, Vector
 from dtvit_edge.errors import ConfigError, SliceRejected
+from dtvit_edge.results import Identity
 from dtvit_edge.spec import MAX_MATRIX, MIN_MATRIX, PixelEncoding
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and its multi-frame kin, .7.1 to .7.4

@@ -12,8 +12,8 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import JPEG2000, JPEG2000Lossless, RLELossless
 
 from dtvit_edge import reasons
+from dtvit_edge.dicom.fast_header import is_about_data, read_pixels
 from dtvit_edge.dicom.opening import open_dataset
-from dtvit_edge.dicom.plain import is_about_data, read_pixels
 from dtvit_edge.dicom.quiet import quiet
 from dtvit_edge.dicom.slice import Slice, SliceHeader
 from dtvit_edge.errors import SliceRejected

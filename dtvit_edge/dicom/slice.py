@@ -8,18 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dtvit_edge.results import Identity
 from dtvit_edge.spec import PixelEncoding
 
 Vector = tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Which instance: the three UIDs (empty where they could not be read)."""
-
-    study_uid: str = ""
-    series_uid: str = ""
-    sop_uid: str = ""
 
 
 @dataclass(frozen=True)

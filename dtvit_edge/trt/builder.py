@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dtvit_edge.cuda.driver import Gpu, free_bytes, workspace_bytes
 from dtvit_edge.errors import BuildError, DigestMismatch
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES, digest_bytes
 from dtvit_edge.trt import layers, library
-from dtvit_edge.trt.gpu import Gpu, free_bytes, workspace_bytes
 from dtvit_edge.trt.network import pin_to_fp32
-from dtvit_edge.trt.versions import RTX, Release
+from dtvit_edge.trt.releases import RTX, Release
 
 # TensorRT's severities up to warnings: INTERNAL_ERROR 0, ERROR 1, WARNING 2.
 _ERROR, _WARNING = 1, 2

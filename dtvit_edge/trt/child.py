@@ -12,8 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dtvit_edge.cuda import driver
 from dtvit_edge.errors import DtvitError
-from dtvit_edge.trt import builder, gpu, library
+from dtvit_edge.trt import builder, library
 
 RESULT = "result.json"
 
@@ -38,7 +39,7 @@ def main(job_file: str) -> None:
 def _probe(flavour: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """The library's version and, if `find_gpu`, the GPU: None where there is none, or nobody asks."""
     _, release = library.load(flavour)
-    found = gpu.find() if arguments["find_gpu"] else None
+    found = driver.find() if arguments["find_gpu"] else None
     return {"version": release.text, "gpu": asdict(found) if found else None}
 
 
@@ -46,7 +47,7 @@ def _build(flavour: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Arguments as `builder.Job`; the result as `builder.Built` and the peak of this process's memory."""
     job = builder.Job(**arguments | {"capabilities": tuple(arguments["capabilities"])})
     trt, release = library.load(flavour)
-    built = builder.build(trt, release, job, None if job.capabilities else gpu.find(), builder.Log())
+    built = builder.build(trt, release, job, None if job.capabilities else driver.find(), builder.Log())
     return asdict(built) | {"peak_memory_bytes": _peak_memory()}
 
 

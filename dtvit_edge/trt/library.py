@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from dtvit_edge.errors import ConfigError, MissingDependency
-from dtvit_edge.trt.versions import RTX, TENSORRT, TITLES, Release
+from dtvit_edge.trt.releases import RTX, TENSORRT, TITLES, Release
 
 AUTO = "auto"
 MODULES = {TENSORRT: "tensorrt", RTX: "tensorrt_rtx"}

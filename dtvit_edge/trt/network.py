@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dtvit_edge.trt.versions import Release
+from dtvit_edge.trt.releases import Release
 
 # The parts that export gives a decomposed LayerNormalization are `NODE_mean`, `NODE_variance` and so on.
 _MEAN, _VARIANCE = "_mean", "_variance"

@@ -1,7 +1,9 @@
-"""The stand-in GPU, for what is measured on one."""
+"""The stand-in GPU, for what is measured on one, and one small run that other tests look at."""
 
 from __future__ import annotations
 
-from tests.cuda.fixtures import kernel_library, make_gpu
+from tests.support.bench_runs import ran, settings, wrong_int8
+from tests.support.cuda.fixtures import kernel_library, make_gpu
+from tests.support.resamples import few_resamples
 
-__all__ = ["kernel_library", "make_gpu"]
+__all__ = ["few_resamples", "kernel_library", "make_gpu", "ran", "settings", "wrong_int8"]

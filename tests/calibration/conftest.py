@@ -2,53 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from tests.support.pictures import exported, one_thread, pictures
+from tests.support.resamples import few_resamples
 
-import cv2
-import numpy as np
-import pytest
-import torch
-
-from dtvit_edge.bundle import Bundle
-from export.bundle_export import export_bundle
-from export.checkpoint import save_checkpoint
-from export.untrained import untrained_model
-from tests.resamples import few_resamples  # noqa: F401 - a fixture
-
-PATIENTS, SLICES = 10, 8
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CSV over ten patients' eight 8-bit pictures: an ellipse of brain, in every other slice a bright disk."""
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    lines = ["path,patient,ich,location"]
-    for patient in range(PATIENTS):
-        for index in range(SLICES):
-            image = np.zeros((256, 256), np.uint8)
-            axes = (int(rng.integers(60, 90)), int(rng.integers(80, 110)))
-            cv2.ellipse(image, (128, 128), axes, 0, 0, 360, int(rng.integers(90, 130)), -1)
-            if index % 2:
-                spot = (int(rng.integers(100, 156)), int(rng.integers(90, 166)))
-                cv2.circle(image, spot, int(rng.integers(8, 24)), 230, -1)
-            noise = rng.normal(0, 6, image.shape)
-            image = np.where(image > 0, np.clip(image + noise, 1, 255), 0).astype(np.uint8)
-            name = f"{patient}-{index}.png"
-            cv2.imwrite(str(folder / name), image)
-            lines.append(f"{name},P{patient},{index % 2},{'deep' if index % 2 else ''}")
-    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
-    return folder / "labels.csv"
-
-
-@pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle of timm's 6-block test ViT; copy it before it is changed."""
-    folder = tmp_path_factory.mktemp("exported")
-    save_checkpoint(untrained_model("test_vit"), folder / "w.safetensors", training="untrained")
-    return export_bundle(folder / "w.safetensors", folder / "small.dtvit")
+__all__ = ["exported", "few_resamples", "one_thread", "pictures"]

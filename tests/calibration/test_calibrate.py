@@ -13,14 +13,14 @@ import pytest
 
 from calibration import calibrate as module
 from calibration.calibrate import Config, Outcome, calibrate
-from calibration.gate import Limits
 from calibration.products import weight_products
-from calibration.slices import SETS, SliceSet, candidates, deal, load
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
-from dtvit_edge.cli import main
+from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import BundleError, ConfigError, VerdictError
 from dtvit_edge.spec import PreprocessSpec
+from evaluation.gate import Limits
+from evaluation.sampling import SETS, SliceSet, candidates, deal, load
 
 LENIENT = Config(sensitivity=2, limits=Limits(agreement=0.5, auc=1.0, slices=10))
 

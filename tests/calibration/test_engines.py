@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from calibration.calibrate import Config, calibrate
-from calibration.gate import Cases, Limits
 from calibration.products import RECIPES
-from calibration.slices import SETS, SliceSet
-from dtvit_edge.build import BuildOptions, build_engine
 from dtvit_edge.bundle import Bundle
+from dtvit_edge.trt.build import BuildOptions, build_engine
+from evaluation.gate import Cases, Limits
+from evaluation.sampling import SETS, SliceSet
 from export.bundle_export import export_bundle
-from tests.conftest import ROOT
+from tests.support.data import ROOT
 
 pytestmark = pytest.mark.skipif(
     find_spec("tensorrt_rtx") is None, reason="TensorRT for RTX is not installed (pip install tensorrt-rtx-cu13)"

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from benchmarks.stress import measure, stressed
+from benchmarks.standalone.outlier_smoothing import measure, stressed
 from calibration.activations import channel_maxima
 from calibration.products import weight_products
 from calibration.smoothing import smooth

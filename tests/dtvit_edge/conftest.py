@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from dtvit_edge.bundle import Bundle
-from tests.cuda.fixtures import kernel_library, make_gpu
-from tests.typed_graphs import write_typed_bundle
+from tests.support.cuda.fixtures import kernel_library, make_gpu
+from tests.support.typed_graphs import write_typed_bundle
 
 __all__ = ["kernel_library", "make_gpu"]  # fixtures
 

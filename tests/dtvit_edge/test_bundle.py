@@ -9,7 +9,7 @@ import pytest
 
 from dtvit_edge.bundle import ENGINES, MANIFEST, MODEL_FILES, Bundle, FileRecord, write_bundle
 from dtvit_edge.errors import BundleError, ConfigError, DigestMismatch, UnknownFormat
-from tests.tiny_bundle import tiny_model, write_tiny_bundle
+from tests.support.tiny_bundle import tiny_model, write_tiny_bundle
 
 
 @pytest.fixture

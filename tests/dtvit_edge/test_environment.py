@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dtvit_edge import environment
-from dtvit_edge.doctor import ABSENT, examine
+from dtvit_edge.cli.doctor import ABSENT, examine
 from dtvit_edge.environment import machine, package_versions, usable_cores
 
 

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from dtvit_edge.bundle import Bundle
-from dtvit_edge.cli import main
+from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import CheckpointError, VerdictError
 from dtvit_edge.spec import Window, WindowKind
 from export import bundle_export

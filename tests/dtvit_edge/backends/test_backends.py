@@ -10,7 +10,7 @@ import pytest
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import BundleError, ConfigError, MissingDependency
-from tests.tiny_bundle import tiny_model
+from tests.support.tiny_bundle import tiny_model
 
 
 @pytest.fixture(params=[name for name in backends.NAMES if not backends.runs_engines(name)])

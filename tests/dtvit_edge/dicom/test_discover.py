@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from dtvit_edge.dicom.discover import Plan, discover, walk
+from dtvit_edge.dicom.discover import Plan, discover
+from dtvit_edge.dicom.walk import walk
 from dtvit_edge.errors import ConfigError
-from tests.conftest import real
-from tests.dicom_files import save, series
+from tests.support.data import real
+from tests.support.dicom_files import save, series
 
 
 def plan(*folders: Path, **options: bool) -> Plan:
@@ -58,7 +59,7 @@ def test_the_same_instance_again_is_a_duplicate(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "a", tmp_path / "b")
     found = plan(tmp_path)
     assert [len(s.headers) for s in found.series] == [1]
-    assert [(r.path, r.reason, str(r.status)) for r in found.rejected] == [("b", "duplicate", "skipped")]
+    assert [(r.path, r.reason.code, str(r.reason.status)) for r in found.rejected] == [("b", "duplicate", "skipped")]
 
 
 def test_a_series_is_split_by_kernel_and_orientation_but_not_by_rotation(tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ def test_everything_odd_ends_in_a_row() -> None:
     files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     rows = {r.path for r in found.rejected} | {h.path for s in found.series for h in s.headers}
     assert rows == files
-    reasons = {r.path: r.reason for r in found.rejected}
+    reasons = {r.path: r.reason.code for r in found.rejected}
     assert reasons["philips-rgb/DIRFILE"] == "dicomdir"
     assert reasons["philips-scout/I10"] == "scout"
     assert reasons["philips-rgb/I40"] == "secondary_capture"

@@ -7,9 +7,10 @@ import pytest
 
 from dtvit_edge.dicom.geometry import distance_mm, has_gap, has_geometry, is_axial, ordered, repeats_positions
 from dtvit_edge.dicom.header import read_headers
-from dtvit_edge.dicom.slice import Identity, SliceHeader, Vector
+from dtvit_edge.dicom.slice import SliceHeader, Vector
+from dtvit_edge.results import Identity
 from dtvit_edge.spec import PixelEncoding
-from tests.conftest import real
+from tests.support.data import real
 
 AXIAL = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 

@@ -9,8 +9,8 @@ import pytest
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from dtvit_edge.dicom.header import FileRejected, read_headers
-from tests.conftest import real
-from tests.dicom_files import _item, enhanced, save
+from tests.support.data import real
+from tests.support.dicom_files import _item, enhanced, save
 
 
 def test_a_plain_slice_gives_one_header(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from dtvit_edge.dicom import opening
 from dtvit_edge.dicom.header import FileRejected, read_headers
 from dtvit_edge.dicom.opening import open_dataset
 from dtvit_edge.errors import SliceRejected
-from tests.dicom_files import dataset, save
+from tests.support.dicom_files import dataset, save
 
 
 def rejection(path: Path) -> str:

@@ -10,11 +10,12 @@ from pydicom.pixels import pixel_array
 from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.dicom.opening import open_dataset
 from dtvit_edge.dicom.pixels import SliceReader, decode_frame, patterns
-from dtvit_edge.dicom.slice import Identity, SliceHeader
+from dtvit_edge.dicom.slice import SliceHeader
 from dtvit_edge.errors import SliceRejected
+from dtvit_edge.results import Identity
 from dtvit_edge.spec import PixelEncoding
-from tests.conftest import real
-from tests.dicom_files import dataset, enhanced, save
+from tests.support.data import real
+from tests.support.dicom_files import dataset, enhanced, save
 
 
 def read(path: Path, frame: int = 1) -> np.ndarray:

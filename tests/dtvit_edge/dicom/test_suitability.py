@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from dtvit_edge.dicom.slice import Identity, SliceHeader
+from dtvit_edge.dicom.slice import SliceHeader
 from dtvit_edge.dicom.suitability import is_bone_kernel, is_head, series_refusal, series_warnings
+from dtvit_edge.results import Identity
 from dtvit_edge.spec import PixelEncoding
 
 GOOD = SliceHeader(

@@ -12,9 +12,9 @@ import pytest
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.spec import LOCATION_LABELS, PixelEncoding, PreprocessSpec
-from tests.conftest import real
-from tests.preprocess_cases import SIGNED, THREE, WINDOWED, Case, cases, store
-from tests.preprocess_reference import reference_bytes
+from tests.support.data import real
+from tests.support.preprocess_cases import SIGNED, THREE, WINDOWED, Case, cases, store
+from tests.support.preprocess_reference import reference_bytes
 
 
 @pytest.mark.parametrize("case", [pytest.param(c, id=c.name) for c in cases()])

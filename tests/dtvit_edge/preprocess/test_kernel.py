@@ -17,18 +17,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.paper.phe_sich import convert
-from calibration.images import read_image
-from calibration.labels import read_labels
-from dtvit_edge.dicom.discover import discover, walk
+from dtvit_edge.dicom.discover import discover
 from dtvit_edge.dicom.pixels import SliceReader
+from dtvit_edge.dicom.walk import walk
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.preprocess import kernel
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.spec import PixelEncoding, PreprocessSpec
-from tests.conftest import real
-from tests.cuda import harness
-from tests.preprocess_cases import PLAIN, SIGNED, THREE, UNSIGNED, Case, cases
+from evaluation.images import read_image
+from evaluation.labels import read_labels
+from tests.support.cuda import harness
+from tests.support.data import real
+from tests.support.preprocess_cases import PLAIN, SIGNED, THREE, UNSIGNED, Case, cases
+from training.phe_sich import convert
 
 COMPILER = shutil.which("g++") or shutil.which("c++")
 NVCC = shutil.which("nvcc")

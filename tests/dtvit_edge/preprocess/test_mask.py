@@ -5,7 +5,7 @@ from scipy import ndimage
 
 from dtvit_edge.preprocess.mask import fill_holes, head_mask, largest_component, structuring_element
 from dtvit_edge.spec import PreprocessSpec
-from tests.preprocess_reference import reference_mask
+from tests.support.preprocess_reference import reference_mask
 
 SPEC = PreprocessSpec()
 

@@ -11,7 +11,7 @@ from dtvit_edge.preprocess.resample import (
     triangle_weights,
 )
 from dtvit_edge.spec import PreprocessSpec
-from tests.preprocess_reference import reference_resize, torchvision_resize
+from tests.support.preprocess_reference import reference_resize, torchvision_resize
 
 SPEC = PreprocessSpec()
 

@@ -6,7 +6,7 @@ import pytest
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.preprocess.table import brain_bytes, rescale_table, stored_values
 from dtvit_edge.spec import PixelEncoding, PreprocessSpec, Window, WindowKind
-from tests.preprocess_cases import (
+from tests.support.preprocess_cases import (
     FRACTIONAL,
     MONOCHROME1,
     PADDED,
@@ -19,7 +19,7 @@ from tests.preprocess_cases import (
     UNSIGNED,
     WINDOWED,
 )
-from tests.preprocess_reference import reference_window
+from tests.support.preprocess_reference import reference_window
 
 ALL = {
     "signed": SIGNED,

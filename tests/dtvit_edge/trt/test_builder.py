@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 
 from dtvit_edge.bundle import Bundle
+from dtvit_edge.cuda import driver
+from dtvit_edge.cuda.driver import Gpu
 from dtvit_edge.errors import BuildError, DigestMismatch
 from dtvit_edge.spec import INPUT_NAME, digest_bytes
-from dtvit_edge.trt import builder, gpu, layers
+from dtvit_edge.trt import builder, layers
 from dtvit_edge.trt.builder import Built, Job, Log
-from dtvit_edge.trt.gpu import Gpu
-from dtvit_edge.trt.versions import TENSORRT, Release
-from tests import trt_standins
-from tests.trt_standins import VERSIONS, called
-from tests.typed_graphs import graph
+from dtvit_edge.trt.releases import TENSORRT, Release
+from tests.support import trt_standins
+from tests.support.trt_standins import VERSIONS, called
+from tests.support.typed_graphs import graph
 
 ORIN = Gpu("Orin", "8.7", integrated=True)
 
@@ -106,7 +107,7 @@ def test_the_real_exports_normalisations_are_all_pinned(small_bundle: Bundle, tm
 
 
 def test_the_workspace_comes_from_free_memory_or_the_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "available_memory", lambda: 1 << 30)
+    monkeypatch.setattr(driver, "available_memory", lambda: 1 << 30)
     trt = trt_standins.make("10.3.0")
     assert run(trt, tmp_path, "fp16").workspace == 1 << 29
     assert run(trt, tmp_path, "fp16", workspace=5 << 20).workspace == 5 << 20

@@ -8,7 +8,7 @@ import pytest
 
 from dtvit_edge.errors import ConfigError, MissingDependency
 from dtvit_edge.trt import library
-from tests.conftest import ROOT
+from tests.support.data import ROOT
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_library_that_does_not_load_is_an_error_in_words(tmp_path: Path, monke
 
 def test_nothing_of_tensorrt_or_cuda_is_imported_before_it_is_needed() -> None:
     code = (
-        "import sys; import dtvit_edge.build, dtvit_edge.engines, dtvit_edge.trt.child\n"
+        "import sys; import dtvit_edge.trt.build, dtvit_edge.trt.store, dtvit_edge.trt.child\n"
         "sys.exit(sorted({'tensorrt', 'tensorrt_rtx', 'pycuda', 'onnx'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -1,0 +1,112 @@
+"""What is compared: every backend, precision and hint that a bundle and this machine allow, and why not the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.settings import Settings
+from dtvit_edge import backends
+from dtvit_edge.backend import Backend
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.errors import ConfigError
+from dtvit_edge.scoring.api import Options, open_backend
+
+# The same arithmetic as fp32 in another spelling, for TensorRT 8.5: on CPUs only where it is asked for.
+RESPELT = "fp32-op16"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One configuration of one bundle.
+
+    Attributes:
+        hint: inference precision of a backend that has such a setting; None is fp32.
+    """
+
+    bundle: Bundle
+    backend: str
+    precision: str
+    hint: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called everywhere; bundles are told apart by the records."""
+        return f"{self.backend} {self.precision}" + (f", rest {self.hint}" if self.hint else "")
+
+    @property
+    def sha256(self) -> str | None:
+        """Of its ONNX file; None where an engine runs, whose digest its own record has."""
+        record = self.bundle.manifest.models.get(self.precision)
+        return record.sha256 if record and not self.runs_engine else None
+
+    @property
+    def runs_engine(self) -> bool:
+        """An engine that `build` made for this device; else one of the bundle's models."""
+        return backends.runs_engines(self.backend)
+
+    def options(self, threads: int | None, **more: Any) -> Options:
+        """What a run of `score` would be asked for; a backend on a device has no threads to set."""
+        own = None if self.runs_engine else threads
+        return Options(backend=self.backend, precision=self.precision, hint=self.hint, threads=own, **more)
+
+    def create(self, threads: int | None) -> Backend:
+        """The backend as `score` opens it, not yet entered; it loads bytes whose digest was checked.
+
+        Raises:
+            ConfigError: it has no such hint.
+        """
+        return open_backend(self.bundle, self.backend, self.options(threads))
+
+
+def sides(bundle: Bundle, settings: Settings) -> tuple[list[Side], dict[str, str]]:
+    """Every side that may be opened, and why the others are left out, by name.
+
+    Raises:
+        ConfigError: a backend or hint that nothing here has.
+    """
+    unknown = sorted(set(settings.backends) - set(backends.NAMES))
+    if unknown:
+        raise ConfigError(f"no backend called {', '.join(unknown)}; there are {', '.join(backends.NAMES)}")
+    found: list[Side] = []
+    left_out: dict[str, str] = {}
+    for backend, why_not in backends.availability().items():
+        if settings.backends and backend not in settings.backends:
+            continue
+        if why_not is not None:
+            left_out[backend] = why_not
+            continue
+        for precision in _precisions(backend, settings.precisions):
+            side = Side(bundle, backend, precision)
+            why_not = None
+            if not side.runs_engine:
+                if precision not in bundle.manifest.models:
+                    why_not = f"the bundle has no {precision}"
+                elif precision == RESPELT and not settings.precisions:
+                    why_not = f"fp32 in the spelling of TensorRT 8.5; --precision {RESPELT} asks for it"
+            if why_not is not None:
+                left_out[side.name] = why_not
+                continue
+            found.append(side)
+            found += _hinted(side, settings)
+    if not found:
+        raise ConfigError("nothing to measure: " + "; ".join(f"{name}: {why}" for name, why in left_out.items()))
+    return found, left_out
+
+
+def _precisions(backend: str, asked: Sequence[str]) -> list[str]:
+    return [precision for precision in backends.precisions(backend) if not asked or precision in asked]
+
+
+def _hinted(side: Side, settings: Settings) -> list[Side]:
+    """The side with each hint that its backend knows; only asking tells."""
+    found = []
+    for hint in settings.hints:
+        hinted = Side(side.bundle, side.backend, side.precision, hint)
+        try:
+            hinted.create(settings.threads)
+        except ConfigError:
+            continue
+        found.append(hinted)
+    return found

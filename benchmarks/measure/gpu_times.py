@@ -1,0 +1,151 @@
+"""What is timed on a GPU: preprocessing alone, the engine alone, and the whole chain from host memory.
+
+Device times are between two CUDA events and hold launches alone, no copies. The chain's are wall times from slices in
+the host's memory to logits in the host's memory, two batches under way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtvit_edge.cuda.device import Device
+from dtvit_edge.cuda.memory import Buffer
+from dtvit_edge.dicom.slice import Slice
+from dtvit_edge.preprocess import kernel
+from dtvit_edge.preprocess.cpu import CpuPreprocessor
+from dtvit_edge.preprocess.cuda import CudaPreprocessor
+from dtvit_edge.scoring.executor import Chain
+from dtvit_edge.spec import PreprocessSpec
+from dtvit_edge.trt.backend import EngineBackend
+
+WARM_UP = 5
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the CUDA path made of N slices: (N, C, crop, crop) uint8, (N,) of `kernel.FOUND`, and microseconds each."""
+
+    pixels: NDArray[np.uint8]
+    found: NDArray[np.void]
+    microseconds: list[float]
+
+
+def prepare(device: Device, spec: PreprocessSpec, slices: Sequence[Slice], rounds: int = 0) -> Prepared:
+    """One batch through the kernel; `rounds` further launches of it are timed, one sample each."""
+    return device.call(_prepare, device, spec, slices, rounds)
+
+
+def differences(prepared: Prepared, spec: PreprocessSpec, slices: Sequence[Slice]) -> int:
+    """Slices in which a byte, or a count, is not the CPU path's."""
+    cpu = CpuPreprocessor(spec)
+    wrong = 0
+    for slice_, pixels, found in zip(slices, prepared.pixels, prepared.found, strict=True):
+        expected = cpu(slice_.stored, slice_.header.encoding)
+        same = found["status"] == kernel.PREPARED and found["head"] == expected.head_pixels
+        same &= np.array_equal(pixels, expected.pixels)
+        same &= found["brain"] / max(found["head"], 1) == expected.brain_share
+        wrong += not same
+    return wrong
+
+
+def engine_ms(backend: EngineBackend, batch: int, rounds: int) -> list[float]:
+    """Milliseconds of device time a call of the engine alone, as a CUDA graph where it can be one."""
+    return backend.device.call(_engine_ms, backend, batch, rounds)
+
+
+def stages_ms(backend: EngineBackend, pixels: NDArray[np.uint8], rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of device time of one batch by stage: `copy in`, `infer`, `copy out`; mapped memory has no copies.
+
+    Args:
+        pixels: (N, C, side, side) uint8, N up to the engine's largest batch.
+    """
+    return backend.device.call(_stages_ms, backend, pixels, rounds)
+
+
+def chain_ms(chain: Chain, slices: Sequence[Slice], batch: int, rounds: int) -> list[float]:
+    """Milliseconds of wall time a batch through the whole chain, after it has been filled."""
+    batches = [[slices[(i * batch + k) % len(slices)] for k in range(batch)] for i in range(WARM_UP)]
+    for i in range(chain.depth):
+        chain.submit(batches[i % WARM_UP])
+    samples = []
+    start = time.perf_counter()
+    for i in range(WARM_UP + rounds):
+        chain.collect()
+        chain.submit(batches[i % WARM_UP])
+        end = time.perf_counter()
+        samples.append((end - start) * 1e3)
+        start = end
+    for _ in range(chain.depth):
+        chain.collect()
+    return samples[WARM_UP:]
+
+
+def _prepare(device: Device, spec: PreprocessSpec, slices: Sequence[Slice], rounds: int) -> Prepared:
+    batch = kernel.pack([(s.stored, s.header.encoding) for s in slices], spec)
+    shape = (len(slices), spec.channels, spec.crop, spec.crop)
+    memory = Buffer(device, batch.places.end)
+    pixels, found = Buffer(device, int(np.prod(shape))), Buffer(device, len(slices) * kernel.FOUND.itemsize)
+    preprocess, stream = CudaPreprocessor(device, spec), device.stream()
+    try:
+        batch.write(memory.host)
+        launch = preprocess.plan(batch, memory.address, pixels.address, found.address)
+        memory.upload(stream, memory.nbytes)
+        for _ in range(WARM_UP if rounds else 1):
+            preprocess.launch(launch, stream)
+        samples = _timed(device, stream, lambda: preprocess.launch(launch, stream), rounds)
+        pixels.download(stream, pixels.nbytes)
+        found.download(stream, found.nbytes)
+        stream.synchronize()
+        return Prepared(
+            pixels.host.reshape(shape).copy(),
+            found.host.view(kernel.FOUND).copy(),
+            [1e3 * sample / len(slices) for sample in samples],
+        )
+    finally:
+        for held in (preprocess, memory, pixels, found):
+            held.free()
+
+
+def _engine_ms(backend: EngineBackend, batch: int, rounds: int) -> list[float]:
+    engine = backend.engine
+
+    def run() -> None:
+        engine.run(batch, b"alone", lambda: None)
+
+    for _ in range(WARM_UP):
+        run()
+    return _timed(backend.device, engine.stream, run, rounds)
+
+
+def _stages_ms(backend: EngineBackend, pixels: NDArray[np.uint8], rounds: int) -> dict[str, list[float]]:
+    engine, count = backend.engine, len(pixels)
+    engine.put(pixels)
+    stages: dict[str, Callable[[], None]] = {
+        "copy in": lambda: engine.upload(count),
+        "infer": lambda: engine.run(count, b"alone", lambda: None),
+        "copy out": lambda: engine.fetch(count),
+    }
+    samples: dict[str, list[float]] = {name: [] for name in stages}
+    for round_ in range(WARM_UP + rounds):
+        for name, stage in stages.items():
+            (found,) = _timed(backend.device, engine.stream, stage, 1)
+            samples[name] += [found] if round_ >= WARM_UP else []
+    return samples
+
+
+def _timed(device: Device, stream: Any, launch: Any, rounds: int) -> list[float]:
+    """Milliseconds between events around each launch."""
+    events = [(device.cuda.Event(), device.cuda.Event()) for _ in range(rounds)]
+    for start, end in events:
+        start.record(stream)
+        launch()
+        end.record(stream)
+    if events:
+        events[-1][1].synchronize()
+    return [float(end.time_since(start)) for start, end in events]

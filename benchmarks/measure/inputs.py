@@ -1,0 +1,114 @@
+"""The slices that judge, and the folders that are scored: given ones, or phantoms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.settings import Settings
+from dtvit_edge.dicom.discover import Plan, discover
+from dtvit_edge.dicom.slice import SliceHeader
+from dtvit_edge.dicom.walk import walk
+from dtvit_edge.errors import ConfigError
+from dtvit_edge.phantom import write_phantoms
+from dtvit_edge.progress import Progress, silent
+from dtvit_edge.scoring.api import headers_of
+from dtvit_edge.spec import PreprocessSpec, digest_bytes, digest_file, digest_json
+from evaluation.gate import Cases
+from evaluation.phantoms import load_phantoms
+from evaluation.sampling import SliceSet, candidates, load
+from evaluation.source import phantom_set
+
+STUDIES_SEED = 8_500_000
+GIVEN = "given slices"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a bundle is measured on.
+
+    Attributes:
+        judging: the slices; data, studies: what a report calls them and the folders.
+        plan: of the folders.
+    """
+
+    judging: SliceSet
+    data: str
+    folders: list[Path]
+    plan: Plan
+    studies: str
+
+    @property
+    def headers(self) -> list[SliceHeader]:
+        """Every slice of the folders that is scored."""
+        return headers_of(self.plan)
+
+    @property
+    def middle(self) -> SliceHeader:
+        """A slice in the middle of the first suitable series: it shows brain."""
+        headers = next(series.headers for series in self.plan.series if series.refusal is None)
+        return headers[len(headers) // 2]
+
+
+def judging_slices(spec: PreprocessSpec, settings: Settings, progress: Progress = silent) -> tuple[SliceSet, str]:
+    """The set that judges, and what a report may call it: never by a path, which could carry a patient's name.
+
+    Raises:
+        ConfigError: nothing usable, or phantoms among other sources.
+    """
+    texts = settings.slices or (settings.effort.phantoms,)
+    drawn = [found for text in texts if (found := phantom_set(text))]
+    if drawn:
+        if len(texts) > 1:
+            raise ConfigError("--slices takes one set of phantoms, or folders and CSVs")
+        with progress("drawing phantoms", drawn[0].studies) as step:
+            data = load_phantoms(drawn[0], spec, crop=True, step=step)
+        chosen = range(min(len(data.slices), settings.effort.slices))
+        images = [data.images[i] for i in chosen]
+        rows = [data.slices[i] for i in chosen]
+        cases = Cases(
+            tuple(digest_bytes(image.tobytes()) for image in images),
+            tuple(row.patient for row in rows),
+            np.array([-1 if row.ich is None else int(row.ich) for row in rows]),
+            np.array([-1 if row.location is None else row.location for row in rows]),
+        )
+        return SliceSet(np.stack(images), cases), texts[0]
+    given = candidates([Path(text) for text in texts], progress=progress)
+    sliced = load(given, settings.effort.slices, spec, seed=settings.seed, name="the verdict", progress=progress)
+    return sliced, GIVEN
+
+
+def set_digest(slices: SliceSet) -> str:
+    """Identity of a set: the digests of its slices' model bytes, in order."""
+    return digest_json(slices.cases.digests)
+
+
+def study_folders(settings: Settings, scratch: Path, progress: Progress = silent) -> tuple[list[Path], str]:
+    """The folders that are scored from end to end, and what a report may call them."""
+    if settings.studies:
+        return list(settings.studies), "given studies"
+    count = settings.effort.studies
+    with progress("writing phantoms", count) as step:
+        write_phantoms(scratch, count, STUDIES_SEED, progress=lambda: step(1))
+    folders = sorted(path for path in scratch.iterdir() if path.is_dir())
+    return folders, f"{count} phantom studies, seed {STUDIES_SEED}"
+
+
+def planned(folders: Sequence[Path]) -> Plan:
+    """What a run over the folders scores with `any_series`, which a plain script does as well.
+
+    Raises:
+        ConfigError: no slice.
+    """
+    plan = discover(walk(list(folders)), any_series=True)
+    if not headers_of(plan):
+        raise ConfigError("no slice below the folders given with --studies")
+    return plan
+
+
+def studies_digest(plan: Plan) -> str:
+    """Identity of the studies: the bytes of every slice that is scored."""
+    return digest_json(sorted(digest_file(header.file) for header in headers_of(plan)))

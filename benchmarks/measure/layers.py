@@ -1,0 +1,91 @@
+"""Milliseconds by layer: by the backend itself where it has a profile, else by its library on the same verified bytes.
+
+ONNX Runtime and OpenVINO have profilers that their backends leave switched off, since they cost time; so the session is
+another one here, and its sum is not a latency.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure import device_hooks
+from benchmarks.measure.configurations import Side
+from dtvit_edge.backend import Backend
+from dtvit_edge.spec import INPUT_NAME
+from evaluation.sampling import Pixels
+
+CALLS = 5
+NAMED = 15
+
+
+def profile(side: Side, backend: Backend, pixels: Pixels, threads: int | None) -> dict[str, float]:
+    """Milliseconds by kind of layer (ONNX Runtime, OpenVINO) or by layer (a backend's own); empty where there is none.
+
+    Args:
+        pixels: (1, C, 224, 224) uint8.
+    """
+    own = device_hooks.layers(backend, pixels)
+    if own or side.backend not in _PROFILERS:
+        return own
+    return _PROFILERS[side.backend](side, pixels, threads)
+
+
+def largest(found: dict[str, float]) -> list[tuple[str, float]]:
+    """The costliest `NAMED`, and the rest as one."""
+    order = sorted(found.items(), key=lambda item: -item[1])
+    rest = sum(value for _, value in order[NAMED:])
+    return order[:NAMED] + ([(f"{len(order) - NAMED} more", rest)] if rest else [])
+
+
+def _onnxruntime(side: Side, pixels: Pixels, threads: int | None) -> dict[str, float]:
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        options.log_severity_level = 3
+        options.inter_op_num_threads = 1
+        options.intra_op_num_threads = threads or 0
+        session = onnxruntime.InferenceSession(
+            side.bundle.model_bytes(side.precision), options, providers=["CPUExecutionProvider"]
+        )
+        for _ in range(CALLS):
+            session.run(None, {INPUT_NAME: pixels})
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    found: dict[str, float] = {}
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            kind = event["args"]["op_name"]
+            found[kind] = found.get(kind, 0.0) + event["dur"] / 1e3 / CALLS
+    return found
+
+
+def _openvino(side: Side, pixels: Pixels, threads: int | None) -> dict[str, float]:
+    import openvino
+
+    core = openvino.Core()
+    config = {"INFERENCE_PRECISION_HINT": side.hint or "f32", "PERFORMANCE_HINT": "LATENCY", "PERF_COUNT": True}
+    if threads is not None:
+        config["INFERENCE_NUM_THREADS"] = threads
+    compiled = core.compile_model(core.read_model(side.bundle.model_bytes(side.precision)), "CPU", config)
+    request = compiled.create_infer_request()
+    found: dict[str, float] = {}
+    for _ in range(CALLS):
+        request.infer({INPUT_NAME: np.ascontiguousarray(pixels)})
+        for layer in request.profiling_info:
+            milliseconds = layer.real_time.total_seconds() * 1e3 / CALLS
+            if milliseconds:
+                found[layer.node_type] = found.get(layer.node_type, 0.0) + milliseconds
+    return found
+
+
+_PROFILERS: dict[str, Callable[[Side, Pixels, int | None], dict[str, float]]] = {
+    "onnxruntime": _onnxruntime,
+    "openvino": _openvino,
+}

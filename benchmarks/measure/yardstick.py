@@ -1,0 +1,66 @@
+"""A fixed workload of a library alone, timed among the others: what the machine itself did meanwhile.
+
+A machine that others use too is faster in one hour than in the next, by more than what a comparison looks for. What
+slows this workload a little slows a model about as much, so that two runs are compared after each was divided by it
+(`compare.STEADY` says how far that holds). It is what models do most, products of single-precision matrices that stay
+in a core's own cache, by NumPy's BLAS on one core.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from benchmarks.measure.interleaving import median_ms
+from evaluation.records import Record
+
+SIZE, PRODUCTS = 256, 8
+INSIDE = f"{PRODUCTS} products of {SIZE} x {SIZE} float32 matrices by NumPy on one core"
+OPTION = "yardstick_ms"
+# The key of samples that belong to all of a record's.
+ALL = ""
+# Of one sample, where it does not take turns with single calls; the median counts.
+GOES = 9
+
+
+class Yardstick:
+    """The workload, and what it took.
+
+    Attributes:
+        ms: samples by the key of what they were taken beside, or `ALL`.
+    """
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self._a, self._b = (rng.standard_normal((SIZE, SIZE), dtype=np.float32) for _ in "ab")
+        self._product = np.empty_like(self._a)
+        self._threads = ThreadpoolController()
+        self.ms: dict[str, list[float]] = {}
+
+    def __call__(self) -> None:
+        """Once, some milliseconds long."""
+        with self._threads.limit(limits=1, user_api="blas"):
+            for _ in range(PRODUCTS):
+                np.matmul(self._a, self._b, out=self._product)
+
+    def take(self, key: str = ALL) -> None:
+        """A sample."""
+        self.ms.setdefault(key, []).append(median_ms(self, GOES))
+
+    def told(self) -> dict[str, dict[str, list[float]]]:
+        """What a record's options keep of it; it begins anew."""
+        kept, self.ms = self.ms, {}
+        return {OPTION: kept} if kept else {}
+
+
+def beside(record: Record, key: str) -> list[float] | None:
+    """Its milliseconds while a record's samples of that key were taken, in order; None where there are none."""
+    kept = record.options.get(OPTION, {})
+    found: list[float] | None = kept.get(key, kept.get(ALL))
+    return found
+
+
+def units(a: tuple[Record, str], b: tuple[Record, str]) -> tuple[list[float], list[float]] | None:
+    """`beside` of the samples of two records, for `statistics.ratio`; None where it did not run beside both."""
+    first, second = beside(*a), beside(*b)
+    return None if first is None or second is None else (first, second)

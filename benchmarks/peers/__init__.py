@@ -1,0 +1,121 @@
+"""What a user would take instead: their own PyTorch, their own export, their own preprocessing.
+
+A peer is written the way its library's documentation would have it, no better and no worse. It takes normalised floats
+(N, 3, 224, 224) and gives logits. Whatever is absent is named, with what installs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtvit_edge.backend import Logits
+from dtvit_edge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from export.model import DTViT
+
+Floats = NDArray[np.float32]
+# (N, 3, 224, 224) float32, normalised, to logits (N, 2) and (N, 3) float32 by output name.
+Infer = Callable[[Floats], Logits]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One peer.
+
+    Attributes:
+        name: as reports call it; extra: of the distribution, that installs it.
+        needs: modules; module, attribute: its code.
+        check: a function of that module which says what else is missing.
+        slow: opening takes minutes; a quick run leaves it out.
+    """
+
+    name: str
+    extra: str
+    needs: tuple[str, ...]
+    module: str
+    attribute: str
+    check: str = ""
+    slow: bool = False
+
+    def why_not(self) -> str | None:
+        """Why it cannot run here, or None."""
+        absent = [name for name in self.needs if find_spec(name) is None]
+        if absent:
+            return f"{', '.join(absent)} not installed; pip install -e '.[{self.extra}]'"
+        if not self.check:
+            return None
+        ask: Callable[[], str | None] = getattr(import_module(self.module), self.check)
+        return ask()
+
+    def load(self) -> Any:
+        """Its function."""
+        return getattr(import_module(self.module), self.attribute)
+
+
+EAGER = Entry("PyTorch eager", "peer-pytorch", ("torch", "timm"), "benchmarks.peers.pytorch", "eager")
+MODELS = (
+    EAGER,
+    Entry(
+        "PyTorch compiled",
+        "peer-pytorch-compile",
+        ("torch", "timm"),
+        "benchmarks.peers.pytorch",
+        "compiled",
+        check="no_compiler",
+        slow=True,
+    ),
+    Entry(
+        "ONNX Runtime, plain export",
+        "peer-onnxruntime",
+        ("torch", "timm", "onnxruntime", "onnxscript"),
+        "benchmarks.peers.plain_export",
+        "onnx_runtime",
+    ),
+    Entry(
+        "OpenVINO, plain export",
+        "peer-openvino",
+        ("torch", "timm", "openvino", "onnxscript"),
+        "benchmarks.peers.plain_export",
+        "openvino",
+    ),
+)
+SCIKIT_IMAGE = Entry(
+    "pydicom, scikit-image", "peer-scikit-image", ("skimage",), "benchmarks.peers.preprocessing", "scikit_image"
+)
+OPENCV = Entry("pydicom, OpenCV", "", ("cv2",), "benchmarks.peers.preprocessing", "opencv")
+PREPROCESSING = (SCIKIT_IMAGE, OPENCV)
+
+
+def chosen_peers(names: Sequence[str], *, every: bool) -> tuple[str, ...]:
+    """The peers that are asked for, by name.
+
+    Raises:
+        ConfigError: no such peer; the message lists them.
+    """
+    known = [entry.name for entry in (*MODELS, *PREPROCESSING)]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ConfigError(f"no peer called {', '.join(map(repr, unknown))}; there are {'; '.join(known)}")
+    return tuple(known) if every else tuple(names)
+
+
+def open_model(entry: Entry, model: DTViT, threads: int | None) -> Infer:
+    """The peer over a model: loads and compiles."""
+    infer: Infer = entry.load()(model, threads)
+    return infer
+
+
+def load_weights(path: Path, encoder: str) -> DTViT:
+    """A checkpoint's model, fp32, eval mode."""
+    from export.checkpoint import load_checkpoint
+
+    return load_checkpoint(path, encoder).model

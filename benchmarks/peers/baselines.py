@@ -1,0 +1,159 @@
+"""The peers of one bundle, opened: judged as the sides are, then measured beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.measure.end_to_end import Whole
+from benchmarks.measure.latency import one_slice
+from benchmarks.peers import (
+    EAGER,
+    MODELS,
+    OPENCV,
+    PREPROCESSING,
+    SCIKIT_IMAGE,
+    Entry,
+    Floats,
+    Infer,
+    load_weights,
+    open_model,
+)
+from benchmarks.settings import Settings
+from dtvit_edge.bundle import TOLERANCES, Bundle
+from dtvit_edge.errors import VerdictError
+from dtvit_edge.progress import Progress
+from dtvit_edge.spec import digest_file
+from evaluation.gate import Logits
+from evaluation.sampling import Pixels
+
+if TYPE_CHECKING:
+    from export.model import DTViT
+
+WITHOUT_WEIGHTS = "needs the weights that the bundle was made from: --weights"
+
+
+class Peers:
+    """What stands beside a bundle, once it is open.
+
+    Attributes:
+        opened: models by name, those that agree with the golden logits; left_out: why the others are not there.
+        differences: largest |logit difference| to the golden logits, by name.
+        reference: (n, C, 224, 224) uint8 to PyTorch's logits; None without weights.
+    """
+
+    def __init__(self, bundle: Bundle, weights: Path | None, settings: Settings, progress: Progress) -> None:
+        self._bundle = bundle
+        self._weights = weights
+        self._settings = settings
+        self._progress = progress
+        self.opened: dict[str, Infer] = {}
+        self.left_out: dict[str, str] = {}
+        self.differences: dict[str, float] = {}
+        self.reference: Callable[[Pixels], Logits] | None = None
+
+    def open(self) -> Peers:
+        """Load the weights, open every peer that is asked for, and judge it.
+
+        Raises:
+            VerdictError: weights without PyTorch, or those of another model.
+        """
+        if self._weights is not None:
+            why_not = EAGER.why_not()
+            if why_not is not None:
+                raise VerdictError(f"--weights needs PyTorch: {why_not}")
+            self._open(load_weights(self._weights, self._bundle.manifest.encoder))
+        elif self._settings.peers:
+            self.left_out |= {entry.name: WITHOUT_WEIGHTS for entry in self._asked(MODELS)}
+        found = {entry.name: entry.why_not() for entry in self._asked(PREPROCESSING)}
+        self.left_out |= {name: why for name, why in found.items() if why is not None}
+        return self
+
+    def calls(self, pixels: Pixels) -> dict[str, Callable[[], object]]:
+        """Every model on one slice, normalised outside of the timer."""
+        few = self._normalised(pixels[:16])
+        return {name: one_slice(infer, few) for name, infer in self.opened.items()}
+
+    def stage_calls(self, file: Path) -> dict[str, Callable[[], object]]:
+        """Reading and preparing one file, by `PEER: STAGE`."""
+        found: dict[str, Callable[[], object]] = {}
+        if self._settings.peers:
+            from benchmarks.peers.preprocessing import read
+
+            slice_ = read(file)
+            found["pydicom: read"] = partial(read, file)
+            for entry in self._preparing():
+                found[f"{entry.name}: preprocess"] = partial(entry.load(), slice_.hu, self._bundle.manifest.spec)
+        return found
+
+    def pipelines(self, files: list[Path]) -> dict[str, Callable[[], Whole]]:
+        """The plain script with scikit-image and eager PyTorch, and OpenCV with every other model."""
+        if not self._settings.peers:
+            return {}
+        from benchmarks.peers.pipeline import score
+
+        pairs: list[tuple[Entry, str]] = []
+        there = [entry.name for entry in self._preparing()]
+        for name in self.opened:
+            if name == EAGER.name and SCIKIT_IMAGE.name in there:
+                pairs.append((SCIKIT_IMAGE, name))
+            if OPENCV.name in there:
+                pairs.append((OPENCV, name))
+        manifest = self._bundle.manifest
+        return {
+            f"{entry.name}, {name}": partial(
+                score, files, entry.load(), self.opened[name], manifest.spec, manifest.ich_threshold
+            )
+            for entry, name in pairs
+        }
+
+    def _open(self, model: DTViT) -> None:
+        assert self._weights is not None
+        manifest = self._bundle.manifest
+        if digest_file(self._weights) != manifest.weights_sha256:
+            raise VerdictError(f"{self._weights.name}: not the weights that {manifest.name} was made from")
+        eager = open_model(EAGER, model, self._settings.threads)
+        self._judge(EAGER.name, eager)
+        if EAGER.name not in self.opened:
+            raise VerdictError(f"{manifest.name}: PyTorch itself is {self.left_out[EAGER.name]}; nothing was timed")
+        self.reference = lambda pixels: eager(self._normalised(pixels))
+        others = [entry for entry in self._asked(MODELS) if entry is not EAGER]
+        with self._progress("opening peers", len(others)) as step:
+            for entry in others:
+                why_not = entry.why_not()
+                if why_not is None and entry.slow and self._settings.effort.quick:
+                    why_not = "takes minutes to compile; --quick leaves it out"
+                if why_not is None:
+                    self._judge(entry.name, open_model(entry, model, self._settings.threads))
+                else:
+                    self.left_out[entry.name] = why_not
+                step(1)
+
+    def _judge(self, name: str, infer: Infer) -> None:
+        """Keep a peer that gives the golden logits."""
+        pixels, golden = self._bundle.golden()
+        found = infer(self._normalised(pixels))
+        worst = max(float(np.abs(found[output] - golden[output]).max()) for output in golden)
+        self.differences[name] = worst
+        if worst <= TOLERANCES["fp32"]:
+            self.opened[name] = infer
+        else:
+            self.left_out[name] = f"{worst:.3g} from the golden logits, {TOLERANCES['fp32']:g} is allowed"
+
+    def _normalised(self, pixels: Pixels) -> Floats:
+        import torch
+
+        from export.model import normalise
+
+        found: Floats = normalise(torch.from_numpy(np.ascontiguousarray(pixels)), self._bundle.manifest.spec).numpy()
+        return found
+
+    def _preparing(self) -> list[Entry]:
+        return [entry for entry in self._asked(PREPROCESSING) if entry.name not in self.left_out]
+
+    def _asked(self, entries: Sequence[Entry]) -> list[Entry]:
+        return [entry for entry in entries if entry.name in self._settings.peers]

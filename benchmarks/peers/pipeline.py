@@ -1,0 +1,60 @@
+"""A plain script that scores studies: read with pydicom, prepare in floats, infer in batches, take the top slices.
+
+The result of a study is made as the bundle's own: the mean of a series' highest slices, the highest series.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure.end_to_end import Whole
+from benchmarks.peers import Floats, Infer
+from benchmarks.peers.preprocessing import Prepare, Read, read
+from dtvit_edge.scoring.aggregate import TOP_SLICES
+from dtvit_edge.spec import ICH_OUTPUT, PreprocessSpec
+from evaluation.gate import softmax
+
+BATCH = 8
+STAGES = ("read", "preprocess", "infer", "aggregate")
+
+
+def score(files: Sequence[Path], prepare: Prepare, infer: Infer, spec: PreprocessSpec, threshold: float) -> Whole:
+    """Score slices with a model that is open already.
+
+    Args:
+        files: every slice, any order.
+    """
+    stages = dict.fromkeys(STAGES, 0.0)
+    kept: list[Read] = []
+    probabilities: list[float] = []
+    start = time.perf_counter()
+    for first in range(0, len(files), BATCH):
+        batch: list[Floats] = []
+        for file in files[first : first + BATCH]:
+            began = time.perf_counter()
+            found = read(file)
+            decoded = time.perf_counter()
+            batch.append(prepare(found.hu, spec))
+            stages["read"] += decoded - began
+            stages["preprocess"] += time.perf_counter() - decoded
+            kept.append(found)
+        began = time.perf_counter()
+        logits = infer(np.stack(batch))
+        stages["infer"] += time.perf_counter() - began
+        probabilities += softmax(logits[ICH_OUTPUT])[:, 1].tolist()
+    began = time.perf_counter()
+    series: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for one, probability in zip(kept, probabilities, strict=True):
+        series[one.study, one.series].append(probability)
+    flagged: dict[str, bool | None] = {}
+    for (study, _), values in series.items():
+        top = float(np.mean(sorted(values)[-TOP_SLICES:]))
+        flagged[study] = bool(flagged.get(study)) or top >= threshold
+    stages["aggregate"] += time.perf_counter() - began
+    decisions = {one.sop: p >= threshold for one, p in zip(kept, probabilities, strict=True)}
+    return Whole(time.perf_counter() - start, None, stages, len(kept), decisions, flagged)

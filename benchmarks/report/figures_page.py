@@ -1,0 +1,234 @@
+"""README's tables, written from the code and from the records, so that no figure is typed by hand.
+
+python -m benchmarks.report.figures_page
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.measure import slice_cost
+from benchmarks.peers import EAGER, SCIKIT_IMAGE
+from benchmarks.report import encoders
+from benchmarks.report.view import runs, views
+from benchmarks.results import CPU_RECORDS, names
+from benchmarks.standalone import (
+    gate,
+    graph_rewrites,
+    harness_check,
+    int8_speed,
+    leak,
+    outlier_smoothing,
+    reading,
+    startup,
+)
+from dtvit_edge.reasons import REASONS, STUDY_REASONS
+from evaluation.gate import NOT_ASSESSED
+from evaluation.records import Record, interval_text, latest, read
+
+README = Path(__file__).parents[1] / "README.md"
+EVALUATIONS = CPU_RECORDS.with_name("paper.jsonl")
+ENCODERS = CPU_RECORDS.with_name("encoders.jsonl")
+
+
+def tables() -> dict[str, str]:
+    """The text between `<!-- NAME -->` and `<!-- /NAME -->`, by name."""
+    return {
+        "reasons": _reasons(),
+        "study reasons": _study_reasons(),
+        "figures": _figures(CPU_RECORDS),
+        "evaluations": _evaluations(EVALUATIONS),
+        "encoders": _evaluations(ENCODERS),
+        "gate": _gate(gate.RECORDS),
+        "bench": _bench(harness_check.RECORDS),
+    }
+
+
+def _reasons() -> str:
+    rows = "".join(f"| {r.status} | `{r.code}` | {r.sentence} |\n" for r in REASONS.values())
+    return f"\n| status | reason | meaning |\n|---|---|---|\n{rows}\n"
+
+
+def _study_reasons() -> str:
+    return "\n" + "".join(f"- `{code}`: {sentence}\n" for code, sentence in STUDY_REASONS.items()) + "\n"
+
+
+def _figures(path: Path) -> str:
+    rows = []
+    if record := latest(path, graph_rewrites.WHAT):
+        s = record.summary
+        rows.append((
+            f"exported graph against a plain export, {record.options['encoder']}, ONNX Runtime, one core, batch 1",
+            f"{s['ratio_median']:.3f} times faster "
+            f"(quartiles {s['ratio_lower_quartile']:.3f} to {s['ratio_upper_quartile']:.3f}, {s['pairs']:.0f} pairs)",
+            record,
+        ))  # fmt: skip
+    if record := latest(path, int8_speed.WHAT):
+        s = record.summary
+        for side in record.samples:
+            if side != int8_speed.PYTORCH:
+                rows.append((
+                    f"{side} against PyTorch eager fp32, {record.options['encoder']} "
+                    f"({record.options['training']}), one core, batch 1",
+                    f"{s[f'{side}: ratio_median']:.2f} times faster (quartiles "
+                    f"{s[f'{side}: ratio_lower_quartile']:.2f} to {s[f'{side}: ratio_upper_quartile']:.2f}); "
+                    f"{s[f'{side}: ms_median']:.0f} ms",
+                    record,
+                ))  # fmt: skip
+    if record := latest(path, outlier_smoothing.WHAT):
+        s = record.summary
+        rows.append((
+            f"{outlier_smoothing.WHAT}, {record.options['encoder']}, untrained",
+            f"{s['ratio']:.1f} times less rms logit error ({s['smoothed_rms']:.3f} against {s['plain_rms']:.3f}; the "
+            f"logits' own deviation is {s['logit_deviation']:.3f})",
+            record,
+        ))  # fmt: skip
+    if record := latest(path, reading.WHAT):
+        s = record.summary
+        sides = (f"{side} {s[f'{side}: ratio_median']:.1f} times as fast ({s[f'{side}: ms']:.2f} ms)" for side in
+                 record.samples if not side.endswith(reading.PYDICOM))  # fmt: skip
+        rows.append(("reading and decoding a 512x512 slice against pydicom, one core", "; ".join(sides), record))
+    if record := latest(path, slice_cost.WHAT):
+        s = record.summary
+        parts = ", ".join(f"{name} {s[f'{name}_ms_median']:.2f}" for name in ("read", "table", "mask", "resample"))
+        rows.append((
+            "reading and preprocessing one uncompressed 512x512 slice, one core, median",
+            f"{s['read_and_preprocess_ms_median']:.2f} ms ({parts}; the planning pass's header "
+            f"{s['header_ms_median']:.2f} more)",
+            record,
+        ))  # fmt: skip
+    if record := latest(path, leak.WHAT):
+        s = record.summary
+        rows.append((
+            f"one process over {s['slices']:.0f} slices, {record.options['backend']}: memory and open files",
+            f"grown by {s['MiB grown']:.1f} MiB and {s['files grown']:.0f} files, to {s['MiB at the end']:.0f} MiB",
+            record,
+        ))  # fmt: skip
+    if record := latest(path, startup.WHAT):
+        s = record.summary
+        rows.append((
+            "`import dtvit_edge`; `dtvit-edge --help` as a whole process, median",
+            f"{s['import_s_median']:.3f} s; {s['help_s_median']:.3f} s (a bare interpreter {s['bare_s_median']:.3f} s)",
+            record,
+        ))  # fmt: skip
+    lines = [f"| {what} | {figure} | `{_command(record)}` |\n" for what, figure, record in rows]
+    return "\n| what | figure | command |\n|---|---|---|\n" + "".join(lines) + "\n"
+
+
+def _evaluations(path: Path) -> str:
+    """The newest evaluation of each model on each set."""
+    newest = {(r.options["data"], r.options["model"]): r for r in (read(path) if path.is_file() else ())}
+    lines = []
+    for (data, model), record in newest.items():
+        s = record.summary
+        judged = f"{s['ich_slices']:.0f} slices, {s['ich_patients']:.0f} patients"
+        figures = [_interval(s, name) for name in ("ich_accuracy", "ich_auc", "ich_recall", "ich_specificity",
+                                                   "location_accuracy")]  # fmt: skip
+        lines.append(f"| {' | '.join((f'`{model}`', f'`{data}`', judged, *figures))} |\n")
+    columns = (
+        "model",
+        "data",
+        "judged on",
+        "ICH accuracy",
+        "ICH AUC",
+        "sensitivity",
+        "specificity",
+        "location accuracy",
+    )
+    commands = sorted({_command(r) for r in newest.values()})
+    head = f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"
+    return head + "".join(lines) + "\n" + "".join(f"- `{command}`\n" for command in commands) + "\n"
+
+
+def _gate(path: Path) -> str:
+    """The newest verdict on each precision of each model."""
+    newest = {r.options["name"]: r for r in (read(path) if path.is_file() else ())}
+    columns = ("model, slices", "precision", "gate", "judged on", "ICH flips", "location flips", "largest \\|dp\\|",
+               "mean \\|dp\\|", "dAUC", "sensitivity", "specificity", "size")  # fmt: skip
+    lines = [f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"]
+    for name, record in newest.items():
+        for precision, verdict in record.options["verdicts"].items():
+            s = {key.removeprefix(f"{precision}: "): value for key, value in record.summary.items()}
+            located = s.get("location_slices")
+            cells = (
+                name, precision, verdict, f"{s['ich_slices']:.0f}", f"{s['ich_flips']:.0f}",
+                f"{s['location_flips']:.0f} of {located:.0f}" if located else NOT_ASSESSED,
+                f"{s['ich_largest_difference']:.4f}", f"{s['ich_mean_difference']:.5f}",
+                f"{s['auc'] - s['auc_reference']:+.5f}" if "auc" in s else NOT_ASSESSED,
+                _interval(s, "sensitivity"), _interval(s, "specificity"), f"{s['size']:.3f}",
+            )  # fmt: skip
+            lines.append(f"| {' | '.join(cells)} |\n")
+    lines.append("\n")
+    for record in newest.values():
+        s, held = record.summary, record.options["slices"]
+        given_back = ", ".join(record.options["given_back"]) or "nothing"
+        lines.append(
+            f"- `{_command(record)}`: ranges from {held['ranges']} slices by {record.options['method']}, given back: "
+            f"{given_back}; {s['seconds']:.0f} s, {s['peak_bytes'] / 2**30:.1f} GiB at most\n"
+        )
+    return "".join(lines) + "\n"
+
+
+def _bench(path: Path) -> str:
+    """The newest run of each bundle by each command, its fastest side first, and the harness's proofs."""
+    kept = list(read(path)) if path.is_file() else []
+    columns = ("run", "model", "side", "gate", "one slice in the model, median ms (samples)",
+               "folder to result, ms a slice", "studies a minute", "against the plain script",
+               "decided as by it")  # fmt: skip
+    lines = [f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"]
+    shown = views([record for record in kept if record.what.startswith(names.PREFIX)])
+    numbers = {run[0].command: number for number, run in enumerate(runs(shown), start=1)}
+    for view in shown:
+        script = f"{SCIKIT_IMAGE.name}, {EAGER.name}"
+        for side in [*view.passed, *view.peers()]:
+            latency = view.records[names.LATENCY].samples[side]
+            figures = [view.figure(names.END_TO_END, side, figure) for figure in
+                       (f"{names.A_SLICE}: median", "studies a minute", f"times as fast as {script}",
+                        f"slices decided as by {script}")]  # fmt: skip
+            forms = ("{:.4g}", "{:.3g}", "{:.2f} times as fast", "{:.2%}")
+            cells = ["" if n is None else form.format(n) for n, form in zip(figures, forms, strict=True)]
+            said = str(view.accuracy.options["verdicts"].get(side, ""))
+            timed = f"{view.median_ms(side):.4g} ({len(latency)})"
+            cells = [str(numbers[view.command]), view.title, side, said, timed, *cells]
+            lines.append(f"| {' | '.join(cells)} |\n")
+    lines.append("\n")
+    for run in runs(shown):
+        view = run[0]
+        facts = view.records[names.LATENCY].options["before"]["facts"]
+        busy = f"; {view.busy}" if view.busy else ""
+        cores = facts["cores of this process"]
+        lines.append(f"{numbers[view.command]}. `{view.command}`: {view.slices} slices judged; cores {cores}{busy}\n")
+    lines.append("\n")
+    for record in {r.options["bundle"]: r for r in kept if r.what == harness_check.WHAT}.values():
+        s, said = record.summary, record.options["verdicts"]
+        lines.append(
+            f"- `{_command(record)}`: the harness adds {s['harness: share']:.3%} of a call; a repetition "
+            f"{s['again: ratio']:.3f} ({s['again: low']:.3f} to {s['again: high']:.3f}), {said[harness_check.AGAIN]}; "
+            f"{record.options['share']:.0%} slower {s['slower: ratio']:.3f} ({s['slower: low']:.3f} to "
+            f"{s['slower: high']:.3f}), {said[harness_check.SLOWER]}\n"
+        )
+    several = [run for run in runs(shown) if len(run) > 1]
+    return "".join(lines) + "\n" + "".join(f"{encoders.table(run).markdown()}\n" for run in several)
+
+
+def _interval(summary: dict[str, float], name: str) -> str:
+    """A figure with its interval, or that there is none."""
+    return interval_text(summary, name) or NOT_ASSESSED
+
+
+def _command(record: Record) -> str:
+    return str(record.options["command"])
+
+
+def main() -> None:
+    """Write the tables into README.md."""
+    text = README.read_text(encoding="utf-8")
+    for name, table in tables().items():
+        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, rest = text.split(start)
+        text = before + start + table + end + rest.split(end)[1]
+    README.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

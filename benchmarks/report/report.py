@@ -1,0 +1,83 @@
+"""The report of a run, from its records alone: Markdown with pictures beside it, and one HTML file with all in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.report import encoders, plots
+from benchmarks.report.html import page
+from benchmarks.report.tables import TABLES
+from benchmarks.report.verdicts import NOT_CLINICAL, summary
+from benchmarks.report.view import View, runs, views
+from dtvit_edge.files import write_atomically
+from dtvit_edge.spec import NOTICE
+from evaluation.plots import Picture
+from evaluation.records import Record
+from evaluation.tables import Table
+
+HTML, MARKDOWN, SUMMARY = "report.html", "report.md", "summary.txt"
+TITLE = "How fast and how faithful on this machine"
+_PICTURES: dict[str, Callable[[View], Picture | None]] = {
+    "latency": plots.latency,
+    "end_to_end": plots.stages,
+    "throughput": plots.throughput,
+    "accuracy": plots.confusion,
+    "needs": plots.sustained,
+}
+
+
+def write_report(out: Path, records: Sequence[Record]) -> None:
+    """Write `report.html`, `report.md`, `summary.txt` and the pictures with their numbers into a folder.
+
+    Args:
+        records: of one run of `bench`; the accuracy's comes first for every bundle.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    shown = views(records)
+    summaries = [(f"In one minute: {view.title}", summary(view)) for view in shown]
+    parts: list[Table | Picture | str] = []
+    for place, run in enumerate(runs(shown)):
+        timed = [view for view in run if view.passed]
+        if len(timed) > 1:
+            summaries.insert(0, (encoders.HEADING, encoders.sentences(timed)))
+            parts += ["## Bundles side by side", encoders.table(timed)]
+        if timed and (overview := plots.speed_against_accuracy(timed, place)):
+            parts.append(overview)
+    for view in shown:
+        parts += [f"## {view.title}", *_of_bundle(view)]
+    notice = f"{NOTICE[0].upper()}{NOTICE[1:]}. {NOT_CLINICAL}"
+    write_atomically(out / HTML, page(TITLE, notice, summaries, parts))
+    write_atomically(out / MARKDOWN, _markdown(out, notice, summaries, parts))
+    lines = [f"{heading}\n" + "".join(f"  - {line}\n" for line in sentences) for heading, sentences in summaries]
+    write_atomically(out / SUMMARY, "".join(lines) + notice + "\n")
+
+
+def _of_bundle(view: View) -> list[Table | Picture | str]:
+    parts: list[Table | Picture | str] = []
+    for make in TABLES:
+        table = make(view)
+        parts += [] if table is None else [table]
+        picture = _PICTURES.get(make.__name__)
+        found = picture(view) if picture else None
+        parts += [] if found is None else [found]
+        if make.__name__ == "accuracy" and (curve := plots.reliability(view)):
+            parts.append(curve)
+    return parts
+
+
+def _markdown(
+    out: Path,
+    notice: str,
+    summaries: Sequence[tuple[str, Sequence[str]]],
+    parts: Sequence[Table | Picture | str],
+) -> str:
+    """The same report; pictures are written beside it."""
+    text = [f"# {TITLE}\n", f"**{notice}**\n"]
+    for heading, sentences in summaries:
+        text.append(f"## {heading}\n\n" + "".join(f"- {sentence}\n" for sentence in sentences))
+    for part in parts:
+        if isinstance(part, Picture):
+            part.write(out)
+        text.append(part + "\n" if isinstance(part, str) else part.markdown())
+    return "\n".join(text)

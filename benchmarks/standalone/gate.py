@@ -1,0 +1,91 @@
+"""What `dtvit-edge calibrate` finds, and what it takes: verdicts, seconds and peak memory, as a record.
+
+    python -m benchmarks.standalone.gate "demo, phantoms" -- out/demo/demo.dtvit --slices out/cal/truth.csv
+
+Everything behind `--` goes to `dtvit-edge calibrate`, which runs as a process of its own, as a user would run it.
+Time and memory are the whole process's: reading slices, ranges, all methods, sensitivity and verdicts.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.measure import child_process
+from benchmarks.results import CPU_RECORDS
+from evaluation.records import Record, append
+
+WHAT = "calibrate: the gate's verdicts"
+RECORDS = CPU_RECORDS.with_name("gate.jsonl")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One calibration: what it printed as JSON, its seconds and its peak resident memory."""
+
+    found: dict[str, Any]
+    seconds: float
+    peak_bytes: int
+
+
+def calibrate(arguments: tuple[str, ...]) -> Run:
+    """Run the command; a gate that says no is a result.
+
+    Raises:
+        click.ClickException: it ended with another status than 0 or 1.
+    """
+    command = [sys.executable, "-m", "dtvit_edge", "calibrate", *arguments, "--json"]
+    ended = child_process.run(command, keep_stderr=False)
+    if ended.status not in (0, 1) or not ended.stdout.strip():
+        raise click.ClickException(f"{shlex.join(command)}: exit status {ended.status}")
+    return Run(json.loads(ended.stdout), ended.seconds, ended.peak_bytes)
+
+
+def record_of(name: str, run: Run, arguments: tuple[str, ...]) -> Record:
+    """A calibration as a line of records; the samples are the differences of the slices that differ most."""
+    summary: dict[str, float] = {"seconds": run.seconds, "peak_bytes": float(run.peak_bytes)}
+    samples: dict[str, list[float]] = {}
+    for verdict in run.found["verdicts"]:
+        precision = verdict["precision"]
+        samples[precision] = [difference for _, difference in verdict["worst"]]
+        figures = {"size": run.found["sizes"][precision], "rms": verdict["rms"]}
+        for head in ("ich", "location"):
+            figures |= {f"{head}_{key}": value for key, value in (verdict[head] or {}).items()}
+        for key in ("auc", "auc_reference"):
+            figures |= {} if verdict[key] is None else {key: verdict[key]}
+        for key in ("sensitivity", "specificity"):
+            ends = zip(("", "_low", "_high"), verdict[key] or (), strict=False)
+            figures |= {f"{key}{end}": value for end, value in ends}
+        summary |= {f"{precision}: {key}": float(value) for key, value in figures.items()}
+    options = {
+        "name": name,
+        "verdicts": {v["precision"]: v["verdict"] for v in run.found["verdicts"]},
+        "reasons": {v["precision"]: v["reasons"] for v in run.found["verdicts"]},
+        **{key: run.found[key] for key in ("method", "methods", "given_back", "encoder", "training", "slices")},
+        "command": shlex.join(["dtvit-edge", "calibrate", *arguments]),
+    }
+    digests = {"bundle": run.found["digest"]}
+    return Record(WHAT, "|difference of ICH probability|", samples, summary, digests=digests, options=options)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--out", default=RECORDS, show_default=True, type=click.Path(path_type=Path, dir_okay=False))
+def main(name: str, arguments: tuple[str, ...], out: Path) -> None:
+    """Calibrate with these ARGUMENTS of `dtvit-edge calibrate`, and append the record as NAME."""
+    run = calibrate(arguments)
+    append(out, record_of(name, run, arguments))
+    for verdict in run.found["verdicts"]:
+        click.echo(f"{verdict['precision']}: {verdict['verdict']} {' '.join(verdict['reasons'])}")
+    click.echo(f"{run.seconds:.0f} s, peak {run.peak_bytes / 2**30:.2f} GiB")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks.standalone.gate")

@@ -1,0 +1,78 @@
+"""Does scoring hold on to memory or files? One process, 10,000 slices through one scorer, looked at every 500.
+
+    python -m benchmarks.standalone.leak BUNDLE STUDIES...
+
+The slices of the studies, again and again; files are read each time.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from itertools import cycle, islice
+from pathlib import Path
+
+import click
+
+from benchmarks.results import CPU_RECORDS
+from dtvit_edge import backends
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.dicom.discover import discover
+from dtvit_edge.dicom.walk import walk
+from dtvit_edge.scoring.api import Options, headers_of, make_scorer, open_backend, open_chain
+from evaluation.records import Record, append
+
+WHAT = "memory and open files over many slices"
+EVERY = 500
+
+
+def resident_bytes() -> int:
+    """This process's resident memory (Linux, proc(5): statm counts pages)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def open_files() -> int:
+    """This process's file descriptors."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("studies", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--slices", default=10_000, show_default=True, type=click.IntRange(2 * EVERY))
+@click.option("--backend", default=backends.AUTO, show_default=True)
+@click.option("--precision", default="fp32", show_default=True)
+@click.option("--threads", type=click.IntRange(1))
+@click.option("--workers", type=click.IntRange(1))
+@click.option("--out", default=CPU_RECORDS, show_default=True, type=click.Path(path_type=Path, dir_okay=False))
+def main(
+    bundle: Path, studies: tuple[Path, ...], slices: int, backend: str, precision: str, threads: int | None,
+    workers: int | None, out: Path,
+) -> None:  # fmt: skip
+    """Score and watch; the growth is the median of the last quarter against the second."""
+    opened = Bundle.open(bundle)
+    options = Options(backends.choose(backend).name, precision, threads=threads, workers=workers)
+    headers = list(islice(cycle(headers_of(discover(walk([*studies])))), slices))
+    memory: list[float] = []
+    files: list[float] = []
+    done = 0
+    with open_backend(opened, options.backend, options) as running, open_chain(opened, running, options) as chain:
+        for scored in make_scorer(opened, chain, options)(headers):
+            done += len(scored.rows)
+            if done >= EVERY * (len(memory) + 1):
+                memory.append(resident_bytes() / 2**20)
+                files.append(float(open_files()))
+        described = running.describe()
+    quarter = len(memory) // 4
+    growth = statistics.median(memory[-quarter:]) - statistics.median(memory[quarter : 2 * quarter])
+    summary = {"MiB at the end": memory[-1], "MiB grown": growth, "files at most": max(files), "slices": float(done)}
+    summary["files grown"] = files[-1] - files[0]
+    command = f"python -m benchmarks.standalone.leak BUNDLE STUDIES --slices {slices} --backend {options.backend}"
+    chosen = {"command": command, "workers": workers, "precision": precision} | described
+    append(out, Record(WHAT, "MiB", {"resident": memory, "files": files}, summary, {"bundle": opened.digest}, chosen))
+    for name, value in summary.items():
+        click.echo(f"{name:16} {value:.1f}")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks.standalone.leak")

@@ -1,0 +1,117 @@
+"""A model that ruins plain min-max: what folding outliers into the weights saves.
+
+    python -m benchmarks.standalone.outlier_smoothing --encoder vit_tiny_patch16_224
+
+The model is a seeded, untrained ViT whose LayerNorms make four channels a hundred times as large and whose weights
+behind them make up for it, as trained transformers are known to do (arXiv 2211.10438, section 3). Its fp32 answers are
+those of the model without outliers; int8 with one scale a tensor loses nearly everything else that such a tensor holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.results import CPU_RECORDS
+from calibration.activations import channel_maxima
+from calibration.products import weight_products
+from calibration.quantise import quantise
+from calibration.smoothing import smooth
+from dtvit_edge.spec import OUTPUT_NAMES, PreprocessSpec, digest_bytes
+from evaluation.gate import Logits, logit_error
+from evaluation.records import Record, append
+from export.golden import golden_pixels
+from export.onnx_graph import export_fp32, open_session
+from export.parity import run_batches
+from export.rewrites import rewrite
+from export.untrained import SMALL_VIT, untrained_model
+
+WHAT = "int8 of a model with LayerNorm outliers: plain min-max against outliers folded first"
+BATCH = 8
+CHANNELS, FACTOR = 4, 100
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Distance of int8 from fp32 on the golden slices.
+
+    Attributes:
+        plain, smoothed: (slices,) root mean square logit error of each slice.
+        ratio: of the root mean square errors over all slices.
+        deviation: the logits' own standard deviation over slices, to compare with.
+    """
+
+    plain: list[float]
+    smoothed: list[float]
+    ratio: float
+    deviation: float
+
+
+def stressed(encoder: str, seed: int = 0) -> onnx.ModelProto:
+    """The fp32 graph of the model with outliers."""
+    spec, model = PreprocessSpec(), untrained_model(encoder)
+    rng = np.random.default_rng(seed)
+    blocks: Any = model.encoder.blocks
+    with torch.no_grad():
+        for block in blocks:
+            for norm, layer in ((block.norm1, block.attn.qkv), (block.norm2, block.mlp.fc1)):
+                channels = torch.from_numpy(rng.choice(len(norm.weight), CHANNELS, replace=False))
+                norm.weight[channels] *= FACTOR
+                layer.weight[:, channels] /= FACTOR
+    return onnx.load_model_from_string(export_fp32(rewrite(model, spec).module, spec.channels))
+
+
+def measure(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> Errors:
+    """Quantise a graph with min-max ranges over the slices, as it is and with its outliers folded."""
+    products = weight_products(model)
+    reference = _logits(model.SerializeToString(), pixels)
+    maxima = channel_maxima(model.SerializeToString(), products, pixels)
+    folded = onnx.ModelProto()
+    folded.CopyFrom(model)
+    _, after = smooth(folded, products, maxima)
+    found = []
+    for graph, values in ((model, maxima), (folded, after)):
+        ranges = {name: float(own.max()) for name, own in values.items()}
+        found.append(_logits(quantise(graph, products, ranges), pixels))
+    plain, smoothed = ([_one(reference, own, i) for i in range(len(pixels))] for own in found)
+    deviation = float(np.mean([reference[name].std(axis=0).mean() for name in OUTPUT_NAMES]))
+    return Errors(plain, smoothed, logit_error(reference, found[0]) / logit_error(reference, found[1]), deviation)
+
+
+def _one(reference: Logits, found: Logits, place: int) -> float:
+    part = slice(place, place + 1)
+    return logit_error({n: v[part] for n, v in reference.items()}, {n: v[part] for n, v in found.items()})
+
+
+def _logits(graph: bytes, pixels: NDArray[np.uint8]) -> Logits:
+    return run_batches(open_session(graph), pixels, BATCH)
+
+
+@click.command()
+@click.option("--encoder", default=SMALL_VIT, show_default=True, help="timm's name of a ViT.")
+@click.option("--out", default=CPU_RECORDS, show_default=True, type=click.Path(path_type=Path, dir_okay=False))
+def main(encoder: str, out: Path) -> None:
+    """Measure what folding outliers saves, and append the record."""
+    model = stressed(encoder)
+    found = measure(model, golden_pixels(PreprocessSpec()))
+    summary = {"ratio": found.ratio, "logit_deviation": found.deviation}
+    summary |= {f"{side}_rms": float(np.sqrt(np.mean(np.square(own)))) for side, own in
+                (("plain", found.plain), ("smoothed", found.smoothed))}  # fmt: skip
+    for name, value in summary.items():
+        click.echo(f"{name:<16} {value:.4g}")
+    options = {"encoder": encoder, "channels": CHANNELS, "factor": FACTOR, "slices": len(found.plain),
+               "command": f"python -m benchmarks.standalone.outlier_smoothing --encoder {encoder}"}  # fmt: skip
+    samples = {"plain": found.plain, "smoothed": found.smoothed}
+    digests = {"fp32": digest_bytes(model.SerializeToString())}
+    append(out, Record(WHAT, "rms logit error of a slice", samples, summary, digests=digests, options=options))
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks.standalone.outlier_smoothing")

@@ -1,0 +1,328 @@
+"""What the command line prints: tables on stdout, progress and logs on stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dtvit_edge.spec import LOCATION_HEAD, NOTICE, UNTRAINED_LOCATION
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from dtvit_edge.bundle import Bundle
+    from dtvit_edge.cli.doctor import Facts
+    from dtvit_edge.dicom.discover import Plan
+    from dtvit_edge.scoring.run import RunReport
+    from dtvit_edge.selftest import SelfTest
+    from dtvit_edge.targets import Explanation
+    from dtvit_edge.targets.device_files import DeviceFiles
+    from dtvit_edge.trt.store import BuildRecord
+
+# Studies listed on the terminal; studies.csv holds them all.
+MAX_LISTED = 20
+
+_quiet = False
+
+
+def setup_logging(*, verbose: bool, quiet: bool) -> None:
+    """Log to stderr: warnings, the choice of backend, and with `verbose` every slice that is not scored."""
+    global _quiet
+    _quiet = quiet
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its messages quote values: names, ids, dates
+    logger = logging.getLogger("dtvit_edge")
+    logger.handlers = [_EchoHandler()]
+    logger.handlers[0].setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logger.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
+
+
+class _EchoHandler(logging.Handler):
+    """Writes to whatever stderr is at that moment, so that a progress bar can take it over."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.format(record), err=True)
+
+
+@contextmanager
+def progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr where that is a terminal; see `dtvit_edge.scoring.run.Progress`."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=_quiet or not console.is_terminal) as bar:
+        task = bar.add_task(stage, total=total)
+        yield lambda steps: bar.advance(task, steps)
+
+
+def plan(found: Plan, *, as_json: bool) -> None:
+    """`score --dry-run`: what would be scored, and why the rest would not."""
+    series: list[dict[str, Any]] = [
+        {
+            "study_uid": s.study_uid,
+            "series_uid": s.series_uid,
+            "slices": len(s.headers),
+            "refused": s.refusal.code if s.refusal else "",
+            "warnings": list(s.warnings),
+        }
+        for s in found.series
+    ]
+    rejected = dict(sorted(Counter(rejection.reason.code for rejection in found.rejected).items()))
+    if as_json:
+        click.echo(json.dumps({"series": series, "rejected": rejected}, indent=1))
+        return
+    table = _table("study", "series", "slices", "would be", "warnings")
+    for s in series:
+        fate = f"refused: {s['refused']}" if s["refused"] else "scored"
+        table.add_row(s["study_uid"], s["series_uid"], str(s["slices"]), fate, ", ".join(s["warnings"]))
+    _print(table)
+    _reasons(rejected)
+
+
+def run_report(report: RunReport, opened: Bundle, *, any_series: bool, as_json: bool) -> None:
+    """The result of `score`: flagged studies first, then counts, reasons and where the files lie."""
+    from dtvit_edge.scoring.csv_files import flag, probability
+
+    studies = [result.study for result in report.studies]
+    if as_json:
+        summary = {
+            "slices": report.counts,
+            "reasons": report.reasons,
+            "studies": dict(Counter(str(s.status) for s in studies)),
+            "flagged": [s.study_uid for s in studies if s.flagged],
+            "files": [str(file) for file in report.files],
+            "model_status": opened.manifest.training,
+            "untrained_heads": opened.manifest.untrained_heads,
+            "notice": NOTICE,
+        }
+        click.echo(json.dumps(summary, indent=1))
+        return
+    table = _table("study", "status", "flagged", "probability", "location", "scored", "reason")
+    ranked = sorted(studies, key=lambda s: (not s.flagged, -(s.ich_probability or 0.0), s.study_uid))
+    for s in ranked[:MAX_LISTED]:
+        scored = f"{s.scored}/{s.slices}"
+        table.add_row(
+            s.study_uid,
+            s.status,
+            flag(s.flagged),
+            probability(s.ich_probability),
+            s.location,
+            scored,
+            s.reason,
+        )
+    _print(table)
+    if len(ranked) > MAX_LISTED:
+        click.echo(f"... and {len(ranked) - MAX_LISTED} more studies in studies.csv")
+    _untrained_location(opened)
+    click.echo("slices: " + (", ".join(f"{n} {status}" for status, n in report.counts.items()) or "none"))
+    _reasons(report.reasons)
+    if any_series:
+        click.echo("--any-series: unsuitable series were scored as well")
+    for file in report.files:
+        click.echo(file)
+    click.echo(f"model: {opened.manifest.training}. {NOTICE}. A study that is not flagged is not a normal study.")
+
+
+def selftests(opened: Bundle, results: Sequence[SelfTest], *, as_json: bool) -> None:
+    """The result of `verify`."""
+    if as_json:
+        rows = [
+            {
+                **r.backend,
+                "precision": r.precision,
+                "passed": r.passed,
+                "tolerance": r.tolerance,
+                "deviations": {str(batch): value for batch, value in r.deviations.items()},
+            }
+            for r in results
+        ]
+        click.echo(json.dumps({"digest": opened.digest, "absent": opened.absent_files, "selftests": rows}, indent=1))
+        return
+    click.echo(f"digests: {len(opened.present) + len(opened.manifest.golden)} files match the manifest")
+    _absent(opened)
+    if not results:
+        return
+    table = _table("backend", "precision", "batches", "largest |logit difference|", "tolerance", "verdict")
+    for r in results:
+        batches = ", ".join(map(str, r.deviations))
+        verdict = "pass" if r.passed else "FAIL"
+        name = f"{r.backend['backend']} {r.backend['version'].split('-')[0]}"
+        table.add_row(name, r.precision, batches, f"{r.worst:.2e}", f"{r.tolerance:.0e}", verdict)
+    _print(table)
+
+
+def build(record: BuildRecord, opened: Bundle, *, as_json: bool) -> None:
+    """The result of `build`."""
+    from rich.markup import escape
+
+    if as_json:
+        click.echo(record.to_json(), nl=False)
+        return
+    table = _table("", "")
+    test = record.selftest
+    for name, value in (
+        ("engine", str(opened.path / "engines" / record.plan)),
+        ("size", f"{record.plan_bytes / 2**20:.1f} MiB, built in {record.seconds:.1f} s"),
+        ("made from", f"{opened.manifest.models[record.graph].file} by {record.flavour} {record.version}"),
+        ("for", f"{record.gpu or 'any GPU'} of SM {', '.join(record.capabilities)}"),
+        ("batch", f"1 to {record.profile['max']}, tuned for {record.profile['opt']}"),
+        ("flags", ", ".join((*record.flags, "TF32 off"))),
+        ("set to FP32", f"{len(record.pinned)} layers" if record.pinned else "none"),
+        ("layers", ", ".join(f"{n} {p}" for p, n in record.layer_precisions.items()) + f" ({record.layers_from})"),
+        ("self-test", _passed(test) if test else f"NONE: {record.selftest_reason}"),
+        *(("warning", warning) for warning in record.warnings),
+    ):
+        table.add_row(name, escape(value))
+    _print(table)
+    click.echo(NOTICE)
+
+
+def _passed(test: dict[str, Any]) -> str:
+    worst = max(test["deviations"].values())
+    return f"passed: {worst:.2e} at batch {' and '.join(test['deviations'])}, allowed {test['tolerance']:.2e}"
+
+
+def bundle(opened: Bundle, *, as_json: bool) -> None:
+    """The result of `inspect`."""
+    m = opened.manifest
+    if as_json:
+        found = {"digest": opened.digest, "absent": opened.absent_files, **json.loads(m.to_json())}
+        click.echo(json.dumps(found, indent=1))
+        return
+    table = _table("", "")
+    windows = "; ".join(f"{w.center_hu:g}/{w.width_hu:g} {w.kind}" for w in m.spec.windows)
+    threshold = m.thresholds["ich"]
+    for name, value in (
+        ("name", m.name),
+        ("digest", opened.digest),
+        ("encoder", m.encoder),
+        ("training", m.training),
+        ("window", windows),
+        ("resize, crop", f"{m.spec.resize or 'none'}, {m.spec.crop}"),
+        ("threshold", f"{threshold['value']} ({threshold['source']})"),
+        ("calibration", "none" if m.calibration is None else "yes"),
+        *((f"parity of {p}", _parity(values)) for p, values in sorted(m.parity.items())),
+        ("made with", ", ".join(f"{k} {v}" for k, v in sorted(m.versions.items()))),
+    ):
+        table.add_row(name, value)
+    _print(table)
+    files = _table("precision", "file", "MiB", "facts")
+    for precision, record in sorted(m.models.items()):
+        facts = ", ".join(f"{k}: {v}" for k, v in record.facts.items() if isinstance(v, (str, int)))
+        files.add_row(precision, record.file, f"{record.bytes / 2**20:.1f}", facts)
+    _print(files)
+    _absent(opened)
+    _untrained_location(opened)
+    click.echo(NOTICE)
+
+
+def device_files(found: DeviceFiles, *, as_json: bool) -> None:
+    """The result of `inspect --device-files`: paths on stdout for another program, their size on stderr."""
+    from dataclasses import asdict
+
+    if as_json:
+        click.echo(json.dumps(asdict(found) | {"bytes": found.bytes}, indent=1))
+        return
+    for file in found.files:
+        click.echo(file.path)
+    precisions = ", ".join(found.precisions)
+    click.echo(f"{len(found.files)} files, {found.bytes / 2**20:.1f} MiB: {precisions} on {found.target}", err=True)
+
+
+def explanation(found: Explanation, *, as_json: bool) -> None:
+    """The result of `explain`: the five files on each stack, what is to be said of them, and what builds them."""
+    from dataclasses import asdict
+
+    from rich.markup import escape
+
+    from dtvit_edge.targets import SEVERITIES, Finding
+
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=1))
+        return
+    for stack in found.stacks:
+        click.echo(stack.title)
+        files = _table("file", "state", "precision", "why")
+        for f in stack.files:
+            why = f"{f.why}: {f.command}" if f.command else f.why
+            files.add_row(f.file, f.state.replace("_", " "), ", ".join(f.precisions) or "-", escape(why))
+        _print(files)
+    said: dict[Finding, list[str]] = {}
+    for stack in found.stacks:
+        for finding in stack.findings:
+            said.setdefault(finding, []).append(stack.name)
+    table = _table("severity", "about", "what is known")
+    for finding, stacks in sorted(said.items(), key=lambda item: SEVERITIES.index(item[0].severity)):
+        where = "" if len(stacks) == len(found.stacks) else f"[{'; '.join(stacks)}] "
+        table.add_row(
+            finding.severity.replace("_", " "), finding.code.replace("_", " "), escape(where + finding.sentence)
+        )
+    _print(table)
+    for command in dict.fromkeys(command for stack in found.stacks for command in stack.commands):
+        click.echo(command)
+
+
+def _parity(values: dict[str, Any]) -> str:
+    worst = max(values["max_abs_difference"].values())
+    return f"within {worst:.1e} of PyTorch on {values['slices']} golden slices (allowed {values['tolerance']:.0e})"
+
+
+def facts(found: Facts) -> None:
+    """The result of `doctor`."""
+    from dataclasses import asdict
+
+    for title, values in asdict(found).items():
+        table = _table(title, "")
+        for name, value in values.items():
+            table.add_row(name, value)
+        _print(table)
+
+
+def _absent(opened: Bundle) -> None:
+    if opened.absent:
+        click.echo(opened.absence)
+
+
+def _untrained_location(opened: Bundle) -> None:
+    if LOCATION_HEAD in opened.manifest.untrained_heads:
+        click.echo(UNTRAINED_LOCATION)
+
+
+def _reasons(counts: dict[str, int]) -> None:
+    from dtvit_edge.reasons import REASONS
+
+    for code, count in counts.items():
+        click.echo(f"  {count:>6}  {code}: {REASONS[code].sentence}")
+
+
+def rows(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    """A table of text, for commands that have nothing else to say."""
+    table = _table(*columns)
+    for row in cells:
+        table.add_row(*row)
+    _print(table)
+
+
+def _table(*columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_header=any(columns), pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _print(renderable: Any) -> None:
+    from rich.console import Console
+
+    # A pipe has no width: wide enough that no UID is folded.
+    Console(width=None if sys.stdout.isatty() else 200).print(renderable)

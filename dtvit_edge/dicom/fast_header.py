@@ -1,0 +1,277 @@
+"""The plain case without pydicom: one frame, little endian, 16 bits, every tag of interest as expected.
+
+Most CT slices are that, and building a whole dataset object for each costs more than scoring does. Elements are walked
+once (PS3.5 section 7.1), the few that a slice's header asks for are decoded, all others are stepped over. At the first
+surprise `parse` gives up with None, and pydicom reads the file: this reader never has to be right about a strange file,
+it only must never be wrong about one that it accepts.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.encaps import get_frame
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    RLELossless,
+    RLETransferSyntaxes,
+)
+from rle import decode_pixel_data
+
+from dtvit_edge.dicom.fast_values import WANTED, Surprise, signed, unsigned
+from dtvit_edge.dicom.slice import PlainPixels
+
+HEADER_REACHES = (1 << 14, 1 << 20)  # bytes to look at: the first holds most headers
+LARGEST_FILE = 1 << 26
+_PREAMBLE = 132
+_LAST_META = 0x0002FFFF
+_TRANSFER_SYNTAX = 0x00020010
+_PIXEL_DATA = 0x7FE00010
+_UNDEFINED = 0xFFFFFFFF
+_ITEM, _END_OF_ITEM, _END_OF_SEQUENCE = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_LONG = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV", b"SQ"})
+_SHORT = frozenset(
+    {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
+     b"ST", b"TM", b"UI", b"UL", b"US"}
+)  # fmt: skip
+_COMPRESSED = (*RLETransferSyntaxes, *JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes)
+_SYNTAXES = {uid.encode(): uid for uid in (ExplicitVRLittleEndian, ImplicitVRLittleEndian, *_COMPRESSED)}
+_CHARACTERS = frozenset({b"", b"ISO_IR 100", b"ISO_IR 6", b"ISO_IR 192"})  # all of them hold ASCII
+# What `header.py` asks for as well and the plain case does not have: sequences, and what belongs to their items.
+_NOT_PLAIN = frozenset(
+    {0x00041220, 0x00082218, 0x00089007, 0x00180012, 0x00189329, 0x00189342, 0x00209156, 0x00283000, 0x52009229,
+     0x52009230, 0x7FE00001}
+)  # fmt: skip
+
+_explicit = struct.Struct("<HH2sH").unpack_from
+_implicit = struct.Struct("<HHI").unpack_from
+_length = struct.Struct("<I").unpack_from
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A file of the plain case.
+
+    Attributes:
+        values: by keyword, of the types that pydicom gives: text, whole numbers, floats, lists of these.
+        pixels: offset and length in bytes of the pixel data, which end with the file.
+        syntax: explicit or implicit little endian, RLE or one of the JPEGs.
+        modified_ns: modification time of the file.
+    """
+
+    values: dict[str, Any]
+    pixels: tuple[int, int]
+    syntax: UID
+    modified_ns: int = 0
+
+    @property
+    def stored(self) -> PlainPixels | None:
+        """What is needed to read the pixels; None for the JPEGs, and for a file that is too large."""
+        rle = self.syntax == RLELossless
+        size = sum(self.pixels)
+        if (self.syntax.is_encapsulated and not rle) or size > LARGEST_FILE:
+            return None
+        return PlainPixels(*self.pixels, rle, size, self.modified_ns)
+
+    def get(self, keyword: str, default: Any = None) -> Any:
+        """The value, as `pydicom.Dataset.get` by keyword."""
+        return self.values.get(keyword, default)
+
+    def __contains__(self, keyword: str) -> bool:
+        return keyword in self.values
+
+
+def open_plain(file: Path) -> Plain | None:
+    """A file's header, or None where it is not the plain case or cannot be read; the pixels are not read."""
+    try:
+        with file.open("rb", buffering=0) as stream:
+            size, modified_ns = _state(stream)
+            for reach in HEADER_REACHES:
+                stream.seek(0)
+                found = parse(stream.read(reach), size)
+                if found is not None:
+                    return replace(found, modified_ns=modified_ns)
+                if size <= reach:
+                    return None
+    except OSError:
+        pass  # pydicom's way says why
+    return None
+
+
+def read_pixels(file: Path, place: PlainPixels, rows: int, columns: int) -> NDArray[np.uint16] | None:
+    """The patterns, (rows, columns) uint16; None where the file is not what it was when its header was read.
+
+    Uncompressed ones are a read-only view of the bytes that were read; RLE is decoded by pylibjpeg-rle.
+    """
+    try:
+        with file.open("rb", buffering=0) as stream:
+            if _state(stream) != (place.file_bytes, place.modified_ns):
+                return None
+            stream.seek(place.offset)
+            data = stream.read(place.length)
+    except OSError:
+        return None
+    if place.rle:
+        try:
+            frame = get_frame(data, 0, number_of_frames=1)
+            data = decode_pixel_data(frame, version=2, rows=rows, columns=columns, bits_allocated=16)
+        except BaseException as error:
+            if not is_about_data(error):
+                raise
+            return None  # pydicom's way says what is wrong with it
+    if len(data) != 2 * rows * columns:
+        return None
+    return np.frombuffer(data, "<u2").reshape(rows, columns).astype(np.uint16, copy=False)
+
+
+def is_about_data(error: BaseException) -> bool:
+    """False for an interrupt and its like; a panic of a decoder in Rust is no `Exception`, but is about the data."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+def parse(data: bytes, size: int) -> Plain | None:
+    """The plain case's header from a file's first bytes, or None.
+
+    Args:
+        data: the file, or a beginning of it; None is returned where the header does not end in it.
+        size: of the whole file.
+    """
+    try:
+        return _parse(data, size)
+    except (Surprise, struct.error, ValueError, RecursionError):
+        return None
+
+
+def _state(stream: IO[bytes]) -> tuple[int, int]:
+    found = os.fstat(stream.fileno())
+    return found.st_size, found.st_mtime_ns
+
+
+def _parse(data: bytes, size: int) -> Plain:
+    syntax, place = _meta(data)
+    implicit = syntax.is_implicit_VR
+    values: dict[str, Any] = {}
+    last = _LAST_META
+    end = len(data)
+    while True:
+        if implicit:
+            group, element, length = _implicit(data, place)
+            tag, vr, place = group << 16 | element, None, place + 8
+        else:
+            tag, vr, length, place = _explicit_element(data, place)
+        if tag <= last or tag in _NOT_PLAIN:
+            raise Surprise
+        last = tag
+        if length == _UNDEFINED:
+            if tag == _PIXEL_DATA and vr == b"OB" and syntax.is_encapsulated:
+                return Plain(_checked(values), (place, size - place), syntax)
+            if vr not in (None, b"SQ") or tag in WANTED or tag == _PIXEL_DATA:
+                raise Surprise
+            place = _after_sequence(data, place, implicit)
+            continue
+        if tag == _PIXEL_DATA:
+            if place + length != size or vr not in (None, b"OW", b"OB") or syntax.is_encapsulated:
+                raise Surprise
+            if length != 2 * values.get("Rows", 0) * values.get("Columns", 0):
+                raise Surprise
+            return Plain(_checked(values), (place, length), syntax)
+        if place + length > end:
+            raise Surprise
+        if tag in WANTED:
+            keyword, expected, decode = WANTED[tag]
+            if vr is not None and vr not in expected:
+                raise Surprise
+            values[keyword] = decode(data[place : place + length])
+        place += length
+
+
+def _explicit_element(data: bytes, place: int) -> tuple[int, bytes, int, int]:
+    """Tag, VR and length of an element, and where its value begins (PS3.5 section 7.1.2)."""
+    group, element, vr, length = _explicit(data, place)
+    place += 8
+    if vr in _LONG:
+        (length,) = _length(data, place)
+        place += 4
+    elif vr not in _SHORT:
+        raise Surprise
+    return group << 16 | element, vr, length, place
+
+
+def _after_sequence(data: bytes, place: int, implicit: bool) -> int:
+    """Behind a sequence of undefined length (PS3.5 section 7.5); nothing in it is read."""
+    while True:
+        group, element, length = _implicit(data, place)
+        place += 8
+        tag = group << 16 | element
+        if tag == _END_OF_SEQUENCE and length == 0:
+            return place
+        if tag != _ITEM:
+            raise Surprise
+        place = _after_item(data, place, implicit) if length == _UNDEFINED else place + length
+
+
+def _after_item(data: bytes, place: int, implicit: bool) -> int:
+    """Behind an item of undefined length."""
+    while True:
+        group, element, length = _implicit(data, place)
+        if group << 16 | element == _END_OF_ITEM and length == 0:
+            return place + 8
+        vr, place = b"SQ", place + 8
+        if not implicit:
+            _, vr, length, place = _explicit_element(data, place - 8)
+        if length != _UNDEFINED:
+            place += length
+        elif vr == b"SQ":
+            place = _after_sequence(data, place, implicit)
+        else:
+            raise Surprise
+
+
+def _meta(data: bytes) -> tuple[UID, int]:
+    """The transfer syntax, and where the file meta information ends (PS3.10 section 7.1)."""
+    if data[128:_PREAMBLE] != b"DICM" or _explicit(data, _PREAMBLE) != (2, 0, b"UL", 4):
+        raise Surprise
+    (length,) = _length(data, _PREAMBLE + 8)
+    place = _PREAMBLE + 12
+    stop = place + length
+    if stop > len(data):
+        raise Surprise
+    syntax: UID | None = None
+    while place < stop:
+        tag, _, length, place = _explicit_element(data, place)
+        if tag >> 16 != 2:
+            raise Surprise
+        if tag == _TRANSFER_SYNTAX:
+            syntax = _SYNTAXES.get(data[place : place + length].rstrip(b"\0"))
+        place += length
+    if syntax is None or place != stop:
+        raise Surprise
+    return syntax, place
+
+
+def _checked(values: dict[str, Any]) -> dict[str, Any]:
+    """The values, if they make one grey frame of 16 bits."""
+    if values.get("BitsAllocated") != 16 or not values.get("Rows") or not values.get("Columns"):
+        raise Surprise
+    if values.get("SamplesPerPixel") != 1 or values.get("NumberOfFrames", 1) != 1:
+        raise Surprise
+    if values.pop("SpecificCharacterSet", b"") not in _CHARACTERS:
+        raise Surprise
+    representation = values.get("PixelRepresentation")
+    if representation not in (0, 1):
+        raise Surprise
+    for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):  # US or SS, as the pixels are
+        if keyword in values:
+            (values[keyword],) = (signed if representation else unsigned)(values[keyword])
+    return values

@@ -1,0 +1,186 @@
+"""The loop: discover, read, preprocess, infer, aggregate.
+
+`score` is the Python API, study by study. `run.run` adds the output folder: journal, resume and result files.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dtvit_edge import backends
+from dtvit_edge.backend import Backend
+from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle
+from dtvit_edge.dicom.discover import Plan, discover
+from dtvit_edge.dicom.geometry import has_gap
+from dtvit_edge.dicom.slice import SliceHeader
+from dtvit_edge.dicom.walk import walk
+from dtvit_edge.errors import ConfigError
+from dtvit_edge.results import SeriesScore, SliceScore, StudyScore
+from dtvit_edge.scoring.aggregate import series_score, study_score
+from dtvit_edge.scoring.executor import Chain, CpuChain
+from dtvit_edge.scoring.gpu_executor import FusedChain
+from dtvit_edge.scoring.pipeline import Scorer, least_brain_share, rejected_row
+from dtvit_edge.scoring.prefetch import default_workers
+from dtvit_edge.selftest import prove, tolerance_key
+from dtvit_edge.trt.backend import EngineBackend
+from dtvit_edge.trt.store import engine_precisions, load_engine
+
+READERS = ("auto", "pydicom")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked for; all but `workers` is part of a run's identity.
+
+    Attributes:
+        backend: a name of `dtvit_edge.backends.NAMES`, or `auto`.
+        batch: slices a batch; None takes what suits the backend.
+        threads: for the backend; None leaves it to the backend.
+        hint: OpenVINO's inference precision, `bf16` where it is asked for by name; None is fp32.
+        any_series: score unsuitable series all the same.
+        keep_all: score slices with no brain in view as well.
+        reader: `pydicom` reads every file with it, `auto` the plain case without.
+        deterministic: a GPU's batches are fixed as well, for the same bytes in every run; on CPU backends they are.
+        workers: threads that read and decode; None takes what suits the machine.
+    """
+
+    backend: str = backends.AUTO
+    precision: str = REFERENCE_PRECISION
+    batch: int | None = None
+    threads: int | None = None
+    hint: str | None = None
+    any_series: bool = False
+    keep_all: bool = False
+    reader: str = READERS[0]
+    deterministic: bool = False
+    workers: int | None = None
+
+    @property
+    def plain(self) -> bool:
+        """True where the plain case is read without pydicom."""
+        return self.reader == "auto"
+
+    def __post_init__(self) -> None:
+        if self.reader not in READERS:
+            raise ConfigError(f"reader is {self.reader!r}, expected one of {', '.join(READERS)}")
+        for name, value in (("batch", self.batch), ("threads", self.threads), ("workers", self.workers)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}, expected 1 or more")
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """One study: its score, its suitable series' and every row."""
+
+    study: StudyScore
+    series: tuple[SeriesScore, ...]
+    slices: tuple[SliceScore, ...]
+
+
+def score(bundle: Bundle, folders: Sequence[Path | str], options: Options | None = None) -> Iterator[StudyResult]:
+    """Score every study below the folders, one after the other; those with nothing to score come last.
+
+    Files that belong to no study (not DICOM, unreadable) are not part of any result; `run.run` lists them.
+
+    Raises:
+        ConfigError: a folder or a backend that is not there; before the first file.
+        DeviceFault: the device failed.
+    """
+    options = options or Options()
+    choice = backends.choose(options.backend)
+    plan = discover(walk([Path(f) for f in folders]), any_series=options.any_series, plain=options.plain)
+    headers = headers_of(plan)
+    with (
+        open_backend(bundle, choice.name, options) as backend,
+        open_chain(bundle, backend, options) as chain,
+    ):
+        rows: dict[str, list[SliceScore]] = defaultdict(list)
+        last = {header.identity.study_uid: i for i, header in enumerate(headers)}
+        for scored in make_scorer(bundle, chain, options)(headers):
+            for row in scored.rows:
+                rows[row.study_uid].append(row)
+            for uid in [uid for uid in rows if last[uid] <= scored.indices[-1]]:
+                yield study_result(plan.study(uid), rows.pop(uid), bundle.manifest.ich_threshold)
+    for uid in plan.study_uids:
+        if uid not in last:
+            yield study_result(plan.study(uid), (), bundle.manifest.ich_threshold)
+
+
+def open_backend(bundle: Bundle, name: str, options: Options) -> Backend:
+    """The backend, not yet entered, fed with the bundle's verified bytes."""
+    if backends.runs_engines(name):
+        load: Callable[..., Any] = partial(load_engine, bundle, name, precision=options.precision, unproven=True)
+        precision = tolerance_key(bundle.manifest, options.precision)
+    else:
+        load, precision = partial(bundle.model_bytes, options.precision), options.precision
+    return backends.create(name, load, precision, threads=options.threads, hint=options.hint)
+
+
+def testable(bundle: Bundle, name: str) -> list[str]:
+    """Precisions that a backend can run of this copy of a bundle: those of its models, or of its engines."""
+    if backends.runs_engines(name):
+        return engine_precisions(bundle, name)
+    return sorted(set(bundle.present).intersection(backends.precisions(name)))
+
+
+@contextmanager
+def open_chain(bundle: Bundle, backend: Backend, options: Options) -> Iterator[Chain]:
+    """The chain of an opened backend. An engine that has had no self-test has it here, before it answers anything.
+
+    Raises:
+        VerdictError: it fails.
+    """
+    spec = bundle.manifest.spec
+    if not isinstance(backend, EngineBackend):
+        share = least_brain_share(bundle.manifest, options.keep_all)
+        yield CpuChain(spec, backend, share, options.batch or backend.batch)
+        return
+    if not backend.proven:
+        prove(bundle, backend, sorted({1, backend.batch}))
+    with FusedChain(spec, backend, options.batch or backend.batch, fixed=options.deterministic) as chain:
+        yield chain
+
+
+def make_scorer(bundle: Bundle, chain: Chain, options: Options, **more: Any) -> Scorer:
+    """The scorer that the options ask for; `more` goes to it as it is."""
+    return Scorer(
+        bundle.manifest,
+        chain,
+        keep_all=options.keep_all,
+        plain=options.plain,
+        workers=options.workers or default_workers(),
+        **more,
+    )
+
+
+def headers_of(plan: Plan) -> list[SliceHeader]:
+    """The slices of suitable series, in the plan's order."""
+    return [h for series in plan.series if series.refusal is None for h in series.headers]
+
+
+def study_result(plan: Plan, scored: Sequence[SliceScore], threshold: float) -> StudyResult:
+    """Put one study together.
+
+    Args:
+        plan: the study's part of the plan.
+        scored: rows of its slices, in any order.
+    """
+    by_slice = {(r.path, r.sop_uid, r.frame): r for r in scored}
+    rows: list[SliceScore] = []
+    series: list[SeriesScore] = []
+    for part in plan.series:
+        if part.refusal is not None:
+            rows.extend(rejected_row(h, part.refusal) for h in part.headers)
+            continue
+        own = [by_slice[h.path, h.identity.sop_uid, h.frame] for h in part.headers]
+        rows.extend(own)
+        series.append(series_score(own, gap=has_gap(part.headers)))
+    rows.extend(rejected_row(rejection, rejection.reason) for rejection in plan.rejected)
+    study_uid = plan.study_uids[0]
+    return StudyResult(study_score(study_uid, series, rows, threshold=threshold), tuple(series), tuple(rows))

@@ -1,0 +1,175 @@
+"""The chain on the GPU: stored pixels go up once, five numbers a slice come back.
+
+Two batches are under way at once. While the GPU prepares and scores one, the host packs the next into page-locked
+memory and its copy runs in a stream of its own. On a Jetson that memory is mapped and nothing is copied.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dtvit_edge.cuda.memory import Buffer, Growing
+from dtvit_edge.dicom.slice import Slice
+from dtvit_edge.errors import ConfigError, DeviceFault, OutOfDeviceMemory
+from dtvit_edge.preprocess import kernel
+from dtvit_edge.preprocess.cpu import CpuPreprocessor
+from dtvit_edge.preprocess.cuda import CudaPreprocessor
+from dtvit_edge.scoring.executor import Answers, joined
+from dtvit_edge.spec import PreprocessSpec
+from dtvit_edge.trt.backend import EngineBackend
+from dtvit_edge.trt.execution import EngineAnswers
+
+SLOTS = 2
+
+log = logging.getLogger(__name__)
+
+
+class FusedChain:
+    """A chain whose preprocessing and model are one sequence of launches on the GPU; a context manager.
+
+    Args:
+        backend: opened.
+        batch: slices a batch at most.
+        fixed: batches are to be the same in every run.
+
+    Raises:
+        ConfigError: the engine takes no such batch.
+    """
+
+    depth = SLOTS
+
+    def __init__(self, spec: PreprocessSpec, backend: EngineBackend, batch: int, *, fixed: bool = False) -> None:
+        if batch > backend.batch:
+            raise ConfigError(f"the engine takes batches up to {backend.batch}, not {batch}")
+        self.batch = batch
+        self.fixed = fixed
+        self._spec = spec
+        self._backend = backend
+        self._device = backend.device
+        self._free: deque[_Slot] = deque()
+        self._under_way: deque[_Slot | Answers] = deque()
+
+    def __enter__(self) -> FusedChain:
+        self._device.call(self._open)
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        if not self._device.broken:
+            self._device.call(self._close)
+
+    def prepare(self, slice_: Slice) -> Slice:
+        """Nothing: the GPU takes what is stored."""
+        return slice_
+
+    def submit(self, prepared: Sequence[Slice]) -> None:
+        """Queue a batch. Where the device's memory does not suffice, smaller ones from then on."""
+        if len(prepared) > self.batch:
+            self._submit_in_parts(prepared)
+            return
+        try:
+            self._device.call(self._submit, prepared)
+        except OutOfDeviceMemory as error:
+            if len(prepared) == 1:
+                raise DeviceFault(f"{error}, at batch 1") from error
+            self.batch = (len(prepared) + 1) // 2
+            log.warning("%s; batches of %d from here on", error, self.batch)
+            self._submit_in_parts(prepared)
+
+    def collect(self) -> Answers:
+        """Wait for the oldest batch."""
+        answers = self._answers(self._under_way[0])
+        self._under_way.popleft()
+        return answers
+
+    def _answers(self, batch: _Slot | Answers) -> Answers:
+        return batch if isinstance(batch, Answers) else self._device.call(self._finish, batch)
+
+    def _open(self) -> None:
+        self._preprocess = CudaPreprocessor(self._device, self._spec)
+        self._copies = self._device.stream()
+        self._free.extend(_Slot(self._device, self._backend.engine.max_batch) for _ in range(SLOTS))
+
+    def _close(self) -> None:
+        self._copies.synchronize()
+        self._backend.engine.stream.synchronize()
+        self._backend.engine.forget_graphs()
+        for slot in (*self._free, *(s for s in self._under_way if isinstance(s, _Slot))):
+            slot.free()
+        self._preprocess.free()
+
+    def _submit(self, prepared: Sequence[Slice]) -> None:
+        slot, engine = self._free[0], self._backend.engine
+        batch = kernel.pack([(s.stored, s.header.encoding) for s in prepared], self._spec)
+        nbytes = batch.places.end
+        if self._preprocess.grows(batch):
+            engine.stream.synchronize()
+        memory = slot.memory.at_least(nbytes)
+        launch = self._preprocess.plan(batch, memory.address, engine.input, slot.found.address)
+        batch.write(memory.host)
+        memory.upload(self._copies, nbytes)
+        slot.uploaded.record(self._copies)
+        engine.stream.wait_for_event(slot.uploaded)
+        engine.run(len(prepared), launch.key, lambda: self._preprocess.launch(launch, engine.stream))
+        engine.fetch(len(prepared), slot.answers)
+        slot.found.download(engine.stream, slot.found.nbytes)
+        slot.done.record(engine.stream)
+        slot.prepared = prepared
+        self._under_way.append(self._free.popleft())
+
+    def _finish(self, slot: _Slot) -> Answers:
+        slot.done.synchronize()
+        count = len(slot.prepared)
+        found = slot.found.host[: count * kernel.FOUND.itemsize].view(kernel.FOUND)
+        head, brain = found["head"].astype(np.int64), found["brain"].astype(np.int64)
+        answers = Answers(head, brain / np.maximum(head, 1), slot.answers.logits(count))
+        for i in np.flatnonzero(found["status"] == kernel.TOO_MANY_RUNS).tolist():
+            self._on_the_cpu(slot.prepared[i], answers, i)
+        slot.prepared = ()
+        self._free.append(slot)
+        return answers
+
+    def _on_the_cpu(self, slice_: Slice, answers: Answers, row: int) -> None:
+        """Noise with more runs of pixels than the kernel labels: the CPU path prepares it."""
+        prepared = CpuPreprocessor(self._spec)(slice_.stored, slice_.header.encoding)
+        answers.head_pixels[row], answers.brain_share[row] = prepared.head_pixels, prepared.brain_share
+        for name, logits in self._backend.engine.infer(prepared.pixels[None]).items():
+            answers.logits[name][row] = logits[0]
+
+    def _submit_in_parts(self, prepared: Sequence[Slice]) -> None:
+        """Finish what is under way, give its memory back, and score smaller batches one after the other."""
+        self._under_way = deque([self._answers(s) for s in list(self._under_way)])
+        self._device.call(self._shrink)
+        parts = []
+        left = prepared
+        while left:
+            part, left = left[: self.batch], left[self.batch :]
+            self.submit(part)
+            parts.append(self._answers(self._under_way.pop()))
+        self._under_way.append(joined(parts))
+
+    def _shrink(self) -> None:
+        self._backend.engine.forget_graphs()
+        self._preprocess.free()
+        for slot in self._free:
+            slot.memory.free()
+
+
+class _Slot:
+    """What one batch under way holds."""
+
+    def __init__(self, device: Any, max_batch: int) -> None:
+        self.memory = Growing(device, Buffer)
+        self.found = Buffer(device, max_batch * kernel.FOUND.itemsize)
+        self.answers = EngineAnswers(device, max_batch)
+        self.uploaded, self.done = device.cuda.Event(), device.cuda.Event()
+        self.prepared: Sequence[Slice] = ()
+
+    def free(self) -> None:
+        self.memory.free()
+        self.found.free()
+        self.answers.free()

@@ -1,0 +1,80 @@
+"""Work done ahead in threads: results come in order, and never more of them wait than are asked for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Generic, TypeVar
+
+from dtvit_edge.environment import usable_cores
+
+MOST_WORKERS = 8
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def default_workers() -> int:
+    """As many as this process may use cores, up to `MOST_WORKERS`."""
+    return min(usable_cores(), MOST_WORKERS)
+
+
+class Feed(Generic[Item, Result]):
+    """Items through a function in worker threads; a context manager, whose end drops what nobody took.
+
+    Args:
+        items: taken one by one, as room becomes free.
+        work: called in a worker; what it raises is raised where its result would have been taken.
+        workers: threads, at least 1.
+        ahead: results that are under way or wait to be taken, at most; the memory that the feed holds.
+    """
+
+    def __init__(self, items: Iterable[Item], work: Callable[[Item], Result], workers: int, ahead: int) -> None:
+        self._items: Iterator[Item] = iter(items)
+        self._work = work
+        self._ahead = max(ahead, 1)
+        self._pool = ThreadPoolExecutor(max(workers, 1), thread_name_prefix="feed")
+        self._queue: deque[Future[Result]] = deque()
+
+    def __enter__(self) -> Feed[Item, Result]:
+        self._fill()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._queue.clear()
+
+    @property
+    def finished(self) -> bool:
+        """Nothing is left to take."""
+        return not self._queue
+
+    def ready(self) -> int:
+        """Results that `take` gives without waiting."""
+        count = 0
+        for future in self._queue:
+            if not future.done():
+                break
+            count += 1
+        return count
+
+    def take(self, count: int) -> list[Result]:
+        """The next results, in the items' order; waits for them. Fewer at the end."""
+        taken: list[Result] = []
+        while len(taken) < count and self._queue:
+            taken.append(self._queue[0].result())
+            self._queue.popleft()
+            self._fill()
+        return taken
+
+    def _fill(self) -> None:
+        while len(self._queue) < self._ahead:
+            try:
+                item = next(self._items)
+            except StopIteration:
+                return
+            self._queue.append(self._pool.submit(self._work, item))

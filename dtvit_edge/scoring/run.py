@@ -1,0 +1,228 @@
+"""A run into an output folder: plan, journal, resume, and the result files.
+
+The same bundle, options, backend version and inputs continue from the journal; anything else in the folder is refused
+unless it may be overwritten. `slices.csv` and `studies.csv` are written at the end, each in one step.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from dtvit_edge import backends
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.dicom.discover import Plan, discover
+from dtvit_edge.dicom.slice import SliceHeader
+from dtvit_edge.dicom.walk import StudyFile, walk
+from dtvit_edge.environment import machine, package_versions
+from dtvit_edge.errors import ConfigError, DeviceFault, SliceRejected
+from dtvit_edge.files import write_atomically
+from dtvit_edge.progress import Progress, silent
+from dtvit_edge.reasons import Status
+from dtvit_edge.results import SliceScore
+from dtvit_edge.scoring.api import (
+    Options,
+    StudyResult,
+    headers_of,
+    make_scorer,
+    open_backend,
+    open_chain,
+    study_result,
+)
+from dtvit_edge.scoring.csv_files import slices_csv, studies_csv
+from dtvit_edge.scoring.journal import FILE_NAME as JOURNAL
+from dtvit_edge.scoring.journal import Journal
+from dtvit_edge.scoring.pipeline import Timings, rejected_row
+from dtvit_edge.spec import NOTICE, digest_json
+
+SLICES, STUDIES, RUN = "slices.csv", "studies.csv", "run.json"
+OUTPUT_FILES = (SLICES, STUDIES, RUN, JOURNAL)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """How a run ended.
+
+    Attributes:
+        counts: slices by status; reasons: slices by reason code.
+        resumed: slices taken from the journal.
+    """
+
+    studies: tuple[StudyResult, ...]
+    counts: dict[str, int]
+    reasons: dict[str, int]
+    resumed: int
+    files: tuple[Path, ...]
+
+    @property
+    def exit_status(self) -> int:
+        """4 none scored, 3 some refused or failed, 0 every row scored or skipped and at least one scored."""
+        if not self.counts.get(Status.SCORED):
+            return 4
+        return 3 if self.counts.get(Status.REFUSED) or self.counts.get(Status.ERROR) else 0
+
+
+def make_plan(
+    folders: Sequence[Path], out: Path | None, options: Options, progress: Progress = silent
+) -> tuple[tuple[StudyFile, ...], Plan]:
+    """Walk and read headers; the output folder is left out where it lies inside."""
+    files = walk(folders, exclude=out)
+    with progress("headers", len(files)) as step:
+        plan = discover(files, any_series=options.any_series, plain=options.plain, progress=lambda: step(1))
+    return files, plan
+
+
+def run(
+    bundle: Bundle,
+    folders: Sequence[Path],
+    out: Path,
+    options: Options,
+    *,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> RunReport:
+    """Score everything below the folders into `out`.
+
+    Raises:
+        ConfigError: a folder or backend that is not there, or another run's output; nothing is written then.
+        DeviceFault: the device failed; what was in flight is marked in the journal, a rerun finishes the job.
+    """
+    started = datetime.now(timezone.utc)
+    timings = Timings()
+    choice = backends.choose(options.backend)
+    log.info("backend %s: %s", choice.name, choice.why)
+    with timings.stage("discover"):
+        files, plan = make_plan(folders, out, options, progress)
+    for warning, count in _warnings(plan).items():
+        log.warning("%s: %d series", warning, count)
+    headers = headers_of(plan)
+    with (
+        open_backend(bundle, choice.name, options) as backend,
+        open_chain(bundle, backend, options) as chain,
+    ):
+        asked = asdict(options) | {"backend": choice.name, "batch": chain.batch}
+        del asked["workers"]  # changes neither results nor batches
+        identity = {
+            "bundle": bundle.digest,
+            "spec": bundle.manifest.spec.digest,
+            "options": asked,
+            "backend": backend.describe(),
+            "packages": package_versions(),
+            "inputs": digest_json([_fingerprint(entry) for entry in files]),
+        }
+        _prepare_folder(out, overwrite)
+        scorer = make_scorer(bundle, chain, options, timings=timings, rejected=_log_rejection)
+        with Journal(out / JOURNAL, digest_json(identity)) as journal, progress("slices", len(headers)) as step:
+            resumed = len(journal.done)
+            step(resumed)
+            try:
+                for scored in scorer(headers, done=set(journal.done)):
+                    journal.append(scored.indices, scored.rows)
+                    step(len(scored.rows))
+            except DeviceFault as error:
+                journal.fault([headers[i].path for i in scorer.in_flight], str(error))
+                raise
+            rows = [journal.done[i] for i in range(len(headers))]
+        with timings.stage("write"):
+            report = _finish(bundle, plan, rows, out, resumed)
+    _write_run_report(out, bundle, identity, report, plan, timings, started)
+    return report
+
+
+def _finish(bundle: Bundle, plan: Plan, scored: list[SliceScore], out: Path, resumed: int) -> RunReport:
+    by_study: dict[str, list[SliceScore]] = {}
+    for row in scored:
+        by_study.setdefault(row.study_uid, []).append(row)
+    studies = tuple(
+        study_result(plan.study(uid), by_study.get(uid, ()), bundle.manifest.ich_threshold) for uid in plan.study_uids
+    )
+    rows = [row for study in studies for row in study.slices]
+    rows += [rejected_row(r, r.reason) for r in plan.rejected if not r.identity.study_uid]
+    status = bundle.manifest.training
+    write_atomically(out / SLICES, slices_csv(rows, model_status=status))
+    write_atomically(out / STUDIES, studies_csv([s.study for s in studies], model_status=status))
+    return RunReport(
+        studies,
+        counts=dict(sorted(Counter(str(row.status) for row in rows).items())),
+        reasons=dict(sorted(Counter(row.reason for row in rows if row.reason).items())),
+        resumed=resumed,
+        files=tuple(out / name for name in (SLICES, STUDIES, RUN)),
+    )
+
+
+def _write_run_report(
+    out: Path,
+    bundle: Bundle,
+    identity: dict[str, Any],
+    report: RunReport,
+    plan: Plan,
+    timings: Timings,
+    started: datetime,
+) -> None:
+    """`run.json`: what produced the results. It names no folder, since folder names can carry patients' names."""
+    data = {
+        "notice": NOTICE,
+        "bundle": {
+            "name": bundle.manifest.name,
+            "digest": bundle.digest,
+            "training": bundle.manifest.training,
+            "untrained_heads": bundle.manifest.untrained_heads,
+            "encoder": bundle.manifest.encoder,
+            "thresholds": bundle.manifest.thresholds,
+        },
+        "spec": bundle.manifest.spec.to_dict(),
+        "spec_digest": bundle.manifest.spec.digest,
+        "options": identity["options"],
+        "backend": identity["backend"],
+        "packages": identity["packages"],
+        "machine": machine(),
+        "inputs": identity["inputs"],
+        "counts": {
+            "studies": dict(Counter(str(s.study.status) for s in report.studies)),
+            "slices": report.counts,
+            "reasons": report.reasons,
+            "warnings": _warnings(plan),
+            "slices_resumed": report.resumed,
+        },
+        "seconds": {stage: round(value, 4) for stage, value in timings.seconds.items()},
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    write_atomically(out / RUN, json.dumps(data, indent=1) + "\n")
+
+
+def _prepare_folder(out: Path, overwrite: bool) -> None:
+    """Make the folder; what an earlier run left goes only with `overwrite`, anything else never."""
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is not a folder")
+    out.mkdir(parents=True, exist_ok=True)
+    if overwrite:
+        for name in OUTPUT_FILES:
+            (out / name).unlink(missing_ok=True)
+    elif not (out / JOURNAL).exists() and any(out.iterdir()):
+        raise ConfigError(f"{out} is not empty and holds no run; give another folder or --overwrite")
+
+
+def _fingerprint(entry: StudyFile) -> tuple[str, int, int]:
+    try:
+        stat = entry.file.stat()
+    except OSError:  # a dangling link, or gone since the walk: a row of its own, later
+        return entry.path, -1, -1
+    return entry.path, stat.st_size, stat.st_mtime_ns
+
+
+def _warnings(plan: Plan) -> dict[str, int]:
+    return dict(sorted(Counter(w for s in plan.series if s.refusal is None for w in s.warnings).items()))
+
+
+def _log_rejection(header: SliceHeader, error: SliceRejected) -> None:
+    # By UID, never by path: folder names can carry patients' names.
+    log.debug("%s frame %d: %s %s", header.identity.sop_uid, header.frame, error.reason.sentence, error.detail)

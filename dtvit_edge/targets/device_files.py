@@ -1,0 +1,139 @@
+"""Which files of a bundle a device needs: what is copied there, and nothing else.
+
+Its ONNX files are those that `explain` calls used and `build` takes. Engines are built on the device, except those that
+TensorRT for RTX compiled ahead of time for its GPUs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dtvit_edge.bundle import MANIFEST, Bundle
+from dtvit_edge.errors import ConfigError
+from dtvit_edge.targets.facts import Facts
+from dtvit_edge.targets.model_files import ABSENT, NOT_KNOWN, USED, file_verdicts
+from dtvit_edge.targets.table import TARGETS, Stack, Version, dotted
+from dtvit_edge.trt.releases import PRECISIONS, RTX, parse_version
+from dtvit_edge.trt.store import portable_engines
+
+# A file of which the manifest does not know enough is the one that `build` would try.
+_NEEDED = (USED, ABSENT, NOT_KNOWN)
+
+
+@dataclass(frozen=True)
+class DeviceFile:
+    """One file to be copied.
+
+    Attributes:
+        path: from the folder in which the bundle lies, with `/`; the bundle's own name comes first.
+        why: what needs it, in words.
+    """
+
+    path: str
+    bytes: int
+    why: str
+
+
+@dataclass(frozen=True)
+class DeviceFiles:
+    """What a target needs of a bundle.
+
+    Attributes:
+        digest: the bundle's, and so the copy's.
+        precisions: those that the device can have from these files.
+    """
+
+    target: str
+    digest: str
+    precisions: tuple[str, ...]
+    files: tuple[DeviceFile, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Of all files together."""
+        return sum(file.bytes for file in self.files)
+
+
+def device_files(
+    bundle: Bundle, target: str, precisions: Collection[str] = (), tensorrt: str | None = None
+) -> DeviceFiles:
+    """The manifest, the golden slices, and what the target takes for the precisions.
+
+    Args:
+        target: a name of `dtvit_edge.targets.table.TARGETS`.
+        precisions: of `dtvit_edge.trt.releases.PRECISIONS`; none takes all that bundle and target have.
+        tensorrt: the device's version, `10.3` or longer: of the target's stacks only those that bring it.
+
+    Raises:
+        ConfigError: no such target, no such release there, or a precision that the target cannot have of this bundle.
+        BundleError: a file that is needed is not in this copy of the bundle.
+        EngineError, DigestMismatch: an engine that would be copied is damaged.
+    """
+    stacks = _stacks(target, tensorrt)
+    asked = tuple(p for p in PRECISIONS if not precisions or p in precisions)
+    needs = _needs(Facts.of(bundle), stacks, asked)
+    served = tuple(p for p in PRECISIONS if any(p in users for users in needs.values()))
+    lacking = [p for p in asked if p not in served]
+    if not served or (precisions and lacking):
+        raise ConfigError(
+            f"{bundle.path} has nothing from which {target} makes {' or '.join(lacking)}; "
+            f"`dtvit-edge explain {bundle.path} --target {target}` says why"
+        )
+    files = [_file(bundle, bundle.path / MANIFEST, "manifest")]
+    files += [_file(bundle, bundle.path / r.file, "golden slices") for r in bundle.manifest.golden.values()]
+    for key, users in needs.items():
+        why = "; ".join(f"{precision} on {' and '.join(names)}" for precision, names in users.items())
+        files.append(_file(bundle, bundle.model_path(key), why))
+    files += _engines(bundle, stacks, served)
+    return DeviceFiles(target, bundle.digest, served, tuple(files))
+
+
+def _stacks(target: str, tensorrt: str | None) -> tuple[Stack, ...]:
+    if target not in TARGETS:
+        raise ConfigError(f"no target called {target!r}; there are {', '.join(TARGETS)}")
+    stacks = TARGETS[target].stacks
+    if tensorrt is None:
+        return stacks
+    asked = parse_version(tensorrt)
+    found = tuple(s for s in stacks if s.tensorrt and _agree(s.tensorrt.version, asked))
+    if not found:
+        have = ", ".join(dotted(s.tensorrt.version) for s in stacks if s.tensorrt) or "none"
+        raise ConfigError(f"{target} has no TensorRT {tensorrt}; it has {have}")
+    return found
+
+
+def _agree(one: Version, other: Version) -> bool:
+    """As far as both are given: a device says 10.13.3.9 where the table has 10.13.3."""
+    return all(a == b for a, b in zip(one, other, strict=False))
+
+
+def _needs(facts: Facts, stacks: tuple[Stack, ...], asked: tuple[str, ...]) -> dict[str, dict[str, list[str]]]:
+    """Names of stacks by precision, by the file (a key of `bundle.MODEL_FILES`) that they take for it."""
+    needs: dict[str, dict[str, list[str]]] = {}
+    for stack in stacks:
+        for verdict in file_verdicts(facts, stack):
+            if verdict.state not in _NEEDED or not facts.has(verdict.key):
+                continue
+            for precision in verdict.precisions:
+                if precision in asked:
+                    needs.setdefault(verdict.key, {}).setdefault(precision, []).append(stack.name)
+    return needs
+
+
+def _engines(bundle: Bundle, stacks: tuple[Stack, ...], precisions: tuple[str, ...]) -> Iterator[DeviceFile]:
+    """Record and plan of every engine that was compiled ahead of time for one of the stacks."""
+    capabilities = {dotted(sm) for s in stacks if s.tensorrt and s.tensorrt.flavour == RTX for sm in s.sm}
+    for path, record in portable_engines(bundle, RTX, capabilities) if capabilities else ():
+        if record.precision in precisions:
+            why = f"{record.precision} engine for SM {', '.join(record.capabilities)}"
+            yield _file(bundle, path, why)
+            yield _file(bundle, path.with_name(record.plan), why)
+
+
+def _file(bundle: Bundle, path: Path, why: str) -> DeviceFile:
+    # The path as it was typed can be `.`, which has no name.
+    name = Path(os.path.abspath(bundle.path)).name
+    return DeviceFile(f"{name}/{path.relative_to(bundle.path).as_posix()}", path.stat().st_size, why)

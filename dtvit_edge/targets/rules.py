@@ -1,0 +1,269 @@
+"""The rules: what a stack does with a bundle's graphs. Each is small, takes (facts, stack) and gives findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from dtvit_edge.bundle import MODEL_FILES
+from dtvit_edge.spec import INPUT_NAME
+from dtvit_edge.targets import dla
+from dtvit_edge.targets.facts import SEVERITIES, Facts, Finding, NotKnown
+from dtvit_edge.targets.model_files import refusal, serving_key
+from dtvit_edge.targets.table import PYTHON_FLOOR, QKV_BUG, Stack, dotted
+from dtvit_edge.trt.releases import PRECISIONS, RTX
+
+Rule = Callable[[Facts, Stack], Iterator[Finding]]
+
+# Fused INT8 attention, from TensorRT's documentation of multi-head attention fusion.
+_HEAD_SIZES, _MOST_TOKENS = (16, 32, 64), 512
+_TF32_SM = (8, 0)
+
+
+def findings(facts: Facts, stack: Stack) -> tuple[Finding, ...]:
+    """What every rule says, worst first; a fact that a rule lacks becomes a finding of its own."""
+    found: list[Finding] = []
+    for rule in RULES:
+        try:
+            found += rule(facts, stack)
+        except NotKnown as absence:
+            found.append(absence.finding)
+    return tuple(sorted(dict.fromkeys(found), key=lambda f: SEVERITIES.index(f.severity)))
+
+
+def _runtime(facts: Facts, stack: Stack) -> Iterator[Finding]:
+    if stack.python and stack.python < PYTHON_FLOOR:
+        yield Finding(
+            "refuses",
+            "runtime",
+            f"Python {dotted(stack.python)} is too old for this runtime, which needs {dotted(PYTHON_FLOOR)}: build "
+            "with trtexec (in /usr/src/tensorrt/bin), from where the bundle's folder lies, and compare the engine with "
+            "golden/ in a program of your own.",
+        )
+
+
+def _files(facts: Facts, stack: Stack) -> Iterator[Finding]:
+    for key in MODEL_FILES:
+        if facts.has(key):
+            try:
+                refused = refusal(key, facts, stack)
+            except NotKnown as absence:
+                refused = absence.finding
+            if refused:
+                yield refused
+
+
+def _precisions(facts: Facts, stack: Stack) -> Iterator[Finding]:
+    for precision in PRECISIONS:
+        if serving_key(stack, precision) is None:
+            yield Finding("refuses", "precision", f"{precision} is not to be had: none of the five files gives it.")
+
+
+def _layer_norm(facts: Facts, stack: Stack) -> Iterator[Finding]:
+    count = facts.layer_norms()
+    if not count:
+        yield Finding("ok", "layer_norm", "The graph has no LayerNormalization.")
+    elif stack.tensorrt is None:
+        yield Finding("ok", "layer_norm", f"LayerNormalization is one op ({count} of them).")
+    elif not stack.tensorrt.has_normalization_layer:
+        yield Finding(
+            "decomposes",
+            "layer_norm",
+            f"LayerNormalization is no op here: model.fp32-op16.onnx has each of the {count} in parts. In FP16 their "
+            "squares overflow (19 % top-1 instead of 85 on ViT-B; TensorRT#2564), so FP16 needs every part held to "
+            "FP32, in precision and in output type.",
+        )
+    elif stack.tensorrt.typed:
+        yield Finding(
+            "ok",
+            "layer_norm",
+            f"LayerNormalization is one op ({count} of them); model.fp16.onnx keeps them, softmax and the heads' "
+            "last layer in FP32.",
+        )
+    else:
+        yield Finding(
+            "ok",
+            "layer_norm",
+            f"LayerNormalization is one op ({count} of them); with the FP16 flag, `build` holds them, softmax and the "
+            "heads' last layer to FP32.",
+        )
+
+
+def _typing(facts: Facts, stack: Stack) -> Iterator[Finding]:
+    if stack.tensorrt is None:
+        return
+    if not stack.tensorrt.typed:
+        sentence = (
+            "Weak typing only: types in a graph do not bind. FP16 and INT8 are builder flags, and FP32 is held by "
+            "OBEY_PRECISION_CONSTRAINTS. Q/DQ scales must be FP32: FP16 ones need opset 19 and TensorRT 10."
+        )
+    elif stack.tensorrt.creation_flags:
+        sentence = (
+            "Strong typing by STRONGLY_TYPED, which `build` takes: precision is the graph's. The FP16 and INT8 flags "
+            "still exist (weak typing is deprecated from 10.12 on). FP16 scales are read."
+        )
+    else:
+        sentence = (
+            "Always strongly typed: there are no FP16, INT8, BF16 or FP8 flags, no precision constraints and no "
+            "calibrators; precision is the graph's. FP16 scales are read."
+        )
+    yield Finding("note", "typing", sentence)
+
+
+def _uint8_input(facts: Facts, stack: Stack) -> Iterator[Finding]:
+    dtype, _ = facts.input(INPUT_NAME)
+    if stack.tensorrt is None or dtype != "uint8":
+        return
+    sentence = (
+        f"Input `{INPUT_NAME}` is uint8: parsers take that from TensorRT 8.5 on (onnx-tensorrt#879), where it goes "
+        "straight into a Cast (TensorRT#3985), as export writes it."
+    )
+    if stack.tensorrt.flavour == RTX:
+        yield Finding("ok", "uint8_input", sentence)
+        return
+    shape = "; this graph also asks for the input's shape" if facts.operators("fp32").get("Shape") else ""
+    yield Finding("note", "uint8_input", f"{sentence} Tried with TensorRT for RTX alone{shape}.")
+
+
+def _quantization(facts: Facts, stack: Stack) -> Iterator[Finding]:
+    key = serving_key(stack, "int8")
+    if key is None or not facts.has(key):
+        return
+    placement = facts.placement(key)
+    share = f"{placement.quantized} of {placement.products} weight products are quantised"
+    if placement.beyond_inputs:
+        yield Finding(
+            "not_fused",
+            "qdq",
+            f"{share}, with {placement.activations} Q/DQ pairs on activations: {placement.beyond_inputs} of them sit "
+            "on outputs or on products of two activations, where they cost accuracy and can keep layers unfused.",
+        )
+    else:
+        yield Finding(
+            "ok",
+            "qdq",
+            f"{share}, with {placement.activations} Q/DQ pairs on activations: one for each product's input at "
+            "most, so none is left for outputs or for products of two activations.",
+        )
+    if stack.tensorrt and stack.tensorrt.flavour == RTX:
+        yield Finding(
+            "note",
+            "rtx_int8",
+            "TensorRT for RTX documents INT8 for weight-only products, and none on SM 7.5; graphs with quantised "
+            "activations build. Whether they are faster than FP16 is to be measured.",
+        )
+
+
+def _int8_attention(facts: Facts, stack: Stack) -> Iterator[Finding]:
+    if stack.tensorrt is None:
+        return
+    attention = facts.attention()
+    if attention is None:
+        yield Finding("ok", "int8_attention", "The encoder is no ViT: there is no attention to fuse.")
+        return
+    if not stack.fused_attention:
+        yield Finding("not_fused", "int8_attention", f"{stack.tensorrt.title} fuses no attention on Orin.")
+        return
+    head, tokens = attention["head_size"], attention["tokens"]
+    shape = f"head size {head}, {tokens} tokens"
+    if head not in _HEAD_SIZES or tokens > _MOST_TOKENS:
+        yield Finding(
+            "not_fused",
+            "int8_attention",
+            f"Fused INT8 attention needs head size 16, 32 or 64 and at most {_MOST_TOKENS} tokens; here it is {shape}.",
+        )
+        return
+    key = serving_key(stack, "int8")
+    if key and facts.has(key) and facts.placement(key).beyond_inputs:
+        yield Finding(
+            "note",
+            "int8_attention",
+            f"Fused INT8 attention is possible ({shape}, SM 7.5 or newer) if Q/DQ sits before the first product of two "
+            "activations, after softmax and after the second; TensorRT may still refuse. Read the engine's layers.",
+        )
+        return
+    yield Finding(
+        "not_fused",
+        "int8_attention",
+        f"The shape would allow fused INT8 attention ({shape}, SM 7.5 or newer), but Q/DQ on inputs and weights of "
+        "weight products does not ask for it: softmax and the products of two activations stay in floating point.",
+    )
+
+
+def _tf32(facts: Facts, stack: Stack) -> Iterator[Finding]:
+    if stack.tensorrt and stack.tensorrt.flavour != RTX and any(sm >= _TF32_SM for sm in stack.sm):
+        yield Finding(
+            "note",
+            "tf32",
+            "TensorRT computes FP32 products as TF32 from SM 8.0 on unless that is switched off, as `build` does (in "
+            "trtexec: --noTF32); the fp32 tolerance is for FP32.",
+        )
+
+
+def _bugs(facts: Facts, stack: Stack) -> Iterator[Finding]:
+    for sentence in stack.bugs:
+        yield Finding("note", "known_bug", sentence)
+    if QKV_BUG in stack.bugs and facts.attention():
+        apart = ", except in the last block, which computes its q apart" if facts.split_qkv() else ""
+        yield Finding("note", "qkv", f"The graph has q, k and v as one product, which is the safer form{apart}.")
+
+
+def _memory(facts: Facts, stack: Stack) -> Iterator[Finding]:
+    if stack.tensorrt is None:
+        return
+    key = serving_key(stack, "fp32") or "fp32"
+    sentence = f"The weights of {MODEL_FILES[key]} are {facts.weights_mib(key):.0f} MiB; what the builder takes beyond "
+    sentence += "them is not known before it runs."
+    if stack.jetson:
+        sentence += " The GPU shares the system's memory, and Jetson builds run out of it (TensorRT#3355): stop what "
+        sentence += "else runs."
+    yield Finding("note", "memory", sentence)
+
+
+def _plans(facts: Facts, stack: Stack) -> Iterator[Finding]:
+    if stack.tensorrt is None:
+        return
+    if stack.tensorrt.flavour == RTX:
+        yield Finding(
+            "note",
+            "plans",
+            "Builds on a machine with no GPU (--ahead-of-time, no self-test then); one engine runs on SM 8.0, "
+            "8.6, 8.9 and 12.0, and SM 7.5 needs its own.",
+        )
+        return
+    jetson = "; JetPack has no hardware-compatible plans" if stack.jetson else ""
+    yield Finding(
+        "note",
+        "plans",
+        f"A plan runs on the GPU and the TensorRT that built it: build on the device{jetson}. Two builds of one graph "
+        "can differ (TensorRT#4730, #4798): it is the engine that the self-test accepts, not the graph.",
+    )
+
+
+def _cpu(facts: Facts, stack: Stack) -> Iterator[Finding]:
+    if stack.tensorrt is not None:
+        return
+    yield Finding(
+        "note",
+        "cpu_int8",
+        "int8 on ViT-B/16, one core with VNNI: 3.9 to 4.2 times PyTorch in FP32 through ONNX Runtime, 4.4 to 4.5 times "
+        "through OpenVINO. Processors without VNNI were not tried.",
+    )
+
+
+# The one table of rules.
+RULES: tuple[Rule, ...] = (
+    _runtime,
+    _files,
+    _precisions,
+    _layer_norm,
+    _quantization,
+    _int8_attention,
+    _typing,
+    _bugs,
+    _uint8_input,
+    _tf32,
+    dla.rule,
+    _memory,
+    _plans,
+    _cpu,
+)

@@ -1,0 +1,261 @@
+"""ONNX to an engine on this device, or ahead of time with TensorRT for RTX; proved, then installed.
+
+Everything happens in a folder beside the engines and in child processes; only an engine whose layers were read back and
+whose self-test passed is moved into place. The manifest is frozen: building changes neither it nor its digest.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dtvit_edge.backend import Backend
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.cuda import device
+from dtvit_edge.cuda.driver import MIB, Gpu
+from dtvit_edge.environment import available_memory, machine
+from dtvit_edge.errors import BuildError, ConfigError, DigestMismatch, MissingDependency, VerdictError
+from dtvit_edge.selftest import prove, tolerance_key
+from dtvit_edge.spec import digest_file
+from dtvit_edge.trt import backend, layers, library, process
+from dtvit_edge.trt.builder import Job
+from dtvit_edge.trt.execution import Plan
+from dtvit_edge.trt.releases import ALONE, DEFAULT_CAPABILITIES, DEFAULT_MAX_BATCH, PRECISIONS, RTX, Release
+from dtvit_edge.trt.store import (
+    ENGINES,
+    UNPROVEN,
+    BuildRecord,
+    Engine,
+    device_name,
+    find_cache,
+    install,
+    install_cache,
+)
+
+PlanOpener = Callable[[str, Plan, str], Backend]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What to build.
+
+    Attributes:
+        backend: `tensorrt`, `tensorrt-rtx`, or `auto` for the one that is installed.
+        max_batch: the profile runs from 1 to it.
+        ahead_of_time: with no GPU, for `capabilities` (none takes 8.6, 8.9 and 12.0).
+        workspace_mib: the builder's workspace; None takes half of the free memory.
+        library_tactics: False leaves cuBLAS and cuDNN out of the search.
+    """
+
+    precision: str
+    backend: str = library.AUTO
+    max_batch: int = DEFAULT_MAX_BATCH
+    ahead_of_time: bool = False
+    capabilities: tuple[str, ...] = ()
+    workspace_mib: int | None = None
+    library_tactics: bool = True
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"precision is {self.precision!r}; there are {', '.join(PRECISIONS)}")
+        if self.max_batch < 1 or (self.workspace_mib is not None and self.workspace_mib < 1):
+            raise ConfigError("--max-batch and --workspace are at least 1")
+        if self.capabilities and not self.ahead_of_time:
+            raise ConfigError("--sm goes with --ahead-of-time; else an engine is built for the GPU that is there")
+        if ALONE in self.capabilities and len(self.capabilities) > 1:
+            raise ConfigError(f"SM {ALONE} is compiled alone; build it by itself")
+
+
+def build_engine(bundle: Bundle, options: BuildOptions) -> BuildRecord:
+    """Build, check, test and install an engine.
+
+    Returns:
+        The record as it lies beside the plan.
+
+    Raises:
+        MissingDependency, ConfigError: no such library here, or options that it does not have.
+        BuildError: no GPU, a graph that the bundle lacks or this release does not read, or what TensorRT refuses.
+        BuildKilled: the building process died.
+        VerdictError: the engine is not what was asked for, or fails its self-test.
+    """
+    flavour = library.choose(options.backend)
+    if options.ahead_of_time and flavour != RTX:
+        raise ConfigError("only TensorRT for RTX compiles ahead of time: --backend tensorrt-rtx")
+    capabilities = (options.capabilities or DEFAULT_CAPABILITIES) if options.ahead_of_time else ()
+    with _staging(bundle.path / ENGINES) as stage:
+        found = process.run("probe", flavour, {"find_gpu": not options.ahead_of_time}, stage)
+        release, gpu = Release(flavour, found["version"]), Gpu(**found["gpu"]) if found["gpu"] else None
+        graph = release.graph_for(options.precision)
+        release.check_graph(graph, bundle.manifest.models)
+        if not options.library_tactics and not release.has_library_tactics:
+            raise ConfigError(f"{release.title} has no cuBLAS and cuDNN tactics that could be left out")
+        opener = None
+        if not options.ahead_of_time:
+            _require_gpu(gpu, release)
+            opener = _plan_opener(release)
+            tolerance_key(bundle.manifest, options.precision)
+        record = _build(bundle, options, release, gpu if opener else None, capabilities, graph, stage)
+        plan = stage / record.plan
+        if opener is not None:
+            record = _proved(bundle, record, plan, opener)
+        folder = bundle.path / ENGINES
+        device = _device(release, record.gpu, record.capabilities)
+        record = install(folder, record, plan)
+        if (stage / "new.timing").is_file():
+            install_cache(folder, device, stage / "new.timing")
+    return record
+
+
+def _build(
+    bundle: Bundle,
+    options: BuildOptions,
+    release: Release,
+    gpu: Gpu | None,
+    capabilities: Sequence[str],
+    graph: str,
+    stage: Path,
+) -> BuildRecord:
+    """Run the builder in a child process, and judge what it read back."""
+    spec, model = bundle.manifest.spec, bundle.manifest.models[graph]
+    cache = find_cache(bundle.path / ENGINES, _device(release, gpu.name if gpu else None, (gpu.sm,) if gpu else ()))
+    job = Job(
+        precision=options.precision,
+        onnx=str(bundle.model_path(graph)),
+        onnx_sha256=model.sha256,
+        channels=spec.channels,
+        side=spec.crop,
+        max_batch=options.max_batch,
+        plan=str(stage / "engine.plan"),
+        capabilities=tuple(capabilities),
+        workspace=options.workspace_mib * MIB if options.workspace_mib else None,
+        library_tactics=options.library_tactics,
+        cache=str(cache[0]) if cache else None,
+        cache_sha256=cache[1] if cache else "",
+        new_cache=str(stage / "new.timing") if release.has_timing_cache else None,
+    )
+    where = f"on {gpu.name} (SM {gpu.sm})" if gpu else f"ahead of time for SM {', '.join(capabilities)}"
+    _warn_of_memory(model.bytes)
+    logger.info("building %s from %s with %s, %s", options.precision, model.file, release.title, where)
+    built = process.run("build", release.flavour, asdict(job), stage)
+    if digest_file(Path(job.plan)) != built["plan_sha256"]:
+        raise DigestMismatch("the engine's bytes changed on their way to the disk; nothing is installed")
+    found = [layers.Layer(**layer) for layer in built["layers"]]
+    warnings = layers.judge(options.precision, found)
+    for warning in warnings:
+        logger.warning("%s", warning)
+    return BuildRecord(
+        plan="engine.plan",
+        plan_sha256=built["plan_sha256"],
+        plan_bytes=built["plan_bytes"],
+        precision=options.precision,
+        graph=graph,
+        onnx_sha256=model.sha256,
+        bundle_digest=bundle.digest,
+        flavour=release.flavour,
+        version=release.text,
+        gpu=gpu.name if gpu else None,
+        capabilities=(gpu.sm,) if gpu else tuple(capabilities),
+        profile=built["profile"],
+        flags=tuple(built["flags"]),
+        pinned=tuple(built["pinned"]),
+        workspace_bytes=built["workspace"],
+        seconds=built["seconds"],
+        peak_memory_bytes=built["peak_memory_bytes"],
+        layer_precisions=layers.count(found),
+        layers_from=built["layers_from"],
+        layers=tuple(built["layers"]),
+        selftest=None,
+        selftest_reason=UNPROVEN,
+        warnings=tuple(warnings),
+        log=tuple(built["log"]),
+        machine=machine() | ({"cuda_driver": gpu.driver} if gpu else {}),
+    )
+
+
+def _proved(bundle: Bundle, record: BuildRecord, plan: Path, opener: PlanOpener) -> BuildRecord:
+    """The record with its self-test: golden slices at batch 1 and at the largest batch."""
+    engine = Engine(record, plan.read_bytes())
+    try:
+        with opener(record.flavour, engine, tolerance_key(bundle.manifest, record.precision)) as backend:
+            result = prove(bundle, backend, sorted({1, engine.max_batch}))
+    except VerdictError as error:
+        raise VerdictError(f"{error}; it is not installed") from error
+    proof: dict[str, Any] = asdict(result) | {"deviations": {str(b): v for b, v in result.deviations.items()}}
+    return replace(record, selftest=proof, selftest_reason="")
+
+
+def _warn_of_memory(model_bytes: int) -> None:
+    """Say beforehand that a build may be killed. ViT-B/16 in fp32 took 4 times its file (TensorRT for RTX, no GPU)."""
+    free, needed = available_memory() // MIB, (4 * model_bytes + 256 * MIB) // MIB
+    if free < needed:
+        logger.warning("%d MiB of memory are free and about %d are needed: the build may be killed", free, needed)
+
+
+def _plan_opener(release: Release) -> PlanOpener:
+    """What runs a plan. Without it no engine can be proved here, and one that is not proved is not installed."""
+    why_not = backend.unavailable(release.flavour)
+    if why_not is not None:
+        raise MissingDependency(f"{why_not}: an engine could be built here but not tested; {device.INSTALL}")
+    return backend.open_plan
+
+
+def _require_gpu(gpu: Gpu | None, release: Release) -> None:
+    if gpu is None:
+        more = "; --ahead-of-time compiles without one" if release.flavour == RTX else ""
+        raise BuildError(
+            f"no GPU that CUDA can use was found here, and {release.title} builds on the one it is for{more}"
+        )
+
+
+def _device(release: Release, gpu: str | None, capabilities: Sequence[str]) -> str:
+    return device_name(release.flavour, release.text, gpu, capabilities)
+
+
+@contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """A folder beside the engines that goes whatever happens, with those that killed builds have left.
+
+    Raises:
+        ConfigError: the bundle cannot be written, or the disk is full.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+        _sweep(folder)
+        stage = Path(tempfile.mkdtemp(prefix=f".{os.getpid()}.", suffix=".part", dir=folder))
+        try:
+            yield stage
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+            if not any(folder.iterdir()):
+                folder.rmdir()
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error}") from error
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what builds that were killed have left; a pid of this process's own is a container's earlier run."""
+    for left in folder.glob(".*.part"):
+        pid = left.name.split(".")[1]
+        if left.is_dir() and pid.isdigit() and (int(pid) == os.getpid() or not _runs(int(pid))):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
+    if os.name != "posix":  # os.kill ends a process there
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

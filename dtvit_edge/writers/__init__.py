@@ -1,1 +1,0 @@
-"""Results out. Writers read result dataclasses and nothing else."""

@@ -1,0 +1,182 @@
+"""The gate: may a lower precision stand in for fp32? It can say no, and it can say that it does not know."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtvit_edge.spec import ICH_HEAD, LOCATION_HEAD, OUTPUT_NAMES
+from evaluation.metrics import ich_figures
+
+PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
+NOT_ASSESSED = "not assessed"
+_WORST = 5
+
+Logits = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a precision has to hold; the defaults are this project's.
+
+    Attributes:
+        agreement: share of slices with the same decision, on each head.
+        auc: largest |difference| of the haemorrhage head's AUC.
+        slices: fewer than this prove nothing.
+    """
+
+    agreement: float = 0.995
+    auc: float = 0.002
+    slices: int = 500
+
+
+@dataclass(frozen=True)
+class Cases:
+    """The slices that judge.
+
+    Attributes:
+        digests: of each slice's model bytes: slices are named by nothing else.
+        patients: N names, for the intervals; ich: (N,) 1, 0 or -1 where not labelled.
+        location: (N,) an index into `LOCATION_LABELS`, -1 where not labelled; None where nobody said any. The gate
+            itself asks for agreement with fp32 alone.
+    """
+
+    digests: tuple[str, ...]
+    patients: tuple[str, ...]
+    ich: NDArray[np.int64]
+    location: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class HeadAgreement:
+    """One head of a precision against fp32; probabilities lie between 0 and 1."""
+
+    slices: int
+    flips: int
+    agreement: float
+    largest_difference: float
+    mean_difference: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate found.
+
+    Attributes:
+        verdict: `PASSED`, `FAILED` or `INCONCLUSIVE`; reasons: why not passed, in words.
+        location: None where fp32 flags no slice, or the head is untrained.
+        auc_reference, auc: None where the labels hold one class or none.
+        sensitivity, specificity: (value, low, high) at the threshold; None as above.
+        rms: root mean square logit difference over both heads.
+        worst: (digest, |difference of probability|) of the slices that differ most.
+    """
+
+    precision: str
+    verdict: str
+    reasons: tuple[str, ...]
+    ich: HeadAgreement
+    location: HeadAgreement | None
+    auc_reference: float | None
+    auc: float | None
+    sensitivity: tuple[float, float, float] | None
+    specificity: tuple[float, float, float] | None
+    rms: float
+    worst: tuple[tuple[str, float], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, for the manifest."""
+        return asdict(self)
+
+
+def judge(
+    precision: str,
+    reference: Logits,
+    found: Logits,
+    cases: Cases,
+    *,
+    threshold: float,
+    location_trained: bool = True,
+    limits: Limits = Limits(),
+    seed: int = 0,
+    intervals: bool = True,
+) -> Verdict:
+    """Judge a precision's logits against fp32's on the same slices.
+
+    Args:
+        reference, found: (N, 2) and (N, 3) by output name.
+        threshold: of the haemorrhage probability, as shipped.
+        seed: of the bootstrap; intervals: False saves its seconds and leaves them NaN.
+    """
+    name_ich, name_location = OUTPUT_NAMES
+    p, q = softmax(reference[name_ich])[:, 1], softmax(found[name_ich])[:, 1]
+    flagged = p >= threshold
+    ich = _head(flagged, q >= threshold, np.abs(p - q))
+    location = None
+    if location_trained and flagged.any():
+        a, b = softmax(reference[name_location])[flagged], softmax(found[name_location])[flagged]
+        location = _head(a.argmax(1), b.argmax(1), np.abs(a - b).max(axis=1))
+    before = _labelled(p, cases, threshold, seed, resamples=0)
+    after = _labelled(q, cases, threshold, seed, resamples=None if intervals else 0)
+    finite = all(np.isfinite(values).all() for values in found.values())
+    reasons = [] if finite else ["a logit is not finite"]
+    for head, agreement in ((ICH_HEAD, ich), (LOCATION_HEAD, location)):
+        if agreement and not agreement.agreement >= limits.agreement:
+            reasons.append(f"{head}: {agreement.agreement:.2%} of decisions agree, {limits.agreement:.2%} are asked")
+    if before and after and not abs(before["auc"][0] - after["auc"][0]) <= limits.auc:
+        reasons.append(f"AUC {after['auc'][0]:.4f} against {before['auc'][0]:.4f}, {limits.auc:g} is allowed")
+    verdict = FAILED if reasons else PASSED
+    if len(p) < limits.slices:
+        reasons.append(f"{len(p)} slices, {limits.slices} are asked")
+        verdict = FAILED if verdict == FAILED else INCONCLUSIVE
+    order = np.argsort(-np.abs(p - q), kind="stable")[:_WORST]
+    return Verdict(
+        precision,
+        verdict,
+        tuple(reasons),
+        ich,
+        location,
+        before["auc"][0] if before else None,
+        after["auc"][0] if after else None,
+        after["recall"] if after else None,
+        after["specificity"] if after else None,
+        logit_error(reference, found),
+        tuple((cases.digests[i], float(abs(p[i] - q[i]))) for i in order),
+    )
+
+
+def logit_error(reference: Logits, found: Logits) -> float:
+    """Root mean square difference over the slices and both heads; infinite where a logit is not finite."""
+    squares = [float(((reference[n].astype(np.float64) - found[n]) ** 2).mean()) for n in OUTPUT_NAMES]
+    total = sum(squares) / len(squares)
+    return math.sqrt(total) if math.isfinite(total) else math.inf
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Probabilities in float64, by row."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    shares: NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
+    return shares
+
+
+def _head(before: NDArray[Any], after: NDArray[Any], difference: NDArray[np.float64]) -> HeadAgreement:
+    flips = int((before != after).sum())
+    return HeadAgreement(len(before), flips, 1 - flips / len(before), float(difference.max()), float(difference.mean()))
+
+
+def _labelled(
+    probability: NDArray[np.float64], cases: Cases, threshold: float, seed: int, *, resamples: int | None
+) -> dict[str, tuple[float, float, float]] | None:
+    """Figures against the labels, each with its interval; None where those hold one class or none."""
+    kept = np.flatnonzero(cases.ich >= 0)
+    if len(set(cases.ich[kept].tolist())) < 2 or not np.isfinite(probability[kept]).all():
+        return None
+    patients: Sequence[str] = [cases.patients[i] for i in kept]
+    found = ich_figures(
+        cases.ich[kept], probability[kept], patients, threshold=threshold, seed=seed, resamples=resamples
+    )
+    return {name: (f.value, f.low, f.high) for name, f in found.figures.items()}

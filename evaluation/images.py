@@ -1,0 +1,133 @@
+"""Images of a labelled set as bytes between resize and crop, through the runtime's own preprocessing."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dtvit_edge.dicom.header import read_headers
+from dtvit_edge.dicom.pixels import SliceReader
+from dtvit_edge.dicom.slice import SliceHeader
+from dtvit_edge.errors import ConfigError, SliceRejected
+from dtvit_edge.preprocess.cpu import CpuPreprocessor, Prepared
+from dtvit_edge.spec import WINDOWED_8_BIT, PixelEncoding, PreprocessSpec
+from evaluation.labels import LabelledSlice
+
+PICTURES = (".png", ".jpg", ".jpeg")
+_CHUNK = 16
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Images and labels side by side.
+
+    Attributes:
+        images: (C, h, w) uint8 each, of the slice at the same place.
+        digest: names them all.
+        masks: (h, w) uint8 each, 1 where the haemorrhage is; None where nobody outlined any.
+    """
+
+    slices: Sequence[LabelledSlice]
+    images: Sequence[NDArray[np.uint8]]
+    digest: str
+    masks: Sequence[NDArray[np.uint8]] | None = None
+
+
+def in_workers(call: Callable[[Item], Result], items: Iterable[Item], workers: int, *, chunk: int) -> Iterator[Result]:
+    """`map` over processes, in order; one worker stays in this process.
+
+    Fresh interpreters: a fork of a process in which PyTorch or OpenCV have threads can hang for ever.
+    """
+    if workers == 1:
+        yield from map(call, items)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(call, items, chunksize=chunk)
+
+
+def read_image(file: Path) -> tuple[NDArray[np.uint16], PixelEncoding]:
+    """The stored pixels (rows, columns) uint16 of a DICOM slice, or of an 8-bit picture that is windowed already.
+
+    Raises:
+        ConfigError: the file is no slice or picture that could be used.
+    """
+    if file.suffix.lower() in PICTURES:
+        picture = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        if picture is None or picture.dtype != np.uint8:
+            raise ConfigError(f"{file}: not readable as an 8-bit picture")
+        if picture.ndim == 3:
+            picture = cv2.cvtColor(picture[..., :3], cv2.COLOR_BGR2GRAY)
+        return picture.astype(np.uint16), WINDOWED_8_BIT
+    try:
+        headers = read_headers(file, file.name)
+        if len(headers) != 1:
+            raise ConfigError(f"{file}: {len(headers)} frames; a row labels one slice")
+        return SliceReader().read(headers[0]).stored, headers[0].encoding
+    except SliceRejected as error:
+        raise ConfigError(f"{file}: {error}") from error
+
+
+def prepare_slice(header: SliceHeader, spec: PreprocessSpec) -> Prepared:
+    """One slice that was discovered already through `CpuPreprocessor`, cropped.
+
+    Raises:
+        ConfigError: it cannot be read or used.
+    """
+    try:
+        return CpuPreprocessor(spec)(SliceReader().read(header).stored, header.encoding)
+    except SliceRejected as error:
+        raise ConfigError(f"{header.file}: {error}") from error
+
+
+def prepare_image(file: Path, spec: PreprocessSpec, *, crop: bool = False) -> Prepared:
+    """One image through `CpuPreprocessor`.
+
+    Raises:
+        ConfigError: the file is no slice or picture that could be used.
+    """
+    try:
+        return CpuPreprocessor(spec)(*read_image(file), crop=crop)
+    except SliceRejected as error:
+        raise ConfigError(f"{file}: {error}") from error
+
+
+def load_images(
+    slices: Sequence[LabelledSlice],
+    spec: PreprocessSpec,
+    *,
+    workers: int = 1,
+    step: Callable[[int], None] = lambda n: None,
+) -> list[NDArray[np.uint8]]:
+    """Every image as (C, h, w) uint8 with the shorter side at `spec.resize`, in the order of `slices`.
+
+    Args:
+        workers: processes; 1 stays in this one.
+        step: called with the number of images just done.
+
+    Raises:
+        ConfigError: an image that cannot be used; it is named.
+    """
+    load = partial(_load, spec=spec)
+    files = [s.file for s in slices]
+    images: list[NDArray[np.uint8]] = []
+    for image in in_workers(load, files, workers, chunk=_CHUNK):
+        images.append(image)
+        step(1)
+    return images
+
+
+def _load(file: Path, spec: PreprocessSpec) -> NDArray[np.uint8]:
+    cv2.setNumThreads(1)
+    return prepare_image(file, spec).pixels

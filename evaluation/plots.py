@@ -1,0 +1,98 @@
+"""A figure with its numbers: PNG, the numbers as CSV, a caption as Markdown; and the one that two reports share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from dtvit_edge.files import write_atomically
+from dtvit_edge.spec import ICH_LABELS, LOCATION_LABELS
+from evaluation.metrics import HeadFigures
+from evaluation.tables import DPI, csv_text
+
+Cell = str | int | float
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with the numbers that it shows.
+
+    Attributes:
+        columns, rows: the numbers, one row a point, cell or image.
+        notes: below the caption, provenance among them.
+    """
+
+    name: str
+    title: str
+    figure: Figure
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    def markdown(self) -> str:
+        """The figure for a report."""
+        notes = "".join(f"- {note}\n" for note in self.notes)
+        return f"### {self.title}\n\n![{self.title}]({self.name}.png)\n\n{notes}"
+
+    def write(self, out: Path) -> None:
+        """`NAME.png`, `NAME.csv` and `NAME.md` into a folder."""
+        self.figure.savefig(out / f"{self.name}.png", dpi=DPI, bbox_inches="tight")
+        write_atomically(out / f"{self.name}.csv", csv_text(self.columns, self.rows))
+        write_atomically(out / f"{self.name}.md", self.markdown())
+
+
+class HasFigures(Protocol):
+    """A model that was judged; a head is None where it was not assessed."""
+
+    @property
+    def name(self) -> str:
+        """What the panels call it."""
+        ...
+
+    @property
+    def ich(self) -> HeadFigures | None:
+        """The haemorrhage head's figures."""
+        ...
+
+    @property
+    def location(self) -> HeadFigures | None:
+        """The location head's figures."""
+        ...
+
+
+def confusions(
+    judged: Sequence[HasFigures],
+    notes: Sequence[str],
+    *,
+    name: str = "fig4",
+    title: str = "Fig. 4: confusion matrices",
+) -> Picture:
+    """Confusion matrices of both heads, a row of panels for each model; the paper's Fig. 4."""
+    figure = Figure(figsize=(7, 3.1 * len(judged)), layout="constrained")
+    rows: list[tuple[Cell, ...]] = []
+    heads: Mapping[str, tuple[str, ...]] = {"ich": ICH_LABELS, "location": LOCATION_LABELS}
+    for line, one in enumerate(judged):
+        for place, (head, labels) in enumerate(heads.items(), start=1):
+            found: HeadFigures | None = getattr(one, head)
+            axes = figure.add_subplot(len(judged), 2, 2 * line + place)
+            axes.set_title(f"{one.name}, {head}" + ("" if found else ": not assessed"), fontsize=9)
+            if found is None:
+                axes.axis("off")
+                continue
+            matrix = np.array(found.confusion)
+            axes.imshow(matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
+            axes.set_xticks(range(len(labels)), labels, fontsize=8)
+            axes.set_yticks(range(len(labels)), labels, fontsize=8)
+            axes.set_xlabel("predicted", fontsize=8)
+            axes.set_ylabel("true", fontsize=8)
+            for (true, said), count in np.ndenumerate(matrix):
+                dark = count > 0.5 * matrix[true].sum()
+                axes.text(said, true, str(count), ha="center", va="center", color="white" if dark else "black")
+                rows.append((one.name, head, labels[true], labels[said], int(count)))
+    columns = ("model", "head", "true", "predicted", "slices")
+    return Picture(name, title, figure, columns, tuple(rows), tuple(notes))

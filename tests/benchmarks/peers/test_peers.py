@@ -1,0 +1,147 @@
+"""The peers are the same model and the same treatment; what is absent or disagrees is named, and not timed."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.peers import EAGER, MODELS, OPENCV, SCIKIT_IMAGE, chosen_peers, trtexec
+from benchmarks.peers.baselines import WITHOUT_WEIGHTS, Peers
+from benchmarks.peers.preprocessing import opencv, read, scikit_image
+from benchmarks.results import names
+from benchmarks.run import bench
+from benchmarks.settings import QUICK, Settings
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.dicom.header import read_headers
+from dtvit_edge.dicom.pixels import SliceReader
+from dtvit_edge.errors import ConfigError, VerdictError
+from dtvit_edge.preprocess.cpu import CpuPreprocessor
+from dtvit_edge.progress import silent
+from dtvit_edge.spec import PreprocessSpec, Window, WindowKind
+from export.bundle_export import export_bundle
+from export.checkpoint import save_checkpoint
+from export.untrained import untrained_model
+from tests.support.bench_runs import TINY
+
+EVERY = chosen_peers((), every=True)
+SPECS = {
+    "one window": PreprocessSpec(),
+    "three windows": PreprocessSpec(windows=(Window(), Window(80.0, 200.0), Window(40.0, 380.0, WindowKind.LINEAR))),
+    "literal crop": PreprocessSpec(resize=None),
+}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Path]:
+    """A bundle of timm's test ViT, and its weights."""
+    folder = tmp_path_factory.mktemp("small")
+    save_checkpoint(untrained_model("test_vit"), folder / "w.safetensors", training="untrained")
+    return export_bundle(folder / "w.safetensors", folder / "small.dtvit"), folder / "w.safetensors"
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+@pytest.mark.parametrize("prepare", [opencv, scikit_image])
+def test_plain_preprocessing_is_the_same_treatment(prepare: object, spec: PreprocessSpec, phantom_folder: Path) -> None:
+    if prepare is scikit_image:
+        pytest.importorskip("skimage", reason="scikit-image is a peer of its own extra")
+    for file in sorted(phantom_folder.rglob("*.dcm"))[8:20:4]:
+        (header,) = read_headers(file, file.name)
+        ours = CpuPreprocessor(spec)(SliceReader().read(header).stored, header.encoding).pixels / 255
+        mean, std = (np.array(values)[:, None, None] for values in (spec.mean, spec.std))
+        theirs = prepare(read(file).hu, spec) * std + mean  # type: ignore[operator]
+        assert theirs.shape == (3, spec.crop, spec.crop)
+        difference = np.abs(theirs - ours)
+        assert difference.mean() < 0.01 and (difference > 0.2).mean() < 0.01
+
+
+def test_peers_stand_beside_the_bundle_and_decide_the_same(
+    small: tuple[Bundle, Path], phantom_folder: Path, tmp_path: Path
+) -> None:
+    bundle, weights = small
+    folders = tuple(sorted(path for path in phantom_folder.iterdir() if path.is_dir()))
+    settings = Settings(effort=replace(TINY, workers=(), rounds=1, quick=True), studies=folders, weights=(weights,),
+                        backends=("onnxruntime",), precisions=("fp32",), threads=1, peers=EVERY)  # fmt: skip
+    records = {record.what: record for record in bench([bundle], settings, tmp_path / "out")}
+    latency, whole = records[names.LATENCY], records[names.END_TO_END]
+    assert records[names.ACCURACY].options["reference"] == "PyTorch eager fp32"
+    asked = {entry.name for entry in MODELS}
+    assert asked == (set(latency.samples) & asked) | (set(latency.options["peers_left_out"]) & asked)
+    assert EAGER.name in latency.samples and "--quick" in latency.options["peers_left_out"]["PyTorch compiled"]
+    assert all(difference < 1e-5 for difference in latency.options["peers_difference"].values())
+    assert "onnxruntime fp32: times as fast as PyTorch eager, low" in latency.summary
+    script = f"{OPENCV.name}, {EAGER.name}"
+    assert whole.summary[f"onnxruntime fp32: slices decided as by {script}"] == 1.0
+    assert whole.summary[f"onnxruntime fp32: studies flagged as by {script}"] == 1.0
+    assert whole.options["counted"][script] == whole.options["counted"]["onnxruntime fp32"]
+
+
+def test_without_weights_every_model_is_named_and_without_packages_the_line_that_installs_them(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if "site-packages" not in p and "extra" not in p])
+    monkeypatch.delitem(sys.modules, "skimage", raising=False)
+    assert "pip install -e '.[peer-scikit-image]'" in (SCIKIT_IMAGE.why_not() or "")
+    peers = Peers(tiny_bundle, None, Settings(peers=EVERY), silent).open()
+    assert peers.left_out[EAGER.name] == WITHOUT_WEIGHTS and not peers.opened
+    assert SCIKIT_IMAGE.name in peers.left_out
+
+
+def test_a_model_that_is_not_the_bundles_is_not_timed(small: tuple[Bundle, Path], tmp_path: Path) -> None:
+    bundle, _ = small
+    other = tmp_path / "other.safetensors"
+    save_checkpoint(untrained_model("test_vit", seed=1), other, training="untrained")
+    with pytest.raises(VerdictError, match="not the weights"):
+        Peers(bundle, other, Settings(), silent).open()
+    named = replace(bundle, manifest=replace(bundle.manifest, weights_sha256=digest(other)))
+    with pytest.raises(VerdictError, match="from the golden logits"):
+        Peers(named, other, Settings(), silent).open()
+
+
+def digest(path: Path) -> str:
+    from dtvit_edge.spec import digest_file
+
+    return digest_file(path)
+
+
+def test_the_trtexec_line_is_the_graphs_and_hides_the_folder(small: tuple[Bundle, Path]) -> None:
+    bundle, _ = small
+    fp32, fp16 = trtexec.lines(bundle, 16)
+    assert fp32.startswith("trtexec --onnx=small.dtvit/model.fp32.onnx --minShapes=pixels:1x1x224x224")
+    assert "--maxShapes=pixels:16x1x224x224" in fp32 and "--stronglyTyped" not in fp32
+    assert "--stronglyTyped" in fp16
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_trtexecs_own_times_are_read(
+    status: int, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "trtexec"
+    times = '[{"latencyMs": 1.5, "computeMs": 1.2}, {"latencyMs": 1.7, "computeMs": 1.2}]'
+    tool.write_text(f"#!/bin/sh\nfor a; do case $a in --exportTimes=*) echo '{times}' > \"${{a#*=}}\";; esac; done\n"
+                    f"echo 'last words'; exit {status}\n")  # fmt: skip
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert trtexec.why_not() is None
+    if status:
+        with pytest.raises(VerdictError, match="ended with 1: last words"):
+            trtexec.measure(tiny_bundle, "fp32", 8)
+    else:
+        assert trtexec.measure(tiny_bundle, "fp32", 8) == [1.5, 1.7]
+        (tmp_path / "other.json").write_text('[{"ms": 1}]')
+        with pytest.raises(VerdictError, match="no latencyMs"):
+            trtexec.read_times(tmp_path / "other.json")
+
+
+def test_a_peer_is_asked_for_by_name() -> None:
+    assert chosen_peers(("PyTorch eager",), every=False) == ("PyTorch eager",)
+    assert chosen_peers((), every=False) == ()
+    with pytest.raises(ConfigError, match="no peer called 'abacus'; there are PyTorch eager; PyTorch compiled"):
+        chosen_peers(("abacus",), every=False)
+
+
+def test_quick_leaves_out_what_compiles_for_minutes() -> None:
+    assert [entry.name for entry in MODELS if entry.slow] == ["PyTorch compiled"] and QUICK.rounds == 1

@@ -1,0 +1,132 @@
+"""The report: self-contained, escaped, and honest in what it says."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.report.report import HTML, MARKDOWN, SUMMARY, write_report
+from benchmarks.report.verdicts import summary, verdicts
+from benchmarks.report.view import View, views
+from benchmarks.results import names
+from dtvit_edge.spec import NOTICE
+from evaluation.records import Record
+
+Ran = tuple[Path, dict[str, Record]]
+
+
+def test_the_page_loads_nothing_and_says_what_it_is(ran: Ran) -> None:
+    text = (ran[0] / HTML).read_text(encoding="utf-8")
+    assert not re.findall(r"<(?:script|link|iframe|img|object|embed)\b", text)
+    assert not re.findall(r'\b(?:src|href|srcset)="(?!#|data:image/png;base64,)', text)
+    assert not re.findall(r"url\((?!#)|@import", text)
+    assert NOTICE in text.lower() and "how accurate the model is on patients" in text
+    assert text.count("<svg") >= 5
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    for target in re.findall(r'(?:href="|url\()#([^")]+)', text):
+        assert target in ids
+
+
+def test_nobody_is_called_normal(ran: Ran) -> None:
+    for name in (HTML, MARKDOWN, SUMMARY):
+        text = (ran[0] / name).read_text(encoding="utf-8").lower()
+        assert set(re.findall(r"\w+ \w+ normal \w+", text)) <= {"not a normal study"}
+    assert "no_ich" in (ran[0] / "confusion-wrong.csv").read_text()
+
+
+def test_no_path_and_no_patients_name_is_in_it(ran: Ran, phantom_folder: Path) -> None:
+    for file in ran[0].iterdir():
+        if file.suffix != ".png":
+            text = file.read_text(encoding="utf-8")
+            assert str(phantom_folder) not in text and "PHANTOM-" not in text and "/tmp" not in text, file.name
+
+
+def test_markdown_pictures_exist(ran: Ran) -> None:
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (ran[0] / MARKDOWN).read_text(encoding="utf-8"))
+    assert len(pictures) >= 5
+    assert all((ran[0] / picture).stat().st_size > 1000 for picture in pictures)
+
+
+def test_a_failed_precision_has_a_verdict_and_no_milliseconds(ran: Ran) -> None:
+    (view,) = views(list(ran[1].values()))
+    said = dict(verdicts(view))
+    assert said["int8"].startswith("not usable here, no latency: failed: ich: ")
+    assert "prove too little" in said["fp32"] and "only one timed" in said["fp32"]
+    assert any(line.startswith("Do not use: onnxruntime int8.") for line in summary(view))
+
+
+def test_a_run_by_another_command_stands_beside_and_one_by_the_same_replaces(ran: Ran, tmp_path: Path) -> None:
+    records = list(ran[1].values())
+    other = [replace(record, options=record.options | {"command": "another line"}) for record in records]
+    assert [view.slug for view in views([*records, *other])] == ["wrong", "wrong-2"]
+    failed = replace(records[0], options=records[0].options | {"verdicts": {}})
+    (view,) = views([*records, failed])
+    assert list(view.records) == [names.ACCURACY] and view.accuracy is failed
+
+
+@pytest.mark.parametrize(("load", "careful"), [("1.20", False), ("3.40", True)])
+def test_a_busy_machine_is_said_first(ran: Ran, load: str, careful: bool) -> None:
+    latency = ran[1][names.LATENCY]
+    facts = {"load average, one minute": load, "cores of this process": "1 of 2, pinned to 1"}
+    for told in ({names.OTHERS: None}, {names.OTHERS: float(load) / 10}):
+        options = latency.options | {"before": {"facts": facts, "absent": {}}} | told
+        (view,) = views(list((ran[1] | {names.LATENCY: replace(latency, options=options)}).values()))
+        assert any(line.startswith("Careful: other work ran meanwhile") for line in summary(view)) == careful
+
+
+def hostile(record: Record) -> Record:
+    return replace(record, options=record.options | {"bundle": '<img src=x onerror="a()">$x_', "encoder": "a|b<c>"})
+
+
+def test_names_cannot_break_out_of_the_page(ran: Ran, tmp_path: Path) -> None:
+    write_report(tmp_path, [hostile(record) for record in ran[1].values()])
+    text = (tmp_path / HTML).read_text(encoding="utf-8")
+    assert "<img" not in text and "&lt;img src=x" in text and "a|b&lt;c&gt;" in text
+    assert {path.parent for path in tmp_path.rglob("*")} == {tmp_path}
+
+
+def invented(medians: dict[str, tuple[str, float]], verdict: str = "passed") -> View:
+    """A view of sides with constant times: name -> (precision, ms)."""
+    common: dict[str, Any] = {"bundle": "b", "encoder": "e", "training": "synthetic", "left_out": {}, "data": "d",
+                              "reference": "PyTorch eager fp32"}  # fmt: skip
+    options = {
+        **common,
+        "verdicts": dict.fromkeys(medians, verdict),
+        "sides": {side: {"precision": precision, "backend": "x"} for side, (precision, _) in medians.items()},
+    }
+    accuracy = Record(names.ACCURACY, "p", {names.LABELS: [0.0, 1.0]}, {}, options=options)
+    samples = {side: [ms + 0.001 * i for i in range(20)] for side, (_, ms) in medians.items()}
+    return View({names.ACCURACY: accuracy, names.LATENCY: Record(names.LATENCY, "ms", samples, {}, options=common)})
+
+
+def test_the_fastest_faithful_precision_is_named() -> None:
+    said = dict(verdicts(invented({"trt fp16": ("fp16", 5.0), "trt int8": ("int8", 4.0), "ort fp32": ("fp32", 9.0)})))
+    assert said["int8"].startswith("faithful to the PyTorch reference and fastest here: 1.25 times as fast as fp16")
+    assert "but INT8 wins here" in said["fp16"] and "but INT8 wins here: 2.25 times" in said["fp32"]
+
+
+def test_int8_that_is_slower_says_that_fp16_wins() -> None:
+    said = dict(verdicts(invented({"trt fp16": ("fp16", 4.0), "trt int8": ("int8", 5.0)})))
+    assert said["int8"].startswith("faithful to the PyTorch reference, but FP16 wins here: 1.25 times as fast")
+
+
+def test_a_lead_within_the_noise_is_no_win() -> None:
+    said = dict(verdicts(invented({"a fp32": ("fp32", 4.0), "a int8": ("int8", 4.0)})))
+    assert all("within the noise" in sentence for sentence in said.values())
+
+
+def test_a_gate_without_enough_slices_is_never_called_faithful() -> None:
+    said = dict(verdicts(invented({"a fp32": ("fp32", 4.0)}, "inconclusive")))
+    assert "faithful" not in said["fp32"] and "prove too little" in said["fp32"]
+
+
+@pytest.mark.parametrize("training", ["untrained", "synthetic", "clinical-unvalidated"])
+def test_the_summary_says_how_the_model_was_trained(ran: Ran, training: str) -> None:
+    records = [replace(r, options=r.options | {"training": training}) for r in ran[1].values()]
+    text = " ".join(summary(views(records)[0]))
+    assert {"untrained": "never trained", "synthetic": "phantoms alone"}.get(training, "nobody has validated") in text

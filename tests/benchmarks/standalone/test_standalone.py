@@ -1,0 +1,162 @@
+"""The benchmarks run and record what they say; nothing here judges a time."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from benchmarks.measure import slice_cost
+from benchmarks.measure.interleaving import alternate
+from benchmarks.standalone import gate, graph_rewrites, int8_speed, outlier_smoothing, reading, startup
+from calibration.calibrate import Config, calibrate
+from dtvit_edge import backends
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.errors import VerdictError
+from evaluation.gate import Cases, Limits
+from evaluation.records import read
+from evaluation.sampling import SETS, SliceSet
+from export.bundle_export import export_bundle
+from export.checkpoint import save_checkpoint
+from export.untrained import untrained_model
+
+
+def test_slice_cost_records_every_stage(tmp_path: Path) -> None:
+    done = CliRunner().invoke(slice_cost.main, ["--rounds", "20", "--out", str(tmp_path / "r")])
+    assert done.exit_code == 0, done.output
+    (record,) = read(tmp_path / "r")
+    assert set(record.samples) == {"header", "bytes", "read", "table", "mask", "resample", "preprocess"}
+    assert all(len(values) == 20 for values in record.samples.values())
+
+
+def test_a_sample_follows_a_pause_and_untimed_calls_of_its_own_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    monkeypatch.setattr("benchmarks.measure.interleaving.time.sleep", lambda seconds: order.append(f"rest {seconds:g}"))
+    calls = {name: (lambda name=name: order.append(name)) for name in "ab"}
+    samples = alternate(calls, rounds=2, runs=1, warm_up=0, lead=2, pause_s=0.5)
+    assert order == ["rest 0.5", *"aaa", "rest 0.5", *"bbb", "rest 0.5", *"bbb", "rest 0.5", *"aaa"]
+    assert {name: len(values) for name, values in samples.items()} == {"a": 2, "b": 2}
+
+
+def test_sides_alternate_and_nobody_is_always_first() -> None:
+    called: list[str] = []
+    calls = {side: partial(called.append, side) for side in "abc"}
+    samples = alternate(calls, rounds=4, runs=2)
+    assert {side: len(values) for side, values in samples.items()} == {"a": 4, "b": 4, "c": 4}
+    warm_up, timed = "".join(called[:9]), "".join(called[9:])
+    assert warm_up == "aaabbbccc"
+    assert timed == "aabbcc" + "bbccaa" + "ccaabb" + "aabbcc"
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A bundle with int8, and the weights that it was made from."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    save_checkpoint(untrained_model("test_vit"), folder / "w.safetensors", training="untrained")
+    bundle = export_bundle(folder / "w.safetensors", folder / "small.dtvit")
+    pixels, _ = bundle.golden()
+    count = len(pixels)
+    cases = Cases(tuple(map(str, range(count))), tuple(map(str, range(count))), np.full(count, -1))
+    lenient = Config(sensitivity=1, limits=Limits(agreement=0.0, auc=1.0, slices=1))
+    calibrate(bundle, dict.fromkeys(SETS, SliceSet(pixels, cases)), lenient)
+    return folder / "small.dtvit", folder / "w.safetensors"
+
+
+def test_int8_speed_records_every_side_and_its_distance(calibrated: tuple[Path, Path], tmp_path: Path) -> None:
+    bundle, weights = map(str, calibrated)
+    arguments = [bundle, weights, "--rounds", "10", "--runs", "1", "--out", str(tmp_path / "r")]
+    done = CliRunner().invoke(int8_speed.main, arguments)
+    assert done.exit_code == 0, done.output
+    (record,) = read(tmp_path / "r")
+    here = {name for name, why_not in backends.availability().items() if why_not is None}
+    sides = {side for side, (name, *_) in int8_speed.SIDES.items() if name in here}
+    assert set(record.samples) == {"pytorch", *sides}
+    assert set(record.options["left_out"]) == set(int8_speed.SIDES) - sides
+    s = record.summary
+    assert s["pytorch: max_abs_difference"] <= 1e-5 < s["onnxruntime int8: max_abs_difference"]
+    assert 0.2 < s["int8: size"] < 0.5 and s["fp32: size"] == 1.0
+
+
+def test_int8_speed_times_nothing_that_is_not_the_same_model(
+    calibrated: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, weights = calibrated
+    save_checkpoint(untrained_model("test_vit", seed=1), tmp_path / "other.safetensors", training="untrained")
+    done = CliRunner().invoke(int8_speed.main, [str(bundle), str(tmp_path / "other.safetensors")])
+    assert done.exit_code == 1 and "from the bundle's golden logits; nothing was timed" in done.output
+    opened = Bundle.open(bundle)
+    strict = replace(opened.manifest, tolerances=opened.manifest.tolerances | {"int8": 1e-7})
+    found = int8_speed.measure(replace(opened, manifest=strict), weights, rounds=10, runs=1, threads=1)
+    assert not [side for side in found.samples if "int8" in side]
+    assert "from the golden logits, 1e-07 is allowed" in found.left_out["onnxruntime int8"]
+
+
+def test_gate_records_the_verdicts_of_the_command(
+    calibrated: tuple[Path, Path], phantom_folder: Path, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "copy.dtvit"
+    shutil.copytree(calibrated[0], bundle)
+    slices = ["--slices", str(phantom_folder / "truth.csv"), "--judge", str(phantom_folder / "truth.csv")]
+    done = CliRunner().invoke(gate.main, ["x", "--out", str(tmp_path / "r"), "--", str(bundle), *slices])
+    assert done.exit_code == 1 and "exit status 2" in done.output and not (tmp_path / "r").exists()
+
+    rows = (phantom_folder / "truth.csv").read_text().splitlines()
+    many = tmp_path / "many.csv"  # two studies by the names of five patients, since ranges and verdict share none
+    own = [f"{phantom_folder}/{row.split(',')[0]},P{place % 5},,,," for place, row in enumerate(rows[1:])]
+    many.write_text("\n".join([rows[0], *own]) + "\n")
+    arguments = [str(bundle), "--slices", str(many), "--agreement", "0", "--delta-auc", "1"]
+    done = CliRunner().invoke(gate.main, ["x", "--out", str(tmp_path / "r"), "--", *arguments])
+    assert done.exit_code == 0, done.output
+    (record,) = read(tmp_path / "r")
+    assert set(record.options["verdicts"].values()) == {"inconclusive"} and set(record.samples) == {
+        "fp16", "int8", "int8-fp16"
+    }  # fmt: skip
+    assert record.options["command"] == f"dtvit-edge calibrate {shlex.join(arguments)}"
+    s = record.summary
+    assert s["seconds"] > 0 and 2**27 < s["peak_bytes"] < 2**33
+    assert s["int8: ich_slices"] == record.options["slices"]["verdict"] > 5
+    assert s["int8: rms"] > s["fp16: rms"] > 0
+    assert Bundle.open(bundle).digest == record.digests["bundle"]
+
+
+def test_reading_records_both_files_and_every_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "RUNS", 1)
+    done = CliRunner().invoke(reading.main, ["--out", str(tmp_path / "r")])
+    assert done.exit_code == 0, done.output
+    (record,) = read(tmp_path / "r")
+    sides = ("read", "parse and read", "plan and read", "pydicom")
+    assert set(record.samples) == {f"{kind}: {side}" for kind in ("uncompressed", "RLE") for side in sides}
+    assert all(len(values) == 10 for values in record.samples.values())
+    monkeypatch.setattr(reading, "pydicoms", lambda file: np.zeros((512, 512), np.int16))
+    done = CliRunner().invoke(reading.main, ["--out", str(tmp_path / "r")])
+    assert isinstance(done.exception, VerdictError) and len(list(read(tmp_path / "r"))) == 1
+
+
+def test_stress_records_how_much_is_saved(tmp_path: Path) -> None:
+    done = CliRunner().invoke(outlier_smoothing.main, ["--encoder", "test_vit", "--out", str(tmp_path / "r")])
+    assert done.exit_code == 0, done.output
+    (record,) = read(tmp_path / "r")
+    assert record.summary["ratio"] > 10
+    assert record.summary["ratio"] == pytest.approx(record.summary["plain_rms"] / record.summary["smoothed_rms"])
+
+
+def test_startup_records_three_sides(tmp_path: Path) -> None:
+    done = CliRunner().invoke(startup.main, ["--rounds", "5", "--out", str(tmp_path / "r")])
+    assert done.exit_code == 0, done.output
+    (record,) = read(tmp_path / "r")
+    assert {k: len(v) for k, v in record.samples.items()} == {"import": 5, "help": 5, "bare": 5}
+
+
+def test_graph_rewrites_alternates_and_agrees_before_it_times(tmp_path: Path) -> None:
+    arguments = ["--encoder", "vit_tiny_patch16_224", "--rounds", "10", "--runs", "1", "--out", str(tmp_path / "r")]
+    done = CliRunner().invoke(graph_rewrites.main, arguments)
+    assert done.exit_code == 0, done.output
+    (record,) = read(tmp_path / "r")
+    assert {k: len(v) for k, v in record.samples.items()} == {"plain": 10, "rewritten": 10}
+    assert record.summary["max_abs_difference"] <= 1e-5

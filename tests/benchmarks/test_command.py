@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from benchmarks.command import bench, command_line, run
+from benchmarks.measure.bundle_run import cold_start
+from benchmarks.measure.configurations import Side
+from benchmarks.settings import Settings
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.cli.commands import main
+from dtvit_edge.errors import ConfigError, VerdictError
+
+
+def line(*arguments: str) -> str:
+    with click.Context(run) as context:
+        run.parse_args(context, list(arguments))
+        return command_line(context)
+
+
+def test_the_recorded_line_names_no_folder_of_patients() -> None:
+    said = line("/home/x/demo.dtvit", "-o", "/data/DOE^JANE/out", "--slices", "/data/DOE^JANE/labels.csv",
+                "--studies", "DOE", "--weights", "/w/demo.safetensors", "--quick", "--threads", "2")  # fmt: skip
+    assert said == (
+        "dtvit-edge bench demo.dtvit --out OUT --weights demo.safetensors --slices SLICES --studies STUDIES "
+        "--threads 2 --quick"
+    )
+    assert "--slices phantoms:90@8000000" in line("a.dtvit", "-o", "o", "--slices", "phantoms:90@8000000")
+
+
+def test_bench_alone_is_bench_run(tmp_path: Path) -> None:
+    done = CliRunner().invoke(bench, [str(tmp_path / "none.dtvit"), "-o", str(tmp_path / "o")])
+    assert done.exception is not None and "no bundle here" in str(done.exception)
+    assert "compare" in CliRunner().invoke(bench, ["--help"]).output
+
+
+def test_it_is_a_command_of_dtvit_edge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(tmp_path / "none.dtvit"), "-o", str(tmp_path / "o")]) == 2
+    assert "no bundle here" in capsys.readouterr().err
+    assert main(["bench", "compare", str(tmp_path), str(tmp_path)]) == 2
+
+
+def test_a_sustained_run_of_seconds_shows_nothing() -> None:
+    with pytest.raises(ConfigError, match="less than 10"):
+        Settings(duration_s=5.0)
+
+
+def test_a_cold_start_that_scores_nothing_is_no_cold_start(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "text.dcm").write_text("no slice")
+    with pytest.raises(VerdictError, match="ended with 4"):
+        cold_start.measure(Side(tiny_bundle, "onnxruntime", "fp32"), tmp_path / "text.dcm", 1, None)

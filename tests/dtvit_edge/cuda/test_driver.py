@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dtvit_edge.cuda import driver
+from dtvit_edge.cuda.driver import Gpu
+from dtvit_edge.errors import DeviceFault
+
+
+class Driver:
+    """The CUDA driver's calls, answering through the pointers that they are given."""
+
+    def __init__(self, *, init: int = 0, integrated: int = 0) -> None:
+        self.init, self.attributes = init, {75: 8, 76: 7, 18: integrated}
+        self.contexts = 0
+
+    def cuInit(self, flags: int) -> int:
+        return self.init
+
+    def cuDriverGetVersion(self, version: Any) -> int:
+        version._obj.value = 12060
+        return 0
+
+    def cuDeviceGet(self, device: Any, ordinal: int) -> int:
+        device._obj.value = ordinal
+        return 0
+
+    def cuDeviceGetName(self, name: Any, size: int, device: Any) -> int:
+        name.value = b"Orin"
+        return 0
+
+    def cuDeviceGetAttribute(self, value: Any, attribute: int, device: Any) -> int:
+        value._obj.value = self.attributes[attribute]
+        return 0
+
+    def cuDevicePrimaryCtxRetain(self, context: Any, device: Any) -> int:
+        self.contexts += 1
+        return 0
+
+    def cuCtxPushCurrent_v2(self, context: Any) -> int:
+        return 0
+
+    def cuMemGetInfo_v2(self, free: Any, total: Any) -> int:
+        free._obj.value, total._obj.value = 3 << 30, 8 << 30
+        return 0
+
+    def cuCtxPopCurrent_v2(self, context: Any) -> int:
+        return 0
+
+    def cuDevicePrimaryCtxRelease_v2(self, device: Any) -> int:
+        self.contexts -= 1
+        return 0
+
+
+def test_the_gpu_is_described_without_a_context() -> None:
+    fake = Driver(integrated=1)
+    assert driver.find(fake) == Gpu("Orin", "8.7", integrated=True, driver="12.6")
+    assert fake.contexts == 0
+
+
+def test_no_device_is_none_and_a_failing_driver_a_fault() -> None:
+    assert driver.find(Driver(init=100)) is None
+    with pytest.raises(DeviceFault, match="answers 999 to cuInit"):
+        driver.find(Driver(init=999))
+
+
+def test_free_memory_is_the_gpus_or_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Driver()
+    assert driver.free_bytes(Gpu("a", "8.9"), fake) == 3 << 30
+    assert fake.contexts == 0
+    monkeypatch.setattr(driver, "available_memory", lambda: 12345)
+    assert driver.free_bytes(None) == driver.free_bytes(Gpu("a", "8.7", integrated=True), fake) == 12345
+
+
+@pytest.mark.parametrize(("free", "workspace"), [(0, 64 << 20), (1 << 30, 1 << 29), (1 << 40, 4 << 30)])
+def test_the_workspace_is_half_of_what_is_free_and_bounded(free: int, workspace: int) -> None:
+    assert driver.workspace_bytes(free) == workspace

@@ -1,0 +1,229 @@
+"""The whole GPU chain on the stand-in GPU, against the CPU path on the same studies."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.dicom.discover import discover
+from dtvit_edge.dicom.pixels import SliceReader
+from dtvit_edge.dicom.slice import Slice
+from dtvit_edge.dicom.walk import walk
+from dtvit_edge.errors import ConfigError, DeviceFault, VerdictError
+from dtvit_edge.preprocess import kernel
+from dtvit_edge.preprocess.cpu import CpuPreprocessor
+from dtvit_edge.scoring.api import Options, headers_of, open_backend, open_chain, score
+from dtvit_edge.scoring.run import run
+from tests.support.cuda import harness
+from tests.support.cuda.fixtures import install_engine
+from tests.support.scoring_runs import results, table
+
+MakeGpu = Callable[..., Any]
+GPU = Options(backend="tensorrt")
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
+    return Bundle.open(shutil.copytree(tiny_bundle.path, tmp_path / "b.dtvit"))
+
+
+@pytest.fixture(scope="module")
+def slices(phantom_folder: Path) -> list[Slice]:
+    reader = SliceReader()
+    return [reader.read(header) for header in headers_of(discover(walk([phantom_folder])))]
+
+
+def with_the_cpu(bundle: Bundle, prepared: list[Slice]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    with open_backend(bundle, "onnxruntime", Options()) as backend:
+        found = [CpuPreprocessor(bundle.manifest.spec)(s.stored, s.header.encoding) for s in prepared]
+        logits = backend.infer(np.stack([p.pixels for p in found]))
+    return np.array([p.head_pixels for p in found]), np.concatenate(list(logits.values()), axis=1)
+
+
+@pytest.mark.parametrize("integrated", [False, True], ids=["discrete", "jetson"])
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_run_gives_what_the_cpu_gives(
+    bundle: Bundle, phantom_folder: Path, tmp_path: Path, make_gpu: MakeGpu, integrated: bool, deterministic: bool
+) -> None:
+    gpu = make_gpu(integrated=integrated)
+    install_engine(bundle, max_batch=5)
+    run(bundle, [phantom_folder], tmp_path / "cpu", Options(backend="onnxruntime"))
+    options = replace(GPU, deterministic=deterministic, workers=3)
+    report = run(bundle, [phantom_folder], tmp_path / "gpu", options)
+    assert results(tmp_path / "gpu") == results(tmp_path / "cpu")
+    assert report.exit_status == 0 and len(table(tmp_path / "gpu" / "slices.csv")) > 30
+    assert ("up" in gpu.launched) == (not integrated), "mapped memory is not copied"
+    if deterministic:
+        assert gpu.launched.count("graph") >= 4, "equal batches are replayed"
+
+
+def test_two_batches_are_under_way_and_answer_in_order(bundle: Bundle, slices: list[Slice], make_gpu: MakeGpu) -> None:
+    make_gpu()
+    install_engine(bundle, max_batch=8)
+    heads, logits = with_the_cpu(bundle, slices[:30])
+    with open_backend(bundle, "tensorrt", GPU) as backend, open_chain(bundle, backend, GPU) as chain:
+        sizes, found = [8, 3, 8, 8, 3], []
+        starts = np.cumsum([0, *sizes])
+        for i, start in enumerate(starts[:-1]):
+            chain.submit(slices[start : starts[i + 1]])
+            if i:
+                found.append(chain.collect())
+        found.append(chain.collect())
+    assert np.concatenate([a.head_pixels for a in found]).tolist() == heads.tolist()
+    together = np.concatenate([np.concatenate(list(a.logits.values()), axis=1) for a in found])
+    np.testing.assert_allclose(together, logits, atol=1e-5)
+
+
+def test_equal_batches_become_a_graph_and_a_refused_capture_changes_nothing(
+    bundle: Bundle, slices: list[Slice], make_gpu: MakeGpu, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="dtvit_edge")
+    _, logits = with_the_cpu(bundle, slices[:4])
+    for refuses in (False, True):
+        gpu = make_gpu()
+        gpu.refuses_capture = refuses
+        install_engine(bundle)
+        with open_backend(bundle, "tensorrt", GPU) as backend, open_chain(bundle, backend, GPU) as chain:
+            for _ in range(9):
+                chain.submit(slices[:4])
+                answers = chain.collect()
+                np.testing.assert_allclose(answers.logits["ich_logits"], logits[:, :2], atol=1e-5)
+        # Two slots, each with its own addresses: two plain launches each, then the graph.
+        assert gpu.launched.count("graph") == (0 if refuses else 5)
+    assert caplog.text.count("no CUDA graph") == 1
+
+
+@pytest.mark.parametrize("integrated", [False, True], ids=["discrete", "jetson"])
+def test_a_slice_that_overflows_the_labels_goes_through_the_cpu(
+    bundle: Bundle,
+    slices: list[Slice],
+    make_gpu: MakeGpu,
+    kernel_library: ctypes.CDLL,
+    monkeypatch: pytest.MonkeyPatch,
+    integrated: bool,
+) -> None:
+    gpu = make_gpu(integrated=integrated)
+    install_engine(bundle)
+    batch = [(s.stored, s.header.encoding) for s in slices[:8]]
+    runs = harness.launch(kernel_library, batch, bundle.manifest.spec).found["runs"]
+    monkeypatch.setattr(kernel, "RUN_CAPACITY", int(np.median(runs)))
+    heads, logits = with_the_cpu(bundle, slices[:8])
+    with open_backend(bundle, "tensorrt", GPU) as backend, open_chain(bundle, backend, GPU) as chain:
+        chain.submit(slices[:8])
+        chain.submit(slices[7::-1])  # under way while those of the first go one by one
+        found = [chain.collect(), chain.collect()]
+    assert gpu.launched.count("engine") == 2 * (1 + 4), "the batch, and four by themselves"
+    for answers, order in zip(found, (slice(None), slice(None, None, -1)), strict=True):
+        assert answers.head_pixels.tolist() == heads[order].tolist()
+        np.testing.assert_allclose(answers.logits["ich_logits"], logits[order, :2], atol=1e-5)
+
+
+def test_matrices_of_many_sizes_and_masks_that_fit_no_shared_memory(
+    bundle: Bundle, slices: list[Slice], make_gpu: MakeGpu
+) -> None:
+    make_gpu()
+    install_engine(bundle)
+    large = replace(slices[9], stored=np.ascontiguousarray(slices[9].stored.repeat(2, 0).repeat(2, 1)))
+    odd = replace(slices[10], stored=np.ascontiguousarray(slices[10].stored[:, 40:-41]))
+    batches = [[slices[8], odd], [slices[9], large, odd], [slices[8], odd]]
+    with open_backend(bundle, "tensorrt", GPU) as backend, open_chain(bundle, backend, GPU) as chain:
+        for batch in batches:
+            heads, logits = with_the_cpu(bundle, batch)
+            chain.submit(batch)
+            answers = chain.collect()
+            assert answers.head_pixels.tolist() == heads.tolist()
+            np.testing.assert_allclose(answers.logits["ich_logits"], logits[:, :2], atol=1e-5)
+
+
+def test_too_little_memory_halves_the_batch_and_says_so(
+    bundle: Bundle, slices: list[Slice], make_gpu: MakeGpu, caplog: pytest.LogCaptureFixture
+) -> None:
+    heads, logits = with_the_cpu(bundle, slices[:24])
+    gpu = make_gpu(limit=6 << 20)
+    install_engine(bundle, max_batch=8)
+    with open_backend(bundle, "tensorrt", GPU) as backend, open_chain(bundle, backend, GPU) as chain:
+        chain.submit(slices[:2])
+        chain.submit(slices[2:10])
+        answers = [chain.collect(), chain.collect()]
+        assert chain.batch in (1, 2, 4)
+        chain.submit(slices[10:18])  # fixed batches stay as large as they were
+        answers.append(chain.collect())
+    assert "batches of 4 from here on" in caplog.text
+    assert np.concatenate([a.head_pixels for a in answers]).tolist() == heads[:18].tolist()
+    np.testing.assert_allclose(np.concatenate([a.logits["ich_logits"] for a in answers]), logits[:18, :2], atol=1e-5)
+    assert gpu.device_bytes == 0
+
+
+def test_too_little_memory_for_one_slice_is_a_fault(bundle: Bundle, slices: list[Slice], make_gpu: MakeGpu) -> None:
+    make_gpu(limit=600_000)
+    install_engine(bundle, max_batch=2)
+    with (
+        open_backend(bundle, "tensorrt", GPU) as backend,
+        open_chain(bundle, backend, GPU) as chain,
+        pytest.raises(DeviceFault, match="at batch 1"),
+    ):
+        chain.submit(slices[:1])
+
+
+def test_a_sticky_error_stops_marks_what_was_under_way_and_a_rerun_finishes(
+    bundle: Bundle, phantom_folder: Path, tmp_path: Path, make_gpu: MakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = make_gpu()
+    install_engine(bundle, max_batch=4)
+    options = replace(GPU, deterministic=True)
+    real = gpu.run
+    left = iter(range(20))
+
+    def fails(name: str, work: Callable[[], None]) -> None:
+        if next(left, None) is None:
+            gpu.sticky = "an illegal memory access was encountered"
+        real(name, work)
+
+    monkeypatch.setattr(gpu, "run", fails)
+    with pytest.raises(DeviceFault, match="illegal memory access") as caught:
+        run(bundle, [phantom_folder], tmp_path / "out", options)
+    assert caught.value.exit_status == 5
+    journal = (tmp_path / "out" / "journal.jsonl").read_text()
+    assert '"in_flight":["' in journal
+    make_gpu()
+    report = run(bundle, [phantom_folder], tmp_path / "out", options)
+    assert report.resumed > 0
+    run(bundle, [phantom_folder], tmp_path / "cpu", Options(backend="onnxruntime"))
+    assert results(tmp_path / "out") == results(tmp_path / "cpu")
+
+
+def test_an_engine_that_was_never_tested_is_tested_first(
+    bundle: Bundle, phantom_folder: Path, make_gpu: MakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = make_gpu()
+    install_engine(bundle, max_batch=3, proven=False)
+    assert all(r.study.ich_probability is not None for r in score(bundle, [phantom_folder], GPU))
+    assert gpu.launched.index("engine") < gpu.launched.index("preprocess"), "golden slices come first"
+    monkeypatch.setitem(bundle.manifest.tolerances, "fp32", 0.0)
+    monkeypatch.setattr(type(bundle), "golden", lambda self: _off_by_one(tiny=self))
+    with pytest.raises(VerdictError, match="differs from the golden logits"):
+        next(score(bundle, [phantom_folder], GPU))
+
+
+def _off_by_one(tiny: Bundle) -> Any:
+    pixels = np.load(tiny.path / "golden" / "pixels.npy")
+    return pixels, {n: np.load(tiny.path / "golden" / f"{n}.npy") + 1 for n in ("ich_logits", "location_logits")}
+
+
+def test_a_batch_beyond_the_engines_profile_is_refused_before_the_first_file(
+    bundle: Bundle, phantom_folder: Path, tmp_path: Path, make_gpu: MakeGpu
+) -> None:
+    make_gpu()
+    install_engine(bundle, max_batch=4)
+    with pytest.raises(ConfigError, match="batches up to 4, not 5"):
+        run(bundle, [phantom_folder], tmp_path / "out", replace(GPU, batch=5))
+    assert not (tmp_path / "out").exists()

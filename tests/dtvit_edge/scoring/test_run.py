@@ -1,0 +1,246 @@
+"""A run into a folder: result files, and resume after every kind of interruption."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.errors import ConfigError, DeviceFault
+from dtvit_edge.scoring import run as run_module
+from dtvit_edge.scoring.api import open_backend
+from tests.support.data import ROOT
+from tests.support.dicom_files import save, series
+from tests.support.scoring_runs import results, score, table
+
+
+@pytest.fixture(scope="module")
+def reference(tiny_bundle: Bundle, phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What an undisturbed run over the phantoms writes."""
+    out = tmp_path_factory.mktemp("reference") / "out"
+    score(tiny_bundle, phantom_folder, out)
+    return results(out)
+
+
+def test_every_file_has_a_row_and_every_study_a_result(
+    tiny_bundle: Bundle, phantom_folder: Path, tmp_path: Path
+) -> None:
+    report = score(tiny_bundle, phantom_folder, tmp_path / "out")
+    rows, studies = table(tmp_path / "out" / "slices.csv"), table(tmp_path / "out" / "studies.csv")
+    files = {p.relative_to(phantom_folder).as_posix() for p in phantom_folder.rglob("*") if p.is_file()}
+    assert {r["path"] for r in rows} == files
+    assert len(studies) == 2
+    assert report.exit_status == 0
+    assert {r["status"] for r in rows} <= {"scored", "skipped"}
+    for study in studies:
+        own = [r for r in rows if r["study_uid"] == study["study_uid"]]
+        top = sorted((float(r["ich_probability"]) for r in own if r["ich_probability"]), reverse=True)[:3]
+        assert float(study["ich_probability"]) == pytest.approx(sum(top) / 3, abs=1e-4)
+        assert int(study["scored"]) == sum(r["status"] == "scored" for r in own)
+        assert int(study["slices"]) == len(own)
+
+
+def test_flags_and_locations_follow_the_threshold(tiny_bundle: Bundle, phantom_folder: Path, tmp_path: Path) -> None:
+    score(tiny_bundle, phantom_folder, tmp_path / "out")
+    rows = [r for r in table(tmp_path / "out" / "slices.csv") if r["status"] == "scored"]
+    assert {r["ich"] for r in rows} == {"0", "1"}, "the fixture no longer shows both"
+    for row in rows:
+        positive = float(row["ich_probability"]) >= 0.5
+        assert row["ich"] == str(int(positive))
+        locations = {name: float(row[f"p_{name}"]) for name in ("deep", "lobar", "subtentorial")}
+        assert sum(locations.values()) == pytest.approx(1, abs=2e-4)
+        assert row["location"] == (max(locations, key=lambda k: locations[k]) if positive else "")
+
+
+def test_slices_without_brain_are_skipped_unless_all_are_kept(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    from dtvit_edge.phantom import render_study, write_study
+
+    study = render_study(5, None)
+    write_study(study, tmp_path / "in")
+    score(tiny_bundle, tmp_path / "in", tmp_path / "out")
+    skipped = [r for r in table(tmp_path / "out" / "slices.csv") if r["status"] == "skipped"]
+    assert {r["reason"] for r in skipped} == {"no_brain"}
+    assert 1 <= len(skipped) <= 4
+    score(tiny_bundle, tmp_path / "in", tmp_path / "all", keep_all=True)
+    assert {r["status"] for r in table(tmp_path / "all" / "slices.csv")} == {"scored"}
+
+
+def test_scores_are_the_models(tiny_bundle: Bundle, phantom_folder: Path, tmp_path: Path) -> None:
+    """One slice followed by hand: pydicom, preprocessing, ONNX Runtime, softmax."""
+    from functools import partial
+
+    from dtvit_edge import backends
+    from dtvit_edge.preprocess.cpu import CpuPreprocessor
+    from dtvit_edge.spec import PixelEncoding
+
+    score(tiny_bundle, phantom_folder, tmp_path / "out")
+    row = next(r for r in table(tmp_path / "out" / "slices.csv") if r["status"] == "scored")
+    ds = pydicom.dcmread(phantom_folder / row["path"])
+    encoding = PixelEncoding(signed=True, slope=float(ds.RescaleSlope), intercept=float(ds.RescaleIntercept))
+    pixels = CpuPreprocessor(tiny_bundle.manifest.spec)(ds.pixel_array.view(np.uint16), encoding).pixels
+    with backends.create("onnxruntime", partial(tiny_bundle.model_bytes, "fp32"), "fp32") as backend:
+        logits = backend.infer(pixels[None])["ich_logits"][0].astype(float)
+    expected = np.exp(logits[1]) / np.exp(logits).sum()
+    assert row["ich_probability"] == f"{expected:.4f}"
+
+
+def test_a_second_run_gives_the_same_bytes(
+    tiny_bundle: Bundle, phantom_folder: Path, tmp_path: Path, reference: dict[str, bytes]
+) -> None:
+    score(tiny_bundle, phantom_folder, tmp_path / "out")
+    assert results(tmp_path / "out") == reference
+    report = score(tiny_bundle, phantom_folder, tmp_path / "out")  # and so does resuming a finished one
+    assert results(tmp_path / "out") == reference
+    assert report.resumed > 5
+
+
+class Stops:
+    """A real backend that raises after a number of batches."""
+
+    def __init__(self, inner: Any, error: BaseException, after: int) -> None:
+        self.inner, self.error, self.left = inner, error, after
+
+    def __enter__(self) -> Stops:
+        self.inner.__enter__()
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        self.inner.__exit__(*details)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def infer(self, pixels: Any) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            raise self.error
+        return self.inner.infer(pixels)
+
+
+def stopping(error: BaseException, after: int) -> Callable[..., Stops]:
+    return lambda *arguments: Stops(open_backend(*arguments), error, after)
+
+
+@pytest.mark.parametrize("after", [0, 1, 5])
+def test_an_interrupted_run_is_finished_by_the_same_command(
+    tiny_bundle: Bundle,
+    phantom_folder: Path,
+    tmp_path: Path,
+    reference: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    after: int,
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "open_backend", stopping(KeyboardInterrupt(), after))
+        with pytest.raises(KeyboardInterrupt):
+            score(tiny_bundle, phantom_folder, out)
+    assert not (out / "slices.csv").exists()
+    report = score(tiny_bundle, phantom_folder, out, workers=3)  # which is no other run
+    assert report.resumed >= after
+    assert results(out) == reference
+
+
+def test_an_untrained_location_head_leaves_its_cells_empty_in_a_resumed_run_too(
+    tiny_bundle: Bundle,
+    tiny_bundle_without_location: Bundle,
+    phantom_folder: Path,
+    tmp_path: Path,
+    reference: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "open_backend", stopping(KeyboardInterrupt(), 5))
+        with pytest.raises(KeyboardInterrupt):
+            score(tiny_bundle_without_location, phantom_folder, out)
+    with pytest.raises(ConfigError, match="another run"):  # the mark is part of the bundle's digest
+        score(tiny_bundle, phantom_folder, out)
+    assert score(tiny_bundle_without_location, phantom_folder, out).resumed >= 5
+    for name, columns in (
+        ("slices.csv", ("location", "p_deep", "p_lobar", "p_subtentorial")),
+        ("studies.csv", ("location",)),
+    ):
+        (tmp_path / name).write_bytes(reference[name])
+        known = table(tmp_path / name)
+        assert any(row["location"] for row in known), "the fixture no longer shows a location"
+        assert table(out / name) == [row | dict.fromkeys(columns, "") for row in known]
+    assert json.loads((out / "run.json").read_text())["bundle"]["untrained_heads"] == ["location"]
+
+
+def test_a_device_fault_marks_what_was_in_flight(
+    tiny_bundle: Bundle,
+    phantom_folder: Path,
+    tmp_path: Path,
+    reference: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "open_backend", stopping(DeviceFault("gone"), 2))
+        with pytest.raises(DeviceFault) as caught:
+            score(tiny_bundle, phantom_folder, out)
+    assert caught.value.exit_status == 5
+    last = json.loads((out / "journal.jsonl").read_text().splitlines()[-1])
+    assert last["fault"] == "gone"
+    assert len(last["in_flight"]) == 4
+    score(tiny_bundle, phantom_folder, out)
+    assert results(out) == reference
+
+
+def test_a_killed_process_loses_at_most_a_chunk(
+    tiny_bundle: Bundle, phantom_folder: Path, tmp_path: Path, reference: dict[str, bytes]
+) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "dtvit_edge", "-q", "score", str(tiny_bundle.path), str(phantom_folder)]
+    command += ["-o", str(out), "--backend", "onnxruntime", "--batch", "4", "--threads", "1"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    journal = out / "journal.jsonl"
+    deadline = time.monotonic() + 60
+    while not (journal.exists() and journal.read_bytes().count(b"\n") >= 2) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    assert finished.returncode == 0
+    assert results(out) == reference
+
+
+def test_another_runs_folder_needs_overwrite(tiny_bundle: Bundle, phantom_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    score(tiny_bundle, phantom_folder, out)
+    before = results(out)
+    for options in ({"batch": 8}, {"keep_all": True}, {"any_series": True}):
+        with pytest.raises(ConfigError, match="another run; give another folder or --overwrite"):
+            score(tiny_bundle, phantom_folder, out, **options)
+    assert results(out) == before
+    score(tiny_bundle, phantom_folder, out, keep_all=True, overwrite=True)
+    assert json.loads((out / "run.json").read_text())["options"]["keep_all"] is True
+
+
+def test_changed_inputs_are_another_run(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    series(tmp_path / "in", [0, 5, 10])
+    score(tiny_bundle, tmp_path / "in", tmp_path / "out")
+    save(tmp_path / "in" / "new", SOPInstanceUID="2.25.99")
+    with pytest.raises(ConfigError, match="another run"):
+        score(tiny_bundle, tmp_path / "in", tmp_path / "out")
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    series(tmp_path / "in", [0, 5, 10])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "letter.txt").write_text("dear")
+    with pytest.raises(ConfigError, match="holds no run"):
+        score(tiny_bundle, tmp_path / "in", tmp_path / "out")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["letter.txt"]

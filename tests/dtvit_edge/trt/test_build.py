@@ -1,0 +1,341 @@
+"""Whole builds: child process, verdict, self-test, installation; with stand-ins, and with TensorRT for RTX for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dtvit_edge.bundle import MODEL_FILES, Bundle
+from dtvit_edge.cli.commands import main
+from dtvit_edge.cuda.driver import Gpu
+from dtvit_edge.errors import (
+    BuildError,
+    BuildKilled,
+    BundleError,
+    ConfigError,
+    DigestMismatch,
+    DtvitError,
+    EngineError,
+    MissingDependency,
+    VerdictError,
+)
+from dtvit_edge.trt import backend, build
+from dtvit_edge.trt.build import BuildOptions, build_engine
+from dtvit_edge.trt.store import ENGINES, load_engine
+from tests.support import plan_backend, trt_standins
+from tests.support.typed_graphs import graph
+
+ORIN = Gpu("Orin", "8.7", integrated=True, driver="12.6")
+PACKAGE = """
+import sys
+from dtvit_edge.trt import gpu
+from tests import trt_standins
+gpu.find = lambda: {gpu!r} and gpu.Gpu(*{gpu!r})
+sys.modules[__name__] = trt_standins.make({version!r}, behaviour={behaviour!r})
+"""
+
+rtx = pytest.mark.skipif(
+    find_spec("tensorrt_rtx") is None, reason="TensorRT for RTX is not installed (pip install tensorrt-rtx-cu13)"
+)
+
+
+@pytest.fixture
+def bundle(typed_bundle: Bundle, tmp_path: Path) -> Bundle:
+    return Bundle.open(shutil.copytree(typed_bundle.path, tmp_path / "b.dtvit"))
+
+
+@pytest.fixture
+def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Bundle) -> Any:
+    """Make this machine one with a TensorRT and an Orin, whose engines can be run."""
+    (tmp_path / "lib").mkdir()
+    monkeypatch.syspath_prepend(tmp_path / "lib")
+    monkeypatch.setattr(backend, "unavailable", lambda flavour: None)
+    monkeypatch.setattr(backend, "open_plan", plan_backend.open_plan)
+    monkeypatch.setattr(plan_backend, "bundle", bundle)
+    monkeypatch.setattr(plan_backend, "opened", [])
+    monkeypatch.setattr(plan_backend, "sizes", set())
+
+    def install(version: str, behaviour: str = "honest", gpu: Gpu | None = ORIN) -> None:
+        fields = (gpu.name, gpu.sm, gpu.integrated, gpu.driver) if gpu else None
+        source = PACKAGE.format(version=version, behaviour=behaviour, gpu=fields)
+        (tmp_path / "lib" / "tensorrt.py").write_text(source)
+
+    return install
+
+
+def left(bundle: Bundle) -> list[str]:
+    return sorted(p.name for p in (bundle.path / ENGINES).iterdir()) if (bundle.path / ENGINES).exists() else []
+
+
+@pytest.mark.parametrize(
+    ("version", "precision", "graph_key"),
+    [("8.6.1", "fp16", "fp32"), ("8.6.1", "int8", "int8"), ("10.3.0", "fp16", "fp16"), ("11.4.1", "int8", "int8-fp16")],
+)
+def test_a_device_proves_and_installs_its_engine(
+    bundle: Bundle, device: Any, version: str, precision: str, graph_key: str
+) -> None:
+    device(version)
+    record = build_engine(bundle, BuildOptions(precision, backend="tensorrt", max_batch=7))
+    plan = trt_standins.PLAN + version.encode()
+    key = "int8-fp16" if precision == "int8" else precision
+    assert plan_backend.opened == [("tensorrt", plan, key, 7)]
+    assert plan_backend.sizes == {1, 7}, "more than there are golden slices"
+    assert record.selftest is not None
+    assert record.selftest["deviations"] == {"1": 0.0, "7": 0.0}
+    assert (record.graph, record.gpu, record.capabilities) == (graph_key, "Orin", ("8.7",))
+    assert record.machine["cuda_driver"] == "12.6"
+    assert record.layer_precisions[precision] > 0
+    assert load_engine(bundle, "tensorrt", version, ORIN, precision).plan == plan
+    assert Bundle.open(bundle.path).digest == bundle.digest, "building leaves the manifest alone"
+    assert {name.rsplit(".", 1)[1] for name in left(bundle)} == {"json", "plan", "timing"}
+
+
+def test_the_command_says_that_the_engine_is_proved(
+    bundle: Bundle, device: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    device("8.6.1")
+    assert main(["build", str(bundle.path), "--precision", "int8", "--no-library-tactics"]) == 0
+    said = capsys.readouterr()
+    assert "passed: 0.00e+00 at batch 1 and 8, allowed 2.00e-01" in said.out
+    assert "INT8, FP16, OBEY_PRECISION_CONSTRAINTS, TF32 off" in said.out
+    assert "building int8 from model.int8.onnx with TensorRT 8.6.1, on Orin (SM 8.7)" in said.err
+
+
+def test_a_thin_copy_builds_from_what_it_has_and_names_what_it_lacks(bundle: Bundle, device: Any) -> None:
+    device("10.3.0")
+    for precision in ("fp32", "fp32-op16", "int8", "int8-fp16"):
+        (bundle.path / MODEL_FILES[precision]).unlink()
+    thin = Bundle.open(bundle.path)
+    assert build_engine(thin, BuildOptions("fp16")).graph == "fp16"
+    with pytest.raises(BundleError, match=r"model\.int8-fp16\.onnx: not in this copy of the bundle"):
+        build_engine(thin, BuildOptions("int8"))
+    assert len(left(bundle)) == 3
+
+
+def test_building_again_uses_the_timing_cache_and_replaces_the_engine(bundle: Bundle, device: Any) -> None:
+    device("10.3.0")
+    first = build_engine(bundle, BuildOptions("fp16"))
+    files = left(bundle)
+    second = build_engine(bundle, BuildOptions("fp16", max_batch=2))
+    assert len(left(bundle)) == len(files) == 3
+    assert (first.profile["max"], second.profile["max"]) == (8, 2)
+    assert second.log == ()
+    (cache,) = (bundle.path / ENGINES).glob("tensorrt-10.3.0-orin-sm87.*.timing")
+    assert cache.read_bytes() == b"measured, measured, "
+
+
+def test_too_little_memory_is_said_before_the_build(
+    bundle: Bundle, device: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    device("10.3.0")
+    monkeypatch.setattr(build, "available_memory", lambda: 1 << 27)
+    build_engine(bundle, BuildOptions("fp16"))
+    assert "128 MiB of memory are free" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "kind", "message"),
+    [
+        ("kill", BuildKilled, "SIGKILL"),
+        ("abort", BuildKilled, "SIGABRT"),
+        ("raise", BuildError, "something that no release documents"),
+        ("refuse", BuildError, "Could not find any implementation"),
+        ("fp32", VerdictError, "fp16 was asked for, but the engine's layers are"),
+    ],
+)
+def test_a_build_that_fails_leaves_nothing_in_the_bundle(
+    bundle: Bundle, device: Any, behaviour: str, kind: type[DtvitError], message: str
+) -> None:
+    device("8.6.1", behaviour)
+    with pytest.raises(kind, match=message):
+        build_engine(bundle, BuildOptions("fp16", backend="tensorrt"))
+    assert not (bundle.path / ENGINES).exists()
+
+
+def test_a_failure_leaves_the_engine_that_is_there(bundle: Bundle, device: Any) -> None:
+    device("8.6.1")
+    build_engine(bundle, BuildOptions("fp16"))
+    files = left(bundle)
+    device("8.6.1", "kill")
+    with pytest.raises(BuildKilled):
+        build_engine(bundle, BuildOptions("fp16"))
+    assert left(bundle) == files
+    assert load_engine(bundle, "tensorrt", "8.6.1", ORIN, "fp16").record.selftest
+
+
+@pytest.mark.parametrize("behaviour", ["foreign", "names"])
+def test_layers_that_do_not_show_their_precision_are_a_warning(bundle: Bundle, device: Any, behaviour: str) -> None:
+    device("8.6.1", behaviour)
+    (warning,) = build_engine(bundle, BuildOptions("fp16")).warnings
+    assert "fused regions do not show" in warning
+
+
+@pytest.mark.parametrize("error", [0.06, float("nan")])
+def test_an_engine_that_disagrees_is_not_installed(
+    bundle: Bundle, device: Any, monkeypatch: pytest.MonkeyPatch, error: float
+) -> None:
+    device("10.3.0")
+    monkeypatch.setattr(plan_backend, "error", error)
+    with pytest.raises(VerdictError, match=r"differs from the golden logits by .* at batch 1.* it is not installed"):
+        build_engine(bundle, BuildOptions("fp16"))
+    assert not (bundle.path / ENGINES).exists()
+
+
+def test_each_precision_has_its_own_tolerance(bundle: Bundle, device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    device("10.3.0")
+    monkeypatch.setattr(plan_backend, "error", 0.06)
+    record = build_engine(bundle, BuildOptions("int8"))
+    assert record.selftest is not None
+    assert (record.selftest["precision"], record.selftest["tolerance"]) == ("int8-fp16", 0.2)
+
+
+def test_an_engine_that_cannot_be_tested_here_is_not_built(
+    bundle: Bundle, device: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device("10.3.0", "kill")
+    monkeypatch.setattr(backend, "unavailable", lambda flavour: "pycuda is not installed")
+    with pytest.raises(MissingDependency, match=r"pycuda is not installed: .* not tested"):
+        build_engine(bundle, BuildOptions("fp16"))
+    assert not (bundle.path / ENGINES).exists()
+
+
+def test_what_this_machine_or_bundle_lacks_is_said_before_anything_is_built(bundle: Bundle, device: Any) -> None:
+    device("10.3.0", "kill", gpu=None)
+    with pytest.raises(BuildError, match="no GPU that CUDA can use"):
+        build_engine(bundle, BuildOptions("fp16", backend="tensorrt"))
+    device("11.4.1", "kill")
+    with pytest.raises(ConfigError, match=r"TensorRT 11\.4\.1 has no cuBLAS and cuDNN"):
+        build_engine(bundle, BuildOptions("fp16", library_tactics=False))
+    with pytest.raises(ConfigError, match="only TensorRT for RTX compiles ahead of time"):
+        build_engine(bundle, BuildOptions("fp16", backend="tensorrt", ahead_of_time=True))
+    device("8.5.3.1", "kill")
+    with pytest.raises(BuildError, match=r"int8 needs 8\.6"):
+        build_engine(bundle, BuildOptions("int8", backend="tensorrt"))
+
+
+def test_a_graph_whose_bytes_changed_after_opening_never_reaches_the_parser(bundle: Bundle, device: Any) -> None:
+    device("10.3.0", "kill")
+    path = bundle.path / MODEL_FILES["fp16"]
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(DigestMismatch):
+        build_engine(bundle, BuildOptions("fp16"))
+
+
+def test_a_manifest_without_a_tolerance_is_refused(bundle: Bundle, device: Any) -> None:
+    device("10.3.0", "kill")
+    text = (bundle.path / "manifest.json").read_text()
+    (bundle.path / "manifest.json").write_text(text.replace('"fp16": 0.05', '"bf16": 0.05'))
+    with pytest.raises(BundleError, match="no tolerance for fp16"):
+        build_engine(Bundle.open(bundle.path), BuildOptions("fp16"))
+
+
+def test_what_killed_builds_left_is_swept_and_what_runs_is_not(bundle: Bundle, device: Any) -> None:
+    device("10.3.0")
+    (bundle.path / ENGINES / ".999999999.abc.part").mkdir(parents=True)
+    (bundle.path / ENGINES / f".{os.getppid()}.abc.part").mkdir()
+    build_engine(bundle, BuildOptions("fp16"))
+    assert [name for name in left(bundle) if name.endswith(".part")] == [f".{os.getppid()}.abc.part"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "bf16"}, "there are fp32, fp16, int8"),
+        ({"max_batch": 0}, "at least 1"),
+        ({"capabilities": ("8.6",)}, "goes with --ahead-of-time"),
+        ({"ahead_of_time": True, "capabilities": ("7.5", "8.6")}, r"SM 7\.5 is compiled alone"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        BuildOptions(**{"precision": "fp16"} | options)
+
+
+@rtx
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_rtx_compiles_each_precision_with_no_gpu(bundle: Bundle, precision: str) -> None:
+    record = build_engine(bundle, BuildOptions(precision, backend="tensorrt-rtx", ahead_of_time=True))
+    assert record.capabilities == ("8.6", "8.9", "12.0")
+    assert (record.gpu, record.selftest) == (None, None)
+    assert "no GPU" in record.selftest_reason
+    assert record.layers_from == "builder's log"
+    found = record.layer_precisions
+    assert set(found) == {"fp32": {"fp32"}, "fp16": {"fp16", "fp32"}, "int8": {"int8", "fp16", "fp32"}}[precision]
+    products = [layer for layer in record.layers if layer["kind"] == "gemm"]
+    assert {layer["precision"] for layer in products} == {precision, "fp32"}, "the heads' last layers stay fp32"
+    assert record.warnings == ()
+    ada = Gpu("NVIDIA GeForce RTX 4070", "8.9")
+    plan = load_engine(bundle, "tensorrt-rtx", record.version, ada, precision, unproven=True).plan
+    assert len(plan) == record.plan_bytes > 500_000
+    with pytest.raises(EngineError, match=r"built for SM 8\.6, 8\.9, 12\.0, this GPU is SM 8\.7"):
+        load_engine(bundle, "tensorrt-rtx", record.version, ORIN, precision, unproven=True)
+    with pytest.raises(EngineError, match="no self-test"):
+        load_engine(bundle, "tensorrt-rtx", record.version, ada, precision)
+    assert Bundle.open(bundle.path).digest == bundle.digest
+
+
+@rtx
+def test_rtx_compiles_what_export_wrote(small_bundle: Bundle, tmp_path: Path) -> None:
+    bundle = Bundle.open(shutil.copytree(small_bundle.path, tmp_path / "small.dtvit"))
+    for precision in sorted({"fp32", "fp16"} & set(bundle.manifest.models)):
+        options = BuildOptions(
+            precision, backend="tensorrt-rtx", ahead_of_time=True, capabilities=("8.6",), max_batch=3
+        )
+        record = build_engine(bundle, options)
+        assert record.capabilities == ("8.6",)
+        assert record.profile == {"min": 1, "opt": 2, "max": 3}
+        assert record.layer_precisions[precision] == max(record.layer_precisions.values())
+
+
+@rtx
+def test_rtx_refuses_a_graph_and_names_the_node(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    _replace_graph(bundle, graph("fp32").replace(b"Transpose", b"Bernoulli"))
+    options = ["--precision", "fp32", "--backend", "tensorrt-rtx", "--ahead-of-time"]
+    assert main(["-q", "build", str(bundle.path), *options]) == 2
+    said = capsys.readouterr().err
+    assert "does not read this graph: Bernoulli 'node_rows'" in said
+    assert not (bundle.path / ENGINES).exists()
+
+
+@rtx
+def test_rtx_refuses_an_architecture_that_it_does_not_know(bundle: Bundle) -> None:
+    with pytest.raises(BuildError, match="not for SM53"):
+        build_engine(bundle, BuildOptions("fp32", "tensorrt-rtx", ahead_of_time=True, capabilities=("5.3",)))
+
+
+@rtx
+def test_the_command_says_what_was_built_and_that_it_is_not_proved(
+    bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["-q", "build", str(bundle.path), "--precision", "fp16", "--backend", "tensorrt-rtx", "--ahead-of-time"]
+    assert main([*command, "--sm", "8.9", "--max-batch", "2", "--workspace", "256"]) == 0
+    said = capsys.readouterr().out
+    assert "NONE: compiled ahead of time" in said
+    assert "SM 8.9" in said and "1 to 2" in said
+    assert main([*command, "--json", "--expect-digest", bundle.digest]) == 0
+    assert json.loads(capsys.readouterr().out)["selftest"] is None
+    assert main(["-q", "build", str(bundle.path), "--precision", "fp16", "--backend", "tensorrt-rtx"]) == 2
+    assert "--ahead-of-time compiles without one" in capsys.readouterr().err
+    assert main([*command, "--sm", "sm89"]) == 2
+
+
+def _replace_graph(bundle: Bundle, data: bytes) -> None:
+    """Another fp32 graph, and a manifest that names it."""
+    from dtvit_edge.spec import digest_bytes
+
+    old = bundle.manifest.models["fp32"]
+    (bundle.path / old.file).write_bytes(data)
+    text = (bundle.path / "manifest.json").read_text()
+    (bundle.path / "manifest.json").write_text(text.replace(old.sha256, digest_bytes(data)))
+
+
+def test_golden_logits_tell_slices_apart(bundle: Bundle) -> None:
+    _, logits = bundle.golden()
+    assert min(float(np.std(values, axis=0).min()) for values in logits.values()) > 0.1

@@ -1,0 +1,8 @@
+"""One thread each, and a set that is quickly learnt."""
+
+from __future__ import annotations
+
+from tests.support.resamples import few_resamples
+from tests.support.squares import one_thread, squares
+
+__all__ = ["few_resamples", "one_thread", "squares"]

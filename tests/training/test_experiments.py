@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from training.config import TrainConfig
+from training.experiments import ENCODERS, main, plan
+
+
+def test_table_3_is_the_papers_five_encoders_in_one_budget() -> None:
+    base = TrainConfig(training="synthetic", epochs=2, epoch_images=64)
+    found = dict(plan(base, ENCODERS, arms=False, protocols=False))
+    assert set(found) == {"vit_base_patch16_224", "resnet18", "vgg16", "resnet34", "alexnet"}
+    assert len({repr(sorted(c.to_dict().items())).replace(c.encoder, "") for c in found.values()}) == 1
+
+
+def test_the_first_encoder_has_the_other_arm_and_the_papers_protocol() -> None:
+    found = dict(plan(TrainConfig(), ("resnet18", "alexnet"), arms=True, protocols=True))
+    assert list(found) == ["resnet18", "alexnet", "resnet18-other-arm", "resnet18-paper-protocol"]
+    assert not found["resnet18-other-arm"].augment
+    assert found["resnet18-paper-protocol"].paper_protocol
+
+
+def test_one_command_trains_and_evaluates_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    budget = "--epochs 1 --epoch-images 16 --batch 8 --workers 1 --threads 1 --training synthetic".split()
+    arguments = ["phantoms:10@60", "-o", str(tmp_path), "--encoders", "test_resnet,test_vit", *budget]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    with (tmp_path / "report" / "table3.csv").open(newline="") as stream:
+        assert {row["model"] for row in csv.DictReader(stream)} == {"test_resnet", "test_vit"}
+    before = (tmp_path / "test_vit" / "best.safetensors").stat().st_mtime_ns
+    (tmp_path / "report" / "table3.csv").unlink()
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+    assert (tmp_path / "report" / "table3.csv").is_file()
+    assert (tmp_path / "test_vit" / "best.safetensors").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("data", ["phantoms:0", "none.csv"])
+def test_data_that_are_none_are_wrong_usage(tmp_path: Path, data: str) -> None:
+    done = CliRunner().invoke(main, [data, "-o", str(tmp_path / "out"), "--training", "synthetic"])
+    assert done.exit_code == 2
+    assert "Error" in done.output

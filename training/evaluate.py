@@ -1,0 +1,161 @@
+"""Models judged on slices they never saw: trained runs on their own test part, other checkpoints on all of a set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dtvit_edge.errors import ConfigError
+from dtvit_edge.progress import Progress, silent
+from dtvit_edge.spec import LOCATION_HEAD, PreprocessSpec
+from evaluation.images import Data
+from evaluation.metrics import HeadFigures, ich_figures, location_figures
+from export.checkpoint import load_checkpoint
+from export.model import DTViT, normalise
+from training import augment
+from training.train import BEST, HISTORY, RUN
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training's folder: its configuration, its split and its history, as `train` wrote them."""
+
+    folder: Path
+    config: dict[str, Any]
+    data: str
+    split: dict[str, list[int]]
+    leaked: int
+    history: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, folder: Path) -> Run:
+        """Read a training's folder.
+
+        Raises:
+            ConfigError: it holds no training, or one that did not get through its first epoch.
+        """
+        try:
+            facts = json.loads((folder / RUN).read_text(encoding="utf-8"))
+            history = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
+            if not (folder / BEST).is_file():
+                raise FileNotFoundError(folder / BEST)
+            return cls(folder, facts["config"], facts["data"], facts["split"], facts["leaked"], history)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{folder}: holds no finished epoch of `dtvit-edge train`: {error}") from error
+
+    @property
+    def finished(self) -> bool:
+        """Whether every epoch that was asked for was trained."""
+        return len(self.history) == self.config["epochs"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One model and what it showed.
+
+    Attributes:
+        name: of the run's folder or the checkpoint's file.
+        run: None where the model came as a checkpoint alone.
+        sha256: of the weights.
+        slices: indices of the data that judged it.
+        ich, location: None where nothing was labelled, or the head is untrained.
+    """
+
+    name: str
+    encoder: str
+    run: Run | None
+    sha256: str
+    slices: tuple[int, ...]
+    ich: HeadFigures | None
+    location: HeadFigures | None
+
+
+def spec_of(models: Sequence[Path]) -> PreprocessSpec:
+    """The preprocessing that all these models were trained with; the default where a checkpoint does not say.
+
+    Raises:
+        ConfigError: they do not agree.
+    """
+    specs = {load_checkpoint(m / BEST if m.is_dir() else m).spec or PreprocessSpec() for m in models}
+    if len(specs) > 1:
+        raise ConfigError("these models were trained with different preprocessing; evaluate them one by one")
+    return specs.pop()
+
+
+def judge(path: Path, data: Data, *, seed: int = 0, progress: Progress = silent) -> Judged:
+    """Judge a training's folder on the test part of its own split, or a checkpoint on every slice of `data`.
+
+    Nobody can see from a checkpoint what it was trained on: that none of `data` was among it is the caller's word.
+
+    Raises:
+        ConfigError: another preprocessing or data than it was trained with; nothing in it.
+    """
+    run = Run.read(path) if path.is_dir() else None
+    checkpoint = load_checkpoint(path / BEST if run else path)
+    if run and run.data != data.digest:
+        raise ConfigError(f"{path}: trained on another labelled set (digest {run.data[:12]}, not {data.digest[:12]})")
+    slices = tuple(run.split["test"]) if run else tuple(range(len(data.slices)))
+    spec = checkpoint.spec or PreprocessSpec()
+    ich, location = predict(checkpoint.model, data, slices, spec, progress=progress, name=path.name)
+    return Judged(
+        path.stem if not run else path.name,
+        checkpoint.model.encoder_name,
+        run,
+        checkpoint.sha256,
+        slices,
+        _judge_ich(data, slices, ich, seed),
+        None if LOCATION_HEAD in checkpoint.untrained_heads else _judge_location(data, slices, location, seed),
+    )
+
+
+@torch.no_grad()
+def predict(
+    model: DTViT,
+    data: Data,
+    indices: Sequence[int],
+    spec: PreprocessSpec,
+    *,
+    progress: Progress = silent,
+    name: str = "",
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Probabilities of haemorrhage (N,) and of each location (N, 3), without augmentation, in fp32."""
+    model.eval()
+    ich, location = [], []
+    transform = augment.evaluation(spec)
+    with progress(f"judging {name}", len(indices)) as step:
+        for start in range(0, len(indices), BATCH):
+            chosen = indices[start : start + BATCH]
+            pixels, _ = augment.batch(data, chosen, transform)
+            logits = model(normalise(pixels, spec))
+            ich.append(torch.softmax(logits[0].double(), 1)[:, 1])
+            location.append(torch.softmax(logits[1].double(), 1))
+            step(len(chosen))
+    return torch.cat(ich).numpy(), torch.cat(location).numpy()
+
+
+def _judge_ich(data: Data, slices: Sequence[int], probability: NDArray[np.float64], seed: int) -> HeadFigures | None:
+    kept = [k for k, i in enumerate(slices) if data.slices[i].ich is not None]
+    if not kept:
+        return None
+    truth = np.array([int(bool(data.slices[slices[k]].ich)) for k in kept])
+    return ich_figures(truth, probability[kept], [data.slices[slices[k]].patient for k in kept], seed=seed)
+
+
+def _judge_location(
+    data: Data, slices: Sequence[int], probability: NDArray[np.float64], seed: int
+) -> HeadFigures | None:
+    kept = [(k, location) for k, i in enumerate(slices) if (location := data.slices[i].location) is not None]
+    if not kept:
+        return None
+    rows = [k for k, _ in kept]
+    truth = np.array([location for _, location in kept])
+    return location_figures(truth, probability[rows], [data.slices[slices[k]].patient for k in rows], seed=seed)

@@ -1,0 +1,269 @@
+"""The paper's tables and figures over judged models, beside what others published, as one report."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dtvit_edge.environment import package_versions
+from dtvit_edge.files import write_atomically
+from dtvit_edge.spec import LOCATION_LABELS, NOTICE, PreprocessSpec
+from evaluation.images import Data
+from evaluation.labels import LabelledSlice
+from evaluation.metrics import LEVEL, RESAMPLES, HeadFigures, Interval
+from evaluation.plots import Picture, confusions
+from evaluation.records import WORKSTATION_PACKAGES, Record, head_summary
+from evaluation.source import stored_pixels
+from evaluation.tables import Table
+from training import figures, published
+from training.evaluate import Judged, Run
+
+ICH_METRICS = ("accuracy", "precision", "recall", "f1", "specificity", "auc")
+LOCATION_METRICS = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "auc_macro")
+# What two runs may differ in and still be each other's arms, or stand in one comparison.
+ARM = frozenset({"augment", "batch"})
+ENCODER = frozenset({"encoder"})
+PROTOCOL = frozenset({"paper_protocol"})
+EVALUATION = "evaluation against labels"
+
+
+def write_report(
+    out: Path, data: Data, judged: Sequence[Judged], spec: PreprocessSpec, *, seed: int, command: str
+) -> Path:
+    """Every table and figure that these models allow, into `out`; what they do not allow is said in the report.
+
+    Returns:
+        `out/report.md`, which shows them all.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    notes = _provenance(data, judged, seed)
+    parts: list[Table | Picture | str] = [
+        "# Evaluation\n\n" + NOTICE + "\n\n" + f"`{command}`\n\n" + _differences(data),
+        table_1(data, judged, notes),
+        _figure_1(data, judged, spec, notes),
+        _figure_3(judged, notes),
+        confusions(judged, notes),
+        _comparison("table2", "Table 2: with and without augmentation", judged, ARM, notes),
+        _comparison("table3", "Table 3: encoders", judged, ENCODER, notes),
+        _comparison("leakage", "Leakage: the clean split against the paper's protocol", judged, PROTOCOL, notes),
+        _table("models", "Every model that was judged", judged, notes),
+        per_class(judged, notes),
+        published_table(),
+    ]  # fmt: skip
+    text = []
+    for part in parts:
+        if isinstance(part, str):
+            text.append(part)
+            continue
+        part.write(out)
+        text.append(part.markdown())
+    report = out / "report.md"
+    write_atomically(report, "\n".join(text))
+    return report
+
+
+def record_of(one: Judged, name: str, data: Data, command: str) -> Record:
+    """A judged model as a line of records: every figure with its interval, and each patient's share of right answers.
+
+    Args:
+        name: what the data are called on the command line.
+    """
+    heads = {head: found for head, found in (("ich", one.ich), ("location", one.location)) if found}
+    summary: dict[str, float] = {}
+    for head, found in heads.items():
+        summary |= head_summary(head, found)
+    return Record(
+        what=EVALUATION,
+        unit="share of a patient's slices that were right",
+        samples={head: list(found.by_patient) for head, found in heads.items()},
+        summary=summary,
+        digests={"weights": one.sha256, "data": data.digest},
+        options={"command": command, "model": one.name, "encoder": one.encoder, "data": name,
+                 "run": one.run.config if one.run else None, "split": _split_name(one.run)},
+    )  # fmt: skip
+
+
+def table_1(data: Data, judged: Sequence[Judged], notes: Sequence[str]) -> Table:
+    """What the set holds: patients and slices by label, and the parts of the first run's split."""
+    run = next((one.run for one in judged if one.run), None)
+    parts: dict[str, list[int]] = {"slices": list(range(len(data.slices)))}
+    if run:
+        train = run.split["train"]
+        parts |= {
+            "train": sorted(set(train)),
+            "train, balanced": train,
+            "validation": run.split["validation"],
+            "test": run.split["test"],
+        }
+    counts = {name: Counter(_label(data.slices[i]) for i in indices) for name, indices in parts.items()}
+    labels = [*LOCATION_LABELS, "ich, no location given", "no_ich", "not labelled"]
+    patients = {label: len({s.patient for s in data.slices if _label(s) == label}) for label in labels}
+    rows = [
+        (label, str(patients[label]), *(str(counts[name][label]) for name in parts))
+        for label in labels
+        if counts["slices"][label]
+    ]
+    everyone = str(len({s.patient for s in data.slices}))
+    rows.append(("all", everyone, *(str(len(indices)) for indices in parts.values())))
+    return Table("table1", "Table 1: what the set holds", ("label", "patients with it", *parts), tuple(rows),
+                 (*notes, *_code_counts()))  # fmt: skip
+
+
+def per_class(judged: Sequence[Judged], notes: Sequence[str]) -> Table | str:
+    """The location head's figures for each class; a sentence where no location was assessed."""
+    metrics = ("precision", "recall", "f1", "auc")
+    rows = [
+        (one.name, label, *(_cell(one.location.figures[f"{metric}_{label}"]) for metric in metrics))
+        for one in judged
+        if one.location
+        for label in LOCATION_LABELS
+    ]
+    title = "Locations, class by class"
+    if not rows:
+        return f"### {title}\n\nNot here: no location is labelled, or no location head trained.\n"
+    return Table("locations", title, ("model", "location", *metrics), tuple(rows), tuple(notes))
+
+
+def published_table() -> Table:
+    """What others published, each figure with its place and how it was read."""
+    rows = [
+        (p.figure, f"{p.value:.4g}", p.place, published.SOURCES[p.source])
+        for p in (*published.ACCURACIES, *published.CODE_ACCURACIES)
+    ]
+    for contradiction in published.CONTRADICTIONS:
+        values = ", ".join(f"{p.value:.4g}" for p in contradiction.figures) or "figures not readable"
+        rows.append((f"contradiction: {contradiction.what}", values, "", ""))
+    return Table("published", "What was published, beside ours", ("figure", "value", "place", "how it was read"),
+                 tuple(rows), tuple(f"Not found: {text}" for text in published.NOT_FOUND))  # fmt: skip
+
+
+def _comparison(
+    name: str, title: str, judged: Sequence[Judged], by: frozenset[str], notes: Sequence[str]
+) -> Table | str:
+    """The largest group of runs that differ in nothing but `by`."""
+    groups: dict[str, list[Judged]] = {}
+    for one in judged:
+        if one.run:
+            rest = {k: v for k, v in one.run.config.items() if k not in by}
+            groups.setdefault(repr(sorted(rest.items())), []).append(one)
+    group = max(groups.values(), key=len, default=[])
+    if len(group) < 2:
+        return f"### {title}\n\nNot here: no two of these models differ in nothing but {' and '.join(sorted(by))}.\n"
+    return _table(name, title, group, notes)
+
+
+def _table(name: str, title: str, judged: Sequence[Judged], notes: Sequence[str]) -> Table:
+    columns = ("model", "encoder", "augmented", "split", "test slices",
+               *(f"ich {m}" for m in ICH_METRICS), *(f"location {m}" for m in LOCATION_METRICS))  # fmt: skip
+    rows = []
+    for one in judged:
+        config = one.run.config if one.run else {}
+        rows.append((
+            one.name,
+            one.encoder,
+            {True: "yes", False: "no", None: ""}[config.get("augment")],
+            _split_name(one.run),
+            str(len(one.slices)),
+            *_cells(one.ich, ICH_METRICS),
+            *_cells(one.location, LOCATION_METRICS),
+        ))  # fmt: skip
+    blank = {i for i, cells in enumerate(zip(*rows, strict=True)) if set(cells) == {"not assessed"}}
+    columns = tuple(c for i, c in enumerate(columns) if i not in blank)
+    rows = [tuple(c for i, c in enumerate(row) if i not in blank) for row in rows]
+    budgets = [f"{one.name}: {_budget(one.run)}" for one in judged if one.run]
+    if blank:
+        budgets.append("columns that nothing could fill are left out: no label, or a head that was not trained")
+    intervals = f"in brackets: {LEVEL:.0%} bootstrap interval over patients, {RESAMPLES} resamples"
+    return Table(name, title, columns, tuple(rows), (*budgets, intervals, *notes))
+
+
+def _split_name(run: Run | None) -> str:
+    if run is None:
+        return "none: all judged"
+    if not run.config["paper_protocol"]:
+        return "by patient"
+    return f"the paper's: {run.leaked} of {len(run.split['test'])} test images are also trained on"
+
+
+def _budget(run: Run) -> str:
+    c = run.config
+    done = f"{len(run.history)} of {c['epochs']} epochs" if not run.finished else f"{c['epochs']} epochs"
+    start = "random start" if c["init"] is None else f"start {c['init'][:12]}"
+    images = c["epoch_images"] or len(run.split["train"])
+    return (
+        f"{done} of {images} images, batch {c['batch']}, {c['optimizer']} {c['learning_rate']:g}, {c['schedule']}, "
+        f"{c['precision']}, {start}, seed {c['seed']}"
+    )
+
+
+def _cells(found: HeadFigures | None, metrics: Sequence[str]) -> list[str]:
+    return [_cell(found.figures[m]) if found else "not assessed" for m in metrics]
+
+
+def _cell(interval: Interval) -> str:
+    if math.isnan(interval.value):
+        return "not assessed"
+    return f"{interval.value:.4f} ({interval.low:.3f} to {interval.high:.3f})"
+
+
+def _label(labelled: LabelledSlice) -> str:
+    if labelled.location is not None:
+        return LOCATION_LABELS[labelled.location]
+    return {True: "ich, no location given", False: "no_ich", None: "not labelled"}[labelled.ich]
+
+
+def _figure_1(data: Data, judged: Sequence[Judged], spec: PreprocessSpec, notes: Sequence[str]) -> Picture:
+    """Of the first positive slice that judged, or the first slice."""
+    candidates = judged[0].slices if judged else range(len(data.slices))
+    chosen = next((i for i in candidates if data.slices[i].ich), candidates[0])
+    labelled = data.slices[chosen]
+    stored, encoding = stored_pixels(labelled)
+    return figures.device_removal(stored, encoding, spec, labelled.path, notes)
+
+
+def _figure_3(judged: Sequence[Judged], notes: Sequence[str]) -> Picture | str:
+    """Both arms of one training where there are two, else the one there is."""
+    runs = [one.run for one in judged if one.run and not one.run.config["paper_protocol"]]
+    if not runs:
+        return "### Fig. 3: loss and accuracy\n\nNot here: a checkpoint alone has no history.\n"
+    encoder = next((r.config["encoder"] for r in runs if not r.config["augment"]), runs[0].config["encoder"])
+    arms: Mapping[bool, Run | None] = {
+        arm: next((r for r in runs if r.config["augment"] is arm and r.config["encoder"] == encoder), None)
+        for arm in (True, False)
+    }
+    return figures.histories(arms[True], arms[False], (f"encoder {encoder}", *notes))
+
+
+def _provenance(data: Data, judged: Sequence[Judged], seed: int) -> tuple[str, ...]:
+    versions = package_versions(
+        ("dtvit-edge", "numpy", "opencv-python-headless", *WORKSTATION_PACKAGES, "scikit-learn")
+    )
+    return (
+        f"data {data.digest[:16]}, {len(data.slices)} slices; bootstrap seed {seed}",
+        "weights " + ", ".join(f"{one.name} {one.sha256[:12]}" for one in judged),
+        "versions " + ", ".join(f"{name} {number}" for name, number in versions.items()),
+    )
+
+
+def _code_counts() -> tuple[str, ...]:
+    counts = {p.figure: p.value for p in published.CODE_DATASET}
+    wanted = ("images_deep", "images_lobar", "images_subtentorial", "images_ich", "images_no_ich")
+    said = ", ".join(f"{name.removeprefix('images_')} {counts[name]:.0f}" for name in wanted)
+    return (f"the authors' set: {said} ({published.SOURCES[published.CODE]})",)
+
+
+def _differences(data: Data) -> str:
+    synthetic = any(s.path.startswith("phantom-") for s in data.slices)
+    first = (
+        "- **The data are phantoms**, drawn by this project: figures on them say nothing about people, nor the paper.\n"
+        if synthetic
+        else "- The data are not the paper's, which are not public.\n"
+    )
+    return (
+        "What differs from the paper:\n\n" + first + "- The split is by patient unless a row says otherwise; the "
+        "paper's is by image, after replication.\n"
+        "- Window, mask, resize and head sizes are this project's choices (README).\n"
+        "- Epochs and starting weights are those below the tables, not the paper's 50 epochs.\n"
+    )

@@ -1,0 +1,281 @@
+"""Training: cross-entropy on both heads, the location loss only where a location is labelled.
+
+After every epoch the whole state goes to `last.pt` in one step, and the best weights by validation loss to
+`best.safetensors`. Each epoch draws its order and its augmentation from the seed and its own number, so that a run that
+was interrupted and resumed ends with the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dtvit_edge.errors import ConfigError, VerdictError
+from dtvit_edge.files import write_atomically
+from dtvit_edge.progress import Progress, silent
+from dtvit_edge.spec import HEAD_LABELS, ICH_HEAD, LOCATION_HEAD, digest_json
+from evaluation.images import Data
+from evaluation.labels import LabelledSlice, write_labels
+from export.checkpoint import load_checkpoint, save_checkpoint
+from export.encoder_weights import is_encoder_file, load_encoder
+from export.model import DTViT, normalise
+from training import augment
+from training.config import TrainConfig
+from training.objective import Learner, Scores, Tally, Targets
+from training.splits import Split, split_by_patient, split_like_the_paper
+
+STATE, BEST, HISTORY, RUN = "last.pt", "best.safetensors", "history.json", "run.json"
+HELD_OUT = "held-out.csv"  # the test part as a labelled set of its own, for calibrating and benchmarking on it
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch's row of the history; counts from 1."""
+
+    epoch: int
+    learning_rate: float
+    train: Scores
+    validation: Scores
+
+
+def make_split(slices: Sequence[LabelledSlice], config: TrainConfig) -> Split:
+    """The split that the configuration asks for."""
+    if config.paper_protocol:
+        return split_like_the_paper(slices, seed=config.seed)
+    return split_by_patient(slices, seed=config.seed, test_folds=config.test_folds)
+
+
+def train(data: Data, config: TrainConfig, out: Path, *, progress: Progress = silent) -> tuple[Epoch, ...]:
+    """Train into `out`, from where an interrupted run of the same configuration and data stopped.
+
+    Returns:
+        The history, one row an epoch. `out/best.safetensors` holds the best weights by validation loss.
+
+    Raises:
+        ConfigError: `out` holds another run.
+        VerdictError: no epoch ended with a finite validation loss.
+    """
+    split = make_split(data.slices, config)
+    identity = config.digest(data.digest)
+    _claim(out, identity, config, data.digest, split)
+    test = [data.slices[i] for i in sorted(set(split.test))]
+    if all(s.file.is_file() for s in test):  # phantoms are no files
+        write_labels(out / HELD_OUT, test)
+    torch.manual_seed(config.seed)
+    model, untrained = _start(config, [data.slices[i] for i in split.train])
+    learner = Learner(model, config.patch_weight).to(config.device)
+    if config.patch_weight and data.masks is None:
+        raise ConfigError("a patch loss needs data with masks")
+    _freeze(learner.model, config.frozen_blocks)
+    optimizer = _optimizer(learner, config)
+    scaler = torch.amp.GradScaler(_kind(config), enabled=config.precision == "fp16")
+    history, best = _resume(out / STATE, learner, optimizer, scaler)
+    for number in range(len(history) + 1, config.epochs + 1):
+        rate = learning_rate(config, number)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["share"]
+        # Order and augmentation of an epoch depend on its number alone, never on what ran before it.
+        torch.manual_seed(int(digest_json([config.seed, number])[:15], 16))
+        order = [split.train[i] for i in torch.randperm(len(split.train)).tolist()][: config.epoch_images]
+        with progress(f"epoch {number}/{config.epochs}", math.ceil(len(order) / config.batch_size)) as step:
+            trained = _train_epoch(learner, optimizer, scaler, data, order, config, step)
+        judged = evaluate(learner.model, data, split.validation, config)
+        history.append(Epoch(number, rate, trained, judged))
+        if judged.loss < best:
+            best = judged.loss
+            _save_best(learner.model, out / BEST, config, untrained)
+        _save_state(out / STATE, learner, optimizer, scaler, history, best)
+        write_atomically(out / HISTORY, json.dumps([asdict(epoch) for epoch in history], indent=1) + "\n")
+    if not math.isfinite(best):
+        raise VerdictError(f"{out}: no epoch ended with a finite validation loss; there are no best weights")
+    return tuple(history)
+
+
+def learning_rate(config: TrainConfig, epoch: int) -> float:
+    """The rate of an epoch, counting from 1: linear warm-up, then constant or a half cosine down to 0."""
+    if epoch <= config.warmup_epochs:
+        return config.learning_rate * epoch / (config.warmup_epochs + 1)
+    if config.schedule == "constant":
+        return config.learning_rate
+    done = (epoch - 1 - config.warmup_epochs) / (config.epochs - config.warmup_epochs)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+@torch.no_grad()
+def evaluate(model: DTViT, data: Data, indices: Sequence[int], config: TrainConfig) -> Scores:
+    """Loss and accuracy of a part of the data, without augmentation, in fp32."""
+    model.eval()
+    tally = Tally()
+    for chosen in _batches(indices, 64):
+        inputs, targets = _load(data, chosen, augment.evaluation(config.spec), config, masks=False)
+        ich, location = model(inputs)
+        tally.add(ich, location, targets)
+    return tally.scores()
+
+
+def _train_epoch(
+    learner: Learner,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    data: Data,
+    order: Sequence[int],
+    config: TrainConfig,
+    step: Callable[[int], None],
+) -> Scores:
+    learner.train()
+    tally = Tally()
+    transform = augment.training(config.spec, augment=config.augment, flip=config.flip)
+    half = torch.float16 if config.precision == "fp16" else torch.bfloat16
+    for chosen in _batches(order, config.batch_size):
+        inputs, targets = _load(data, chosen, transform, config, masks=config.patch_weight > 0)
+        with torch.autocast(_kind(config), half, enabled=config.precision != "fp32"):
+            ich, location, patches = learner(inputs)
+        loss = tally.add(ich.float(), location.float(), targets)
+        if loss is not None:
+            if patches is not None and targets.masks is not None:
+                loss = loss + learner.patch_loss(patches.float(), targets)
+            optimizer.zero_grad(set_to_none=True)
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            scaler.step(optimizer)
+            scaler.update()
+        step(1)
+    return tally.scores()
+
+
+def _load(
+    data: Data, chosen: Sequence[int], transform: augment.Transform, config: TrainConfig, *, masks: bool
+) -> tuple[Tensor, Targets]:
+    pixels, outlined = augment.batch(data, chosen, transform, masks=masks)
+    targets = Targets.of([data.slices[i] for i in chosen], outlined, config.device)
+    return normalise(pixels.to(config.device), config.spec), targets
+
+
+def _batches(indices: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    return (indices[i : i + size] for i in range(0, len(indices), size))
+
+
+def _start(config: TrainConfig, trained_on: Sequence[LabelledSlice]) -> tuple[DTViT, tuple[str, ...]]:
+    """The model to train, and the heads that will still be untrained after it for want of labels."""
+    untrained = tuple(HEAD_LABELS)
+    if config.init is None:
+        model = DTViT(config.encoder)
+    elif is_encoder_file(config.init):
+        model = DTViT(config.encoder)
+        load_encoder(model, config.init)
+    else:
+        checkpoint = load_checkpoint(config.init, config.encoder)
+        model, untrained = checkpoint.model, checkpoint.untrained_heads
+    labelled = {
+        ICH_HEAD: any(s.ich is not None for s in trained_on),
+        LOCATION_HEAD: any(s.location is not None for s in trained_on),
+    }
+    return model, tuple(head for head in untrained if not labelled[head])
+
+
+def _freeze(model: DTViT, blocks: int) -> None:
+    if not blocks:
+        return
+    own = getattr(model.encoder, "blocks", ())
+    if blocks > len(own):
+        raise ConfigError(f"{model.encoder_name} has {len(own)} blocks; {blocks} cannot be frozen")
+    kept = {id(p) for block in own[blocks:] for p in block.parameters()} | {
+        id(p)
+        for p in model.encoder.norm.parameters()  # type: ignore[union-attr]
+    }
+    for parameter in model.encoder.parameters():
+        parameter.requires_grad_(id(parameter) in kept)
+
+
+def _optimizer(learner: Learner, config: TrainConfig) -> torch.optim.Optimizer:
+    """SGD or AdamW in two groups; each group's `share` is multiplied into its learning rate."""
+    encoder = [p for p in learner.model.encoder.parameters() if p.requires_grad]
+    own = {id(p) for p in learner.model.encoder.parameters()}
+    groups = [
+        {"params": encoder, "share": config.encoder_rate},
+        {"params": [p for p in learner.parameters() if id(p) not in own], "share": 1.0},
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
+
+
+def _kind(config: TrainConfig) -> str:
+    """The device without its number."""
+    return config.device.split(":")[0]
+
+
+def _claim(out: Path, identity: str, config: TrainConfig, data: str, split: Split) -> None:
+    """Take the folder for this run, or find that it is this run's already."""
+    run = out / RUN
+    if run.is_file():
+        if json.loads(run.read_text(encoding="utf-8"))["identity"] != identity:
+            raise ConfigError(f"{out} holds the training of another configuration or data; give another folder")
+        return
+    if out.exists() and any(out.iterdir()):
+        raise ConfigError(f"{out} is not empty and holds no training; give another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    facts: dict[str, Any] = {
+        "identity": identity,
+        "config": config.to_dict(),
+        "data": data,
+        "split": asdict(split),
+        "leaked": split.leaked,
+    }
+    write_atomically(run, json.dumps(facts, indent=1) + "\n")
+
+
+def _resume(
+    path: Path, learner: Learner, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+) -> tuple[list[Epoch], float]:
+    if not path.is_file():
+        return [], math.inf
+    state = torch.load(path, weights_only=True)
+    learner.load_state_dict(state["learner"])
+    optimizer.load_state_dict(state["optimizer"])
+    scaler.load_state_dict(state["scaler"])
+    history = [
+        Epoch(row["epoch"], row["learning_rate"], Scores(**row["train"]), Scores(**row["validation"]))
+        for row in state["history"]
+    ]
+    return history, state["best"]
+
+
+def _save_state(
+    path: Path,
+    learner: Learner,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    history: Sequence[Epoch],
+    best: float,
+) -> None:
+    part = path.with_name(f".{path.name}.part")
+    state = {
+        "learner": learner.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "scaler": scaler.state_dict(),
+        "history": [asdict(epoch) for epoch in history],
+        "best": best,
+    }
+    torch.save(state, part)
+    os.replace(part, path)
+
+
+def _save_best(model: DTViT, path: Path, config: TrainConfig, untrained: Sequence[str]) -> None:
+    part = path.with_name(f"part.{path.name}")
+    save_checkpoint(
+        model,
+        part,
+        training=config.training,
+        dtype=torch.float16 if config.half_weights else torch.float32,
+        spec=config.spec,
+        untrained_heads=untrained,
+    )
+    os.replace(part, path)
