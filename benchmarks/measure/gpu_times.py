@@ -1,7 +1,7 @@
-"""What is timed on a GPU: preprocessing alone, the engine alone, and the whole chain from host memory.
+"""What is timed on a GPU: preprocessing alone, the engine alone, and the whole executor from host memory.
 
-Device times are between two CUDA events and hold launches alone, no copies. The chain's are wall times from slices in
-the host's memory to logits in the host's memory, two batches under way.
+Device times are between two CUDA events and hold launches alone, no copies. The executor's are wall times from slices
+in the host's memory to logits in the host's memory, two batches under way.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dtvit_edge.dicom.slice import Slice
 from dtvit_edge.preprocess import kernel
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.preprocess.cuda import CudaPreprocessor
-from dtvit_edge.scoring.executor import Chain
+from dtvit_edge.scoring.executor import Executor
 from dtvit_edge.spec import PreprocessSpec
 from dtvit_edge.trt.backend import EngineBackend
 
@@ -68,21 +68,21 @@ def stages_ms(backend: EngineBackend, pixels: NDArray[np.uint8], rounds: int) ->
     return backend.device.call(_stages_ms, backend, pixels, rounds)
 
 
-def chain_ms(chain: Chain, slices: Sequence[Slice], batch: int, rounds: int) -> list[float]:
-    """Milliseconds of wall time a batch through the whole chain, after it has been filled."""
+def executor_ms(executor: Executor, slices: Sequence[Slice], batch: int, rounds: int) -> list[float]:
+    """Milliseconds of wall time a batch through the whole executor, after it has been filled."""
     batches = [[slices[(i * batch + k) % len(slices)] for k in range(batch)] for i in range(WARM_UP)]
-    for i in range(chain.depth):
-        chain.submit(batches[i % WARM_UP])
+    for i in range(executor.depth):
+        executor.submit(batches[i % WARM_UP])
     samples = []
     start = time.perf_counter()
     for i in range(WARM_UP + rounds):
-        chain.collect()
-        chain.submit(batches[i % WARM_UP])
+        executor.collect()
+        executor.submit(batches[i % WARM_UP])
         end = time.perf_counter()
         samples.append((end - start) * 1e3)
         start = end
-    for _ in range(chain.depth):
-        chain.collect()
+    for _ in range(executor.depth):
+        executor.collect()
     return samples[WARM_UP:]
 
 

@@ -26,7 +26,7 @@ from dtvit_edge.dicom.slice import Slice
 from dtvit_edge.dicom.walk import walk
 from dtvit_edge.errors import DtvitError
 from dtvit_edge.preprocess import compiled
-from dtvit_edge.scoring.api import Options, headers_of, open_backend, open_chain
+from dtvit_edge.scoring.api import Options, headers_of, open_backend, open_executor
 from dtvit_edge.scoring.run import run
 from dtvit_edge.spec import digest_file
 from dtvit_edge.trt import library
@@ -37,7 +37,7 @@ from evaluation.gate import Limits
 from evaluation.records import Record, append
 
 WHAT_PREPROCESS = "CUDA preprocessing"
-WHAT_ENGINE = "engine alone, and the whole chain from host memory"
+WHAT_ENGINE = "engine alone, and the whole executor from host memory"
 WHAT_PYTORCH = "PyTorch on the same GPU"
 WHAT_DECISIONS = "decisions of the GPU against the CPU path in fp32"
 
@@ -70,22 +70,22 @@ def check_preprocessing(bundle: Bundle, slices: list[Slice], rounds: int) -> Rec
 def check_engine(
     bundle: Bundle, slices: list[Slice], options: Options, batches: tuple[int, ...], rounds: int
 ) -> Record:
-    """The engine alone and the chain, alternating in rounds of 10, at each batch size."""
+    """The engine alone and the executor, alternating in rounds of 10, at each batch size."""
     samples: dict[str, list[float]] = {}
     summary: dict[str, float] = {}
     with open_backend(bundle, options.backend, options) as backend:
         assert isinstance(backend, EngineBackend)
         described = backend.describe()
         for batch in (b for b in batches if b <= backend.batch):
-            alone, whole = samples.setdefault(f"engine {batch}", []), samples.setdefault(f"chain {batch}", [])
-            with open_chain(bundle, backend, options) as chain:
+            alone, whole = samples.setdefault(f"engine {batch}", []), samples.setdefault(f"executor {batch}", [])
+            with open_executor(bundle, backend, options) as executor:
                 for _ in range(max(1, rounds // 10)):
                     alone += gpu_times.engine_ms(backend, batch, 10)
-                    whole += gpu_times.chain_ms(chain, slices, batch, 10)
+                    whole += gpu_times.executor_ms(executor, slices, batch, 10)
             medians = statistics.median(alone), statistics.median(whole)
-            summary[f"engine {batch}: p50 ms"], summary[f"chain {batch}: p50 ms"] = medians
-            summary[f"chain {batch}: slices a second"] = 1e3 * batch / medians[1]
-            summary[f"chain {batch}: share of the engine's rate"] = medians[0] / medians[1]
+            summary[f"engine {batch}: p50 ms"], summary[f"executor {batch}: p50 ms"] = medians
+            summary[f"executor {batch}: slices a second"] = 1e3 * batch / medians[1]
+            summary[f"executor {batch}: share of the engine's rate"] = medians[0] / medians[1]
     what = {"precision": options.precision, "encoder": bundle.manifest.encoder, "training": bundle.manifest.training}
     return Record(WHAT_ENGINE, "ms", samples, summary, {"bundle": bundle.digest}, what | described)
 

@@ -1,4 +1,4 @@
-"""Does scoring hold on to memory or files? One process, 10,000 slices through one scorer, looked at every 500.
+"""Does scoring hold on to memory or files? One process, 10,000 slices through one pipeline, looked at every 500.
 
     python -m benchmarks.standalone.leak BUNDLE STUDIES...
 
@@ -19,7 +19,7 @@ from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.dicom.discover import discover
 from dtvit_edge.dicom.walk import walk
-from dtvit_edge.scoring.api import Options, headers_of, make_scorer, open_backend, open_chain
+from dtvit_edge.scoring.api import Options, headers_of, make_pipeline, open_backend, open_executor
 from evaluation.records import Record, append
 
 WHAT = "memory and open files over many slices"
@@ -56,8 +56,8 @@ def main(
     memory: list[float] = []
     files: list[float] = []
     done = 0
-    with open_backend(opened, options.backend, options) as running, open_chain(opened, running, options) as chain:
-        for scored in make_scorer(opened, chain, options)(headers):
+    with open_backend(opened, options.backend, options) as running, open_executor(opened, running, options) as executor:
+        for scored in make_pipeline(opened, executor, options)(headers):
             done += len(scored.rows)
             if done >= EVERY * (len(memory) + 1):
                 memory.append(resident_bytes() / 2**20)

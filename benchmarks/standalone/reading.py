@@ -24,7 +24,7 @@ from pydicom.uid import RLELossless
 
 from benchmarks.measure.interleaving import LEAST_ROUNDS, alternate
 from benchmarks.results import CPU_RECORDS
-from dtvit_edge.dicom.fast_header import open_plain, read_pixels
+from dtvit_edge.dicom.fast_header import read_fast_header, read_pixels
 from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.errors import VerdictError
@@ -40,15 +40,15 @@ RUNS = 20
 def plan_and_read(file: Path) -> NDArray[np.uint16]:
     """Header and pixels as a run reads them, one pass after the other."""
     (header,) = read_headers(file, file.name)
-    return SliceReader().read(header).stored
+    return SliceReader().read(header).pixel_location
 
 
 def parse_and_read(file: Path) -> NDArray[np.uint16]:
     """Fields and pixels, and no more."""
-    found = open_plain(file)
-    if found is None or found.stored is None:
+    found = read_fast_header(file)
+    if found is None or found.pixel_location is None:
         raise VerdictError(f"{file.name} is not of the plain case")
-    pixels = read_pixels(file, found.stored, found.get("Rows"), found.get("Columns"))
+    pixels = read_pixels(file, found.pixel_location, found.get("Rows"), found.get("Columns"))
     if pixels is None:
         raise VerdictError(f"{file.name} changed")
     return pixels

@@ -91,7 +91,7 @@ threads_option = click.option("--threads", type=click.IntRange(1), help="Threads
 @click.option("--any-series", is_flag=True, help="Score unsuitable series as well, and say so.")
 @click.option("--keep-all", is_flag=True, help="Score slices with no brain in view as well.")
 @click.option("--reader", default="auto", show_default=True, type=click.Choice(["auto", "pydicom"]),
-              help="pydicom: for every file; auto: the plain case without it.")  # fmt: skip
+              help="pydicom: for every file; auto: the common case without it.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1), help="Threads that read and decode.  [default: one a core, up to 8]")
 @click.option("--deterministic", is_flag=True, help="On a GPU: the same batches, and bytes, in every run.")
 @click.option("--overwrite", is_flag=True, help="Replace the results of another run.")

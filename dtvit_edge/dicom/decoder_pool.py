@@ -25,11 +25,11 @@ class ParallelReader:
     """A `SliceReader` for many threads; a context manager, whose end ends the processes.
 
     Args:
-        plain: as for `SliceReader`.
+        fast: as for `SliceReader`.
     """
 
-    def __init__(self, *, plain: bool = True) -> None:
-        self._here = SliceReader(plain=plain)
+    def __init__(self, *, fast: bool = True) -> None:
+        self._here = SliceReader(fast=fast)
         self._own = threading.local()
         self._all: list[_Process] = []
 
@@ -41,10 +41,10 @@ class ParallelReader:
             process.close()
 
     def read(self, header: SliceHeader) -> Slice:
-        """See `SliceReader.read`. What is neither plain nor multi-frame is decoded in this thread's process."""
+        """See `SliceReader.read`. Other than common and multi-frame files are decoded in this thread's process."""
         if header.frames > 1:  # each process would hold the whole file
             return self._here.read(header)
-        found = self._here.read_plain(header)
+        found = self._here.read_fast(header)
         return found if found is not None else Slice(header, self._process().decode(header))
 
     def _process(self) -> _Process:
@@ -95,7 +95,7 @@ def _start() -> subprocess.Popen[bytes]:
 
 def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
     """Answer until the requests end: the patterns, or (reason, detail)."""
-    reader = SliceReader(plain=False)
+    reader = SliceReader(fast=False)
     while True:
         try:
             header = pickle.load(requests)

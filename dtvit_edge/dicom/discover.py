@@ -80,14 +80,14 @@ def discover(
     files: Iterable[StudyFile],
     *,
     any_series: bool = False,
-    plain: bool = True,
+    fast: bool = True,
     progress: Callable[[], None] = lambda: None,
 ) -> Plan:
     """Read every header and make the plan.
 
     Args:
         any_series: unsuitable series are planned all the same.
-        plain: the plain case is read without pydicom.
+        fast: the common case is read without pydicom.
         progress: called once a file.
     """
     headers: list[SliceHeader] = []
@@ -95,7 +95,7 @@ def discover(
     seen: set[tuple[str, int]] = set()
     for entry in files:
         try:
-            for header in read_headers(entry.file, entry.path, plain=plain):
+            for header in read_headers(entry.file, entry.path, fast=fast):
                 key = (header.identity.sop_uid, header.frame)
                 if key in seen:
                     rejected.append(Rejection(header.identity, header.frame, header.path, reasons.DUPLICATE))

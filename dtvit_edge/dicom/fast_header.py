@@ -1,9 +1,9 @@
-"""The plain case without pydicom: one frame, little endian, 16 bits, every tag of interest as expected.
+"""The common case without pydicom: one frame, little endian, 16 bits, every tag of interest as expected.
 
 Most CT slices are that, and building a whole dataset object for each costs more than scoring does. Elements are walked
 once (PS3.5 section 7.1), the few that a slice's header asks for are decoded, all others are stepped over. At the first
-surprise `parse` gives up with None, and pydicom reads the file: this reader never has to be right about a strange file,
-it only must never be wrong about one that it accepts.
+thing out of the ordinary `parse` gives up with None, and pydicom reads the file: this reader never has to be right about
+a strange file, it only must never be wrong about one that it accepts.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from pydicom.uid import (
 )
 from rle import decode_pixel_data
 
-from dtvit_edge.dicom.fast_values import WANTED, Surprise, signed, unsigned
-from dtvit_edge.dicom.slice import PlainPixels
+from dtvit_edge.dicom.fast_values import WANTED, NotCommon, signed, unsigned
+from dtvit_edge.dicom.slice import PixelLocation
 
 HEADER_REACHES = (1 << 14, 1 << 20)  # bytes to look at: the first holds most headers
 LARGEST_FILE = 1 << 26
@@ -48,8 +48,8 @@ _SHORT = frozenset(
 _COMPRESSED = (*RLETransferSyntaxes, *JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes)
 _SYNTAXES = {uid.encode(): uid for uid in (ExplicitVRLittleEndian, ImplicitVRLittleEndian, *_COMPRESSED)}
 _CHARACTERS = frozenset({b"", b"ISO_IR 100", b"ISO_IR 6", b"ISO_IR 192"})  # all of them hold ASCII
-# What `header.py` asks for as well and the plain case does not have: sequences, and what belongs to their items.
-_NOT_PLAIN = frozenset(
+# What `header.py` asks for as well and the common case does not have: sequences, and what belongs to their items.
+_NOT_COMMON = frozenset(
     {0x00041220, 0x00082218, 0x00089007, 0x00180012, 0x00189329, 0x00189342, 0x00209156, 0x00283000, 0x52009229,
      0x52009230, 0x7FE00001}
 )  # fmt: skip
@@ -60,8 +60,8 @@ _length = struct.Struct("<I").unpack_from
 
 
 @dataclass(frozen=True)
-class Plain:
-    """A file of the plain case.
+class FastHeader:
+    """A file of the common case.
 
     Attributes:
         values: by keyword, of the types that pydicom gives: text, whole numbers, floats, lists of these.
@@ -76,13 +76,13 @@ class Plain:
     modified_ns: int = 0
 
     @property
-    def stored(self) -> PlainPixels | None:
+    def pixel_location(self) -> PixelLocation | None:
         """What is needed to read the pixels; None for the JPEGs, and for a file that is too large."""
         rle = self.syntax == RLELossless
         size = sum(self.pixels)
         if (self.syntax.is_encapsulated and not rle) or size > LARGEST_FILE:
             return None
-        return PlainPixels(*self.pixels, rle, size, self.modified_ns)
+        return PixelLocation(*self.pixels, rle, size, self.modified_ns)
 
     def get(self, keyword: str, default: Any = None) -> Any:
         """The value, as `pydicom.Dataset.get` by keyword."""
@@ -92,8 +92,8 @@ class Plain:
         return keyword in self.values
 
 
-def open_plain(file: Path) -> Plain | None:
-    """A file's header, or None where it is not the plain case or cannot be read; the pixels are not read."""
+def read_fast_header(file: Path) -> FastHeader | None:
+    """A file's header, or None where it is not the common case or cannot be read; the pixels are not read."""
     try:
         with file.open("rb", buffering=0) as stream:
             size, modified_ns = _state(stream)
@@ -109,7 +109,7 @@ def open_plain(file: Path) -> Plain | None:
     return None
 
 
-def read_pixels(file: Path, place: PlainPixels, rows: int, columns: int) -> NDArray[np.uint16] | None:
+def read_pixels(file: Path, place: PixelLocation, rows: int, columns: int) -> NDArray[np.uint16] | None:
     """The patterns, (rows, columns) uint16; None where the file is not what it was when its header was read.
 
     Uncompressed ones are a read-only view of the bytes that were read; RLE is decoded by pylibjpeg-rle.
@@ -140,8 +140,8 @@ def is_about_data(error: BaseException) -> bool:
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
-def parse(data: bytes, size: int) -> Plain | None:
-    """The plain case's header from a file's first bytes, or None.
+def parse(data: bytes, size: int) -> FastHeader | None:
+    """The common case's header from a file's first bytes, or None.
 
     Args:
         data: the file, or a beginning of it; None is returned where the header does not end in it.
@@ -149,7 +149,7 @@ def parse(data: bytes, size: int) -> Plain | None:
     """
     try:
         return _parse(data, size)
-    except (Surprise, struct.error, ValueError, RecursionError):
+    except (NotCommon, struct.error, ValueError, RecursionError):
         return None
 
 
@@ -158,7 +158,7 @@ def _state(stream: IO[bytes]) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _parse(data: bytes, size: int) -> Plain:
+def _parse(data: bytes, size: int) -> FastHeader:
     syntax, place = _meta(data)
     implicit = syntax.is_implicit_VR
     values: dict[str, Any] = {}
@@ -170,28 +170,28 @@ def _parse(data: bytes, size: int) -> Plain:
             tag, vr, place = group << 16 | element, None, place + 8
         else:
             tag, vr, length, place = _explicit_element(data, place)
-        if tag <= last or tag in _NOT_PLAIN:
-            raise Surprise
+        if tag <= last or tag in _NOT_COMMON:
+            raise NotCommon
         last = tag
         if length == _UNDEFINED:
             if tag == _PIXEL_DATA and vr == b"OB" and syntax.is_encapsulated:
-                return Plain(_checked(values), (place, size - place), syntax)
+                return FastHeader(_checked(values), (place, size - place), syntax)
             if vr not in (None, b"SQ") or tag in WANTED or tag == _PIXEL_DATA:
-                raise Surprise
+                raise NotCommon
             place = _after_sequence(data, place, implicit)
             continue
         if tag == _PIXEL_DATA:
             if place + length != size or vr not in (None, b"OW", b"OB") or syntax.is_encapsulated:
-                raise Surprise
+                raise NotCommon
             if length != 2 * values.get("Rows", 0) * values.get("Columns", 0):
-                raise Surprise
-            return Plain(_checked(values), (place, length), syntax)
+                raise NotCommon
+            return FastHeader(_checked(values), (place, length), syntax)
         if place + length > end:
-            raise Surprise
+            raise NotCommon
         if tag in WANTED:
             keyword, expected, decode = WANTED[tag]
             if vr is not None and vr not in expected:
-                raise Surprise
+                raise NotCommon
             values[keyword] = decode(data[place : place + length])
         place += length
 
@@ -204,7 +204,7 @@ def _explicit_element(data: bytes, place: int) -> tuple[int, bytes, int, int]:
         (length,) = _length(data, place)
         place += 4
     elif vr not in _SHORT:
-        raise Surprise
+        raise NotCommon
     return group << 16 | element, vr, length, place
 
 
@@ -217,7 +217,7 @@ def _after_sequence(data: bytes, place: int, implicit: bool) -> int:
         if tag == _END_OF_SEQUENCE and length == 0:
             return place
         if tag != _ITEM:
-            raise Surprise
+            raise NotCommon
         place = _after_item(data, place, implicit) if length == _UNDEFINED else place + length
 
 
@@ -235,42 +235,42 @@ def _after_item(data: bytes, place: int, implicit: bool) -> int:
         elif vr == b"SQ":
             place = _after_sequence(data, place, implicit)
         else:
-            raise Surprise
+            raise NotCommon
 
 
 def _meta(data: bytes) -> tuple[UID, int]:
     """The transfer syntax, and where the file meta information ends (PS3.10 section 7.1)."""
     if data[128:_PREAMBLE] != b"DICM" or _explicit(data, _PREAMBLE) != (2, 0, b"UL", 4):
-        raise Surprise
+        raise NotCommon
     (length,) = _length(data, _PREAMBLE + 8)
     place = _PREAMBLE + 12
     stop = place + length
     if stop > len(data):
-        raise Surprise
+        raise NotCommon
     syntax: UID | None = None
     while place < stop:
         tag, _, length, place = _explicit_element(data, place)
         if tag >> 16 != 2:
-            raise Surprise
+            raise NotCommon
         if tag == _TRANSFER_SYNTAX:
             syntax = _SYNTAXES.get(data[place : place + length].rstrip(b"\0"))
         place += length
     if syntax is None or place != stop:
-        raise Surprise
+        raise NotCommon
     return syntax, place
 
 
 def _checked(values: dict[str, Any]) -> dict[str, Any]:
     """The values, if they make one grey frame of 16 bits."""
     if values.get("BitsAllocated") != 16 or not values.get("Rows") or not values.get("Columns"):
-        raise Surprise
+        raise NotCommon
     if values.get("SamplesPerPixel") != 1 or values.get("NumberOfFrames", 1) != 1:
-        raise Surprise
+        raise NotCommon
     if values.pop("SpecificCharacterSet", b"") not in _CHARACTERS:
-        raise Surprise
+        raise NotCommon
     representation = values.get("PixelRepresentation")
     if representation not in (0, 1):
-        raise Surprise
+        raise NotCommon
     for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):  # US or SS, as the pixels are
         if keyword in values:
             (values[keyword],) = (signed if representation else unsigned)(values[keyword])

@@ -10,15 +10,15 @@ unsigned = struct.Struct("<H").unpack
 signed = struct.Struct("<h").unpack
 
 
-class Surprise(Exception):
-    """Not the plain case: pydicom has to look."""
+class NotCommon(Exception):
+    """Something out of the ordinary: pydicom has to look."""
 
 
 def _one(raw: bytes) -> str:
     """A single text in ASCII, without its padding."""
     text = raw.rstrip(b" \0").decode("ascii")
     if not text.isprintable() or "\\" in text:
-        raise Surprise
+        raise NotCommon
     return text
 
 

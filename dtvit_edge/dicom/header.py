@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from pydicom.dataset import Dataset
 
 from dtvit_edge import reasons
-from dtvit_edge.dicom.fast_header import Plain, open_plain
+from dtvit_edge.dicom.fast_header import FastHeader, read_fast_header
 from dtvit_edge.dicom.opening import BYTE_BUDGET, open_dataset
 from dtvit_edge.dicom.quiet import quiet
 from dtvit_edge.dicom.slice import SliceHeader, Vector
@@ -21,7 +21,7 @@ from dtvit_edge.spec import MAX_MATRIX, MIN_MATRIX, PixelEncoding
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and its multi-frame kin, .7.1 to .7.4
 _SCOUT_WORDS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "REF_SURVIEW"}
 _DERIVED_MAP_WORDS = {"PERFUSION", "RCBF", "RCBV", "MTT", "TTP", "TMAX"}
-Tags: TypeAlias = Dataset | Plain
+Tags: TypeAlias = Dataset | FastHeader
 _NO_AGENT = {"", "NO", "NONE", "N", "NO CONTRAST", "WITHOUT", "W/O", "NATIVE", "0"}
 
 
@@ -34,23 +34,23 @@ class FileRejected(SliceRejected):
         self.frames = frames
 
 
-def read_headers(file: Path, path: str, *, plain: bool = True) -> tuple[SliceHeader, ...]:
+def read_headers(file: Path, path: str, *, fast: bool = True) -> tuple[SliceHeader, ...]:
     """The headers of a file's frames, in frame order.
 
     Args:
-        plain: the plain case is read without pydicom.
+        fast: the common case is read without pydicom.
 
     Raises:
         FileRejected: not a CT slice that could be decoded; the reason says which rule.
     """
     with quiet():
-        return _read_headers(file, path, plain)
+        return _read_headers(file, path, fast)
 
 
-def _read_headers(file: Path, path: str, plain: bool) -> tuple[SliceHeader, ...]:
+def _read_headers(file: Path, path: str, fast: bool) -> tuple[SliceHeader, ...]:
     identity, frames = Identity(), 1
     try:
-        dataset: Tags = (open_plain(file) if plain else None) or open_dataset(file, stop_before_pixels=True)
+        dataset: Tags = (read_fast_header(file) if fast else None) or open_dataset(file, stop_before_pixels=True)
         identity = Identity(*(_text(dataset, f"{level}InstanceUID") for level in ("Study", "Series", "SOP")))
         frames = _frame_count(dataset)
         _check_kind(dataset)
@@ -122,7 +122,7 @@ def _header(dataset: Tags, file: Path, path: str, identity: Identity, index: int
         identity=identity,
         frame=index + 1,
         frames=frames,
-        plain=dataset.stored if isinstance(dataset, Plain) else None,
+        pixel_location=dataset.pixel_location if isinstance(dataset, FastHeader) else None,
         rows=int(dataset.get("Rows")),
         columns=int(dataset.get("Columns")),
         encoding=_encoding(dataset, find),

@@ -33,11 +33,11 @@ class SliceReader:
     """Reads slices, from any thread; keeps the last multi-frame datasets, so that their frames parse them once.
 
     Args:
-        plain: the plain case is read without pydicom; its pixels are a read-only view of the file's bytes.
+        fast: the common case is read without pydicom; its pixels are a read-only view of the file's bytes.
     """
 
-    def __init__(self, *, plain: bool = True) -> None:
-        self._plain = plain
+    def __init__(self, *, fast: bool = True) -> None:
+        self._fast = fast
         self._kept: OrderedDict[str, FileDataset] = OrderedDict()
         self._opening = threading.Lock()
 
@@ -47,13 +47,13 @@ class SliceReader:
         Raises:
             SliceRejected: the file changed or vanished, ends too early, has no decoder here, or does not decode.
         """
-        return self.read_plain(header) or Slice(header, decode_frame(self._dataset(header), header))
+        return self.read_fast(header) or Slice(header, decode_frame(self._dataset(header), header))
 
-    def read_plain(self, header: SliceHeader) -> Slice | None:
-        """The slice, if its file is of the plain case and is to be read as such."""
-        if not self._plain or header.plain is None:
+    def read_fast(self, header: SliceHeader) -> Slice | None:
+        """The slice, if its file is of the common case and is to be read as such."""
+        if not self._fast or header.pixel_location is None:
             return None
-        stored = read_pixels(header.file, header.plain, header.rows, header.columns)
+        stored = read_pixels(header.file, header.pixel_location, header.rows, header.columns)
         return None if stored is None else Slice(header, stored)
 
     def _dataset(self, header: SliceHeader) -> FileDataset:

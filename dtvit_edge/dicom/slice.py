@@ -15,8 +15,8 @@ Vector = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class PlainPixels:
-    """Where a file of the plain case (see `plain`) keeps its only frame, and which state of the file that is true of.
+class PixelLocation:
+    """Where a file of the common case (`fast_header`) keeps its only frame, and which state of the file that is true of.
 
     Attributes:
         offset, length: of the pixel data, in bytes; rle: they are encapsulated RLE, else patterns as they are.
@@ -42,7 +42,7 @@ class SliceHeader:
         thickness_mm: SliceThickness.
         kernel: ConvolutionKernel, in upper case; kvp: tube voltage.
         contrast: a contrast agent is named.
-        plain: where the pixels are, if the file is of the plain case; else pydicom reads it.
+        pixel_location: where the pixels are, if the file is of the common case; else pydicom reads it.
         body_part: BodyPartExamined and anatomic regions; descriptions: study, series and protocol; upper case.
         Optional ones are None (or empty) where their tag is missing.
     """
@@ -65,7 +65,7 @@ class SliceHeader:
     contrast: bool = False
     body_part: str = ""
     descriptions: str = ""
-    plain: PlainPixels | None = field(default=None, compare=False)
+    pixel_location: PixelLocation | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

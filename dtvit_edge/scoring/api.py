@@ -23,9 +23,9 @@ from dtvit_edge.dicom.walk import walk
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.results import SeriesScore, SliceScore, StudyScore
 from dtvit_edge.scoring.aggregate import series_score, study_score
-from dtvit_edge.scoring.executor import Chain, CpuChain
-from dtvit_edge.scoring.gpu_executor import FusedChain
-from dtvit_edge.scoring.pipeline import Scorer, least_brain_share, rejected_row
+from dtvit_edge.scoring.executor import CpuExecutor, Executor
+from dtvit_edge.scoring.gpu_executor import GpuExecutor
+from dtvit_edge.scoring.pipeline import Pipeline, least_brain_share, rejected_row
 from dtvit_edge.scoring.prefetch import default_workers
 from dtvit_edge.selftest import prove, tolerance_key
 from dtvit_edge.trt.backend import EngineBackend
@@ -45,7 +45,7 @@ class Options:
         hint: OpenVINO's inference precision, `bf16` where it is asked for by name; None is fp32.
         any_series: score unsuitable series all the same.
         keep_all: score slices with no brain in view as well.
-        reader: `pydicom` reads every file with it, `auto` the plain case without.
+        reader: `pydicom` reads every file with it, `auto` the common case without.
         deterministic: a GPU's batches are fixed as well, for the same bytes in every run; on CPU backends they are.
         workers: threads that read and decode; None takes what suits the machine.
     """
@@ -62,8 +62,8 @@ class Options:
     workers: int | None = None
 
     @property
-    def plain(self) -> bool:
-        """True where the plain case is read without pydicom."""
+    def fast(self) -> bool:
+        """True where the common case is read without pydicom."""
         return self.reader == "auto"
 
     def __post_init__(self) -> None:
@@ -94,15 +94,15 @@ def score(bundle: Bundle, folders: Sequence[Path | str], options: Options | None
     """
     options = options or Options()
     choice = backends.choose(options.backend)
-    plan = discover(walk([Path(f) for f in folders]), any_series=options.any_series, plain=options.plain)
+    plan = discover(walk([Path(f) for f in folders]), any_series=options.any_series, fast=options.fast)
     headers = headers_of(plan)
     with (
         open_backend(bundle, choice.name, options) as backend,
-        open_chain(bundle, backend, options) as chain,
+        open_executor(bundle, backend, options) as executor,
     ):
         rows: dict[str, list[SliceScore]] = defaultdict(list)
         last = {header.identity.study_uid: i for i, header in enumerate(headers)}
-        for scored in make_scorer(bundle, chain, options)(headers):
+        for scored in make_pipeline(bundle, executor, options)(headers):
             for row in scored.rows:
                 rows[row.study_uid].append(row)
             for uid in [uid for uid in rows if last[uid] <= scored.indices[-1]]:
@@ -130,8 +130,8 @@ def testable(bundle: Bundle, name: str) -> list[str]:
 
 
 @contextmanager
-def open_chain(bundle: Bundle, backend: Backend, options: Options) -> Iterator[Chain]:
-    """The chain of an opened backend. An engine that has had no self-test has it here, before it answers anything.
+def open_executor(bundle: Bundle, backend: Backend, options: Options) -> Iterator[Executor]:
+    """The executor of an opened backend. An engine that has had no self-test has it here, before it answers anything.
 
     Raises:
         VerdictError: it fails.
@@ -139,21 +139,21 @@ def open_chain(bundle: Bundle, backend: Backend, options: Options) -> Iterator[C
     spec = bundle.manifest.spec
     if not isinstance(backend, EngineBackend):
         share = least_brain_share(bundle.manifest, options.keep_all)
-        yield CpuChain(spec, backend, share, options.batch or backend.batch)
+        yield CpuExecutor(spec, backend, share, options.batch or backend.batch)
         return
     if not backend.proven:
         prove(bundle, backend, sorted({1, backend.batch}))
-    with FusedChain(spec, backend, options.batch or backend.batch, fixed=options.deterministic) as chain:
-        yield chain
+    with GpuExecutor(spec, backend, options.batch or backend.batch, fixed=options.deterministic) as executor:
+        yield executor
 
 
-def make_scorer(bundle: Bundle, chain: Chain, options: Options, **more: Any) -> Scorer:
-    """The scorer that the options ask for; `more` goes to it as it is."""
-    return Scorer(
+def make_pipeline(bundle: Bundle, executor: Executor, options: Options, **more: Any) -> Pipeline:
+    """The pipeline that the options ask for; `more` goes to it as it is."""
+    return Pipeline(
         bundle.manifest,
-        chain,
+        executor,
         keep_all=options.keep_all,
-        plain=options.plain,
+        fast=options.fast,
         workers=options.workers or default_workers(),
         **more,
     )

@@ -1,6 +1,6 @@
-"""From slices to logits, whatever does it: on the CPU here, on the GPU in `fused`.
+"""From slices to logits, whatever does it: on the CPU here, on the GPU in `gpu_executor`.
 
-A chain takes batches and gives their answers in the same order. Several batches may be under way, so that a device
+An executor takes batches and gives their answers in the same order. Several batches may be under way, so that a device
 works on one while the host fills the next.
 """
 
@@ -21,20 +21,32 @@ from dtvit_edge.spec import OUTPUT_NAMES, OUTPUT_SIZES, PreprocessSpec
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What a chain says of a batch of N slices.
+class BatchResult:
+    """What an executor says of a batch of N slices.
 
     Attributes:
         head_pixels: (N,) int64; brain_share: (N,) float64, as in `preprocess.cpu.Prepared`.
-        logits: (N, 2) and (N, 3) float32 by output name; NaN for a slice that no model has seen.
+        inferred: (N,) bool; False where no model has seen the slice, and its logits are zeros that mean nothing.
+        logits: (N, 2) and (N, 3) float32 by output name.
     """
 
     head_pixels: NDArray[np.int64]
     brain_share: NDArray[np.float64]
+    inferred: NDArray[np.bool_]
     logits: Logits
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[BatchResult]) -> BatchResult:
+        """The result of one batch that went in parts."""
+        return cls(
+            np.concatenate([part.head_pixels for part in parts]),
+            np.concatenate([part.brain_share for part in parts]),
+            np.concatenate([part.inferred for part in parts]),
+            {name: np.concatenate([part.logits[name] for part in parts]) for name in OUTPUT_NAMES},
+        )
 
-class Chain(Protocol):
+
+class Executor(Protocol):
     """Preprocessing and a backend, together.
 
     Attributes:
@@ -59,7 +71,7 @@ class Chain(Protocol):
         """
         ...
 
-    def collect(self) -> Answers:
+    def collect(self) -> BatchResult:
         """Wait for the oldest batch.
 
         Raises:
@@ -68,7 +80,7 @@ class Chain(Protocol):
         ...
 
 
-class CpuChain:
+class CpuExecutor:
     """The CPU path and any backend. Slices that will not be scored never reach the model.
 
     Args:
@@ -95,29 +107,16 @@ class CpuChain:
         """Keep the batch; `collect` computes."""
         self._waiting.append(prepared)
 
-    def collect(self) -> Answers:
+    def collect(self) -> BatchResult:
         """Run the model on those slices of the oldest batch that show a brain."""
         batch = self._waiting.popleft()
-        shown = [i for i, p in enumerate(batch) if p.has_head and p.brain_share >= self._min_brain_share]
-        logits = unseen(len(batch))
-        if shown:
-            found = self._backend.infer(np.stack([batch[i].pixels for i in shown]))
+        inferred = np.array([p.has_head and p.brain_share >= self._min_brain_share for p in batch])
+        logits = {name: np.zeros((len(batch), size), np.float32) for name, size in OUTPUT_SIZES.items()}
+        if inferred.any():
+            answer = self._backend.infer(
+                np.stack([p.pixels for p, asked in zip(batch, inferred, strict=True) if asked])
+            )
             for name in OUTPUT_NAMES:
-                logits[name][shown] = found[name]
-        return Answers(
-            np.array([p.head_pixels for p in batch], np.int64), np.array([p.brain_share for p in batch]), logits
-        )
-
-
-def unseen(count: int) -> Logits:
-    """Logits of slices that no model has seen."""
-    return {name: np.full((count, size), np.nan, np.float32) for name, size in OUTPUT_SIZES.items()}
-
-
-def joined(parts: Sequence[Answers]) -> Answers:
-    """The answers of one batch that went in parts."""
-    return Answers(
-        np.concatenate([part.head_pixels for part in parts]),
-        np.concatenate([part.brain_share for part in parts]),
-        {name: np.concatenate([part.logits[name] for part in parts]) for name in OUTPUT_NAMES},
-    )
+                logits[name][inferred] = answer[name]
+        head_pixels = np.array([p.head_pixels for p in batch], np.int64)
+        return BatchResult(head_pixels, np.array([p.brain_share for p in batch]), inferred, logits)

@@ -1,4 +1,4 @@
-"""The chain on the GPU: stored pixels go up once, five numbers a slice come back.
+"""The executor on the GPU: stored pixels go up once, five numbers a slice come back.
 
 Two batches are under way at once. While the GPU prepares and scores one, the host packs the next into page-locked
 memory and its copy runs in a stream of its own. On a Jetson that memory is mapped and nothing is copied.
@@ -19,18 +19,18 @@ from dtvit_edge.errors import ConfigError, DeviceFault, OutOfDeviceMemory
 from dtvit_edge.preprocess import kernel
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.preprocess.cuda import CudaPreprocessor
-from dtvit_edge.scoring.executor import Answers, joined
+from dtvit_edge.scoring.executor import BatchResult
 from dtvit_edge.spec import PreprocessSpec
 from dtvit_edge.trt.backend import EngineBackend
-from dtvit_edge.trt.execution import EngineAnswers
+from dtvit_edge.trt.execution import HostLogits
 
 SLOTS = 2
 
 log = logging.getLogger(__name__)
 
 
-class FusedChain:
-    """A chain whose preprocessing and model are one sequence of launches on the GPU; a context manager.
+class GpuExecutor:
+    """An executor whose preprocessing and model are one sequence of launches on the GPU; a context manager.
 
     Args:
         backend: opened.
@@ -52,9 +52,9 @@ class FusedChain:
         self._backend = backend
         self._device = backend.device
         self._free: deque[_Slot] = deque()
-        self._under_way: deque[_Slot | Answers] = deque()
+        self._under_way: deque[_Slot | BatchResult] = deque()
 
-    def __enter__(self) -> FusedChain:
+    def __enter__(self) -> GpuExecutor:
         self._device.call(self._open)
         return self
 
@@ -80,14 +80,14 @@ class FusedChain:
             log.warning("%s; batches of %d from here on", error, self.batch)
             self._submit_in_parts(prepared)
 
-    def collect(self) -> Answers:
+    def collect(self) -> BatchResult:
         """Wait for the oldest batch."""
-        answers = self._answers(self._under_way[0])
+        result = self._result(self._under_way[0])
         self._under_way.popleft()
-        return answers
+        return result
 
-    def _answers(self, batch: _Slot | Answers) -> Answers:
-        return batch if isinstance(batch, Answers) else self._device.call(self._finish, batch)
+    def _result(self, batch: _Slot | BatchResult) -> BatchResult:
+        return batch if isinstance(batch, BatchResult) else self._device.call(self._finish, batch)
 
     def _open(self) -> None:
         self._preprocess = CudaPreprocessor(self._device, self._spec)
@@ -103,54 +103,58 @@ class FusedChain:
         self._preprocess.free()
 
     def _submit(self, prepared: Sequence[Slice]) -> None:
+        """Two streams: the copy of this batch runs beside the computation of the one before; events keep the order."""
         slot, engine = self._free[0], self._backend.engine
         batch = kernel.pack([(s.stored, s.header.encoding) for s in prepared], self._spec)
         nbytes = batch.places.end
         if self._preprocess.grows(batch):
             engine.stream.synchronize()
         memory = slot.memory.at_least(nbytes)
-        launch = self._preprocess.plan(batch, memory.address, engine.input, slot.found.address)
+        launch = self._preprocess.plan(batch, memory.address, engine.input, slot.preprocessed.address)
         batch.write(memory.host)
+        # Its memory is free: the slot's batch before was waited for in `_finish`.
         memory.upload(self._copies, nbytes)
         slot.uploaded.record(self._copies)
+        # The kernel must not read pixels that are still on their way; the host goes on meanwhile.
         engine.stream.wait_for_event(slot.uploaded)
         engine.run(len(prepared), launch.key, lambda: self._preprocess.launch(launch, engine.stream))
-        engine.fetch(len(prepared), slot.answers)
-        slot.found.download(engine.stream, slot.found.nbytes)
+        engine.fetch(len(prepared), slot.logits)
+        slot.preprocessed.download(engine.stream, slot.preprocessed.nbytes)
         slot.done.record(engine.stream)
         slot.prepared = prepared
         self._under_way.append(self._free.popleft())
 
-    def _finish(self, slot: _Slot) -> Answers:
+    def _finish(self, slot: _Slot) -> BatchResult:
         slot.done.synchronize()
         count = len(slot.prepared)
-        found = slot.found.host[: count * kernel.FOUND.itemsize].view(kernel.FOUND)
-        head, brain = found["head"].astype(np.int64), found["brain"].astype(np.int64)
-        answers = Answers(head, brain / np.maximum(head, 1), slot.answers.logits(count))
-        for i in np.flatnonzero(found["status"] == kernel.TOO_MANY_RUNS).tolist():
-            self._on_the_cpu(slot.prepared[i], answers, i)
+        records = slot.preprocessed.host[: count * kernel.FOUND.itemsize].view(kernel.FOUND)
+        head, brain = records["head"].astype(np.int64), records["brain"].astype(np.int64)
+        everything = np.ones(count, bool)  # a batch is one launch: slices without a brain go through the model too
+        result = BatchResult(head, brain / np.maximum(head, 1), everything, slot.logits.take(count))
+        for i in np.flatnonzero(records["status"] == kernel.TOO_MANY_RUNS).tolist():
+            self._on_the_cpu(slot.prepared[i], result, i)
         slot.prepared = ()
         self._free.append(slot)
-        return answers
+        return result
 
-    def _on_the_cpu(self, slice_: Slice, answers: Answers, row: int) -> None:
+    def _on_the_cpu(self, slice_: Slice, result: BatchResult, row: int) -> None:
         """Noise with more runs of pixels than the kernel labels: the CPU path prepares it."""
         prepared = CpuPreprocessor(self._spec)(slice_.stored, slice_.header.encoding)
-        answers.head_pixels[row], answers.brain_share[row] = prepared.head_pixels, prepared.brain_share
+        result.head_pixels[row], result.brain_share[row] = prepared.head_pixels, prepared.brain_share
         for name, logits in self._backend.engine.infer(prepared.pixels[None]).items():
-            answers.logits[name][row] = logits[0]
+            result.logits[name][row] = logits[0]
 
     def _submit_in_parts(self, prepared: Sequence[Slice]) -> None:
         """Finish what is under way, give its memory back, and score smaller batches one after the other."""
-        self._under_way = deque([self._answers(s) for s in list(self._under_way)])
+        self._under_way = deque([self._result(s) for s in list(self._under_way)])
         self._device.call(self._shrink)
         parts = []
         left = prepared
         while left:
             part, left = left[: self.batch], left[self.batch :]
             self.submit(part)
-            parts.append(self._answers(self._under_way.pop()))
-        self._under_way.append(joined(parts))
+            parts.append(self._result(self._under_way.pop()))
+        self._under_way.append(BatchResult.concatenate(parts))
 
     def _shrink(self) -> None:
         self._backend.engine.forget_graphs()
@@ -164,12 +168,12 @@ class _Slot:
 
     def __init__(self, device: Any, max_batch: int) -> None:
         self.memory = Growing(device, Buffer)
-        self.found = Buffer(device, max_batch * kernel.FOUND.itemsize)
-        self.answers = EngineAnswers(device, max_batch)
+        self.preprocessed = Buffer(device, max_batch * kernel.FOUND.itemsize)
+        self.logits = HostLogits(device, max_batch)
         self.uploaded, self.done = device.cuda.Event(), device.cuda.Event()
         self.prepared: Sequence[Slice] = ()
 
     def free(self) -> None:
         self.memory.free()
-        self.found.free()
-        self.answers.free()
+        self.preprocessed.free()
+        self.logits.free()

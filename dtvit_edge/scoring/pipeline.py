@@ -1,4 +1,4 @@
-"""From headers to rows: slices are read ahead in workers, the chain is kept busy, rows come in order."""
+"""From headers to rows: slices are read ahead in workers, the executor is kept busy, rows come in order."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from dtvit_edge.dicom.slice import SliceHeader
 from dtvit_edge.errors import SliceRejected
 from dtvit_edge.reasons import Reason, Status
 from dtvit_edge.results import SliceScore, slice_row
-from dtvit_edge.scoring.executor import Answers, Chain
-from dtvit_edge.scoring.prefetch import Feed
+from dtvit_edge.scoring.executor import BatchResult, Executor
+from dtvit_edge.scoring.prefetch import Prefetcher
 from dtvit_edge.spec import ICH_OUTPUT, LOCATION_HEAD, LOCATION_OUTPUT
 
 Probabilities = tuple[float, tuple[float, float, float]]
@@ -59,11 +59,11 @@ class Scored:
     rows: tuple[SliceScore, ...]
 
 
-class Scorer:
-    """Turns headers into rows: reads ahead in workers, keeps the chain busy, answers in order.
+class Pipeline:
+    """Turns headers into rows: reads ahead in workers, keeps the executor busy, answers in order.
 
     Args:
-        chain: opened.
+        executor: opened.
         workers: threads that read.
         rejected: told of every slice that cannot be scored.
     """
@@ -71,10 +71,10 @@ class Scorer:
     def __init__(
         self,
         manifest: Manifest,
-        chain: Chain,
+        executor: Executor,
         *,
         keep_all: bool = False,
-        plain: bool = True,
+        fast: bool = True,
         workers: int = 1,
         timings: Timings | None = None,
         rejected: Callable[[SliceHeader, SliceRejected], None] = lambda header, error: None,
@@ -83,9 +83,9 @@ class Scorer:
         self._has_location = LOCATION_HEAD not in manifest.untrained_heads
         self._least_side = manifest.spec.least_side
         self._min_brain_share = least_brain_share(manifest, keep_all)
-        self._plain = plain
-        self._chain = chain
-        self._batch = chain.batch  # fixed batches stay as they are where a chain goes on with smaller ones
+        self._fast = fast
+        self._executor = executor
+        self._batch = executor.batch  # fixed batches stay as they are where an executor goes on with smaller ones
         self._workers = workers
         self._timings = timings or Timings()
         self._rejected = rejected
@@ -100,14 +100,14 @@ class Scorer:
         todo = [i for i in range(len(headers)) if i not in done]
         sizes = deque(len(list(group)) for _, group in groupby(todo, lambda i: i // self._batch))
         indices = iter(todo)
-        ahead = (self._chain.depth + 1) * self._batch
+        ahead = (self._executor.depth + 1) * self._batch
         with (
             self._open_reader() as reader,
-            Feed(todo, partial(self._read, reader, headers), self._workers, ahead) as feed,
+            Prefetcher(todo, partial(self._read, reader, headers), self._workers, ahead) as prefetcher,
         ):
-            while not feed.finished or self._under_way:
-                if count := self._next_size(feed, sizes):
-                    batch = feed.take(count)
+            while not prefetcher.finished or self._under_way:
+                if count := self._next_size(prefetcher, sizes):
+                    batch = prefetcher.take(count)
                     self._submit([next(indices) for _ in batch], batch)
                 else:
                     yield self._collect(headers)
@@ -117,13 +117,13 @@ class Scorer:
         """Indices of the slices that were submitted and not answered."""
         return [i for indices, _ in self._under_way for i in indices]
 
-    def _next_size(self, feed: Feed[int, Any], sizes: deque[int]) -> int:
+    def _next_size(self, prefetcher: Prefetcher[int, Any], sizes: deque[int]) -> int:
         """Slices to submit now; 0 where the oldest batch is to be waited for first."""
-        if feed.finished or len(self._under_way) >= self._chain.depth:
+        if prefetcher.finished or len(self._under_way) >= self._executor.depth:
             return 0
-        if self._chain.fixed:
+        if self._executor.fixed:
             return sizes.popleft()
-        ready = min(feed.ready(), self._batch)
+        ready = min(prefetcher.ready(), self._batch)
         # While the device is busy a batch may grow; an idle device takes what there is.
         return ready if ready == self._batch else 0 if self._under_way else max(ready, 1)
 
@@ -131,32 +131,32 @@ class Scorer:
         self._under_way.append((indices, batch))
         if prepared := [item for item in batch if not isinstance(item, SliceRejected)]:
             with self._timings.stage("infer"):
-                self._chain.submit(prepared)
+                self._executor.submit(prepared)
 
     def _collect(self, headers: Sequence[SliceHeader]) -> Scored:
         indices, batch = self._under_way[0]
-        answers: Iterator[SliceRejected | Probabilities] = iter(())
+        verdicts: Iterator[SliceRejected | Probabilities] = iter(())
         if not all(isinstance(item, SliceRejected) for item in batch):
             with self._timings.stage("infer"):
-                answers = self._judged(self._chain.collect())
+                verdicts = self._judge(self._executor.collect())
         rows = []
         for i, item in zip(indices, batch, strict=True):
-            found = item if isinstance(item, SliceRejected) else next(answers)
-            if isinstance(found, SliceRejected):
-                self._rejected(headers[i], found)
-                rows.append(rejected_row(headers[i], found.reason))
+            verdict = item if isinstance(item, SliceRejected) else next(verdicts)
+            if isinstance(verdict, SliceRejected):
+                self._rejected(headers[i], verdict)
+                rows.append(rejected_row(headers[i], verdict.reason))
             else:
-                rows.append(self._scored(headers[i], *found))
+                rows.append(self._scored(headers[i], *verdict))
         self._under_way.popleft()
         return Scored(tuple(indices), tuple(rows))
 
     def _open_reader(self) -> AbstractContextManager[SliceReader | ParallelReader]:
         if self._workers > 1:
-            return ParallelReader(plain=self._plain)
-        return nullcontext(SliceReader(plain=self._plain))
+            return ParallelReader(fast=self._fast)
+        return nullcontext(SliceReader(fast=self._fast))
 
     def _read(self, reader: SliceReader | ParallelReader, headers: Sequence[SliceHeader], index: int) -> Any:
-        """In a worker: what the chain takes, or why there is nothing to give it."""
+        """In a worker: what the executor takes, or why there is nothing to give it."""
         header = headers[index]
         if min(header.rows, header.columns) < self._least_side:
             return SliceRejected(
@@ -168,17 +168,18 @@ class Scorer:
         except SliceRejected as error:
             return error
         with self._timings.stage("preprocess"):
-            return self._chain.prepare(slice_)
+            return self._executor.prepare(slice_)
 
-    def _judged(self, answers: Answers) -> Iterator[SliceRejected | Probabilities]:
-        found = probabilities(answers.logits)
-        for head, share, scores in zip(answers.head_pixels, answers.brain_share, found, strict=True):
+    def _judge(self, result: BatchResult) -> Iterator[SliceRejected | Probabilities]:
+        """A slice without a head or a brain in view is not scored, whether a model has seen it or not."""
+        scores = probabilities(result.logits)
+        for head, share, slice_scores in zip(result.head_pixels, result.brain_share, scores, strict=True):
             if head == 0:
                 yield SliceRejected(reasons.NO_HEAD)
             elif share < self._min_brain_share:
                 yield SliceRejected(reasons.NO_BRAIN, f"brain share is {share:.3f}")
             else:
-                yield scores
+                yield slice_scores
 
     def _scored(self, header: SliceHeader, ich: float, location: tuple[float, float, float]) -> SliceScore:
         return slice_row(

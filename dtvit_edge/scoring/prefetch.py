@@ -21,24 +21,24 @@ def default_workers() -> int:
     return min(usable_cores(), MOST_WORKERS)
 
 
-class Feed(Generic[Item, Result]):
+class Prefetcher(Generic[Item, Result]):
     """Items through a function in worker threads; a context manager, whose end drops what nobody took.
 
     Args:
         items: taken one by one, as room becomes free.
         work: called in a worker; what it raises is raised where its result would have been taken.
         workers: threads, at least 1.
-        ahead: results that are under way or wait to be taken, at most; the memory that the feed holds.
+        ahead: results that are under way or wait to be taken, at most; the memory that the prefetcher holds.
     """
 
     def __init__(self, items: Iterable[Item], work: Callable[[Item], Result], workers: int, ahead: int) -> None:
         self._items: Iterator[Item] = iter(items)
         self._work = work
         self._ahead = max(ahead, 1)
-        self._pool = ThreadPoolExecutor(max(workers, 1), thread_name_prefix="feed")
+        self._pool = ThreadPoolExecutor(max(workers, 1), thread_name_prefix="prefetcher")
         self._queue: deque[Future[Result]] = deque()
 
-    def __enter__(self) -> Feed[Item, Result]:
+    def __enter__(self) -> Prefetcher[Item, Result]:
         self._fill()
         return self
 

@@ -30,9 +30,9 @@ from dtvit_edge.scoring.api import (
     Options,
     StudyResult,
     headers_of,
-    make_scorer,
+    make_pipeline,
     open_backend,
-    open_chain,
+    open_executor,
     study_result,
 )
 from dtvit_edge.scoring.csv_files import slices_csv, studies_csv
@@ -76,7 +76,7 @@ def make_plan(
     """Walk and read headers; the output folder is left out where it lies inside."""
     files = walk(folders, exclude=out)
     with progress("headers", len(files)) as step:
-        plan = discover(files, any_series=options.any_series, plain=options.plain, progress=lambda: step(1))
+        plan = discover(files, any_series=options.any_series, fast=options.fast, progress=lambda: step(1))
     return files, plan
 
 
@@ -106,9 +106,9 @@ def run(
     headers = headers_of(plan)
     with (
         open_backend(bundle, choice.name, options) as backend,
-        open_chain(bundle, backend, options) as chain,
+        open_executor(bundle, backend, options) as executor,
     ):
-        asked = asdict(options) | {"backend": choice.name, "batch": chain.batch}
+        asked = asdict(options) | {"backend": choice.name, "batch": executor.batch}
         del asked["workers"]  # changes neither results nor batches
         identity = {
             "bundle": bundle.digest,
@@ -119,16 +119,16 @@ def run(
             "inputs": digest_json([_fingerprint(entry) for entry in files]),
         }
         _prepare_folder(out, overwrite)
-        scorer = make_scorer(bundle, chain, options, timings=timings, rejected=_log_rejection)
+        pipeline = make_pipeline(bundle, executor, options, timings=timings, rejected=_log_rejection)
         with Journal(out / JOURNAL, digest_json(identity)) as journal, progress("slices", len(headers)) as step:
             resumed = len(journal.done)
             step(resumed)
             try:
-                for scored in scorer(headers, done=set(journal.done)):
+                for scored in pipeline(headers, done=set(journal.done)):
                     journal.append(scored.indices, scored.rows)
                     step(len(scored.rows))
             except DeviceFault as error:
-                journal.fault([headers[i].path for i in scorer.in_flight], str(error))
+                journal.fault([headers[i].path for i in pipeline.in_flight], str(error))
                 raise
             rows = [journal.done[i] for i in range(len(headers))]
         with timings.stage("write"):

@@ -77,7 +77,7 @@ class RunningEngine:
         self.input = self._pixels.address
         sizes = {name: 4 * self.max_batch * size for name, size in OUTPUT_SIZES.items()}
         self._outputs = {name: DeviceMemory(device, nbytes) for name, nbytes in sizes.items()}
-        self._answers = EngineAnswers(device, self.max_batch)
+        self._host_logits = HostLogits(device, self.max_batch)
         self._bind(self._context)
         self._graphs: dict[bytes, Graph] = {}
         self._seen: set[bytes] = set()
@@ -90,7 +90,7 @@ class RunningEngine:
         self.run(len(pixels), b"", lambda: None)
         self.fetch(len(pixels))
         self.stream.synchronize()
-        return self._answers.logits(len(pixels))
+        return self._host_logits.take(len(pixels))
 
     def put(self, pixels: NDArray[np.uint8]) -> None:
         """Lay (N, C, side, side) uint8 ready on the host, once nothing uses what lies there.
@@ -125,9 +125,9 @@ class RunningEngine:
             self._record(count, key, before)
         self._seen.add(key)
 
-    def fetch(self, count: int, answers: EngineAnswers | None = None) -> None:
+    def fetch(self, count: int, into: HostLogits | None = None) -> None:
         """Queue the copy of the logits to the host, on `stream`."""
-        (answers or self._answers).download(self.stream, count, self._outputs)
+        (into or self._host_logits).download(self.stream, count, self._outputs)
 
     @property
     def device_bytes(self) -> int:
@@ -179,7 +179,7 @@ class RunningEngine:
         for memory in self._outputs.values():
             memory.free()
         self._pixels.free()
-        self._answers.free()
+        self._host_logits.free()
 
     def _make_context(self) -> Any:
         context = self._engine.create_execution_context()
@@ -227,7 +227,7 @@ class RunningEngine:
         return "; ".join(self._errors[-3:]) or "no reason given"
 
 
-class EngineAnswers:
+class HostLogits:
     """The logits of one batch on the host, page-locked; several batches under way have one each."""
 
     def __init__(self, device: Device, max_batch: int) -> None:
@@ -241,7 +241,7 @@ class EngineAnswers:
         for name, memory in outputs.items():
             self._device.cuda.memcpy_dtoh_async(self._host[name][:count], memory.address, stream)
 
-    def logits(self, count: int) -> Logits:
+    def take(self, count: int) -> Logits:
         """A copy of what has arrived."""
         return {name: rows[:count].copy() for name, rows in self._host.items()}
 

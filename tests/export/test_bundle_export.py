@@ -10,7 +10,6 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from tests.support.encoders import SMALL_VIT, THREE_WINDOWS
 
 from dtvit_edge.bundle import GOLDEN_PIXELS, Bundle
 from dtvit_edge.errors import CheckpointError, ConfigError, VerdictError
@@ -20,6 +19,7 @@ from export.bundle_export import export_bundle
 from export.checkpoint import save_checkpoint
 from export.golden import golden_pixels, reference_logits
 from export.untrained import untrained_model
+from tests.support.encoders import SMALL_VIT, THREE_WINDOWS
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from tests.support.encoders import SMALL_VIT, THREE_WINDOWS
 
 from dtvit_edge.errors import CheckpointError, ConfigError
 from export.checkpoint import load_checkpoint, save_checkpoint
 from export.untrained import untrained_model
+from tests.support.encoders import SMALL_VIT, THREE_WINDOWS
 
 State = dict[str, torch.Tensor]
 

@@ -6,11 +6,11 @@ import json
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
-from tests.support.encoders import vit
 from torch import nn
 
 from export.facts import attention_facts, graph_facts
 from export.untrained import untrained_model
+from tests.support.encoders import vit
 
 
 def test_facts_of_a_graph_made_by_hand() -> None:

@@ -7,7 +7,6 @@ import io
 import numpy as np
 import pytest
 import torch
-from tests.support.encoders import SMALL_VIT, THREE_WINDOWS
 
 from dtvit_edge.bundle import GOLDEN_LOGITS, GOLDEN_PIXELS
 from dtvit_edge.errors import ConfigError
@@ -16,6 +15,7 @@ from export import golden
 from export.golden import golden_files, golden_pixels, reference_logits
 from export.model import normalise
 from export.untrained import untrained_model
+from tests.support.encoders import SMALL_VIT, THREE_WINDOWS
 
 
 def test_twelve_slices_all_different_all_with_a_head() -> None:

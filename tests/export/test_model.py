@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.support.encoders import SMALL_VIT, THREE_WINDOWS
 
 from dtvit_edge.errors import CheckpointError
 from dtvit_edge.spec import PreprocessSpec
 from export.model import DTViT, HeadLayout, normalise
+from tests.support.encoders import SMALL_VIT, THREE_WINDOWS
 
 
 def test_outputs_are_two_and_three_logits() -> None:

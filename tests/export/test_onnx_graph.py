@@ -12,7 +12,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from tests.support.encoders import THREE_WINDOWS, vit
 from torch import nn
 
 import export
@@ -23,6 +22,7 @@ from export.model import DTViT, normalise
 from export.onnx_graph import check_graph, decompose_layer_norm, export_fp32, open_session, plain_export
 from export.rewrites import rewrite
 from export.untrained import untrained_model
+from tests.support.encoders import THREE_WINDOWS, vit
 
 Pixels = Callable[..., NDArray[np.uint8]]
 SPEC = PreprocessSpec()

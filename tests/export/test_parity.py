@@ -9,7 +9,6 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from tests.support.encoders import vit
 
 from dtvit_edge.bundle import TOLERANCES
 from dtvit_edge.errors import VerdictError
@@ -18,6 +17,7 @@ from export.golden import reference_logits
 from export.onnx_graph import export_fp32
 from export.parity import prove_parity
 from export.rewrites import rewrite
+from tests.support.encoders import vit
 
 Case = tuple[bytes, NDArray[np.uint8], dict[str, NDArray[np.float32]]]
 

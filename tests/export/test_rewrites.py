@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tests.support.encoders import THREE_WINDOWS, vit
 
 from dtvit_edge.spec import PreprocessSpec
 from export._torchvision import timm
 from export.model import DTViT, normalise
 from export.rewrites import CLASS_TOKEN, NORMALISATION, Rewritten, rewrite
 from export.untrained import untrained_model
+from tests.support.encoders import THREE_WINDOWS, vit
 
 Pixels = Callable[..., NDArray[np.uint8]]
 SPEC = PreprocessSpec()

@@ -61,7 +61,7 @@ def test_it_compares_times_and_records(
     assert preprocessing["slices"] > 30 and preprocessing["slices that differ"] == 0
     decisions = found[gpu_check.WHAT_DECISIONS].summary
     assert decisions["flips"] == decisions["statuses that differ"] == decisions["largest difference"] == 0
-    assert len(found[gpu_check.WHAT_ENGINE].samples["chain 8"]) == 10
+    assert len(found[gpu_check.WHAT_ENGINE].samples["executor 8"]) == 10
 
 
 def test_an_engine_that_is_not_built_is_a_negative_verdict(

@@ -67,7 +67,7 @@ def test_plain_files_need_no_process(tmp_path: Path, started: list[Any]) -> None
 def test_a_crash_is_one_slices_and_the_next_has_a_new_process(tmp_path: Path, started: list[Any]) -> None:
     series(tmp_path, [0, 5], uid="2.25.3")
     first, second = headers(tmp_path)
-    with ParallelReader(plain=False) as reader:
+    with ParallelReader(fast=False) as reader:
         expected = reader.read(second).stored
         os.kill(started[0].pid, signal.SIGSEGV)
         started[0].wait()
@@ -82,8 +82,8 @@ def test_a_reason_and_its_detail_come_through(tmp_path: Path, started: list[Any]
     series(tmp_path, [0], uid="2.25.3")
     (header,) = headers(tmp_path)
     header.file.write_bytes(header.file.read_bytes()[:-100])
-    with ParallelReader(plain=False) as reader:
-        assert outcome(reader, header) == outcome(SliceReader(plain=False), header)
+    with ParallelReader(fast=False) as reader:
+        assert outcome(reader, header) == outcome(SliceReader(fast=False), header)
         gone = replace(header, file=tmp_path / "gone")
-        assert outcome(reader, gone) == outcome(SliceReader(plain=False), gone)
+        assert outcome(reader, gone) == outcome(SliceReader(fast=False), gone)
     assert len(started) == 1

@@ -1,4 +1,4 @@
-"""The plain case's reader against pydicom: the same fields and pixels, or it stands aside."""
+"""The common case's reader against pydicom: the same fields and pixels, or it stands aside."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 
-from dtvit_edge.dicom.fast_header import HEADER_REACHES, open_plain, parse, read_pixels
+from dtvit_edge.dicom.fast_header import HEADER_REACHES, parse, read_fast_header, read_pixels
 from dtvit_edge.dicom.header import FileRejected, read_headers
 from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.dicom.slice import SliceHeader
@@ -25,13 +25,13 @@ from tests.support.data import real
 from tests.support.dicom_files import dataset, save
 
 
-def outcome(file: Path, plain: bool) -> list[Any]:
+def outcome(file: Path, fast: bool) -> list[Any]:
     """Everything that reading a file gives: headers and pixels, or reasons."""
     try:
-        headers = read_headers(file, file.name, plain=plain)
+        headers = read_headers(file, file.name, fast=fast)
     except FileRejected as error:
         return [error.reason.code, error.detail, error.identity, error.frames]
-    reader = SliceReader(plain=plain)
+    reader = SliceReader(fast=fast)
     found: list[Any] = []
     for header in headers:
         try:
@@ -51,18 +51,20 @@ def first(file: Path) -> SliceHeader | None:
 
 
 def read(header: SliceHeader) -> np.ndarray[Any, Any] | None:
-    assert header.plain is not None
-    return read_pixels(header.file, header.plain, header.rows, header.columns)
+    assert header.pixel_location is not None
+    return read_pixels(header.file, header.pixel_location, header.rows, header.columns)
 
 
 def test_every_real_file_reads_the_same_both_ways() -> None:
-    files = [found.file for found in walk([real(".")]) if found.file.suffix not in (".jpg", ".safetensors")]
+    # Not `hostile`: decoders crash on it, and SliceReader decodes in this very process.
+    folders = [real("studies"), real("transfer-syntaxes"), real("odd")]
+    files = [entry.file for entry in walk(folders)]
     assert len(files) > 80
-    assert sum(open_plain(file) is not None for file in files) > 45
-    plain = [header for file in files if (header := first(file)) is not None and header.plain is not None]
-    assert sum(read(header) is not None for header in plain) > 30
+    assert sum(read_fast_header(file) is not None for file in files) > 45
+    fast = [header for file in files if (header := first(file)) is not None and header.pixel_location is not None]
+    assert sum(read(header) is not None for header in fast) > 30
     for file in files:
-        assert outcome(file, plain=True) == outcome(file, plain=False), file.name
+        assert outcome(file, fast=True) == outcome(file, fast=False), file.name
 
 
 def nested() -> Sequence:
@@ -114,8 +116,8 @@ def test_a_file_reads_the_same_both_ways(tmp_path: Path, name: str, implicit: bo
     if implicit:
         changed.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     file = save(tmp_path / "a", changed)
-    assert (open_plain(file) is not None) == (name in PLAIN)
-    assert outcome(file, plain=True) == outcome(file, plain=False)
+    assert (read_fast_header(file) is not None) == (name in PLAIN)
+    assert outcome(file, fast=True) == outcome(file, fast=False)
 
 
 def test_pixels_are_a_read_only_view_of_the_files_bytes(tmp_path: Path) -> None:
@@ -132,15 +134,15 @@ def test_a_header_larger_than_the_first_look_is_read_all_the_same(tmp_path: Path
     block = changed.private_block(0x0029, "dtvit-edge test", create=True)
     block.add_new(1, "OB", b"x" * HEADER_REACHES[0])
     file = save(tmp_path / "a", changed)
-    assert open_plain(file) is not None
-    assert outcome(file, plain=True) == outcome(file, plain=False)
+    assert read_fast_header(file) is not None
+    assert outcome(file, fast=True) == outcome(file, fast=False)
 
 
 def test_what_is_no_plain_file_is_left_to_pydicom(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     (tmp_path / "text").write_text("x" * 4000)
     for name in ("empty", "text", "none"):
-        assert open_plain(tmp_path / name) is None
+        assert read_fast_header(tmp_path / name) is None
     data = save(tmp_path / "a").read_bytes()
     assert data.count(b"1.2.840.10008.1.2.1\0") == 1 and parse(data, len(data)) is not None
     for syntax in (b"1.2.840.10008.1.2.2\0", b"1.2.840.10008.1.2.5\0"):  # big endian; RLE, which this is not
@@ -170,7 +172,7 @@ def test_damage_never_makes_it_say_something_else_than_pydicom(tmp_path: Path, s
     if compressed:
         whole.compress(RLELossless)
     original = save(tmp_path / "a", whole).read_bytes()
-    (offset, _) = open_plain(tmp_path / "a").pixels  # type: ignore[union-attr]
+    (offset, _) = read_fast_header(tmp_path / "a").pixels  # type: ignore[union-attr]
     offset += 100 * compressed  # the basic offset table and RLE's own header as well
     rng = random.Random(seed)
     accepted = 0
@@ -180,8 +182,8 @@ def test_damage_never_makes_it_say_something_else_than_pydicom(tmp_path: Path, s
             data[rng.randrange(offset)] = rng.choice((0, 1, 0xFF, rng.randrange(256)))
         damaged = tmp_path / "damaged"
         damaged.write_bytes(data)
-        accepted += open_plain(damaged) is not None
-        assert outcome(damaged, plain=True) == outcome(damaged, plain=False)
+        accepted += read_fast_header(damaged) is not None
+        assert outcome(damaged, fast=True) == outcome(damaged, fast=False)
     assert accepted > 20, "damage that it refuses shows nothing"
 
 

@@ -31,7 +31,7 @@ def test_no_value_is_quoted_in_a_warning(tmp_path: Path) -> None:
     file = save(tmp_path / "a", StudyInstanceUID="2.25.x")
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        (header,) = read_headers(file, "a", plain=False)
+        (header,) = read_headers(file, "a", fast=False)
     assert header.identity.study_uid == "2.25.x" and not heard
 
 

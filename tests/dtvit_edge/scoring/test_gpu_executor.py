@@ -1,4 +1,4 @@
-"""The whole GPU chain on the stand-in GPU, against the CPU path on the same studies."""
+"""The whole GPU executor on the stand-in GPU, against the CPU path on the same studies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dtvit_edge.dicom.walk import walk
 from dtvit_edge.errors import ConfigError, DeviceFault, VerdictError
 from dtvit_edge.preprocess import kernel
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
-from dtvit_edge.scoring.api import Options, headers_of, open_backend, open_chain, score
+from dtvit_edge.scoring.api import Options, headers_of, open_backend, open_executor, score
 from dtvit_edge.scoring.run import run
 from tests.support.cuda import harness
 from tests.support.cuda.fixtures import install_engine
@@ -70,14 +70,14 @@ def test_two_batches_are_under_way_and_answer_in_order(bundle: Bundle, slices: l
     make_gpu()
     install_engine(bundle, max_batch=8)
     heads, logits = with_the_cpu(bundle, slices[:30])
-    with open_backend(bundle, "tensorrt", GPU) as backend, open_chain(bundle, backend, GPU) as chain:
+    with open_backend(bundle, "tensorrt", GPU) as backend, open_executor(bundle, backend, GPU) as executor:
         sizes, found = [8, 3, 8, 8, 3], []
         starts = np.cumsum([0, *sizes])
         for i, start in enumerate(starts[:-1]):
-            chain.submit(slices[start : starts[i + 1]])
+            executor.submit(slices[start : starts[i + 1]])
             if i:
-                found.append(chain.collect())
-        found.append(chain.collect())
+                found.append(executor.collect())
+        found.append(executor.collect())
     assert np.concatenate([a.head_pixels for a in found]).tolist() == heads.tolist()
     together = np.concatenate([np.concatenate(list(a.logits.values()), axis=1) for a in found])
     np.testing.assert_allclose(together, logits, atol=1e-5)
@@ -92,10 +92,10 @@ def test_equal_batches_become_a_graph_and_a_refused_capture_changes_nothing(
         gpu = make_gpu()
         gpu.refuses_capture = refuses
         install_engine(bundle)
-        with open_backend(bundle, "tensorrt", GPU) as backend, open_chain(bundle, backend, GPU) as chain:
+        with open_backend(bundle, "tensorrt", GPU) as backend, open_executor(bundle, backend, GPU) as executor:
             for _ in range(9):
-                chain.submit(slices[:4])
-                answers = chain.collect()
+                executor.submit(slices[:4])
+                answers = executor.collect()
                 np.testing.assert_allclose(answers.logits["ich_logits"], logits[:, :2], atol=1e-5)
         # Two slots, each with its own addresses: two plain launches each, then the graph.
         assert gpu.launched.count("graph") == (0 if refuses else 5)
@@ -117,10 +117,10 @@ def test_a_slice_that_overflows_the_labels_goes_through_the_cpu(
     runs = harness.launch(kernel_library, batch, bundle.manifest.spec).found["runs"]
     monkeypatch.setattr(kernel, "RUN_CAPACITY", int(np.median(runs)))
     heads, logits = with_the_cpu(bundle, slices[:8])
-    with open_backend(bundle, "tensorrt", GPU) as backend, open_chain(bundle, backend, GPU) as chain:
-        chain.submit(slices[:8])
-        chain.submit(slices[7::-1])  # under way while those of the first go one by one
-        found = [chain.collect(), chain.collect()]
+    with open_backend(bundle, "tensorrt", GPU) as backend, open_executor(bundle, backend, GPU) as executor:
+        executor.submit(slices[:8])
+        executor.submit(slices[7::-1])  # under way while those of the first go one by one
+        found = [executor.collect(), executor.collect()]
     assert gpu.launched.count("engine") == 2 * (1 + 4), "the batch, and four by themselves"
     for answers, order in zip(found, (slice(None), slice(None, None, -1)), strict=True):
         assert answers.head_pixels.tolist() == heads[order].tolist()
@@ -135,11 +135,11 @@ def test_matrices_of_many_sizes_and_masks_that_fit_no_shared_memory(
     large = replace(slices[9], stored=np.ascontiguousarray(slices[9].stored.repeat(2, 0).repeat(2, 1)))
     odd = replace(slices[10], stored=np.ascontiguousarray(slices[10].stored[:, 40:-41]))
     batches = [[slices[8], odd], [slices[9], large, odd], [slices[8], odd]]
-    with open_backend(bundle, "tensorrt", GPU) as backend, open_chain(bundle, backend, GPU) as chain:
+    with open_backend(bundle, "tensorrt", GPU) as backend, open_executor(bundle, backend, GPU) as executor:
         for batch in batches:
             heads, logits = with_the_cpu(bundle, batch)
-            chain.submit(batch)
-            answers = chain.collect()
+            executor.submit(batch)
+            answers = executor.collect()
             assert answers.head_pixels.tolist() == heads.tolist()
             np.testing.assert_allclose(answers.logits["ich_logits"], logits[:, :2], atol=1e-5)
 
@@ -150,13 +150,13 @@ def test_too_little_memory_halves_the_batch_and_says_so(
     heads, logits = with_the_cpu(bundle, slices[:24])
     gpu = make_gpu(limit=6 << 20)
     install_engine(bundle, max_batch=8)
-    with open_backend(bundle, "tensorrt", GPU) as backend, open_chain(bundle, backend, GPU) as chain:
-        chain.submit(slices[:2])
-        chain.submit(slices[2:10])
-        answers = [chain.collect(), chain.collect()]
-        assert chain.batch in (1, 2, 4)
-        chain.submit(slices[10:18])  # fixed batches stay as large as they were
-        answers.append(chain.collect())
+    with open_backend(bundle, "tensorrt", GPU) as backend, open_executor(bundle, backend, GPU) as executor:
+        executor.submit(slices[:2])
+        executor.submit(slices[2:10])
+        answers = [executor.collect(), executor.collect()]
+        assert executor.batch in (1, 2, 4)
+        executor.submit(slices[10:18])  # fixed batches stay as large as they were
+        answers.append(executor.collect())
     assert "batches of 4 from here on" in caplog.text
     assert np.concatenate([a.head_pixels for a in answers]).tolist() == heads[:18].tolist()
     np.testing.assert_allclose(np.concatenate([a.logits["ich_logits"] for a in answers]), logits[:18, :2], atol=1e-5)
@@ -168,10 +168,10 @@ def test_too_little_memory_for_one_slice_is_a_fault(bundle: Bundle, slices: list
     install_engine(bundle, max_batch=2)
     with (
         open_backend(bundle, "tensorrt", GPU) as backend,
-        open_chain(bundle, backend, GPU) as chain,
+        open_executor(bundle, backend, GPU) as executor,
         pytest.raises(DeviceFault, match="at batch 1"),
     ):
-        chain.submit(slices[:1])
+        executor.submit(slices[:1])
 
 
 def test_a_sticky_error_stops_marks_what_was_under_way_and_a_rerun_finishes(

@@ -1,4 +1,4 @@
-"""Headers to rows through a scripted chain: order, batches, what is under way."""
+"""Headers to rows through a scripted executor: order, batches, what is under way."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from dtvit_edge.dicom.walk import walk
 from dtvit_edge.errors import DeviceFault
 from dtvit_edge.reasons import Status
 from dtvit_edge.scoring.api import headers_of
-from dtvit_edge.scoring.executor import Answers
-from dtvit_edge.scoring.pipeline import Scorer, probabilities
+from dtvit_edge.scoring.executor import BatchResult
+from dtvit_edge.scoring.pipeline import Pipeline, probabilities
 from tests.support.dicom_files import series
 
 
 class Scripted:
-    """A chain whose answer for a slice is its place in its series; it waits for nobody."""
+    """An executor whose answer for a slice is its place in its series; it waits for nobody."""
 
     def __init__(self, batch: int, depth: int, fixed: bool, fail_at: int = -1) -> None:
         self.batch, self.depth, self.fixed, self.fail_at = batch, depth, fixed, fail_at
@@ -46,14 +46,13 @@ class Scripted:
         self._waiting.append(prepared)
         self.most_under_way = max(self.most_under_way, len(self._waiting))
 
-    def collect(self) -> Answers:
+    def collect(self) -> BatchResult:
         batch = self._waiting.popleft()
         places = [float((s.header.position_mm or (0, 0, 0))[2]) for s in batch]
         ich = np.array([[0.0, place] for place in places], np.float32)
         zeros = np.zeros((len(batch), 3), np.float32)
-        return Answers(
-            np.ones(len(batch), np.int64), np.ones(len(batch)), {"ich_logits": ich, "location_logits": zeros}
-        )
+        logits = {"ich_logits": ich, "location_logits": zeros}
+        return BatchResult(np.ones(len(batch), np.int64), np.ones(len(batch)), np.ones(len(batch), bool), logits)
 
 
 @pytest.fixture
@@ -67,30 +66,30 @@ def headers(tmp_path: Path) -> list[Any]:
 def test_rows_come_in_order_whatever_the_batches(
     tiny_bundle: Bundle, headers: list[Any], depth: int, fixed: bool, workers: int
 ) -> None:
-    chain = Scripted(4, depth, fixed)
-    found = list(Scorer(tiny_bundle.manifest, chain, workers=workers)(headers))
+    executor = Scripted(4, depth, fixed)
+    found = list(Pipeline(tiny_bundle.manifest, executor, workers=workers)(headers))
     assert [i for scored in found for i in scored.indices] == list(range(23))
     rows = [row for scored in found for row in scored.rows]
     assert [row.sop_uid for row in rows] == [header.identity.sop_uid for header in headers]
     places = np.array([header.position_mm[2] for header in headers])
     assert [row.ich_probability for row in rows] == pytest.approx(1 / (1 + np.exp(-places)))
-    assert sum(chain.sizes) == 23 and max(chain.sizes) <= 4
-    assert chain.most_under_way <= depth
+    assert sum(executor.sizes) == 23 and max(executor.sizes) <= 4
+    assert executor.most_under_way <= depth
     if fixed:
-        assert chain.sizes == [4, 4, 4, 4, 4, 3]
+        assert executor.sizes == [4, 4, 4, 4, 4, 3]
 
 
 def test_fixed_batches_are_those_of_the_plan_after_a_resume_too(tiny_bundle: Bundle, headers: list[Any]) -> None:
-    chain = Scripted(4, 2, True)
-    found = list(Scorer(tiny_bundle.manifest, chain, workers=2)(headers, done=set(range(4, 8)) | {20, 21, 22}))
+    executor = Scripted(4, 2, True)
+    found = list(Pipeline(tiny_bundle.manifest, executor, workers=2)(headers, done=set(range(4, 8)) | {20, 21, 22}))
     assert [scored.indices for scored in found] == [(0, 1, 2, 3), *(tuple(range(i, i + 4)) for i in (8, 12, 16))]
 
 
 def test_an_idle_device_takes_what_has_been_read(tiny_bundle: Bundle, headers: list[Any]) -> None:
-    chain = Scripted(16, 2, False)
+    executor = Scripted(16, 2, False)
     one_by_one = threading.Semaphore(0)
-    chain.prepare = lambda slice_: one_by_one.acquire(timeout=10) and slice_  # type: ignore[method-assign,assignment]
-    running = Scorer(tiny_bundle.manifest, chain, workers=1)(headers)
+    executor.prepare = lambda slice_: one_by_one.acquire(timeout=10) and slice_  # type: ignore[method-assign,assignment]
+    running = Pipeline(tiny_bundle.manifest, executor, workers=1)(headers)
     one_by_one.release(1)
     assert next(running).indices == (0,), "it waited for a whole batch"
     one_by_one.release(22)
@@ -98,10 +97,10 @@ def test_an_idle_device_takes_what_has_been_read(tiny_bundle: Bundle, headers: l
 
 
 def test_slices_are_read_while_the_chain_works(tiny_bundle: Bundle, headers: list[Any]) -> None:
-    chain = Scripted(4, 2, True)
+    executor = Scripted(4, 2, True)
     begun: list[Slice] = []
-    chain.prepare = lambda slice_: (begun.append(slice_), slice_)[1]  # type: ignore[method-assign]
-    running = Scorer(tiny_bundle.manifest, chain, workers=2)(headers)
+    executor.prepare = lambda slice_: (begun.append(slice_), slice_)[1]  # type: ignore[method-assign]
+    running = Pipeline(tiny_bundle.manifest, executor, workers=2)(headers)
     assert next(running).indices == (0, 1, 2, 3)
     deadline = time.monotonic() + 10
     while len(begun) < 8 + 12 and time.monotonic() < deadline:
@@ -110,22 +109,22 @@ def test_slices_are_read_while_the_chain_works(tiny_bundle: Bundle, headers: lis
 
 
 def test_a_fault_names_everything_that_was_under_way(tiny_bundle: Bundle, headers: list[Any]) -> None:
-    scorer = Scorer(tiny_bundle.manifest, Scripted(4, 2, True, fail_at=3), workers=2)
+    pipeline = Pipeline(tiny_bundle.manifest, Scripted(4, 2, True, fail_at=3), workers=2)
     done = []
     with pytest.raises(DeviceFault):
-        for scored in scorer(headers):
+        for scored in pipeline(headers):
             done += scored.indices
     assert done == list(range(8))
-    assert scorer.in_flight == list(range(8, 16))
+    assert pipeline.in_flight == list(range(8, 16))
 
 
 def test_a_file_that_cannot_be_read_is_a_row_in_its_place(tiny_bundle: Bundle, headers: list[Any]) -> None:
     for i in (0, 7, 8, 9, 10, 11, 22):
         headers[i].file.write_bytes(headers[i].file.read_bytes()[:600])
-    chain = Scripted(4, 2, True)
-    rows = [row for scored in Scorer(tiny_bundle.manifest, chain, workers=3)(headers) for row in scored.rows]
+    executor = Scripted(4, 2, True)
+    rows = [row for scored in Pipeline(tiny_bundle.manifest, executor, workers=3)(headers) for row in scored.rows]
     assert [i for i, row in enumerate(rows) if row.status != Status.SCORED] == [0, 7, 8, 9, 10, 11, 22]
-    assert chain.sizes == [3, 3, 4, 4, 2], "a batch without a readable slice is not submitted"
+    assert executor.sizes == [3, 3, 4, 4, 2], "a batch without a readable slice is not submitted"
 
 
 def test_softmax_by_hand_and_without_overflow() -> None:

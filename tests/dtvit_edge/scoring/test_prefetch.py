@@ -7,38 +7,38 @@ import time
 
 import pytest
 
-from dtvit_edge.scoring.prefetch import Feed
+from dtvit_edge.scoring.prefetch import Prefetcher
 
 
 def test_results_come_in_the_items_order() -> None:
-    with Feed(range(50), lambda i: (time.sleep(0.002 * (i % 3)), i)[1], workers=4, ahead=7) as feed:
+    with Prefetcher(range(50), lambda i: (time.sleep(0.002 * (i % 3)), i)[1], workers=4, ahead=7) as prefetcher:
         taken = []
-        while not feed.finished:
-            taken += feed.take(3)
+        while not prefetcher.finished:
+            taken += prefetcher.take(3)
     assert taken == list(range(50))
 
 
 def test_no_more_is_under_way_than_asked_for() -> None:
     begun: list[int] = []
-    with Feed(range(100), begun.append, workers=4, ahead=5) as feed:
+    with Prefetcher(range(100), begun.append, workers=4, ahead=5) as prefetcher:
         deadline = time.monotonic() + 10
-        while feed.ready() < 5 and time.monotonic() < deadline:
+        while prefetcher.ready() < 5 and time.monotonic() < deadline:
             time.sleep(0.001)
         assert sorted(begun) == [0, 1, 2, 3, 4]
-        feed.take(2)
-        while feed.ready() < 5 and time.monotonic() < deadline:
+        prefetcher.take(2)
+        while prefetcher.ready() < 5 and time.monotonic() < deadline:
             time.sleep(0.001)
         assert sorted(begun) == list(range(7))
 
 
 def test_ready_counts_those_at_the_front_alone() -> None:
     first = threading.Event()
-    with Feed([0, 1, 2], lambda i: first.wait(10) if i == 0 else i, workers=3, ahead=3) as feed:
+    with Prefetcher([0, 1, 2], lambda i: first.wait(10) if i == 0 else i, workers=3, ahead=3) as prefetcher:
         time.sleep(0.05)
-        assert feed.ready() == 0, "the first is not done"
+        assert prefetcher.ready() == 0, "the first is not done"
         first.set()
-        assert feed.take(3) == [True, 1, 2]
-        assert feed.finished and feed.take(1) == []
+        assert prefetcher.take(3) == [True, 1, 2]
+        assert prefetcher.finished and prefetcher.take(1) == []
 
 
 def test_an_error_is_raised_where_its_result_would_be_and_closing_drops_the_rest() -> None:
@@ -50,7 +50,7 @@ def test_an_error_is_raised_where_its_result_would_be_and_closing_drops_the_rest
             raise ValueError("two")
         return i
 
-    with pytest.raises(ValueError, match="two"), Feed(range(1000), work, workers=1, ahead=4) as feed:
-        assert feed.take(2) == [0, 1]
-        feed.take(1)
+    with pytest.raises(ValueError, match="two"), Prefetcher(range(1000), work, workers=1, ahead=4) as prefetcher:
+        assert prefetcher.take(2) == [0, 1]
+        prefetcher.take(1)
     assert len(begun) <= 7
