@@ -40,7 +40,7 @@ RUNS = 20
 def plan_and_read(file: Path) -> NDArray[np.uint16]:
     """Header and pixels as a run reads them, one pass after the other."""
     (header,) = read_headers(file, file.name)
-    return SliceReader().read(header).pixel_location
+    return SliceReader().read(header).stored
 
 
 def parse_and_read(file: Path) -> NDArray[np.uint16]:

@@ -2,8 +2,8 @@
 
 Most CT slices are that, and building a whole dataset object for each costs more than scoring does. Elements are walked
 once (PS3.5 section 7.1), the few that a slice's header asks for are decoded, all others are stepped over. At the first
-thing out of the ordinary `parse` gives up with None, and pydicom reads the file: this reader never has to be right about
-a strange file, it only must never be wrong about one that it accepts.
+thing out of the ordinary `parse` gives up with None, and pydicom reads the file: this reader never has to be right
+about a strange file, it only must never be wrong about one that it accepts.
 """
 
 from __future__ import annotations

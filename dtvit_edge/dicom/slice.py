@@ -16,7 +16,7 @@ Vector = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class PixelLocation:
-    """Where a file of the common case (`fast_header`) keeps its only frame, and which state of the file that is true of.
+    """Where a file of the common case (`fast_header`) keeps its only frame, and for which state of the file.
 
     Attributes:
         offset, length: of the pixel data, in bytes; rle: they are encapsulated RLE, else patterns as they are.
