@@ -7,16 +7,16 @@ from collections.abc import Callable, Collection
 from importlib import metadata
 from pathlib import Path
 
-from dtvit_edge.bundle import MODEL_FILES, SUFFIX, Bundle, FileRecord, Manifest, write_bundle
+from dtvit_edge.bundle import MODEL_FILES, SUFFIX, Bundle, FileRecord, Golden, Manifest, Reference, write_bundle
 from dtvit_edge.errors import CheckpointError, ConfigError
 from dtvit_edge.spec import ICH_HEAD, TRAINING_STATES, PreprocessSpec, Window
 from export.checkpoint import Checkpoint, load_checkpoint, ordered_heads
 from export.encoders import INPUT_SIZE
 from export.facts import graph_facts
-from export.golden import golden_files, golden_pixels, reference_logits
+from export.golden import golden_slices, reference_logits, rounding_of, spread_of
 from export.half import export_fp16
 from export.onnx_graph import decompose_layer_norm, export_fp32
-from export.parity import prove_parity
+from export.parity import check_reference, prove_parity
 from export.rewrites import rewrite
 
 PACKAGES = ("torch", "timm", "torchvision", "onnx", "onnxscript", "onnxruntime", "numpy", "safetensors")
@@ -65,13 +65,16 @@ def export_bundle(
     data["fp32-op16"] = decompose_layer_norm(data["fp32"], spec.channels)
     data["fp16"] = export_fp16(data["fp32"], spec.channels)
     progress("rendering golden slices")
-    pixels = golden_pixels(spec)
-    logits = reference_logits(model, pixels, spec)
+    stored, encodings, pixels = golden_slices(spec)
+    progress("computing PyTorch's logits in float64")
+    golden = Golden(tuple(stored), tuple(encodings), pixels, reference_logits(model, pixels, spec))
+    reference = Reference(rounding_of(model, golden, spec), spread_of(golden.logits))
+    check_reference(reference)
     parity = {}
     for precision in data:
         progress(f"comparing {precision} with PyTorch")
-        parity[precision] = prove_parity(precision, data[precision], pixels, logits)
-    golden, files = golden_files(pixels, logits)
+        parity[precision] = prove_parity(precision, data[precision], golden, reference)
+    files = golden.to_files()
     models = {
         precision: FileRecord(MODEL_FILES[precision], "", 0, graph_facts(graph, model.encoder, rewritten.report))
         for precision, graph in data.items()
@@ -82,7 +85,9 @@ def export_bundle(
         training=training,
         spec=spec,
         models=models,
-        golden=golden,
+        golden={file: FileRecord(file, "", 0) for file in files},
+        golden_slices=golden.slices,
+        reference=reference,
         parity=parity,
         tolerances={precision: proof["tolerance"] for precision, proof in parity.items()},
         weights_sha256=checkpoint.sha256,

@@ -1,19 +1,18 @@
-"""Golden slices: phantom slices' model bytes with the reference's fp32 logits. Never a patient's pixels.
+"""Golden slices: phantom slices as a file stores them, the model's bytes, and the reference's logits. Never a patient's.
 
-Every bundle carries them, so that any device can be asked for the same numbers.
+Every bundle carries them, so that any device can be asked for the same numbers, from stored pixels on.
 """
 
 from __future__ import annotations
 
-import io
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dtvit_edge.bundle import GOLDEN_LOGITS, GOLDEN_PIXELS, FileRecord
-from dtvit_edge.errors import ConfigError
+from dtvit_edge.bundle import Golden
+from dtvit_edge.errors import CheckpointError, ConfigError
 from dtvit_edge.phantom.study import plan_study, render_plan
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.spec import LOCATION_LABELS, OUTPUT_NAMES, PixelEncoding, PreprocessSpec
@@ -24,18 +23,85 @@ STUDIES: tuple[tuple[int, str | None], ...] = (*enumerate(LOCATION_LABELS), (len
 SLICES_PER_STUDY = 3
 # Where in its stack a study without a haemorrhage is looked at, as shares of its height.
 HEIGHTS = (0.3, 0.7)
+PADDING_VALUE = -2000
+# Scanners store HU in these ways; every golden slice takes the next one.
+ENCODINGS = (
+    PixelEncoding(),
+    PixelEncoding(bits_stored=12, high_bit=11, signed=False, intercept=-1024.0),
+    PixelEncoding(padding=(PADDING_VALUE, PADDING_VALUE)),
+    PixelEncoding(bits_stored=12, high_bit=15, signed=False, intercept=-1024.0),
+    PixelEncoding(bits_stored=16, high_bit=15, signed=False, slope=0.5, intercept=-1024.0),
+)
+# How much of the matrix is left, rows and columns: square, wider and higher than square, and a coarse one.
+CUTS = ((512, 512), (448, 512), (512, 480), (256, 256))
+
+Logits = dict[str, NDArray[np.float64]]
 
 
-def golden_pixels(spec: PreprocessSpec) -> NDArray[np.uint8]:
-    """The golden slices as model bytes: (12, C, 224, 224) uint8, the same for the same spec.
+def golden_slices(spec: PreprocessSpec) -> tuple[list[NDArray[np.uint16]], list[PixelEncoding], NDArray[np.uint8]]:
+    """The golden slices, the same for the same spec.
+
+    Returns:
+        Stored pixels, (rows, columns) uint16 each; their encodings; the model's bytes, (12, C, side, side) uint8.
 
     Raises:
         ConfigError: this spec finds no head in one of them, so that they would test nothing.
     """
     preprocess = CpuPreprocessor(spec)
-    # Phantoms are in HU already: stored values are HU, seen as 16-bit patterns.
-    encoding = PixelEncoding(bits_stored=16, high_bit=15, signed=True, slope=1.0, intercept=0.0)
-    rows = []
+    stored, encodings, rows = [], [], []
+    for number, (seed, index, hu) in enumerate(_phantom_slices()):
+        encoding = ENCODINGS[number % len(ENCODINGS)]
+        pixels = as_stored(_cut(hu, *CUTS[number % len(CUTS)]), encoding)
+        prepared = preprocess(pixels, encoding)
+        if not prepared.has_head:
+            raise ConfigError(f"this spec finds no head in phantom {seed}, slice {index}: see its windows")
+        stored.append(pixels)
+        encodings.append(encoding)
+        rows.append(prepared.pixels)
+    return stored, encodings, np.stack(rows)
+
+
+def as_stored(hu: NDArray[np.int16], encoding: PixelEncoding) -> NDArray[np.uint16]:
+    """HU as the patterns that a file of an encoding holds, (rows, columns) uint16; unused low bits hold junk."""
+    values = np.rint((hu.astype(np.float64) - encoding.intercept) / encoding.slope).astype(np.int64)
+    least = -(1 << (encoding.bits_stored - 1)) if encoding.signed else 0
+    values = values.clip(least, least + (1 << encoding.bits_stored) - 1)
+    if encoding.padding is not None:
+        rows, columns = np.ogrid[: hu.shape[0], : hu.shape[1]]
+        middle, radius = (hu.shape[0] - 1) / 2, min(hu.shape) / 2
+        outside = (rows - middle) ** 2 + (columns - (hu.shape[1] - 1) / 2) ** 2 > radius**2
+        values = np.where(outside, encoding.padding[0], values)
+    shift = encoding.high_bit + 1 - encoding.bits_stored
+    junk = (1 << shift) - 1
+    return ((values << shift) & 0xFFFF | junk).astype(np.uint16)
+
+
+def reference_logits(
+    model: DTViT, pixels: NDArray[np.uint8], spec: PreprocessSpec, dtype: torch.dtype = torch.float64
+) -> Logits:
+    """PyTorch's logits by output name, (N, 2) and (N, 3) float64, slice by slice in eval mode.
+
+    Args:
+        dtype: what the model computes in. In float64 that is the reference; the model comes back as it was.
+
+    Raises:
+        CheckpointError: a logit that is not finite.
+    """
+    model = model.eval().to(dtype)
+    try:
+        with torch.no_grad():
+            outputs = [model(normalise(torch.from_numpy(row[None].copy()), spec, dtype)) for row in pixels]
+    finally:
+        model.to(torch.float32)  # exact: its weights were float32
+    logits = {name: torch.cat([o[i] for o in outputs]).double().numpy() for i, name in enumerate(OUTPUT_NAMES)}
+    for name, values in logits.items():
+        if not np.isfinite(values).all():
+            raise CheckpointError(f"these weights give {name} that are not finite; there is nothing to export")
+    return logits
+
+
+def _phantom_slices() -> Iterator[tuple[int, int, NDArray[np.int16]]]:
+    """Phantom, place in its stack and HU of each golden slice."""
     for seed, location in STUDIES:
         plan = plan_study(seed, location)
         if plan.positive:
@@ -43,34 +109,24 @@ def golden_pixels(spec: PreprocessSpec) -> NDArray[np.uint8]:
             last = max(plan.positive[-1], first + SLICES_PER_STUDY - 1)  # a small bleeding brings its neighbours
         else:
             first, last = (int(height * plan.slice_count) for height in HEIGHTS)
-        for index in np.linspace(first, last, SLICES_PER_STUDY).round().astype(int):
-            hu = render_plan(plan, [int(index)]).slices[0].hu
-            prepared = preprocess(np.ascontiguousarray(hu).view(np.uint16), encoding)
-            if not prepared.has_head:
-                raise ConfigError(f"this spec finds no head in phantom {seed}, slice {index}: see its windows")
-            rows.append(prepared.pixels)
-    return np.stack(rows)
+        for index in np.linspace(first, last, SLICES_PER_STUDY).round().astype(int).tolist():
+            yield seed, index, render_plan(plan, [index]).slices[0].hu
 
 
-def reference_logits(model: DTViT, pixels: NDArray[np.uint8], spec: PreprocessSpec) -> dict[str, NDArray[np.float32]]:
-    """PyTorch's fp32 logits by output name, (N, 2) and (N, 3), slice by slice in eval mode."""
-    model = model.eval()
-    with torch.no_grad():
-        outputs = [model(normalise(torch.from_numpy(row[None].copy()), spec)) for row in pixels]
-    return {name: torch.cat([o[i] for o in outputs]).numpy() for i, name in enumerate(OUTPUT_NAMES)}
+def _cut(hu: NDArray[np.int16], rows: int, columns: int) -> NDArray[np.int16]:
+    """The middle of a slice; of a small matrix every other pixel."""
+    step = 2 if max(rows, columns) <= hu.shape[0] // 2 else 1
+    coarse = hu[::step, ::step]
+    top, left = (coarse.shape[0] - rows) // 2, (coarse.shape[1] - columns) // 2
+    return np.ascontiguousarray(coarse[top : top + rows, left : left + columns])
 
 
-def golden_files(
-    pixels: NDArray[np.uint8], logits: dict[str, NDArray[np.float32]]
-) -> tuple[dict[str, FileRecord], dict[str, bytes]]:
-    """The golden arrays as a bundle's records (digests still empty) and files."""
-    arrays: dict[str, NDArray[Any]] = {
-        GOLDEN_PIXELS: pixels,
-        **{file: logits[name] for name, file in GOLDEN_LOGITS.items()},
-    }
-    files = {}
-    for file, array in arrays.items():
-        buffer = io.BytesIO()
-        np.save(buffer, array, allow_pickle=False)
-        files[file] = buffer.getvalue()
-    return {file: FileRecord(file, "", 0) for file in files}, files
+def spread_of(logits: Logits) -> dict[str, float]:
+    """The largest standard deviation of a logit between slices, by output."""
+    return {name: float(values.std(axis=0).max()) for name, values in logits.items()}
+
+
+def rounding_of(model: DTViT, golden: Golden, spec: PreprocessSpec) -> float:
+    """The largest |logit difference| of PyTorch's float32 to the golden logits."""
+    single = reference_logits(model, golden.pixels, spec, torch.float32)
+    return max(float(np.abs(single[name] - golden.logits[name]).max()) for name in OUTPUT_NAMES)

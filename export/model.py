@@ -106,16 +106,16 @@ class DTViT(nn.Module):
         return self.ich_head(features), self.location_head(features)
 
 
-def normalise(pixels: Tensor, spec: PreprocessSpec) -> Tensor:
+def normalise(pixels: Tensor, spec: PreprocessSpec, dtype: torch.dtype = torch.float32) -> Tensor:
     """Model bytes to what `DTViT.forward` takes, as torchvision's ToTensor and Normalize do.
 
     Args:
         pixels: (N, C, 224, 224) uint8, C = `spec.channels`; one channel is repeated to three.
 
     Returns:
-        (N, 3, 224, 224) float32.
+        (N, 3, 224, 224) of `dtype`.
     """
-    x = pixels.to(torch.float32) / 255.0
-    mean = torch.tensor(spec.mean).view(1, 3, 1, 1)
-    std = torch.tensor(spec.std).view(1, 3, 1, 1)
+    x = pixels.to(dtype) / 255.0
+    mean = torch.tensor(spec.mean, dtype=dtype).view(1, 3, 1, 1)
+    std = torch.tensor(spec.std, dtype=dtype).view(1, 3, 1, 1)
     return (x - mean) / std

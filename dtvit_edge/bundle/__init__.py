@@ -1,0 +1,34 @@
+"""The bundle: what a checkpoint becomes, and what travels to a device. `docs/bundle-format.md` lists every field."""
+
+from dtvit_edge.bundle.bundle import ENGINES, MODEL_FILES, NOT_HERE, REFERENCE_PRECISION, SUFFIX, Bundle
+from dtvit_edge.bundle.golden import GOLDEN_FILES, GOLDEN_LOGITS, GOLDEN_PIXELS, GOLDEN_STORED, Golden
+from dtvit_edge.bundle.manifest import MANIFEST, FileRecord, GoldenSlice, Manifest, Reference
+from dtvit_edge.bundle.thresholds import THRESHOLDS, Threshold, Thresholds, write_thresholds
+from dtvit_edge.bundle.tolerances import MOST_ROUNDING, tolerance_of
+from dtvit_edge.bundle.writing import write_bundle
+
+__all__ = [
+    "ENGINES",
+    "GOLDEN_FILES",
+    "GOLDEN_LOGITS",
+    "GOLDEN_PIXELS",
+    "GOLDEN_STORED",
+    "MANIFEST",
+    "MODEL_FILES",
+    "MOST_ROUNDING",
+    "NOT_HERE",
+    "REFERENCE_PRECISION",
+    "SUFFIX",
+    "THRESHOLDS",
+    "Bundle",
+    "FileRecord",
+    "Golden",
+    "GoldenSlice",
+    "Manifest",
+    "Reference",
+    "Threshold",
+    "Thresholds",
+    "tolerance_of",
+    "write_bundle",
+    "write_thresholds",
+]

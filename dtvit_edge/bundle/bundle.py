@@ -1,0 +1,208 @@
+"""An opened bundle: a directory `NAME.dtvit/` with a manifest, ONNX files and golden slices.
+
+Every file is named in `manifest.json` with its sha256. Opening reads the manifest alone; a file is hashed when it is
+handed out, on the very bytes that are handed out, so that what reaches an engine is what was verified. `check_files`
+hashes them all (`verify`, `inspect`). Digests find damage; an expected manifest digest (`--expect-digest`) finds
+tampering.
+
+A copy on a device may be thin: without ONNX files that the device does not need. The manifest names them all the same,
+so that the bundle's identity stays, and `Bundle.absent` says which are not there.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from dtvit_edge.bundle.golden import GOLDEN_FILES, Golden
+from dtvit_edge.bundle.manifest import MANIFEST, FileRecord, Manifest
+from dtvit_edge.bundle.thresholds import Thresholds, read_thresholds
+from dtvit_edge.errors import BundleError, DigestMismatch
+from dtvit_edge.spec import digest_bytes, digest_file
+
+SUFFIX = ".dtvit"
+REFERENCE_PRECISION = "fp32"
+
+# Files by precision; the runtime and export both take names from here.
+MODEL_FILES = {
+    "fp32": "model.fp32.onnx",
+    "fp32-op16": "model.fp32-op16.onnx",  # TensorRT 8.5
+    "fp16": "model.fp16.onnx",  # typed: TensorRT 10 and newer, TensorRT for RTX
+    "int8": "model.int8.onnx",  # FP32 scales: CPU backends, TensorRT 8.6 to 10 with flags
+    "int8-fp16": "model.int8-fp16.onnx",  # typed, FP16 scales: TensorRT 10 and newer, TensorRT for RTX
+}
+ENGINES = "engines"  # what a device builds; the manifest does not name it
+
+# Said of every model file that a thin copy lacks.
+NOT_HERE = "not in this copy of the bundle; to be copied from the workstation's"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle.
+
+    Attributes:
+        digest: sha256 of `manifest.json`, which names every other file's: the bundle's identity.
+        absent: models of the manifest whose files were not in this copy when it was opened, by precision; sorted.
+        thresholds: what lies beside the manifest, else 0.5.
+    """
+
+    path: Path
+    manifest: Manifest
+    digest: str
+    absent: tuple[str, ...] = ()
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, expect_digest: str | None = None) -> Bundle:
+        """Open a bundle: its manifest and thresholds are read and checked, no other file is.
+
+        Model files may be absent, golden files may not.
+
+        Raises:
+            BundleError: no bundle, a missing golden file, neither a model nor an engine, a manifest that contradicts
+                itself, thresholds of another manifest.
+            DigestMismatch: a damaged manifest, or another than `expect_digest` names.
+            UnknownFormat: a format version that this code does not read.
+        """
+        path = Path(path)
+        try:
+            raw = (path / MANIFEST).read_bytes()
+        except OSError as error:
+            raise BundleError(f"{path}: no bundle here ({MANIFEST}: {error.strerror})") from error
+        digest = digest_bytes(raw)
+        if expect_digest is not None and digest != expect_digest.lower():
+            raise DigestMismatch(f"{path}: digest is {digest}, expected {expect_digest}")
+        try:
+            manifest = Manifest.from_json(raw.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise BundleError(f"{path / MANIFEST}: not UTF-8 text") from error
+        except BundleError as error:
+            raise type(error)(f"{path / MANIFEST}: {error}") from error
+        bundle = cls(path, manifest, digest, thresholds=read_thresholds(path, digest))
+        # A dangling link is damage, not a file that was left out.
+        absent = [name for name, record in manifest.models.items() if not os.path.lexists(bundle._path(record))]
+        for record in (*manifest.golden.values(), *(r for name, r in manifest.models.items() if name not in absent)):
+            bundle._require(record)
+        if len(absent) == len(manifest.models) and not any((path / ENGINES).glob("*.plan")):
+            raise BundleError(
+                f"{path}: neither a model nor an engine is in this copy of the bundle; on the workstation, "
+                "`dtvit-edge inspect NAME.dtvit --device-files TARGET` lists what a device needs"
+            )
+        return cls(path, manifest, digest, tuple(sorted(absent)), bundle.thresholds)
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Models whose files were in this copy when it was opened, by precision; sorted."""
+        return tuple(sorted(set(self.manifest.models) - set(self.absent)))
+
+    @property
+    def absent_files(self) -> tuple[str, ...]:
+        """The files of `absent`, in its order."""
+        return tuple(self.manifest.models[precision].file for precision in self.absent)
+
+    @property
+    def absence(self) -> str:
+        """What this copy lacks, in words; empty where it is whole."""
+        return f"{', '.join(self.absent_files)}: {NOT_HERE}" if self.absent else ""
+
+    def require_whole(self) -> None:
+        """Refuse a thin copy, for what needs every model.
+
+        Raises:
+            BundleError: with the files that are not there.
+        """
+        if self.absent:
+            raise BundleError(f"{self.path}: the whole bundle is needed; {self.absence}")
+
+    def model_path(self, precision: str) -> Path:
+        """Where the ONNX file of a precision lies; who reads it checks its digest.
+
+        Raises:
+            BundleError: the bundle has no such model, or this copy lacks its file.
+        """
+        record = self.manifest.models.get(precision)
+        if record is None:
+            have = ", ".join(sorted(self.manifest.models))
+            raise BundleError(f"{self.path}: no {precision} model in this bundle (it has {have})")
+        path = self._path(record)
+        if not path.is_file():
+            have = ", ".join(self.present) or "engines alone"
+            raise BundleError(f"{path}: {NOT_HERE} (this copy has {have})")
+        return path
+
+    def model_bytes(self, precision: str) -> bytes:
+        """The ONNX file of a precision; its digest is checked on the very bytes that are returned.
+
+        Raises:
+            BundleError: as `model_path`.
+            DigestMismatch: the bytes are not the ones that the manifest names.
+        """
+        path = self.model_path(precision)
+        data = path.read_bytes()
+        _compare(path, digest_bytes(data), self.manifest.models[precision])
+        return data
+
+    def golden(self) -> Golden:
+        """The golden slices; their digests are checked on the very bytes that are read.
+
+        Raises:
+            BundleError: a file is missing, or no array as the manifest says.
+            DigestMismatch: the bytes are not the ones that the manifest names.
+        """
+        spec = self.manifest.spec
+        files = {name: self.file_bytes(self.manifest.golden[name]) for name in GOLDEN_FILES}
+        return Golden.from_files(files, self.manifest.golden_slices, (spec.channels, spec.crop, spec.crop))
+
+    def file_bytes(self, record: FileRecord) -> bytes:
+        """A file that has to be there, its digest checked on the very bytes that are returned.
+
+        Raises:
+            BundleError, DigestMismatch: it is missing, or has other bytes.
+        """
+        path = self._require(record)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise BundleError(f"{path}: {error.strerror}") from error
+        _compare(path, digest_bytes(data), record)
+        return data
+
+    def check_files(self) -> int:
+        """Hash every file that is in this copy.
+
+        Returns:
+            How many there are.
+
+        Raises:
+            BundleError, DigestMismatch: one is missing, or has other bytes.
+        """
+        records = [*self.manifest.golden.values(), *(self.manifest.models[name] for name in self.present)]
+        for record in records:
+            path = self._require(record)
+            try:
+                digest = digest_file(path)
+            except OSError as error:
+                raise BundleError(f"{path}: {error.strerror}") from error
+            _compare(path, digest, record)
+        return len(records)
+
+    def _require(self, record: FileRecord) -> Path:
+        """Where a file lies that has to be there."""
+        path = self._path(record)
+        if not path.is_file():
+            raise BundleError(f"{path}: named in the manifest, but missing")
+        return path
+
+    def _path(self, record: FileRecord) -> Path:
+        """A record's path inside the bundle; one that leads outside is refused."""
+        parts = PurePosixPath(record.file)
+        if parts.is_absolute() or ".." in parts.parts:
+            raise BundleError(f"{self.path}: the manifest names a file outside the bundle: {record.file}")
+        return self.path / parts
+
+
+def _compare(path: Path, digest: str, record: FileRecord) -> None:
+    if digest != record.sha256:
+        raise DigestMismatch(f"{path}: sha256 is {digest[:12]}…, the manifest names {record.sha256[:12]}…")

@@ -1,0 +1,83 @@
+"""`thresholds.json`: above which probability a slice or a study is positive.
+
+It lies beside the manifest and is no part of its digest, so that tuning a threshold voids no engine. Without the file
+both are 0.5, "not tuned".
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dtvit_edge.bundle.schema import THRESHOLDS_SCHEMA, THRESHOLDS_VERSION, check
+from dtvit_edge.errors import BundleError, ConfigError
+from dtvit_edge.files import write_atomically
+
+THRESHOLDS = "thresholds.json"
+NOT_TUNED = "not tuned"
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The probability at or above which a haemorrhage counts as found, and where the value comes from."""
+
+    value: float = 0.5
+    source: str = NOT_TUNED
+
+    def __post_init__(self) -> None:
+        if not 0 < self.value < 1:
+            raise ConfigError(f"the threshold is {self.value}, expected a number between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """The thresholds of one bundle.
+
+    Attributes:
+        slice, study: of the haemorrhage probability of one slice, and of a study.
+        temperature: fitted to the logits, recorded and not applied; None where nobody fitted one.
+        evidence: what the values were tuned on; None where they are not tuned.
+    """
+
+    slice: Threshold = Threshold()
+    study: Threshold = Threshold()
+    temperature: float | None = None
+    evidence: dict[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return asdict(self)
+
+
+def read_thresholds(folder: Path, manifest_digest: str) -> Thresholds:
+    """The thresholds beside a manifest; the defaults where there is no file.
+
+    Raises:
+        BundleError: the file is damaged, or was made for another manifest.
+    """
+    path = folder / THRESHOLDS
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Thresholds()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path}: not readable: {error}") from error
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path}: not JSON: {error}") from error
+    check(data, THRESHOLDS_SCHEMA, f"thresholds of a bundle ({path})")
+    if data["manifest"] != manifest_digest:
+        raise BundleError(
+            f"{path}: made for the manifest {data['manifest'][:12]}…, this one is {manifest_digest[:12]}…; tune the "
+            "threshold again, or delete the file to go back to 0.5"
+        )
+    return Thresholds(Threshold(**data["slice"]), Threshold(**data["study"]), data["temperature"], data["evidence"])
+
+
+def write_thresholds(folder: Path, manifest_digest: str, thresholds: Thresholds) -> None:
+    """Put thresholds beside a manifest, in one step."""
+    data = {"format": THRESHOLDS_VERSION, "manifest": manifest_digest, **thresholds.to_dict()}
+    write_atomically(folder / THRESHOLDS, json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n")
