@@ -1,4 +1,4 @@
-"""Golden slices: phantom slices as a file stores them, the model's bytes, and the reference's logits. Never a patient's.
+"""Golden slices: phantom slices as files store them, the model's bytes, the reference's logits; never a patient's pixels.
 
 Every bundle carries them, so that any device can be asked for the same numbers, from stored pixels on.
 """
