@@ -175,7 +175,7 @@ def build(record: BuildRecord, opened: Bundle, *, as_json: bool) -> None:
         ("for", f"{record.gpu or 'any GPU'} of SM {', '.join(record.capabilities)}"),
         ("batch", f"1 to {record.profile['max']}, tuned for {record.profile['opt']}"),
         ("flags", ", ".join((*record.flags, "TF32 off"))),
-        ("set to FP32", f"{len(record.pinned)} layers" if record.pinned else "none"),
+        ("set to FP32", f"{len(record.fp32_layers)} layers" if record.fp32_layers else "none"),
         ("layers", ", ".join(f"{n} {p}" for p, n in record.layer_precisions.items()) + f" ({record.layers_from})"),
         ("self-test", _passed(test) if test else f"NONE: {record.selftest_reason}"),
         *(("warning", warning) for warning in record.warnings),

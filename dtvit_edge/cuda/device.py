@@ -27,7 +27,7 @@ def unavailable() -> str | None:
 
 
 class Device:
-    """The first GPU; a context manager. Everything but `call` and the facts is for the owner thread alone.
+    """The first GPU; a context manager. Everything but `call` and the attributes is for the owner thread alone.
 
     Attributes:
         cuda: the module `pycuda.driver`, from opening on.
@@ -110,11 +110,11 @@ class Device:
         cuda = self.cuda
         cuda.init()
         device = cuda.Device(0)
-        facts = cuda.device_attribute
+        attributes = cuda.device_attribute
         self.sm = "{}.{}".format(*device.compute_capability())
-        self.integrated = bool(device.get_attribute(facts.INTEGRATED))
-        self.processors = int(device.get_attribute(facts.MULTIPROCESSOR_COUNT))
-        self.shared_bytes = int(device.get_attribute(facts.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN))
+        self.integrated = bool(device.get_attribute(attributes.INTEGRATED))
+        self.processors = int(device.get_attribute(attributes.MULTIPROCESSOR_COUNT))
+        self.shared_bytes = int(device.get_attribute(attributes.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN))
         self._context = device.retain_primary_context()
         self._context.push()
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dtvit_edge.cuda.device import Device
-from dtvit_edge.cuda.memory import DeviceMemory, Growing
+from dtvit_edge.cuda.memory import DeviceMemory, GrowableMemory
 from dtvit_edge.preprocess import compiled, kernel
 from dtvit_edge.spec import PreprocessSpec
 
@@ -62,7 +62,7 @@ class CudaPreprocessor:
         facts = cuda.function_attribute
         self._threads = min(MOST_THREADS, int(self._function.get_attribute(facts.MAX_THREADS_PER_BLOCK)))
         self._function.set_attribute(facts.MAX_DYNAMIC_SHARED_SIZE_BYTES, device.shared_bytes)
-        self._scratch = Growing(device, DeviceMemory)
+        self._scratch = GrowableMemory(device, DeviceMemory)
 
     def grows(self, batch: kernel.Batch) -> bool:
         """`plan` would give the scratch back for a larger one: nothing may be under way then."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dtvit_edge.cuda.memory import Buffer, Growing
+from dtvit_edge.cuda.memory import Buffer, GrowableMemory
 from dtvit_edge.dicom.slice import Slice
 from dtvit_edge.errors import ConfigError, DeviceFault, OutOfDeviceMemory
 from dtvit_edge.preprocess import kernel
@@ -167,7 +167,7 @@ class _Slot:
     """What one batch under way holds."""
 
     def __init__(self, device: Any, max_batch: int) -> None:
-        self.memory = Growing(device, Buffer)
+        self.memory = GrowableMemory(device, Buffer)
         self.preprocessed = Buffer(device, max_batch * kernel.FOUND.itemsize)
         self.logits = HostLogits(device, max_batch)
         self.uploaded, self.done = device.cuda.Event(), device.cuda.Event()

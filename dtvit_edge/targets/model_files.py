@@ -10,7 +10,7 @@ from dtvit_edge.bundle import MODEL_FILES, NOT_HERE
 from dtvit_edge.errors import BuildError
 from dtvit_edge.targets.facts import Facts, Finding, NotKnown
 from dtvit_edge.targets.table import Stack
-from dtvit_edge.trt.releases import PRECISIONS, making
+from dtvit_edge.trt.releases import PRECISIONS, command_for
 
 # What may become of a file. `absent`: it would be used, and this copy of the bundle lacks it. `not_known`: the manifest
 # lacks the facts to say.
@@ -76,7 +76,7 @@ def _verdict(key: str, facts: Facts, stack: Stack) -> FileVerdict:
         return FileVerdict(key, MODEL_FILES[key], PASSED_OVER, (), _passed_over(key, stack))
     if not facts.has(key):
         return FileVerdict(
-            key, MODEL_FILES[key], MISSING, serves, "not in this bundle yet", making(key, shlex.quote(facts.path))
+            key, MODEL_FILES[key], MISSING, serves, "not in this bundle yet", command_for(key, shlex.quote(facts.path))
         )
     how = _how(key, facts, stack, serves)
     if not facts.here(key):
