@@ -18,7 +18,7 @@ from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.dicom.slice import SliceHeader
 from dtvit_edge.errors import ConfigError, SliceRejected
-from dtvit_edge.preprocess.cpu import CpuPreprocessor, Prepared
+from dtvit_edge.preprocess.cpu import CpuPreprocessor, PreparedSlice
 from dtvit_edge.spec import WINDOWED_8_BIT, PixelEncoding, PreprocessSpec
 from evaluation.labels import LabelledSlice
 
@@ -79,7 +79,7 @@ def read_image(file: Path) -> tuple[NDArray[np.uint16], PixelEncoding]:
         raise ConfigError(f"{file}: {error}") from error
 
 
-def prepare_slice(header: SliceHeader, spec: PreprocessSpec) -> Prepared:
+def prepare_slice(header: SliceHeader, spec: PreprocessSpec) -> PreparedSlice:
     """One slice that was discovered already through `CpuPreprocessor`, cropped.
 
     Raises:
@@ -91,7 +91,7 @@ def prepare_slice(header: SliceHeader, spec: PreprocessSpec) -> Prepared:
         raise ConfigError(f"{header.file}: {error}") from error
 
 
-def prepare_image(file: Path, spec: PreprocessSpec, *, crop: bool = False) -> Prepared:
+def prepare_image(file: Path, spec: PreprocessSpec, *, crop: bool = False) -> PreparedSlice:
     """One image through `CpuPreprocessor`.
 
     Raises:

@@ -24,7 +24,7 @@ from dtvit_edge.dicom.opening import open_dataset
 from dtvit_edge.dicom.slice import SliceHeader
 from dtvit_edge.dicom.walk import walk
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.preprocess.cpu import Prepared
+from dtvit_edge.preprocess.cpu import PreparedSlice
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.spec import PreprocessSpec, digest_bytes
 from evaluation.gate import Cases
@@ -54,7 +54,7 @@ class Candidate:
         ich: 1, 0, or -1 where nobody said; location: an index into `LOCATION_LABELS`, -1 where nobody said.
     """
 
-    load: Callable[[PreprocessSpec], Prepared]
+    load: Callable[[PreprocessSpec], PreparedSlice]
     patient: str
     position: float
     ich: int

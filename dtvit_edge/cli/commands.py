@@ -206,10 +206,10 @@ def explain(bundle: Path, target: str, expect_digest: str | None, as_json: bool)
     Exit status 1 where the target can run none of its files.
     """
     from dtvit_edge.bundle import Bundle
-    from dtvit_edge.targets import explain as explain_bundle
+    from dtvit_edge.targets import compat
 
     opened = Bundle.open(bundle, expect_digest=expect_digest)
-    found = explain_bundle(opened, target)
+    found = compat(opened, target)
     render.explanation(found, as_json=as_json)
     if not found.runs:
         raise VerdictError(f"{target} can run no file of this {'copy of the ' if opened.absent else ''}bundle")

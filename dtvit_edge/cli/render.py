@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dtvit_edge.dicom.discover import Plan
     from dtvit_edge.scoring.run import RunReport
     from dtvit_edge.selftest import SelfTest
-    from dtvit_edge.targets import Explanation
+    from dtvit_edge.targets import Compatibility
     from dtvit_edge.targets.device_files import DeviceFiles
     from dtvit_edge.trt.store import BuildRecord
 
@@ -237,7 +237,7 @@ def device_files(found: DeviceFiles, *, as_json: bool) -> None:
     click.echo(f"{len(found.files)} files, {found.bytes / 2**20:.1f} MiB: {precisions} on {found.target}", err=True)
 
 
-def explanation(found: Explanation, *, as_json: bool) -> None:
+def explanation(found: Compatibility, *, as_json: bool) -> None:
     """The result of `explain`: the five files on each stack, what is to be said of them, and what builds them."""
     from dataclasses import asdict
 

@@ -11,7 +11,7 @@ import pytest
 
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.phantom import write_phantoms
-from dtvit_edge.preprocess.cpu import Prepared
+from dtvit_edge.preprocess.cpu import PreparedSlice
 from dtvit_edge.spec import PreprocessSpec, digest_bytes
 from evaluation.sampling import SETS, Candidate, candidates, deal, load, load_sets, pick
 
@@ -105,7 +105,7 @@ def test_unlabelled_slices_are_spread_by_what_the_model_flags(pictures: Path) ->
 
 
 def test_slices_without_brain_are_passed_over(pictures: Path) -> None:
-    empty = Candidate(lambda spec: Prepared(np.zeros((1, 224, 224), np.uint8), 0, 0.0), "P", 0.5, 0)
+    empty = Candidate(lambda spec: PreparedSlice(np.zeros((1, 224, 224), np.uint8), 0, 0.0), "P", 0.5, 0)
     assert len(load([empty, *candidates([pictures])], 500, SPEC, seed=0, name="ranges")) == 80
     with pytest.raises(ConfigError, match="no slice for choice shows brain"):
         load([empty], 5, SPEC, seed=0, name="choice")
