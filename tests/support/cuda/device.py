@@ -228,7 +228,8 @@ class Function:
 
 def _packed(arguments: tuple[Any, ...]) -> bytes:
     """As pycuda packs them (pycuda/driver.py, _build_arg_buf): numbers natively aligned, structures as they come."""
-    formats, values = "", []
+    formats = ""
+    values: list[bytes | np.number[Any]] = []
     for argument in arguments:
         if isinstance(argument, np.void):
             formats += f"{argument.itemsize}s"
