@@ -1,4 +1,4 @@
-"""What flows into the products: largest values by channel, and histograms, over calibration slices.
+"""What flows into the quantizable ops: largest values by channel, and histograms, over calibration slices.
 
 Two passes, the second with bins that the first fixed, so that counts add up to the same whatever the order and the
 batches. Nothing of a batch is kept: memory is one batch's activations and one histogram a tensor.
@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from calibration.products import Product
+from calibration.quantizable import QuantizableOp
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.spec import INPUT_NAME
 from export.onnx_graph import open_session
@@ -35,9 +35,9 @@ class Histogram:
 
 
 def channel_maxima(
-    graph: bytes, products: Sequence[Product], pixels: Pixels, *, batch: int = BATCH, step: Step = lambda n: None
+    graph: bytes, ops: Sequence[QuantizableOp], pixels: Pixels, *, batch: int = BATCH, step: Step = lambda n: None
 ) -> dict[str, NDArray[np.float32]]:
-    """Largest |x| by channel of every product's activations: (channels,) float32 by tensor name.
+    """Largest |x| by channel of every op's activations: (channels,) float32 by tensor name.
 
     Args:
         graph: the fp32 model's bytes.
@@ -46,7 +46,7 @@ def channel_maxima(
     Raises:
         VerdictError: a tensor that holds a value which is not finite.
     """
-    axes = {name: 1 if p.operator == "Conv" else -1 for p in products for name in p.activations}
+    axes = {name: 1 if p.operator == "Conv" else -1 for p in ops for name in p.activations}
     found: dict[str, NDArray[np.float32]] = {}
     for values in _run(graph, list(axes), pixels, batch, step):
         for name, value in values.items():

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from calibration.activations import channel_maxima, histograms
-from calibration.products import RECIPES, Product, attention_products, weight_products
 from calibration.quantise import checked, placement, quantise, typed
+from calibration.quantizable import RECIPES, QuantizableOp, attention_ops, weight_ops
 from calibration.ranges import METHODS
 from calibration.sensitivity import Cost, by_block, rank
 from calibration.smoothing import ALPHA, smooth
@@ -38,11 +38,11 @@ class Config:
     """What a calibration is made of.
 
     Attributes:
-        recipe: which products, one of `products.RECIPES`.
+        recipe: which ops are quantised, one of `quantizable.RECIPES`.
         alpha: of smoothing; None leaves the graph as it is.
         ranges, choice, verdict: slices of each set, at most.
-        sensitivity: slices that rank the products.
-        give_back: largest share of the products that may return to higher precision.
+        sensitivity: slices that rank the ops.
+        give_back: largest share of the ops that may return to higher precision.
     """
 
     recipe: str = RECIPES[0]
@@ -66,7 +66,7 @@ class Outcome:
 
     Attributes:
         methods: by name, (flips on both heads, rms logit error) on the choice set.
-        given_back: products that returned to higher precision.
+        given_back: ops that returned to higher precision.
         sizes: share of the fp32 file's bytes, by precision.
         slices: how many each set held.
     """
@@ -110,7 +110,7 @@ def calibrate(bundle: Bundle, sets: Mapping[str, SliceSet], config: Config, *, p
     method, methods = work.choose(smoothed, ranges)
     few = sets["choice"].pixels[: config.sensitivity]
     reference = {name: values[: len(few)] for name, values in work.reference("choice").items()}
-    costs = rank(smoothed, work.products, ranges[method], few, reference, progress=progress)
+    costs = rank(smoothed, work.ops, ranges[method], few, reference, progress=progress)
     kept, given_back = work.give_back(smoothed, ranges[method], costs)
     files = {"int8": checked(quantise(smoothed, kept, ranges[method]), work.channels)}
     files["int8-fp16"] = typed(files["int8"], work.channels)
@@ -122,8 +122,8 @@ def calibrate(bundle: Bundle, sets: Mapping[str, SliceSet], config: Config, *, p
         "methods": {name: {"flips": flips, "rms": rms} for name, (flips, rms) in methods.items()},
         "ranges": ranges[method],
         "given_back": list(given_back),
-        "products": {name: placement(files[name]) for name in ("int8", "int8-fp16")},
-        "sensitivity": {"products": [asdict(c) for c in costs], "blocks": [asdict(c) for c in by_block(costs)]},
+        "ops": {name: placement(files[name]) for name in ("int8", "int8-fp16")},
+        "sensitivity": {"ops": [asdict(c) for c in costs], "blocks": [asdict(c) for c in by_block(costs)]},
         "verdicts": [verdict.to_dict() for verdict in verdicts],
         "slices": {name: list(own.cases.digests) for name, own in sets.items()},
         "config": asdict(config),
@@ -148,15 +148,15 @@ def flags(bundle: Bundle, progress: Progress = silent) -> Guess:
 
 
 class _Work:
-    """The fp32 graph, its products and its logits on each set, computed once."""
+    """The fp32 graph, its quantizable ops and its logits on each set, computed once."""
 
     def __init__(self, bundle: Bundle, sets: Mapping[str, SliceSet], config: Config, progress: Progress) -> None:
         self.bundle, self.sets, self.config, self.progress = bundle, sets, config, progress
         self.fp32 = bundle.model_bytes("fp32")
         self.model: ModelProto = onnx.load_model_from_string(self.fp32)
-        self.products = weight_products(self.model)
+        self.ops = weight_ops(self.model)
         if config.recipe == "attention":
-            self.products += attention_products(self.model)
+            self.ops += attention_ops(self.model)
         self.channels = bundle.manifest.spec.channels
         self._reference: dict[str, Logits] = {}
 
@@ -181,9 +181,9 @@ class _Work:
         """
         pixels = self.sets["ranges"].pixels
         with self.progress("largest values", len(pixels)) as step:
-            maxima = channel_maxima(self.fp32, self.products, pixels, step=step)
-        weights = [p for p in self.products if not p.attention]
-        attention = [p for p in self.products if p.attention]
+            maxima = channel_maxima(self.fp32, self.ops, pixels, step=step)
+        weights = [p for p in self.ops if not p.attention]
+        attention = [p for p in self.ops if p.attention]
         model = ModelProto()
         model.CopyFrom(self.model)
         if self.config.alpha is None:
@@ -208,7 +208,7 @@ class _Work:
         found: dict[str, tuple[int, float]] = {}
         order: dict[str, tuple[bool, int, float, str]] = {}
         for method, own in ranges.items():
-            data = quantise(model, self.products, own)
+            data = quantise(model, self.ops, own)
             logits = self.run(f"trying {method}", data, self.sets["choice"].pixels)
             verdict = self.verdict("int8", logits, "choice")
             found[method] = (self.flips(verdict), verdict.rms)
@@ -218,12 +218,12 @@ class _Work:
 
     def give_back(
         self, model: ModelProto, ranges: Mapping[str, float], costs: Sequence[Cost]
-    ) -> tuple[tuple[Product, ...], tuple[str, ...]]:
-        """Return the worst products to higher precision, one by one, until the choice set holds."""
-        allowed = int(self.config.give_back * len(self.products))
+    ) -> tuple[tuple[QuantizableOp, ...], tuple[str, ...]]:
+        """Return the worst ops to higher precision, one by one, until the choice set holds."""
+        allowed = int(self.config.give_back * len(self.ops))
         given: list[str] = []
         while True:
-            kept = tuple(p for p in self.products if p.name not in given)
+            kept = tuple(p for p in self.ops if p.name not in given)
             verdict = self.judge("int8", quantise(model, kept, ranges), "choice")
             if verdict.verdict != gate.FAILED or len(given) == allowed:
                 return kept, tuple(given)

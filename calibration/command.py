@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 @click.option("--count", default=512, show_default=True, type=click.IntRange(1), help="Slices that give the ranges.")
 @click.option(
     "--recipe",
-    default="products",
+    default="linear",
     show_default=True,
-    type=click.Choice(["products", "attention"]),
-    help="attention: its own products too, where TensorRT's fused INT8 attention wants them; CPUs get slower.",
+    type=click.Choice(["linear", "attention"]),
+    help="attention: its own ops too, where TensorRT's fused INT8 attention wants them; CPUs get slower.",
 )
 @click.option("--alpha", default=0.5, show_default=True, type=click.FloatRange(0, 1), help="Of smoothing.")
 @click.option("--smooth/--no-smooth", default=True, show_default=True, help="Fold outliers into the weights first.")

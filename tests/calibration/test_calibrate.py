@@ -13,7 +13,7 @@ import pytest
 
 from calibration import calibrate as module
 from calibration.calibrate import Config, Outcome, calibrate
-from calibration.products import weight_products
+from calibration.quantizable import weight_ops
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli.commands import main
@@ -60,7 +60,7 @@ def test_the_manifest_says_what_was_done(outcome: Outcome, sets: dict[str, Slice
     assert said["slices"] == {name: list(own.cases.digests) for name, own in sets.items()}
     assert not set(said["slices"]["ranges"]) & set(said["slices"]["verdict"])
     assert [v["precision"] for v in said["verdicts"]] == ["fp16", "int8", "int8-fp16"]
-    costs = [c["rms"] for c in said["sensitivity"]["products"]]
+    costs = [c["rms"] for c in said["sensitivity"]["ops"]]
     assert len(costs) == 25 and costs == sorted(costs, reverse=True) and costs[-1] > 0
     assert len(said["ranges"]) == 25
     assert "P1" not in json.dumps(said)  # patients are nowhere
@@ -121,9 +121,9 @@ def test_the_recipe_for_fused_attention_quantises_its_products_too(
     for precision in ("int8", "int8-fp16"):
         model = onnx.load_model_from_string(outcome.bundle.model_bytes(precision))
         made = {name: node for node in model.graph.node for name in node.output}
-        products = [n for n in model.graph.node if n.op_type == "MatMul"]
-        assert len(products) == 25 + 12
-        assert {made[name].op_type for n in products for name in n.input} == {"DequantizeLinear"}
+        ops = [n for n in model.graph.node if n.op_type == "MatMul"]
+        assert len(ops) == 25 + 12
+        assert {made[name].op_type for n in ops for name in n.input} == {"DequantizeLinear"}
     quantised = {n.input[0] for n in model.graph.node if n.op_type == "QuantizeLinear"}
     softmax = {n.output[0] for n in model.graph.node if n.op_type == "Softmax"}
     behind = [n.output[0] for n in model.graph.node if n.op_type == "Cast" and n.input[0] in softmax]
@@ -136,7 +136,7 @@ def test_the_recipe_for_fused_attention_quantises_its_products_too(
         Config(recipe="all")
 
 
-def test_the_worst_products_are_given_back_until_the_gate_holds(
+def test_the_worst_ops_are_given_back_until_the_gate_holds(
     exported: Bundle, sets: dict[str, SliceSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged: list[int] = []
@@ -156,7 +156,7 @@ def test_the_worst_products_are_given_back_until_the_gate_holds(
     outcome = calibrate(copy(exported, tmp_path), sets, Config(sensitivity=2, limits=Limits(0.9, 1.0, 10)))
     assert outcome.given_back == tuple(c.name for c in outcome.costs[:2])
     said = outcome.bundle.manifest.calibration
-    assert said is not None and said["products"]["int8"]["quantised"] == 23
+    assert said is not None and said["ops"]["int8"]["quantised"] == 23
     assert judged == sorted(judged, reverse=True)  # every time fewer Q/DQ
 
 
@@ -165,9 +165,9 @@ def test_a_range_that_is_not_finite_leaves_the_bundle_as_it_was(
 ) -> None:
     bundle = copy(exported, tmp_path)
     before = bundle.digest
-    products = weight_products(onnx.load_model_from_string(bundle.model_bytes("fp32")))
+    ops = weight_ops(onnx.load_model_from_string(bundle.model_bytes("fp32")))
     monkeypatch.setitem(module.METHODS, "mse", lambda histogram: float("inf"))
-    with pytest.raises(VerdictError, match=f"{products[0].name}: the range of its input is inf"):
+    with pytest.raises(VerdictError, match=f"{ops[0].name}: the range of its input is inf"):
         calibrate(bundle, sets, LENIENT)
     assert Bundle.open(bundle.path).digest == before
     assert [p.name for p in bundle.path.parent.iterdir()] == [bundle.path.name]

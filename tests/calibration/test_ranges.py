@@ -9,24 +9,24 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from calibration.activations import BINS, Histogram, channel_maxima, histograms
-from calibration.products import Product, weight_products
+from calibration.quantizable import QuantizableOp, weight_ops
 from calibration.ranges import METHODS, minmax, mse, percentile
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import VerdictError
 from export.golden import golden_pixels
 
-Case = tuple[bytes, tuple[Product, ...], NDArray[np.uint8]]
+Case = tuple[bytes, tuple[QuantizableOp, ...], NDArray[np.uint8]]
 
 
 @pytest.fixture(scope="module")
 def case(exported: Bundle) -> Case:
     data = exported.model_bytes("fp32")
-    return data, weight_products(onnx.load_model_from_string(data)), golden_pixels(exported.manifest.spec)
+    return data, weight_ops(onnx.load_model_from_string(data)), golden_pixels(exported.manifest.spec)
 
 
 def all_ranges(case: Case, pixels: NDArray[np.uint8], batch: int) -> dict[str, dict[str, float]]:
-    data, products, _ = case
-    maxima = channel_maxima(data, products, pixels, batch=batch)
+    data, ops, _ = case
+    maxima = channel_maxima(data, ops, pixels, batch=batch)
     found = histograms(data, {k: float(v.max()) for k, v in maxima.items()}, pixels, batch=batch)
     return {m: {k: f(h) for k, h in found.items()} for m, f in METHODS.items() if m != "entropy"}
 
@@ -41,24 +41,24 @@ def test_order_and_batch_size_change_no_range(case: Case) -> None:
 
 
 def test_histograms_count_every_value_once(case: Case) -> None:
-    data, products, pixels = case
-    maxima = channel_maxima(data, products, pixels)
+    data, ops, pixels = case
+    maxima = channel_maxima(data, ops, pixels)
     found = histograms(data, {k: float(v.max()) for k, v in maxima.items()}, pixels)
-    first = products[0].activation
+    first = ops[0].activation
     assert found[first].counts.sum() == len(pixels) * 197 * 64
     assert maxima[first].shape == (64,)
     assert found[first].counts[-1] >= 1
 
 
 def test_a_range_that_is_not_finite_is_refused_by_name(case: Case) -> None:
-    data, products, pixels = case
+    data, ops, pixels = case
     model = onnx.load_model_from_string(data)
-    tensor = next(t for t in model.graph.initializer if t.name == products[0].weight)
+    tensor = next(t for t in model.graph.initializer if t.name == ops[0].weight)
     tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32("inf"), tensor.name))
     with pytest.raises(VerdictError, match="is not finite"):
-        channel_maxima(model.SerializeToString(), products, pixels[:1])
-    with pytest.raises(VerdictError, match=f"{products[0].activation} is 0"):
-        histograms(data, {products[0].activation: 0.0}, pixels[:1])
+        channel_maxima(model.SerializeToString(), ops, pixels[:1])
+    with pytest.raises(VerdictError, match=f"{ops[0].activation} is 0"):
+        histograms(data, {ops[0].activation: 0.0}, pixels[:1])
 
 
 def histogram(values: NDArray[np.float64]) -> Histogram:
