@@ -47,16 +47,16 @@ def channel_maxima(
         VerdictError: a tensor that holds a value which is not finite.
     """
     axes = {name: 1 if p.operator == "Conv" else -1 for p in ops for name in p.activations}
-    found: dict[str, NDArray[np.float32]] = {}
+    maxima: dict[str, NDArray[np.float32]] = {}
     for values in _run(graph, list(axes), pixels, batch, step):
         for name, value in values.items():
             others = tuple(i for i in range(value.ndim) if i != axes[name] % value.ndim)
             largest = np.abs(value).max(axis=others)
-            found[name] = np.maximum(found[name], largest) if name in found else largest
-    for name, largest in found.items():
+            maxima[name] = np.maximum(maxima[name], largest) if name in maxima else largest
+    for name, largest in maxima.items():
         if not np.isfinite(largest).all():
             raise VerdictError(f"the range of {name} is not finite")
-    return found
+    return maxima
 
 
 def histograms(
@@ -86,9 +86,9 @@ def _run(
 ) -> Iterator[dict[str, NDArray[np.float32]]]:
     """The tensors' values, batch by batch."""
     model = onnx.load_model_from_string(graph)
-    own = {value.name for value in model.graph.output}
+    outputs = {value.name for value in model.graph.output}
     model.graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tensors if name not in own
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tensors if name not in outputs
     )
     session = open_session(model.SerializeToString())
     for start in range(0, len(pixels), batch):

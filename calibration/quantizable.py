@@ -54,10 +54,10 @@ def weight_ops(model: ModelProto) -> tuple[QuantizableOp, ...]:
     weights = {tensor.name for tensor in model.graph.initializer}
     nodes = [n for n in model.graph.node if n.op_type in OUTPUT_AXIS and n.input[1] in weights]
     inside = [n for n in nodes if "_head." not in n.input[1]]
-    found = _of_blocks(model, inside) if any(n.op_type == "MatMul" for n in inside) else _of_layers(inside)
-    if not found:
+    ops = _of_blocks(model, inside) if any(n.op_type == "MatMul" for n in inside) else _of_layers(inside)
+    if not ops:
         raise VerdictError("the graph has no op with a weight that could be quantised")
-    return tuple(found)
+    return tuple(ops)
 
 
 def attention_ops(model: ModelProto) -> tuple[QuantizableOp, ...]:

@@ -41,13 +41,13 @@ def rank(
     Args:
         pixels: (N, C, 224, 224) uint8, a few slices; reference: fp32's logits of them.
     """
-    found = []
+    costs = []
     with progress("sensitivity", len(ops)) as step:
         for op in ops:
             session = open_session(quantise(model, [op], ranges))
-            found.append(Cost(op.name, logit_error(reference, run_batches(session, pixels, BATCH))))
+            costs.append(Cost(op.name, logit_error(reference, run_batches(session, pixels, BATCH))))
             step(1)
-    return tuple(sorted(found, key=lambda cost: (-cost.rms, cost.name)))
+    return tuple(sorted(costs, key=lambda cost: (-cost.rms, cost.name)))
 
 
 def by_block(costs: Sequence[Cost]) -> tuple[Cost, ...]:

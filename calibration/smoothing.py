@@ -83,9 +83,9 @@ def _fold_values(
     if rows.shape[1] not in (2 * width, 3 * width) or bias is None:
         return None
     factors = _factors(maxima[proj.activation], np.abs(columns).max(axis=1), alpha)
-    own = np.concatenate([np.ones(rows.shape[1] - width, np.float32), factors])
-    graph.set_weight(source.weight, rows / own)
-    graph.set_weight(bias, graph.weight(bias) / own)
+    column_factors = np.concatenate([np.ones(rows.shape[1] - width, np.float32), factors])
+    graph.set_weight(source.weight, rows / column_factors)
+    graph.set_weight(bias, graph.weight(bias) / column_factors)
     graph.set_weight(proj.weight, columns * factors[:, None])
     maxima[proj.activation] = maxima[proj.activation] / factors
     return _fold(source.node, [proj], factors)
@@ -134,10 +134,10 @@ class _Graph:
 
     def readers_of(self, name: str) -> set[str]:
         """Nodes that read a tensor or a part of it."""
-        found: set[str] = set()
+        readers: set[str] = set()
         for node in self.readers[name]:
-            found |= self.readers_of(node.output[0]) if node.op_type in _KEEPS_CHANNELS else {node.name}
-        return found
+            readers |= self.readers_of(node.output[0]) if node.op_type in _KEEPS_CHANNELS else {node.name}
+        return readers
 
     def bias_after(self, node: str) -> str | None:
         """The constant that is added to an op's output right behind it."""

@@ -1,4 +1,4 @@
-"""Images of a labelled set as bytes between resize and crop, through the runtime's own preprocessing."""
+"""Prepares the images of a labelled set as bytes between resize and crop, by the runtime's preprocessing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dtvit_edge.preprocess.cpu import CpuPreprocessor, Prepared
 from dtvit_edge.spec import WINDOWED_8_BIT, PixelEncoding, PreprocessSpec
 from evaluation.labels import LabelledSlice
 
-PICTURES = (".png", ".jpg", ".jpeg")
+WINDOWED_SUFFIXES = (".png", ".jpg", ".jpeg")  # 8-bit images that are windowed already
 _CHUNK = 16
 
 Item = TypeVar("Item")
@@ -30,12 +30,12 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Data:
-    """Images and labels side by side.
+class ImageSet:
+    """Prepared images and their labels, in the same order.
 
     Attributes:
         images: (C, h, w) uint8 each, of the slice at the same place.
-        digest: names them all.
+        digest: identity of the set.
         masks: (h, w) uint8 each, 1 where the haemorrhage is; None where nobody outlined any.
     """
 
@@ -63,7 +63,7 @@ def read_image(file: Path) -> tuple[NDArray[np.uint16], PixelEncoding]:
     Raises:
         ConfigError: the file is no slice or picture that could be used.
     """
-    if file.suffix.lower() in PICTURES:
+    if file.suffix.lower() in WINDOWED_SUFFIXES:
         picture = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
         if picture is None or picture.dtype != np.uint8:
             raise ConfigError(f"{file}: not readable as an 8-bit picture")

@@ -12,7 +12,7 @@ from calibration.calibrate import Config, calibrate
 from calibration.quantizable import RECIPES
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.trt.build import BuildOptions, build_engine
-from evaluation.gate import Cases, Limits
+from evaluation.gate import Limits, SliceLabels
 from evaluation.sampling import SETS, SliceSet
 from export.bundle_export import export_bundle
 from tests.support.data import ROOT
@@ -34,8 +34,8 @@ def calibrated(request: pytest.FixtureRequest, demo: Bundle, tmp_path_factory: p
     bundle = Bundle.open(shutil.copytree(demo.path, tmp_path_factory.mktemp(request.param) / "demo.dtvit"))
     pixels, _ = bundle.golden()
     names = tuple(map(str, range(len(pixels))))
-    sets = dict.fromkeys(SETS, SliceSet(pixels, Cases(names, names, np.full(len(names), -1))))
-    return calibrate(bundle, sets, Config(recipe=request.param, sensitivity=1, limits=LENIENT)).bundle
+    sets = dict.fromkeys(SETS, SliceSet(pixels, SliceLabels(names, names, np.full(len(names), -1))))
+    return calibrate(bundle, sets, Config(recipe=request.param, sensitivity_slices=1, limits=LENIENT)).bundle
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
