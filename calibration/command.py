@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     default=0.5,
     show_default=True,
     type=click.FloatRange(0, 1),
-    help="Set how far smoothing moves outliers from activations (0) to weights (1).",
+    help="Set how much of the outliers smoothing moves from the activations into the weights.",
 )
 @click.option(
     "--smooth/--no-smooth",

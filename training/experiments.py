@@ -63,7 +63,10 @@ def plan(
     help="Train these encoders, by their names in timm, or alexnet.",
 )
 @click.option(
-    "--arms/--no-arms", default=True, show_default=True, help="Train the first encoder without augmentation too."
+    "--arms/--no-arms",
+    default=True,
+    show_default=True,
+    help="Train the first encoder in the other arm too, with or without augmentation.",
 )
 @click.option(
     "--protocols/--no-protocols",

@@ -71,9 +71,9 @@ def test_both_files_hold_the_same_integers_and_ranges(int8: bytes) -> None:
 def test_both_compute_nearly_the_same_as_fp32(exported: Bundle, int8: bytes) -> None:
     pixels, golden = exported.golden()
     for data in (int8, typed(int8, 1)):
-        found = run_batches(open_session(data, 1), pixels, 4)
+        logits = run_batches(open_session(data, 1), pixels, 4)
         for name, expected in golden.items():
-            assert 0 < np.abs(found[name] - expected).max() < expected.std(axis=0).max()
+            assert 0 < np.abs(logits[name] - expected).max() < expected.std(axis=0).max()
 
 
 @pytest.mark.parametrize("value", [None, 0.0, float("inf"), float("nan")])

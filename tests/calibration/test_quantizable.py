@@ -40,12 +40,12 @@ def test_the_heads_never_are() -> None:
 
 def test_attentions_products_are_a_recipe_apart(exported: Bundle) -> None:
     model = onnx.load_model_from_string(exported.model_bytes("fp32"))
-    found = attention_ops(model)
-    assert [p.name for p in found[:3]] == ["blocks.0.scores", "blocks.0.values", "blocks.1.scores"]
-    assert len(found) == 2 * 6 and all(p.attention and len(p.activations) == 2 for p in found)
+    ops = attention_ops(model)
+    assert [p.name for p in ops[:3]] == ["blocks.0.scores", "blocks.0.values", "blocks.1.scores"]
+    assert len(ops) == 2 * 6 and all(p.attention and len(p.activations) == 2 for p in ops)
     producers = {name: n.op_type for n in model.graph.node for name in n.output}
-    assert {producers[p.activation] for p in found[1::2]} == {"Softmax"}
-    assert not {p.node for p in found} & {p.node for p in weight_ops(model)}
+    assert {producers[p.activation] for p in ops[1::2]} == {"Softmax"}
+    assert not {p.node for p in ops} & {p.node for p in weight_ops(model)}
     with pytest.raises(VerdictError, match="no attention"):
         attention_ops(model_of("test_resnet"))
 

@@ -39,7 +39,7 @@ def test_folding_changes_no_bit_of_the_fp32_graph(outliers: onnx.ModelProto) -> 
 
 
 def test_smoothing_takes_a_tenth_of_the_error_of_plain_min_max(outliers: onnx.ModelProto) -> None:
-    found = measure(outliers, PIXELS)
-    assert found.ratio > 10
-    assert len(found.plain) == len(found.smoothed) == len(PIXELS)
-    assert max(found.smoothed) < found.deviation < min(found.plain)
+    errors = measure(outliers, PIXELS)
+    assert errors.ratio > 10
+    assert len(errors.plain) == len(errors.smoothed) == len(PIXELS)
+    assert max(errors.smoothed) < errors.deviation < min(errors.plain)

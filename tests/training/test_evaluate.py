@@ -125,12 +125,16 @@ def test_every_table_and_figure_comes_as_picture_text_and_numbers(written: Path,
 
 
 def test_table_1_counts_the_set_and_the_split(phantomlike: ImageSet, written: Path) -> None:
-    found = {row["label"]: row for row in rows(written / "table1.csv")}
+    by_label = {row["label"]: row for row in rows(written / "table1.csv")}
     split = make_split(phantomlike.slices, CONFIG)
-    assert found["all"]["slices"] == "96" and found["no_ich"]["slices"] == "48" and found["deep"]["slices"] == "24"
-    assert found["all"]["train, balanced"] == str(len(split.train))
-    assert found["all"]["train"] == str(len(set(split.train)))
-    assert found["all"]["test"] == str(len(split.test))
+    assert (
+        by_label["all"]["slices"] == "96"
+        and by_label["no_ich"]["slices"] == "48"
+        and by_label["deep"]["slices"] == "24"
+    )
+    assert by_label["all"]["train, balanced"] == str(len(split.train))
+    assert by_label["all"]["train"] == str(len(set(split.train)))
+    assert by_label["all"]["test"] == str(len(split.test))
 
 
 def test_comparisons_hold_runs_that_differ_in_nothing_else(written: Path) -> None:
@@ -142,18 +146,18 @@ def test_comparisons_hold_runs_that_differ_in_nothing_else(written: Path) -> Non
 
 
 def test_fig_3_shows_the_histories_of_both_arms(runs: dict[str, Path], written: Path) -> None:
-    found = rows(written / "fig3.csv")
-    assert {row["arm"] for row in found} == {"with augmentation", "without augmentation"}
+    points = rows(written / "fig3.csv")
+    assert {row["arm"] for row in points} == {"with augmentation", "without augmentation"}
     history = TrainingRun.read(runs["plain"]).history
-    last = next(r for r in found if (r["arm"], r["epoch"], r["part"]) == ("without augmentation", "4", "train"))
+    last = next(r for r in points if (r["arm"], r["epoch"], r["part"]) == ("without augmentation", "4", "train"))
     assert float(last["loss"]) == history[-1]["train"]["loss"]
 
 
 def test_fig_4_holds_the_confusion_matrices(phantomlike: ImageSet, runs: dict[str, Path], written: Path) -> None:
     evaluation = evaluate_model(runs["vit"], phantomlike)
-    own = [row for row in rows(written / "fig4.csv") if row["model"] == "vit" and row["head"] == "location"]
+    cells = [row for row in rows(written / "fig4.csv") if row["model"] == "vit" and row["head"] == "location"]
     assert evaluation.location is not None
-    assert [int(row["slices"]) for row in own] == [n for line in evaluation.location.confusion for n in line]
+    assert [int(row["slices"]) for row in cells] == [n for line in evaluation.location.confusion for n in line]
 
 
 def test_the_report_says_what_differs_and_what_is_missing(phantomlike: ImageSet, written: Path, tmp_path: Path) -> None:
