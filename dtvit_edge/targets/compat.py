@@ -1,4 +1,4 @@
-"""`explain`: a bundle, a target, and what is to be said of the two."""
+"""`compat`: a bundle, a target, and what is to be said of the two."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Which files of a bundle a device needs: what is copied there, and nothing else.
 
-Its ONNX files are those that `explain` calls used and `build` takes. Engines are built on the device, except those that
+Its ONNX files are those that `compat` calls used and `build` takes. Engines are built on the device, except those that
 TensorRT for RTX compiled ahead of time for its GPUs.
 """
 
@@ -80,7 +80,7 @@ def device_files(
     if not served or (precisions and lacking):
         raise ConfigError(
             f"{bundle.path} has nothing from which {target} makes {' or '.join(lacking)}; "
-            f"`dtvit-edge explain {bundle.path} --target {target}` says why"
+            f"`dtvit-edge compat {bundle.path} --target {target}` says why"
         )
     files = [_file(bundle, bundle.path / MANIFEST, "manifest")]
     files += [_file(bundle, bundle.path / r.file, "golden slices") for r in bundle.manifest.golden.values()]
