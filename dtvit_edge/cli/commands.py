@@ -7,7 +7,6 @@ outside the runtime and are mounted by name; one that is absent says what to ins
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -15,10 +14,10 @@ from typing import Any
 
 import click
 
-from dtvit_edge.cli import render, terminal
-from dtvit_edge.cli.group import Commands, Interrupted
+from dtvit_edge.cli import exit_status, render
+from dtvit_edge.cli.group import Commands
 from dtvit_edge.cli.version import print_version
-from dtvit_edge.errors import DtvitError, VerdictError
+from dtvit_edge.errors import VerdictError
 from dtvit_edge.targets.table import TARGETS
 from dtvit_edge.trt.releases import DEFAULT_CAPABILITIES, DEFAULT_MAX_BATCH, PRECISIONS
 
@@ -32,9 +31,6 @@ WORKSTATION_COMMANDS = {
 }
 # Interrupted, the same command continues where it stopped.
 RESUMABLE = frozenset({"score", "train"})
-INTERRUPTED = 130
-# What a shell reports of a program that wrote to a pipe after its reader had gone (128 + SIGPIPE).
-READER_GONE = 141
 
 
 @click.group(
@@ -269,49 +265,8 @@ def phantom(out: Path, studies: int, seed: int, overwrite: bool) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the only place that catches the base error.
-
-    Returns:
-        The exit status: the command's own, an error's, 2 for wrong usage, 6 for an internal error, 130 when
-        interrupted, 141 when what reads the output has gone.
-    """
-    try:
-        cli.main(args=arguments, prog_name="dtvit-edge", standalone_mode=False)
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except Interrupted as error:
-        click.echo("interrupted" + ("; the same command continues where it stopped" * error.resumable), err=True)
-        return INTERRUPTED
-    except click.Abort as error:
-        # click makes one of an EOFError as well, which is no Ctrl-C: nothing here asks for input.
-        if isinstance(error.__cause__, EOFError):
-            return _internal_error(error.__cause__, arguments)
-        click.echo("interrupted", err=True)
-        return INTERRUPTED
-    except DtvitError as error:
-        logging.getLogger(__name__).debug("", exc_info=True)
-        click.echo(f"error: {error}", err=True)
-        return error.exit_status
-    except SystemExit as error:
-        # click and rich exit with 1, which means something else here, where a pipe's reader has gone.
-        if isinstance(error.__context__, BrokenPipeError):
-            return _internal_error(error.__context__, arguments)
-        return int(error.code or 0)
-    except Exception as error:
-        return _internal_error(error, arguments)
-    return 0
-
-
-def _internal_error(error: BaseException, arguments: list[str] | None) -> int:
-    """Status 6 with what to report; nothing is said, and no fault found, where `| head` has seen enough."""
-    from dtvit_edge.cli import internal_error
-
-    if isinstance(error, BrokenPipeError) and terminal.reader_gone():
-        return READER_GONE
-    return internal_error.report(error, sys.argv[1:] if arguments is None else arguments, cli)
+    """Run the command line of these words (default: the process's own); returns the exit status."""
+    return exit_status.run(cli, sys.argv[1:] if arguments is None else arguments)
 
 
 def entry() -> None:

@@ -30,6 +30,10 @@ class Interrupted(click.Abort):
         self.resumable = resumable
 
 
+class PipeBroken(Exception):
+    """A command met a BrokenPipeError, its cause. As that, click would end the program with status 1."""
+
+
 class Commands(click.Group):
     """A group that also lists commands which live outside the runtime, and imports one only when it is called.
 
@@ -96,15 +100,29 @@ class Commands(click.Group):
         add_verbosity(command)
         return command
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse what stands before the command; `--help` and `--version` print here.
+
+        Raises:
+            PipeBroken: what they print to has gone.
+        """
+        try:
+            return super().make_context(*args, **kwargs)
+        except BrokenPipeError as error:
+            raise PipeBroken from error
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; what stopped it is said in terms of that command.
 
         Raises:
             Interrupted: by Ctrl-C.
             MissingDependency: a workstation command runs on packages that are not here.
+            PipeBroken: by a pipe of which the other end has gone.
         """
         try:
             return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise PipeBroken from error
         except KeyboardInterrupt as error:
             click.echo(err=True)  # the terminal's ^C stands at the beginning of this line
             raise Interrupted(resumable=ctx.invoked_subcommand in self.resumable) from error
@@ -136,7 +154,7 @@ def add_verbosity(command: click.Command) -> None:
                 is_flag=True,
                 expose_value=False,
                 callback=_take_verbosity,
-                help="Log more, such as every file that is left out.",
+                help="Log more, such as why a file is not scored.",
             ),
             click.Option(
                 ["-q", "--quiet"],

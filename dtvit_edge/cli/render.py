@@ -175,7 +175,6 @@ def bundle(opened: Bundle, *, as_json: bool) -> None:
     threshold = m.thresholds["ich"]
     for name, value in (
         ("name", m.name),
-        ("digest", opened.digest),
         ("encoder", m.encoder),
         ("training", m.training),
         ("window", windows),
@@ -186,15 +185,22 @@ def bundle(opened: Bundle, *, as_json: bool) -> None:
         ("made with", ", ".join(f"{k} {v}" for k, v in sorted(m.versions.items()))),
     ):
         grid.add_row(name, value)
+    click.echo(f"digest {opened.digest}")  # outside the table, where it would be folded
     show(grid)
     files = table("precision", "file", "size", "facts")
     for precision, record in sorted(m.models.items()):
-        facts = ", ".join(f"{k}: {v}" for k, v in record.facts.items() if isinstance(v, (str, int)))
+        facts = ", ".join(_fact(k, v) for k, v in record.facts.items() if isinstance(v, (str, int)))
         files.add_row(precision, record.file, units.size(record.bytes), facts)
     show(files)
     _absent(opened)
     _untrained_location(opened)
     click.echo(NOTICE)
+
+
+def _fact(name: str, value: str | int) -> str:
+    if name.endswith("_bytes") and isinstance(value, int):
+        return f"{name.removesuffix('_bytes')}: {units.size(value)}"
+    return f"{name}: {value}"
 
 
 def device_files(found: DeviceFiles, *, as_json: bool) -> None:

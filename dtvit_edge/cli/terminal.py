@@ -130,7 +130,11 @@ def console() -> Console:
     """Where results go."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    class Stdout(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # rich would end the program with status 1, which means something else here
+
+    return Stdout(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def reader_gone() -> bool:
