@@ -62,15 +62,16 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 $(VENV)/.workstation: pyproject.toml | $(VENV)/.torch
-	$(BIN)/pip install --quiet --editable '.[workstation]'
+	$(BIN)/pip install --quiet --editable . --group workstation
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.torch
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --editable . --group dev
 	@touch $@
 
 $(VENV)/.torch:
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'  # the first that knows --group
 	$(BIN)/pip install --quiet $(TORCH)
 	@touch $@
 

@@ -15,7 +15,10 @@ from typing import Any, TypeVar
 
 from dtvit_edge.errors import DeviceFault, MissingDependency, OutOfDeviceMemory
 
-INSTALL = "pip install 'dtvit-edge[jetson]' on a Jetson, 'dtvit-edge[gpu]' elsewhere; it is built with nvcc on the path"
+INSTALL = (
+    "pip install '.[jetson]' on a Jetson, '.[gpu]' elsewhere (in a checkout; or the wheel's file instead of the dot); "
+    "it is built with nvcc on the path"
+)
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no order with the default stream, which libraries use
 
 Answer = TypeVar("Answer")

@@ -162,11 +162,11 @@ def test_the_rtx_parser_agrees(vit_bundle: Bundle) -> None:
 
 
 def test_the_command_prints_tables_and_json(vit_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["explain", str(vit_bundle.path), "--target", "jetpack6"]) == 0
+    assert main(["compat", str(vit_bundle.path), "--target", "jetpack6"]) == 0
     text = capsys.readouterr().out
     for words in ("JetPack 6.0: TensorRT 8.6.2", "model.int8-fp16.onnx", "not fused", "[JetPack 6.1, 6.2]", "#3355"):
         assert words in text
-    assert main(["explain", str(vit_bundle.path), "--target", "jetpack6", "--json"]) == 0
+    assert main(["compat", str(vit_bundle.path), "--target", "jetpack6", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert data == json.loads(json.dumps(asdict(compat(vit_bundle, "jetpack6"))))
     assert [stack["name"] for stack in data["stacks"]] == ["JetPack 6.0", "JetPack 6.1, 6.2"]
@@ -175,11 +175,11 @@ def test_the_command_prints_tables_and_json(vit_bundle: Bundle, capsys: pytest.C
 def test_the_command_ends_with_1_where_nothing_runs_and_with_2_for_an_unknown_target(
     vit_bundle: Bundle, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert main(["explain", str(vit_bundle.path), "--target", "tpu"]) == 2
+    assert main(["compat", str(vit_bundle.path), "--target", "tpu"]) == 2
     error = capsys.readouterr().err
     assert all(target in error for target in TARGETS)
     monkeypatch.setattr(Bundle, "open", lambda path, expect_digest=None: edited(vit_bundle, opset=21))
-    assert main(["explain", str(vit_bundle.path), "--target", "jetpack5"]) == 1
+    assert main(["compat", str(vit_bundle.path), "--target", "jetpack5"]) == 1
     streams = capsys.readouterr()
     assert "opset 21; TensorRT 8.5.2 reads up to 17" in streams.out
     assert "jetpack5 can run no file of this bundle" in streams.err
@@ -193,6 +193,6 @@ def test_explain_needs_neither_onnx_nor_tensorrt(vit_bundle: Bundle, tmp_path: P
         "from dtvit_edge.cli.commands import main\n"
         "sys.exit(main(sys.argv[1:]))"
     )
-    arguments = ["explain", str(vit_bundle.path), "--target", "jetpack7"]
+    arguments = ["compat", str(vit_bundle.path), "--target", "jetpack7"]
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

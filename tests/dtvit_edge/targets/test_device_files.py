@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from dtvit_edge.bundle import MODEL_FILES, Bundle
+from dtvit_edge.cli import units
 from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import BuildError, BundleError, ConfigError, DigestMismatch
 from dtvit_edge.targets.device_files import device_files
@@ -147,8 +148,8 @@ def test_the_list_is_what_tar_takes(
     command = ["inspect", str(bundle.path), "--device-files", "jetpack6", "--precision", "fp16", "--tensorrt", "10.3"]
     assert main(command) == 0
     said = capfd.readouterr()
-    size = device_files(bundle, "jetpack6", ["fp16"], "10.3").bytes / 2**20
-    assert said.err == f"5 files, {size:.1f} MiB: fp16 on jetpack6\n"
+    size = device_files(bundle, "jetpack6", ["fp16"], "10.3").bytes
+    assert said.err == f"5 files, {units.size(size)}: fp16 on jetpack6\n"
     make = ["tar", "-C", str(tmp_path), "-cf", str(tmp_path / "model.tar"), "-T", "-"]
     subprocess.run(make, input=said.out, text=True, check=True)
     (tmp_path / "device").mkdir()
