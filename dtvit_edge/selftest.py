@@ -43,20 +43,20 @@ class SelfTest:
 
 def selftest(bundle: Bundle, backend: Backend, batches: Sequence[int] = BATCHES) -> SelfTest:
     """Run every golden slice at every batch size through an opened backend."""
-    pixels, golden = bundle.golden()
+    golden = bundle.golden()
     deviations = {}
     for batch in batches:
         worst = 0.0
-        for start in range(0, len(pixels), batch):
+        for start in range(0, len(golden), batch):
             # A last partial batch goes round to the first slices: every call has the size that is being tested.
-            rows = np.arange(start, start + batch) % len(pixels)
-            logits = backend.infer(np.ascontiguousarray(pixels[rows]))
+            rows = np.arange(start, start + batch) % len(golden)
+            logits = backend.infer(np.ascontiguousarray(golden.pixels[rows]))
             for name in OUTPUT_NAMES:
-                difference = np.abs(logits[name].astype(np.float64) - golden[name][rows])
+                difference = np.abs(logits[name].astype(np.float64) - golden.logits[name][rows])
                 worst = float(np.max([worst, np.max(difference)]))  # np.max keeps a NaN, max() may drop it
         deviations[batch] = worst
     precision = backend.precision
-    return SelfTest(backend.describe(), precision, len(pixels), deviations, bundle.manifest.tolerances[precision])
+    return SelfTest(backend.describe(), precision, len(golden), deviations, bundle.manifest.tolerances[precision])
 
 
 def prove(bundle: Bundle, backend: Backend, batches: Sequence[int]) -> SelfTest:

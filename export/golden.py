@@ -61,6 +61,11 @@ def golden_slices(spec: PreprocessSpec) -> tuple[list[NDArray[np.uint16]], list[
     return stored, encodings, np.stack(rows)
 
 
+def golden_pixels(spec: PreprocessSpec) -> NDArray[np.uint8]:
+    """The model's bytes of the golden slices, (12, C, side, side) uint8."""
+    return golden_slices(spec)[2]
+
+
 def as_stored(hu: NDArray[np.int16], encoding: PixelEncoding) -> NDArray[np.uint16]:
     """HU as the patterns that a file of an encoding holds, (rows, columns) uint16; unused low bits hold junk."""
     values = np.rint((hu.astype(np.float64) - encoding.intercept) / encoding.slope).astype(np.int64)

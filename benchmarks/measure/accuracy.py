@@ -127,11 +127,11 @@ def judge(
     with progress(f"judging {side.name}", len(slices)) as step:
         logits = right.logits if right.backend is backend else in_batches(backend.infer, slices.pixels, step)
     trained = LOCATION_HEAD not in manifest.untrained_heads
-    verdict = gate.judge(
+    verdict = gate.compare_with_fp32(
         side.precision,
         right.logits,
         logits,
-        slices.cases,
+        slices.labels,
         threshold=manifest.ich_threshold,
         location_trained=trained,
         limits=settings.limits,
@@ -163,7 +163,7 @@ def against_labels(
     Args:
         seed, resamples: of the bootstrap, as of `evaluation.metrics.ich_figures`.
     """
-    cases = slices.cases
+    cases = slices.labels
     if not all(np.isfinite(values).all() for values in logits.values()):
         return None, None
 
@@ -194,7 +194,7 @@ def samples(judged: Iterable[Judged], slices: SliceSet) -> dict[str, list[float]
         found[name] = softmax(logits[ICH_OUTPUT])[:, 1].tolist()
         if LOCATION_HEAD not in one.side.bundle.manifest.untrained_heads:
             found[part(name, LOCATION_HEAD)] = logits[LOCATION_OUTPUT].argmax(axis=1).astype(float).tolist()
-    cases = slices.cases
+    cases = slices.labels
     found[names.LABELS] = cases.ich.astype(float).tolist()
     if cases.location is not None:
         found[names.LOCATIONS] = cases.location.astype(float).tolist()

@@ -29,7 +29,7 @@ WARM_UP = 5
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the CUDA path made of N slices: (N, C, crop, crop) uint8, (N,) of `kernel.FOUND`, and microseconds each."""
+    """What the CUDA path made of N slices: (N, C, crop, crop) uint8, (N,) `kernel.HEAD_STATS`, microseconds each."""
 
     pixels: NDArray[np.uint8]
     found: NDArray[np.void]
@@ -89,12 +89,12 @@ def executor_ms(executor: Executor, slices: Sequence[Slice], batch: int, rounds:
 def _prepare(device: Device, spec: PreprocessSpec, slices: Sequence[Slice], rounds: int) -> Prepared:
     batch = kernel.pack([(s.stored, s.header.encoding) for s in slices], spec)
     shape = (len(slices), spec.channels, spec.crop, spec.crop)
-    memory = Buffer(device, batch.places.end)
-    pixels, found = Buffer(device, int(np.prod(shape))), Buffer(device, len(slices) * kernel.FOUND.itemsize)
+    memory = Buffer(device, batch.layout.end)
+    pixels, found = Buffer(device, int(np.prod(shape))), Buffer(device, len(slices) * kernel.HEAD_STATS.itemsize)
     preprocess, stream = CudaPreprocessor(device, spec), device.stream()
     try:
         batch.write(memory.host)
-        launch = preprocess.plan(batch, memory.address, pixels.address, found.address)
+        launch = preprocess.prepare_launch(batch, memory.address, pixels.address, found.address)
         memory.upload(stream, memory.nbytes)
         for _ in range(WARM_UP if rounds else 1):
             preprocess.launch(launch, stream)
@@ -104,7 +104,7 @@ def _prepare(device: Device, spec: PreprocessSpec, slices: Sequence[Slice], roun
         stream.synchronize()
         return Prepared(
             pixels.host.reshape(shape).copy(),
-            found.host.view(kernel.FOUND).copy(),
+            found.host.view(kernel.HEAD_STATS).copy(),
             [1e3 * sample / len(slices) for sample in samples],
         )
     finally:

@@ -161,10 +161,10 @@ def _gate(path: Path) -> str:
     lines.append("\n")
     for record in newest.values():
         s, held = record.summary, record.options["slices"]
-        given_back = ", ".join(record.options["given_back"]) or "nothing"
+        kept_higher = ", ".join(record.options["kept_higher"]) or "nothing"
         lines.append(
-            f"- `{_command(record)}`: ranges from {held['ranges']} slices by {record.options['method']}, given back: "
-            f"{given_back}; {s['seconds']:.0f} s, {s['peak_bytes'] / 2**30:.1f} GiB at most\n"
+            f"- `{_command(record)}`: ranges from {held['calibration']} slices by {record.options['method']}, "
+            f"given back: {kept_higher}; {s['seconds']:.0f} s, {s['peak_bytes'] / 2**30:.1f} GiB at most\n"
         )
     return "".join(lines) + "\n"
 

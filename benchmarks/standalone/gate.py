@@ -67,7 +67,7 @@ def record_of(name: str, run: Run, arguments: tuple[str, ...]) -> Record:
         "name": name,
         "verdicts": {v["precision"]: v["verdict"] for v in run.found["verdicts"]},
         "reasons": {v["precision"]: v["reasons"] for v in run.found["verdicts"]},
-        **{key: run.found[key] for key in ("method", "methods", "given_back", "encoder", "training", "slices")},
+        **{key: run.found[key] for key in ("method", "methods", "kept_higher", "encoder", "training", "slices")},
         "command": shlex.join(["dtvit-edge", "calibrate", *arguments]),
     }
     digests = {"bundle": run.found["digest"]}

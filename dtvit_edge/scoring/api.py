@@ -15,7 +15,7 @@ from typing import Any
 
 from dtvit_edge import backends
 from dtvit_edge.backend import Backend
-from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle
+from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle, Threshold, Thresholds
 from dtvit_edge.dicom.discover import Plan, discover
 from dtvit_edge.dicom.geometry import has_gap
 from dtvit_edge.dicom.slice import SliceHeader
@@ -47,6 +47,7 @@ class Options:
         keep_all: score slices with no brain in view as well.
         reader: `pydicom` reads every file with it, `auto` the common case without.
         deterministic: a GPU's batches are fixed as well, for the same bytes in every run; on CPU backends they are.
+        threshold: for slices and studies of this run; None takes the bundle's.
         workers: threads that read and decode; None takes what suits the machine.
     """
 
@@ -60,6 +61,7 @@ class Options:
     reader: str = READERS[0]
     deterministic: bool = False
     workers: int | None = None
+    threshold: float | None = None
 
     @property
     def fast(self) -> bool:
@@ -69,6 +71,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.reader not in READERS:
             raise ConfigError(f"reader is {self.reader!r}, expected one of {', '.join(READERS)}")
+        if self.threshold is not None:
+            Threshold(self.threshold)  # refuses what is no probability
         for name, value in (("batch", self.batch), ("threads", self.threads), ("workers", self.workers)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}, expected 1 or more")
@@ -106,10 +110,10 @@ def score(bundle: Bundle, folders: Sequence[Path | str], options: Options | None
             for row in scored.rows:
                 rows[row.study_uid].append(row)
             for uid in [uid for uid in rows if last[uid] <= scored.indices[-1]]:
-                yield study_result(plan.study(uid), rows.pop(uid), bundle.manifest.ich_threshold)
+                yield study_result(plan.study(uid), rows.pop(uid), thresholds_of(bundle, options).study.value)
     for uid in plan.study_uids:
         if uid not in last:
-            yield study_result(plan.study(uid), (), bundle.manifest.ich_threshold)
+            yield study_result(plan.study(uid), (), thresholds_of(bundle, options).study.value)
 
 
 def open_backend(bundle: Bundle, name: str, options: Options) -> Backend:
@@ -152,11 +156,20 @@ def make_pipeline(bundle: Bundle, executor: Executor, options: Options, **more: 
     return Pipeline(
         bundle.manifest,
         executor,
+        thresholds_of(bundle, options).slice.value,
         keep_all=options.keep_all,
         fast=options.fast,
         workers=options.workers or default_workers(),
         **more,
     )
+
+
+def thresholds_of(bundle: Bundle, options: Options) -> Thresholds:
+    """The bundle's thresholds, or the one that was asked for, at both levels."""
+    if options.threshold is None:
+        return bundle.thresholds
+    asked = Threshold(options.threshold, "asked for")
+    return Thresholds(asked, asked)
 
 
 def headers_of(plan: Plan) -> list[SliceHeader]:
@@ -178,9 +191,9 @@ def study_result(plan: Plan, scored: Sequence[SliceScore], threshold: float) -> 
         if part.refusal is not None:
             rows.extend(rejected_row(h, part.refusal) for h in part.headers)
             continue
-        own = [by_slice[h.path, h.identity.sop_uid, h.frame] for h in part.headers]
-        rows.extend(own)
-        series.append(series_score(own, gap=has_gap(part.headers)))
+        series_rows = [by_slice[h.path, h.identity.sop_uid, h.frame] for h in part.headers]
+        rows.extend(series_rows)
+        series.append(series_score(series_rows, gap=has_gap(part.headers)))
     rows.extend(rejected_row(rejection, rejection.reason) for rejection in plan.rejected)
     study_uid = plan.study_uids[0]
     return StudyResult(study_score(study_uid, series, rows, threshold=threshold), tuple(series), tuple(rows))

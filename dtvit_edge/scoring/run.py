@@ -34,6 +34,7 @@ from dtvit_edge.scoring.api import (
     open_backend,
     open_executor,
     study_result,
+    thresholds_of,
 )
 from dtvit_edge.scoring.csv_files import slices_csv, studies_csv
 from dtvit_edge.scoring.journal import FILE_NAME as JOURNAL
@@ -113,6 +114,7 @@ def run(
         identity = {
             "bundle": bundle.digest,
             "spec": bundle.manifest.spec.digest,
+            "thresholds": thresholds_of(bundle, options).to_dict(),
             "options": asked,
             "backend": backend.describe(),
             "packages": package_versions(),
@@ -132,18 +134,19 @@ def run(
                 raise
             rows = [journal.done[i] for i in range(len(headers))]
         with timings.stage("write"):
-            report = _finish(bundle, plan, rows, out, resumed)
+            threshold = thresholds_of(bundle, options).study.value
+            report = _finish(bundle, plan, rows, threshold, out, resumed)
     _write_run_report(out, bundle, identity, report, plan, timings, started)
     return report
 
 
-def _finish(bundle: Bundle, plan: Plan, scored: list[SliceScore], out: Path, resumed: int) -> RunReport:
+def _finish(
+    bundle: Bundle, plan: Plan, scored: list[SliceScore], threshold: float, out: Path, resumed: int
+) -> RunReport:
     by_study: dict[str, list[SliceScore]] = {}
     for row in scored:
         by_study.setdefault(row.study_uid, []).append(row)
-    studies = tuple(
-        study_result(plan.study(uid), by_study.get(uid, ()), bundle.manifest.ich_threshold) for uid in plan.study_uids
-    )
+    studies = tuple(study_result(plan.study(uid), by_study.get(uid, ()), threshold) for uid in plan.study_uids)
     rows = [row for study in studies for row in study.slices]
     rows += [rejected_row(r, r.reason) for r in plan.rejected if not r.identity.study_uid]
     status = bundle.manifest.training
@@ -176,8 +179,8 @@ def _write_run_report(
             "training": bundle.manifest.training,
             "untrained_heads": bundle.manifest.untrained_heads,
             "encoder": bundle.manifest.encoder,
-            "thresholds": bundle.manifest.thresholds,
         },
+        "thresholds": identity["thresholds"],
         "spec": bundle.manifest.spec.to_dict(),
         "spec_digest": bundle.manifest.spec.digest,
         "options": identity["options"],

@@ -1,14 +1,30 @@
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from dtvit_edge.bundle import ENGINES, MANIFEST, MODEL_FILES, Bundle, FileRecord, write_bundle
+from dtvit_edge.bundle import (
+    ENGINES,
+    MANIFEST,
+    MODEL_FILES,
+    THRESHOLDS,
+    Bundle,
+    FileRecord,
+    Manifest,
+    Threshold,
+    Thresholds,
+    write_bundle,
+    write_thresholds,
+)
 from dtvit_edge.errors import BundleError, ConfigError, DigestMismatch, UnknownFormat
+from dtvit_edge.preprocess.cpu import CpuPreprocessor
+from dtvit_edge.spec import digest_json
 from tests.support.tiny_bundle import tiny_model, write_tiny_bundle
 
 
@@ -18,36 +34,40 @@ def copy(tiny_bundle: Bundle, tmp_path: Path) -> Path:
 
 
 def edit(path: Path, **changes: object) -> None:
-    manifest = json.loads((path / MANIFEST).read_text())
-    (path / MANIFEST).write_text(json.dumps(manifest | changes))
+    """Change a manifest's fields, its checksum with them: what is refused is refused for what it says."""
+    manifest = json.loads((path / MANIFEST).read_text()) | changes
+    rest = {key: value for key, value in manifest.items() if key != "checksum"}
+    (path / MANIFEST).write_text(json.dumps(rest | {"checksum": digest_json(rest)}))
 
 
 def test_what_is_written_is_read_back(tiny_bundle: Bundle) -> None:
     again = Bundle.open(tiny_bundle.path, expect_digest=tiny_bundle.digest)
     assert again == tiny_bundle
     assert again.model_bytes("fp32") == tiny_model()
-    pixels, logits = again.golden()
-    assert pixels.shape == (9, 1, 224, 224)
-    assert {k: v.shape for k, v in logits.items()} == {"ich_logits": (9, 2), "location_logits": (9, 3)}
+    golden = again.golden()
+    assert golden.pixels.shape == (9, 1, 224, 224)
+    assert {k: v.shape for k, v in golden.logits.items()} == {"ich_logits": (9, 2), "location_logits": (9, 3)}
 
 
 def test_every_file_is_covered_by_its_digest(tiny_bundle: Bundle, tmp_path: Path) -> None:
     files = [p.relative_to(tiny_bundle.path) for p in tiny_bundle.path.rglob("*") if p.is_file()]
-    assert len(files) == 5
+    assert len(files) == 6
     for name in files:
         path = Path(shutil.copytree(tiny_bundle.path, tmp_path / name.name))
         data = bytearray((path / name).read_bytes())
         data[len(data) // 2] ^= 1
         (path / name).write_bytes(data)
         with pytest.raises(BundleError):
-            Bundle.open(path, expect_digest=tiny_bundle.digest)
+            Bundle.open(path, expect_digest=tiny_bundle.digest).check_files()
 
 
 def test_a_changed_byte_names_the_file(copy: Path) -> None:
     with (copy / "model.fp32.onnx").open("ab") as file:
         file.write(b"\0")
-    with pytest.raises(DigestMismatch, match=r"model\.fp32\.onnx: sha256 is .* the manifest names"):
-        Bundle.open(copy)
+    opened = Bundle.open(copy)  # nothing is hashed before it is used
+    for use in (opened.check_files, lambda: opened.model_bytes("fp32")):
+        with pytest.raises(DigestMismatch, match=r"model\.fp32\.onnx: sha256 is .* the manifest names"):
+            use()
 
 
 def test_bytes_that_change_after_opening_are_refused(copy: Path) -> None:
@@ -57,7 +77,7 @@ def test_bytes_that_change_after_opening_are_refused(copy: Path) -> None:
         bundle.model_bytes("fp32")
 
 
-@pytest.mark.parametrize("name", ["pixels", "ich_logits", "location_logits"])
+@pytest.mark.parametrize("name", ["stored", "pixels", "ich_logits", "location_logits"])
 def test_a_missing_golden_file_is_named(copy: Path, name: str) -> None:
     (copy / "golden" / f"{name}.npy").unlink()
     with pytest.raises(BundleError, match=rf"{name}\.npy: named in the manifest, but missing"):
@@ -80,7 +100,7 @@ def test_a_thin_copy_is_the_same_bundle_and_says_what_it_lacks(typed_bundle: Bun
     assert bundle.absent_files == ("model.fp32.onnx", "model.int8.onnx")
     assert bundle.present == ("fp16", "fp32-op16", "int8-fp16")
     assert bundle.model_bytes("fp16") == typed_bundle.model_bytes("fp16")
-    assert bundle.golden()[0].shape == typed_bundle.golden()[0].shape
+    assert bundle.golden().pixels.shape == typed_bundle.golden().pixels.shape
 
 
 def test_a_whole_copy_lacks_nothing(typed_bundle: Bundle) -> None:
@@ -120,7 +140,8 @@ def test_a_damaged_model_is_not_taken_for_an_absent_one(typed_bundle: Bundle, tm
     model = path / MODEL_FILES["fp16"]
     model.write_bytes(model.read_bytes()[:kept])
     with pytest.raises(DigestMismatch, match=r"model\.fp16\.onnx"):
-        Bundle.open(path)
+        Bundle.open(path).model_bytes("fp16")
+    assert "fp16" in Bundle.open(path).present
 
 
 def test_a_dangling_link_and_a_folder_are_not_taken_for_absent_models(typed_bundle: Bundle, tmp_path: Path) -> None:
@@ -143,10 +164,23 @@ def test_a_copy_with_no_model_needs_an_engine(typed_bundle: Bundle, tmp_path: Pa
         Bundle.open(path).model_bytes("fp32")
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
-def test_an_unknown_format_version_is_refused(copy: Path, version: object) -> None:
+@pytest.mark.parametrize("version", [0, 1, 3, "2", True])
+def test_another_format_version_is_refused_with_what_makes_the_bundle_anew(copy: Path, version: object) -> None:
     edit(copy, format=version)
-    with pytest.raises(UnknownFormat, match="this code reads 1"):
+    with pytest.raises(UnknownFormat, match=r"this code reads 2; .*dtvit-edge export WEIGHTS -o NAME\.dtvit"):
+        Bundle.open(copy)
+
+
+def test_a_manifest_without_a_format_is_none(copy: Path) -> None:
+    edit(copy, format=None)
+    with pytest.raises(BundleError, match="it names no format"):
+        Bundle.open(copy)
+
+
+def test_a_damaged_manifest_is_found_by_its_own_checksum(copy: Path) -> None:
+    text = (copy / MANIFEST).read_text()
+    (copy / MANIFEST).write_text(text.replace('"encoder": "mean"', '"encoder": "meal"'))
+    with pytest.raises(DigestMismatch, match="its checksum is not that of its content"):
         Bundle.open(copy)
 
 
@@ -162,12 +196,23 @@ def test_a_spec_that_does_not_match_its_digest_is_refused(copy: Path) -> None:
     [
         {"labels": {"ich": ["normal", "ich"], "location": []}},
         {"training": "clinical"},
-        {"thresholds": {"ich": {"value": 0.0, "source": "x"}}},
-        {"thresholds": {}},
+        {"tolerances": {"fp32": -1}},
+        {"reference": {"rounding": 1e-6, "spread": {}}},
+        {"golden": {"files": {}, "slices": [{"rows": 0, "columns": 1, "encoding": {}}]}},
+        {"weights_sha256": "abc"},
         {"models": {"fp32": {"file": "model.fp32.onnx"}}},
         {"unknown": 1},
     ],
-    ids=["labels", "training", "threshold-0", "no-threshold", "no-digest", "unknown-key"],
+    ids=[
+        "labels",
+        "training",
+        "tolerance-below-0",
+        "no-spread",
+        "slice-without-rows",
+        "no-sha256",
+        "no-digest",
+        "unknown-key",
+    ],
 )
 def test_manifests_that_contradict_this_code_are_refused(copy: Path, change: dict[str, object]) -> None:
     edit(copy, **change)
@@ -181,15 +226,6 @@ def test_an_untrained_location_head_is_read_back(tiny_bundle_without_location: B
     assert again.manifest.untrained_heads == ("location",)
 
 
-def test_the_field_is_there_only_where_a_head_is_untrained(
-    tiny_bundle: Bundle, tiny_bundle_without_location: Bundle
-) -> None:
-    """Code from before the field refuses a manifest that has it, as an unknown one, and reads all others."""
-    marked, plain = (json.loads((b.path / MANIFEST).read_text()) for b in (tiny_bundle_without_location, tiny_bundle))
-    assert marked == plain | {"untrained_heads": ["location"]}
-    assert "untrained_heads" not in plain
-
-
 @pytest.mark.parametrize(
     "heads",
     [["ich"], ["ich", "location"], ["colour"], ["location", "location"], [["location"]], "location", None, 1],
@@ -197,7 +233,7 @@ def test_the_field_is_there_only_where_a_head_is_untrained(
 )
 def test_no_other_head_than_the_location_head_may_be_untrained(copy: Path, heads: object) -> None:
     edit(copy, untrained_heads=heads)
-    with pytest.raises(BundleError, match=r"untrained heads are .*; only 'location' can be one|not a manifest"):
+    with pytest.raises(BundleError, match=r"untrained heads are .*; only 'location' can be one|untrained_heads"):
         Bundle.open(copy)
 
 
@@ -254,3 +290,88 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
 def test_the_same_content_gives_the_same_digest(tmp_path: Path) -> None:
     one, two = (write_tiny_bundle(tmp_path / folder / "t.dtvit") for folder in ("a", "b"))
     assert one.digest == two.digest
+
+
+def test_golden_slices_are_prepared_from_their_stored_pixels(tiny_bundle: Bundle) -> None:
+    golden, prepare = tiny_bundle.golden(), CpuPreprocessor(tiny_bundle.manifest.spec)
+    assert len(set(golden.encodings)) > 1
+    for stored, encoding, pixels in zip(golden.stored, golden.encodings, golden.pixels, strict=True):
+        np.testing.assert_array_equal(prepare(stored, encoding).pixels, pixels)
+
+
+@pytest.mark.parametrize("change", ["short", "type", "shape", "rubbish", "nan"])
+def test_golden_arrays_that_are_not_what_the_manifest_says_are_refused(tmp_path: Path, change: str) -> None:
+    made = write_tiny_bundle(tmp_path / "a.dtvit")
+    files = {
+        record.file: made.file_bytes(record)
+        for record in (*made.manifest.models.values(), *made.manifest.golden.values())
+    }
+    logits = made.golden().logits["ich_logits"]
+    wrong: dict[str, bytes] = {
+        "short": files["golden/ich_logits.npy"][:-8], "type": npy(logits.astype(np.float32)), "shape": npy(logits[:-1]),
+        "rubbish": b"\x93NUMPY nothing", "nan": npy(np.where(logits == logits, np.nan, 0)),
+    }  # fmt: skip
+    bundle = write_bundle(tmp_path / "b.dtvit", made.manifest, files | {"golden/ich_logits.npy": wrong[change]})
+    with pytest.raises(BundleError, match=r"golden/ich_logits\.npy: "):
+        bundle.golden()
+
+
+def test_thresholds_lie_beside_the_manifest_and_change_no_digest(copy: Path) -> None:
+    before = Bundle.open(copy)
+    assert before.thresholds == Thresholds() and before.thresholds.slice.source == "not tuned"
+    tuned = Thresholds(Threshold(0.3, "tuned"), Threshold(0.4, "tuned"), 1.5, {"studies": 40})
+    write_thresholds(copy, before.digest, tuned)
+    after = Bundle.open(copy)
+    assert (after.thresholds, after.digest) == (tuned, before.digest)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "not JSON"),
+        ("[]", "not thresholds"),
+        ('{"format": 1}', "must contain"),
+        (None, "made for the manifest 000000"),
+    ],
+)
+def test_thresholds_that_are_not_of_this_bundle_are_refused(copy: Path, content: str | None, words: str) -> None:
+    if content is None:
+        write_thresholds(copy, "0" * 64, Thresholds())
+    else:
+        (copy / THRESHOLDS).write_text(content)
+    with pytest.raises(BundleError, match=words):
+        Bundle.open(copy)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -1, float("nan")])
+def test_a_threshold_is_a_probability_between_0_and_1(value: float) -> None:
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        Threshold(value)
+
+
+def test_overwriting_with_the_same_model_keeps_engines_and_thresholds(tmp_path: Path) -> None:
+    bundle = write_tiny_bundle(tmp_path / "a.dtvit")
+    (bundle.path / ENGINES).mkdir()
+    (bundle.path / ENGINES / "some.plan").write_bytes(b"x")
+    write_thresholds(bundle.path, bundle.digest, Thresholds(Threshold(0.3, "tuned")))
+    files = {r.file: bundle.file_bytes(r) for r in (*bundle.manifest.models.values(), *bundle.manifest.golden.values())}
+    new = write_bundle(bundle.path, replace(bundle.manifest, calibration={"method": "x"}), files, overwrite=True)
+    assert new.digest != bundle.digest and new.thresholds.slice == Threshold(0.3, "tuned")
+    assert (new.path / ENGINES / "some.plan").read_bytes() == b"x"
+    other = files | {MODEL_FILES["fp32"]: tiny_model(middle=60.0)}
+    assert write_bundle(bundle.path, new.manifest, other, overwrite=True).thresholds == Thresholds()
+    assert not (bundle.path / ENGINES).exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.dtvit"]
+
+
+def test_a_manifest_says_the_same_read_back(tiny_bundle: Bundle) -> None:
+    manifest = tiny_bundle.manifest
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    with pytest.raises(BundleError, match="NaN"):
+        Manifest.from_json(manifest.to_json().replace('"rounding": 0.0', '"rounding": NaN'))
+
+
+def npy(array: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()

@@ -16,7 +16,7 @@ class Off:
     name, precision, batch = "off", "fp32", 8
 
     def __init__(self, bundle: Bundle, error: float, outputs: tuple[str, ...] = OUTPUT_NAMES) -> None:
-        self.pixels, self.golden = bundle.golden()
+        self.golden = bundle.golden()
         self.error, self.outputs = error, outputs
         self.sizes: set[int] = set()
 
@@ -25,22 +25,23 @@ class Off:
 
     def infer(self, pixels: Any) -> Any:
         self.sizes.add(len(pixels))
-        index = [int(np.argmax([(p == q).all() for q in self.pixels])) for p in pixels]
+        index = [int(np.argmax([(p == q).all() for q in self.golden.pixels])) for p in pixels]
         off = (np.array(index) == 8)[:, None]
-        return {k: v[index] + np.float32(self.error) * off * (k in self.outputs) for k, v in self.golden.items()}
+        logits = {name: values[index].astype(np.float32) for name, values in self.golden.logits.items()}
+        return {k: v + np.float32(self.error) * off * (k in self.outputs) for k, v in logits.items()}
 
 
 @pytest.mark.parametrize(("error", "passed"), [(0.0, True), (9e-6, True), (2e-5, False), (float("nan"), False)])
 def test_one_slice_that_is_off_decides(tiny_bundle: Bundle, error: float, passed: bool) -> None:
     backend = Off(tiny_bundle, error)
-    found = selftest(tiny_bundle, backend)  # type: ignore[arg-type]
-    assert found.passed is passed
+    result = selftest(tiny_bundle, backend)  # type: ignore[arg-type]
+    assert result.passed is passed
     assert backend.sizes == {1, 3, 8}
-    assert found.slices == 9
+    assert result.slices == 9
 
 
 def test_an_untrained_head_is_compared_all_the_same(tiny_bundle_without_location: Bundle) -> None:
     bundle = tiny_bundle_without_location
     for error, passed in ((0.0, True), (2e-5, False)):
-        found = selftest(bundle, Off(bundle, error, (LOCATION_OUTPUT,)))  # type: ignore[arg-type]
-        assert found.passed is passed
+        result = selftest(bundle, Off(bundle, error, (LOCATION_OUTPUT,)))  # type: ignore[arg-type]
+        assert result.passed is passed

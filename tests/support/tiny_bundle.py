@@ -7,19 +7,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from dtvit_edge.bundle import (
-    GOLDEN_LOGITS,
-    GOLDEN_PIXELS,
-    MODEL_FILES,
-    Bundle,
-    FileRecord,
-    Manifest,
-    write_bundle,
-)
-from dtvit_edge.spec import ICH_OUTPUT, INPUT_NAME, LOCATION_OUTPUT, OUTPUT_NAMES, PreprocessSpec
+from dtvit_edge.bundle import MODEL_FILES, Bundle, FileRecord, Manifest, write_bundle
+from dtvit_edge.spec import ICH_OUTPUT, INPUT_NAME, LOCATION_OUTPUT, PreprocessSpec
+from tests.support.golden import make_golden
 
 
 def tiny_model(*, channels: int = 1, slope: float = 0.05, middle: float = 45.0) -> bytes:
@@ -63,29 +55,21 @@ def write_tiny_bundle(
 ) -> Bundle:
     spec = spec or PreprocessSpec()
     model = tiny_model(channels=spec.channels, **model_options)
-    pixels = np.random.default_rng(5).integers(0, 256, (9, spec.channels, 224, 224), dtype=np.uint8)
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    logits = dict(zip(OUTPUT_NAMES, session.run(list(OUTPUT_NAMES), {INPUT_NAME: pixels}), strict=True))
-    files = {MODEL_FILES["fp32"]: model, GOLDEN_PIXELS: npy(pixels)}
-    files |= {file: npy(logits[name]) for name, file in GOLDEN_LOGITS.items()}
+    golden, reference = make_golden(model, spec, 9)
+    files = golden.to_files()
     manifest = Manifest(
         name=path.stem,
         encoder="mean",
         training=training,
         spec=spec,
         models={"fp32": FileRecord(MODEL_FILES["fp32"], "", 0, {"opset": 17})},
-        golden={file: FileRecord(file, "", 0) for file in (GOLDEN_PIXELS, *GOLDEN_LOGITS.values())},
+        golden={file: FileRecord(file, "", 0) for file in files},
+        golden_slices=golden.slices,
+        reference=reference,
+        tolerances={"fp32": 1e-5, "fp32-op16": 1e-5},
         parity={},
         weights_sha256="0" * 64,
         versions={},
         untrained_heads=untrained_heads,
     )
-    return write_bundle(path, manifest, files)
-
-
-def npy(array: np.ndarray) -> bytes:
-    import io
-
-    out = io.BytesIO()
-    np.save(out, array, allow_pickle=False)
-    return out.getvalue()
+    return write_bundle(path, manifest, files | {MODEL_FILES["fp32"]: model})

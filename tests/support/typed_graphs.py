@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from dtvit_edge.bundle import GOLDEN_LOGITS, GOLDEN_PIXELS, MODEL_FILES, Bundle, FileRecord, Manifest, write_bundle
-from dtvit_edge.spec import ICH_OUTPUT, INPUT_NAME, LOCATION_OUTPUT, OUTPUT_NAMES, PreprocessSpec
+from dtvit_edge.bundle import MODEL_FILES, Bundle, FileRecord, Manifest, write_bundle
+from dtvit_edge.spec import ICH_OUTPUT, INPUT_NAME, LOCATION_OUTPUT, PreprocessSpec
 from export.opset import to_opset16
-from tests.support.tiny_bundle import npy
+from tests.support.golden import make_golden
 
 WIDTH, PATCH, TOKENS = 32, 16, 196
 OPSETS = {"fp32": 17, "fp32-op16": 16, "fp16": 17, "int8": 17, "int8-fp16": 19}
@@ -32,25 +31,23 @@ def graph(key: str) -> bytes:
 
 def write_typed_bundle(path: Path, keys: tuple[str, ...] = tuple(MODEL_FILES)) -> Bundle:
     """A bundle with these graphs; the golden logits are the fp32 graph's on ONNX Runtime."""
-    pixels = np.random.default_rng(3).integers(0, 256, (5, 1, 224, 224), dtype=np.uint8)
-    graphs = {key: graph(key) for key in keys}
-    session = onnxruntime.InferenceSession(graph("fp32"), providers=["CPUExecutionProvider"])
-    logits = dict(zip(OUTPUT_NAMES, session.run(list(OUTPUT_NAMES), {INPUT_NAME: pixels}), strict=True))
-    files = {MODEL_FILES[key]: data for key, data in graphs.items()} | {GOLDEN_PIXELS: npy(pixels)}
-    files |= {file: npy(logits[name]) for name, file in GOLDEN_LOGITS.items()}
+    golden, reference = make_golden(graph("fp32"), PreprocessSpec(), 5)
+    files = golden.to_files()
     manifest = Manifest(
         name=path.stem,
         encoder="one block",
         training="synthetic",
         spec=PreprocessSpec(),
         models={key: FileRecord(MODEL_FILES[key], "", 0, {"opset": OPSETS[key]}) for key in keys},
-        golden={file: FileRecord(file, "", 0) for file in (GOLDEN_PIXELS, *GOLDEN_LOGITS.values())},
+        golden={file: FileRecord(file, "", 0) for file in files},
+        golden_slices=golden.slices,
+        reference=reference,
         parity={},
         weights_sha256="0" * 64,
         versions={},
         tolerances=TOLERANCES,
     )
-    return write_bundle(path, manifest, files)
+    return write_bundle(path, manifest, files | {MODEL_FILES[key]: graph(key) for key in keys})
 
 
 class _Writer:

@@ -28,7 +28,7 @@ def bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
     return Bundle.open(shutil.copytree(tiny_bundle.path, tmp_path / "b.dtvit"))
 
 
-class Plan:
+class Serialized:
     max_batch, proven = 4, True
 
     def __init__(self, plan: bytes) -> None:
@@ -39,22 +39,22 @@ class Plan:
 def test_any_number_of_slices_goes_in_the_profiles_batches(bundle: Bundle, make_gpu: MakeGpu, integrated: bool) -> None:
     gpu = make_gpu(integrated=integrated)
     install_engine(bundle, max_batch=3)
-    pixels, golden = bundle.golden()
+    pixels, golden = bundle.golden().pixels, bundle.golden().logits
     with open_backend(bundle, "tensorrt", Options()) as backend:
         for count in (1, 3, len(pixels)):
             logits = backend.infer(pixels[:count])
             for name, expected in golden.items():
                 np.testing.assert_allclose(logits[name], expected[:count], atol=1e-5)
-        facts = backend.describe()
-    expected_facts = {"backend": "tensorrt", "version": "10.3.0", "device": "Orin", "max_batch": "3"}
-    assert facts.items() >= expected_facts.items()
+        described = backend.describe()
+    expected = {"backend": "tensorrt", "version": "10.3.0", "device": "Orin", "max_batch": "3"}
+    assert described.items() >= expected.items()
     assert gpu.launched.count("engine") >= 4
 
 
 def test_results_survive_the_next_call(bundle: Bundle, make_gpu: MakeGpu) -> None:
     make_gpu()
     install_engine(bundle)
-    pixels, _ = bundle.golden()
+    pixels = bundle.golden().pixels
     with open_backend(bundle, "tensorrt", Options()) as backend:
         first = backend.infer(pixels[:2])
         kept = {name: logits.copy() for name, logits in first.items()}
@@ -69,7 +69,7 @@ def test_what_is_no_engine_of_ours_is_refused_in_words(make_gpu: MakeGpu) -> Non
         (b"rubbish", EngineError, r"TensorRT 10\.3\.0 does not take the engine: .*stdVersionRead"),
         (tiny_model().replace(b"pixels", b"pixelz"), BundleError, "pixelz"),
     ):
-        with pytest.raises(error, match=words), backend.open_plan("tensorrt", Plan(plan), "fp32"):  # type: ignore[arg-type]
+        with pytest.raises(error, match=words), backend.open_serialized("tensorrt", Serialized(plan), "fp32"):  # type: ignore[arg-type]
             pass
 
 
@@ -86,7 +86,7 @@ def test_slices_of_another_shape_are_refused(bundle: Bundle, make_gpu: MakeGpu) 
 def test_a_faulted_device_answers_nothing_more_and_closes(bundle: Bundle, make_gpu: MakeGpu) -> None:
     gpu = make_gpu()
     install_engine(bundle)
-    pixels, _ = bundle.golden()
+    pixels = bundle.golden().pixels
     with open_backend(bundle, "tensorrt", Options()) as backend:
         gpu.sticky = "unspecified launch failure"
         for _ in range(2):

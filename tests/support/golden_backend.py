@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dtvit_edge.bundle import Bundle
-from dtvit_edge.trt.execution import Plan
+from dtvit_edge.trt.execution import SerializedEngine
 
 bundle: Bundle | None = None
 error = 0.0
@@ -21,7 +21,7 @@ class Golden:
     def __init__(self, precision: str) -> None:
         assert bundle is not None
         self.precision = precision
-        self.pixels, self.golden = bundle.golden()
+        self.golden = bundle.golden()
 
     def __enter__(self) -> Golden:
         return self
@@ -34,10 +34,12 @@ class Golden:
 
     def infer(self, pixels: Any) -> Any:
         sizes.add(len(pixels))
-        index = [int(np.argmax([(p == q).all() for q in self.pixels])) for p in pixels]
-        return {name: logits[index] + np.float32(error) for name, logits in self.golden.items()}
+        index = [int(np.argmax([(p == q).all() for q in self.golden.pixels])) for p in pixels]
+        return {
+            name: logits[index].astype(np.float32) + np.float32(error) for name, logits in self.golden.logits.items()
+        }
 
 
-def open_plan(flavour: str, plan: Plan, precision: str) -> Golden:
-    opened.append((flavour, plan.plan, precision, plan.max_batch))
+def open_serialized(flavour: str, serialized: SerializedEngine, precision: str) -> Golden:
+    opened.append((flavour, serialized.plan, precision, serialized.max_batch))
     return Golden(precision)
