@@ -193,10 +193,10 @@ def compat(bundle: Path, target: str, expect_digest: str | None, as_json: bool) 
     Exit status 1 where the target can run none of its files.
     """
     from dtvit_edge.bundle import Bundle
-    from dtvit_edge.targets import explain
+    from dtvit_edge.targets import explain as compatibility
 
     opened = Bundle.open(bundle, expect_digest=expect_digest)
-    found = explain(opened, target)
+    found = compatibility(opened, target)
     render.compatibility(found, as_json=as_json)
     if not found.runs:
         raise VerdictError(f"{target} can run no file of this {'copy of the ' if opened.absent else ''}bundle")
