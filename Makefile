@@ -94,9 +94,10 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/.torch
 	$(BIN)/pip install --quiet --editable . --group dev
 	@touch $@
 
+# pip 25.1 is the first that knows --group.
 $(VENV)/.torch:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'  # the first that knows --group
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/pip install --quiet $(TORCH)
 	@touch $@
 
