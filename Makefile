@@ -78,8 +78,8 @@ test-wheel:
 	cp pyproject.toml $(WHEEL_TEST)
 	cd $(WHEEL_TEST) && venv/bin/dtvit-edge doctor && venv/bin/dtvit-edge phantom phantoms --studies 1
 	$(WHEEL_TEST)/venv/bin/pip install --quiet 'pytest>=8' 'onnx>=1.17'
-	cd $(WHEEL_TEST) && DTVIT_DATA=$(abspath $(DTVIT_DATA)) venv/bin/python -m pytest -rs -p tests.support.runtime_only -p no:cacheprovider -m 'not real' \
-	  tests/dtvit_edge
+	cd $(WHEEL_TEST) && DTVIT_DATA=$(abspath $(DTVIT_DATA)) \
+	  venv/bin/python -m pytest -rs -p tests.support.runtime_only -p no:cacheprovider -m 'not real' tests/dtvit_edge
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
