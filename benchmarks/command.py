@@ -40,12 +40,16 @@ def bench() -> None:
 @click.option("--studies", multiple=True, type=click.Path(path_type=Path), help="Folders to score from end to end.")
 @click.option("--backend", "backends", multiple=True, help="Only this backend (default: every one found here).")
 @click.option("--precision", "precisions", multiple=True, help="Only this precision (default: all of the bundle's).")
-@click.option("--hint", "hints", multiple=True, type=click.Choice(["bf16"]), help="OpenVINO's, as sides of their own.")
+@click.option(
+    "--hint", "hints", multiple=True, type=click.Choice(["bf16"]), help="OpenVINO's, as configurations of their own."
+)
 @click.option("--threads", type=click.IntRange(1), help="Threads of CPU backends and peers.")
 @click.option("--peers", is_flag=True, help="Beside PyTorch, plain exports and plain preprocessing; needs --weights.")
 @click.option("--peer", multiple=True, metavar="NAME", help="Only this peer (asked for wrongly, it lists them).")
 @click.option("--layers", is_flag=True, help="Milliseconds by layer.")
-@click.option("--duration", "duration_s", default=0.0, metavar="SECONDS", help="A sustained run of the fastest side.")
+@click.option(
+    "--duration", "duration_s", default=0.0, metavar="SECONDS", help="A sustained run of the fastest configuration."
+)
 @click.option("--rounds", type=click.IntRange(1), help="Of runs from folder to result.  [default: 5, quick 1]")
 @click.option("--quick", is_flag=True, help="Under two minutes: fewer slices and samples, hardly a percentile.")
 @click.option("--agreement", default=0.995, show_default=True, help="The gate, as of `calibrate`.")
@@ -90,11 +94,11 @@ def run(
         **chosen,
     )
     opened = [Bundle.open(path, expect_digest=expect_digest) for path in bundles]
-    found = measure(opened, settings, out, progress=render.progress, say=lambda line: click.echo(line, err=True))
+    records = measure(opened, settings, out, progress=render.progress, say=lambda line: click.echo(line, err=True))
     if record is not None:
-        for one in found:
-            append(record, one)
-    _told(out)
+        for entry in records:
+            append(record, entry)
+    _print_summary(out)
 
 
 @bench.command()
@@ -111,10 +115,10 @@ def compare(before: Path, after: Path, seed: int, as_json: bool) -> None:
     from benchmarks.report.compare import show_comparison
     from dtvit_edge.errors import VerdictError
 
-    found = compare_runs(before, after, seed=seed)
-    show_comparison(found, as_json=as_json)
-    if found.worse:
-        raise VerdictError(f"worse: {', '.join(found.worse)}")
+    comparison = compare_runs(before, after, seed=seed)
+    show_comparison(comparison, as_json=as_json)
+    if comparison.worse:
+        raise VerdictError(f"worse: {', '.join(comparison.worse)}")
 
 
 @bench.command()
@@ -127,11 +131,13 @@ def report(records: Path, out: Path) -> None:
     from dtvit_edge.errors import ConfigError
     from evaluation.records import read
 
-    found = [record for record in read(records) if record.what.startswith(names.PREFIX)] if records.is_file() else []
-    if not found:
+    run_records = (
+        [record for record in read(records) if record.what.startswith(names.PREFIX)] if records.is_file() else []
+    )
+    if not run_records:
         raise ConfigError(f"{records}: no records of a run of `dtvit-edge bench`")
-    write_report(out, found)
-    _told(out)
+    write_report(out, run_records)
+    _print_summary(out)
 
 
 def command_line(context: click.Context) -> str:
@@ -147,11 +153,11 @@ def command_line(context: click.Context) -> str:
         if value is None or value == parameter.get_default(context) or value == ():
             continue
         for one in value if isinstance(value, tuple) else (value,):
-            words += [name] if one is True else [name, _shown(name, one)]
+            words += [name] if one is True else [name, _printable(name, one)]
     return shlex.join(words)
 
 
-def _told(out: Path) -> None:
+def _print_summary(out: Path) -> None:
     """The summary, and where the report lies."""
     from benchmarks.report.report import HTML, SUMMARY
 
@@ -159,7 +165,7 @@ def _told(out: Path) -> None:
     click.echo(out / HTML)
 
 
-def _shown(name: str, value: object) -> str:
+def _printable(name: str, value: object) -> str:
     if name in _PRIVATE and not str(value).startswith("phantoms:"):
         return _PRIVATE[name]
     return value.name if isinstance(value, Path) else str(value)

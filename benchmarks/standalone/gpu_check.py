@@ -56,11 +56,11 @@ def check_preprocessing(bundle: Bundle, slices: list[Slice], rounds: int) -> Rec
     samples, summary = {}, {}
     with Device() as device:
         wrong = sum(
-            gpu_times.differences(gpu_times.prepare(device, spec, part), spec, part)
+            gpu_times.differences(gpu_times.run_kernel(device, spec, part), spec, part)
             for part in (slices[i : i + 64] for i in range(0, len(slices), 64))
         )
         for batch in sorted({1, min(64, len(slices))}):
-            samples[f"batch {batch}"] = gpu_times.prepare(device, spec, slices[:batch], rounds).microseconds
+            samples[f"batch {batch}"] = gpu_times.run_kernel(device, spec, slices[:batch], rounds).microseconds
             summary[f"batch {batch}: median"] = statistics.median(samples[f"batch {batch}"])
         options = {"sm": device.sm, "slices": len(slices)}
     summary |= {"slices": float(len(slices)), "slices that differ": float(wrong)}
@@ -158,8 +158,8 @@ def main(
     opened = Bundle.open(bundle)
     reader = SliceReader()
     slices = [reader.read(h) for h in headers_of(discover(walk([Path(f) for f in studies])))]
-    found = [check_preprocessing(opened, slices, rounds)]
-    bad = found[0].summary["slices that differ"] > 0
+    records = [check_preprocessing(opened, slices, rounds)]
+    bad = records[0].summary["slices that differ"] > 0
     for precision in precisions:
         try:
             build_engine(opened, BuildOptions(precision, flavour, max_batch, library_tactics=not no_library_tactics))
@@ -170,10 +170,10 @@ def main(
         options = Options(backend=flavour, precision=precision)
         decisions = check_decisions(opened, list(studies), out, options)
         bad |= decisions.summary["agreement"] < Limits().agreement or decisions.summary["statuses that differ"] > 0
-        found += [decisions, check_engine(opened, slices, options, (1, 8, max_batch), rounds)]
+        records += [decisions, check_engine(opened, slices, options, (1, 8, max_batch), rounds)]
     if weights is not None:
-        found += check_pytorch(opened, weights, (1, max_batch), rounds)
-    for made in found:
+        records += check_pytorch(opened, weights, (1, max_batch), rounds)
+    for made in records:
         render.rows((made.what, made.options.get("precision", "")), [(k, f"{v:.6g}") for k, v in made.summary.items()])
         if record is not None:
             append(record, made)

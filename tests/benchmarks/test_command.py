@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from benchmarks.command import bench, command_line, run
 from benchmarks.measure.bundle_run import cold_start
-from benchmarks.measure.configurations import Side
+from benchmarks.measure.configurations import Configuration
 from benchmarks.settings import Settings
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli.commands import main
@@ -51,4 +51,4 @@ def test_a_sustained_run_of_seconds_shows_nothing() -> None:
 def test_a_cold_start_that_scores_nothing_is_no_cold_start(tiny_bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "text.dcm").write_text("no slice")
     with pytest.raises(VerdictError, match="ended with 4"):
-        cold_start.measure(Side(tiny_bundle, "onnxruntime", "fp32"), tmp_path / "text.dcm", 1, None)
+        cold_start.measure(Configuration(tiny_bundle, "onnxruntime", "fp32"), tmp_path / "text.dcm", 1, None)
