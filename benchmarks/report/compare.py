@@ -23,6 +23,7 @@ import click
 from benchmarks.measure.statistics import MARGIN, Ratio, ratio
 from benchmarks.measure.throughput import SAMPLE_S
 from benchmarks.measure.yardstick import WORKLOAD, yardstick_units
+from benchmarks.report.verdicts import MIB
 from benchmarks.results import names
 from dtvit_edge.cli import render
 from dtvit_edge.errors import ConfigError
@@ -143,8 +144,8 @@ def show_comparison(comparison: Comparison, *, as_json: bool) -> None:
         (
             c.what.removeprefix(names.PREFIX),
             c.contender,
-            f"{c.before:.4g} {c.unit}",
-            f"{c.after:.4g} {c.unit}",
+            _quantity(c.before, c.unit),
+            _quantity(c.after, c.unit),
             "" if c.machine is None else f"{c.machine:.3f}",
             str(c.ratio),
             c.ratio.verdict,
@@ -161,6 +162,11 @@ def show_comparison(comparison: Comparison, *, as_json: bool) -> None:
         click.echo(f"the machine: what {WORKLOAD} took after, over before; it is divided out, and widens the interval "
                    f"where it is more than {STEADY:.0%} from 1")  # fmt: skip
     click.echo(f"a change is one whose whole 95 % interval lies more than {MARGIN:.0%} from 1")
+
+
+def _quantity(value: float, unit: str) -> str:
+    """A value as people say it: `129 MiB`, `1.908 ms`."""
+    return f"{value / MIB:.0f} MiB" if unit == names.BYTES else f"{value:.4g} {unit}"
 
 
 def _changes(a: Record, b: Record, seed: int) -> Iterator[Change]:

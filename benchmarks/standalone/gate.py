@@ -77,7 +77,13 @@ def record_of(name: str, run: CalibrationRun, arguments: tuple[str, ...]) -> Rec
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.option("--out", default=RECORDS, show_default=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--out",
+    default=RECORDS,
+    show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Append the record to this file.",
+)
 def main(name: str, arguments: tuple[str, ...], out: Path) -> None:
     """Calibrate with these ARGUMENTS of `dtvit-edge calibrate`, and append the record as NAME."""
     run = calibrate(arguments)

@@ -134,12 +134,29 @@ def check_pytorch(bundle: Bundle, weights: Path, batches: tuple[int, ...], round
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("studies", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path))
-@click.option("--backend", default=library.AUTO, show_default=True, type=click.Choice([library.AUTO, *library.MODULES]))
-@click.option("--precision", "precisions", multiple=True, type=click.Choice(PRECISIONS), default=PRECISIONS)
-@click.option("--max-batch", type=click.IntRange(1), default=64, show_default=True)
-@click.option("--rounds", type=click.IntRange(10), default=200, show_default=True, help="Samples of each time.")
-@click.option("--no-library-tactics", is_flag=True, help="Below TensorRT 11: leave cuBLAS and cuDNN out.")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Write the results of scoring here.")
+@click.option(
+    "--backend",
+    default=library.AUTO,
+    show_default=True,
+    type=click.Choice([library.AUTO, *library.MODULES]),
+    help="Build with this library.",
+)
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    type=click.Choice(PRECISIONS),
+    default=PRECISIONS,
+    help="Check only this precision (default: all of them).",
+)
+@click.option(
+    "--max-batch", type=click.IntRange(1), default=64, show_default=True, help="Build engines for batches up to this."
+)
+@click.option(
+    "--rounds", type=click.IntRange(10), default=200, show_default=True, help="Take this many samples of each time."
+)
+@click.option("--no-library-tactics", is_flag=True, help="Leave cuBLAS and cuDNN out, below TensorRT 11.")
 @click.option("--weights", type=click.Path(path_type=Path, exists=True), help="Time PyTorch on the same GPU as well.")
 @click.option("--record", type=click.Path(path_type=Path), help="Append the records to this file.")
 def main(

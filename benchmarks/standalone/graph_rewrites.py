@@ -90,10 +90,22 @@ def measure(encoder: str, rounds: int, runs: int) -> Measurement:
 
 
 @click.command()
-@click.option("--encoder", default=DEFAULT_ENCODER, show_default=True, help="timm's name, or alexnet.")
-@click.option("--rounds", default=12, show_default=True, type=click.IntRange(min=LEAST_ROUNDS))
-@click.option("--runs", default=5, show_default=True, type=click.IntRange(min=1), help="Calls in a round.")
-@click.option("--out", default=CPU_RECORDS, show_default=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--encoder", default=DEFAULT_ENCODER, show_default=True, help="Take this encoder, by timm's name, or alexnet."
+)
+@click.option(
+    "--rounds", default=12, show_default=True, type=click.IntRange(min=LEAST_ROUNDS), help="Time this many rounds."
+)
+@click.option(
+    "--runs", default=5, show_default=True, type=click.IntRange(min=1), help="Make this many calls in a round."
+)
+@click.option(
+    "--out",
+    default=CPU_RECORDS,
+    show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Append the record to this file.",
+)
 def main(encoder: str, rounds: int, runs: int, out: Path) -> None:
     """Measure how much faster the exact graph rewrites make a model on one CPU core."""
     measurement = measure(encoder, rounds, runs)

@@ -88,13 +88,19 @@ def measure(
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--backend", default="onnxruntime", show_default=True)
-@click.option("--precision", default="int8", show_default=True)
-@click.option("--share", default=0.05, show_default=True, help="Of the slowdown.")
-@click.option("--seconds", default=20.0, show_default=True, help="A run.")
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1))
-@click.option("--one", is_flag=True, hidden=True, help="One run, as JSON.")
-@click.option("--out", default=RECORDS, show_default=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--backend", default="onnxruntime", show_default=True, help="Check this backend.")
+@click.option("--precision", default="int8", show_default=True, help="Check this precision.")
+@click.option("--share", default=0.05, show_default=True, help="Make the third run slower by this share.")
+@click.option("--seconds", default=20.0, show_default=True, help="Let each run last this many seconds.")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="Use this many threads.")
+@click.option("--one", is_flag=True, hidden=True, help="Make one run and print its samples as JSON.")
+@click.option(
+    "--out",
+    default=RECORDS,
+    show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Append the record to this file.",
+)
 def main(
     bundle: Path, backend: str, precision: str, share: float, seconds: float, threads: int, one: bool, out: Path
 ) -> None:

@@ -123,10 +123,22 @@ def _forward(model: torch.nn.Module, inputs: torch.Tensor) -> object:
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("weights", type=click.Path(path_type=Path))
-@click.option("--rounds", default=12, show_default=True, type=click.IntRange(min=LEAST_ROUNDS))
-@click.option("--runs", default=3, show_default=True, type=click.IntRange(min=1), help="Calls in a round.")
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1))
-@click.option("--out", default=CPU_RECORDS, show_default=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--rounds", default=12, show_default=True, type=click.IntRange(min=LEAST_ROUNDS), help="Time this many rounds."
+)
+@click.option(
+    "--runs", default=3, show_default=True, type=click.IntRange(min=1), help="Make this many calls in a round."
+)
+@click.option(
+    "--threads", default=1, show_default=True, type=click.IntRange(min=1), help="Use this many threads for each."
+)
+@click.option(
+    "--out",
+    default=CPU_RECORDS,
+    show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Append the record to this file.",
+)
 def main(bundle: Path, weights: Path, rounds: int, runs: int, threads: int, out: Path) -> None:
     """Measure how much faster than PyTorch the files of BUNDLE, made from WEIGHTS, are on this CPU."""
     try:

@@ -97,8 +97,14 @@ def _logits(graph: bytes, pixels: NDArray[np.uint8]) -> Logits:
 
 
 @click.command()
-@click.option("--encoder", default=SMALL_VIT, show_default=True, help="timm's name of a ViT.")
-@click.option("--out", default=CPU_RECORDS, show_default=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--encoder", default=SMALL_VIT, show_default=True, help="Take this ViT, by timm's name.")
+@click.option(
+    "--out",
+    default=CPU_RECORDS,
+    show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Append the record to this file.",
+)
 def main(encoder: str, out: Path) -> None:
     """Measure what folding outliers saves, and append the record."""
     model = model_with_outliers(encoder)

@@ -92,9 +92,17 @@ def _phantoms(folder: Path) -> dict[str, Path]:
 
 
 @click.command()
-@click.option("--file", type=click.Path(path_type=Path, exists=True), help="A slice (default: a phantom's).")
-@click.option("--rounds", default=10, show_default=True, type=click.IntRange(min=LEAST_ROUNDS))
-@click.option("--out", default=CPU_RECORDS, show_default=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--file", type=click.Path(path_type=Path, exists=True), help="Read this slice (default: a phantom's).")
+@click.option(
+    "--rounds", default=10, show_default=True, type=click.IntRange(min=LEAST_ROUNDS), help="Time this many rounds."
+)
+@click.option(
+    "--out",
+    default=CPU_RECORDS,
+    show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Append the record to this file.",
+)
 def main(file: Path | None, rounds: int, out: Path) -> None:
     """Measure both readers on a slice, and append the record."""
     with tempfile.TemporaryDirectory() as folder:

@@ -45,8 +45,14 @@ def _run(*arguments: str) -> tuple[float, str]:
 
 
 @click.command()
-@click.option("--rounds", default=20, show_default=True, type=click.IntRange(min=5))
-@click.option("--out", default=CPU_RECORDS, show_default=True, type=click.Path(path_type=Path))
+@click.option("--rounds", default=20, show_default=True, type=click.IntRange(min=5), help="Take this many samples.")
+@click.option(
+    "--out",
+    default=CPU_RECORDS,
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Append the record to this file.",
+)
 def main(rounds: int, out: Path) -> None:
     """Measure start-up times, and append the record."""
     samples = measure(rounds)
