@@ -1,15 +1,16 @@
-"""README's tables, written from the code and from the records, so that no figure is typed by hand.
+"""docs/figures.md as a whole, and generated parts of other pages, so that no figure or code is typed by hand.
 
 python -m benchmarks.report.figures_page
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from benchmarks.measure import slice_cost
 from benchmarks.peers import EAGER, SCIKIT_IMAGE
-from benchmarks.report import encoders
+from benchmarks.report import encoders, page_parts
 from benchmarks.report.view import group_by_run, run_views
 from benchmarks.results import CPU_RECORDS, names
 from benchmarks.standalone import (
@@ -22,38 +23,42 @@ from benchmarks.standalone import (
     reading,
     startup,
 )
-from dtvit_edge.reasons import REASONS, STUDY_REASONS
 from evaluation.gate import NOT_ASSESSED
 from evaluation.records import Record, interval_text, latest, read
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[2]
+PAGE = "docs/figures.md"
+_TEMPLATE = Path(__file__).with_suffix(".txt")
 EVALUATIONS = CPU_RECORDS.with_name("paper.jsonl")
 ENCODERS = CPU_RECORDS.with_name("encoders.jsonl")
 
 
-def tables() -> dict[str, str]:
-    """The text between `<!-- NAME -->` and `<!-- /NAME -->`, by name."""
-    return {
-        "reasons": _reasons(),
-        "study reasons": _study_reasons(),
-        "figures": _figures(CPU_RECORDS),
+def figures_page() -> str:
+    """The whole of docs/figures.md: the template, with a table for every `{{ NAME }}`."""
+    made = {
+        "in short": page_parts.key_figures_with_commands(),
+        "single questions": _single_questions(CPU_RECORDS),
         "evaluations": _evaluations(EVALUATIONS),
         "encoders": _evaluations(ENCODERS),
         "gate": _gate(gate.RECORDS),
         "bench": _bench(harness_check.RECORDS),
     }
+    return re.sub(r"{{ (.*?) }}", lambda place: made[place[1]].strip("\n"), _TEMPLATE.read_text(encoding="utf-8"))
 
 
-def _reasons() -> str:
-    rows = "".join(f"| {r.status} | `{r.code}` | {r.sentence} |\n" for r in REASONS.values())
-    return f"\n| status | reason | meaning |\n|---|---|---|\n{rows}\n"
+def tables() -> dict[str, dict[str, str]]:
+    """By page, the text between `<!-- NAME -->` and `<!-- /NAME -->` by name."""
+    return {
+        "README.md": {"figures": page_parts.key_figures()},
+        "docs/results.md": {
+            "reasons": page_parts.slice_reasons(),
+            "study reasons": page_parts.study_reasons(),
+            "exit status": page_parts.exit_statuses(),
+        },
+    }
 
 
-def _study_reasons() -> str:
-    return "\n" + "".join(f"- `{code}`: {sentence}\n" for code, sentence in STUDY_REASONS.items()) + "\n"
-
-
-def _figures(path: Path) -> str:
+def _single_questions(path: Path) -> str:
     rows = []
     if record := latest(path, graph_rewrites.WHAT):
         s = record.summary
@@ -164,7 +169,7 @@ def _gate(path: Path) -> str:
         given_back = ", ".join(record.options["given_back"]) or "nothing"
         lines.append(
             f"- `{_command(record)}`: ranges from {held['ranges']} slices by {record.options['method']}, given back: "
-            f"{given_back}; {s['seconds']:.0f} s, {s['peak_bytes'] / 2**30:.1f} GiB at most\n"
+            f"{given_back}; {s['seconds'] / 60:.0f} min, {s['peak_bytes'] / 2**30:.1f} GiB at most\n"
         )
     return "".join(lines) + "\n"
 
@@ -221,13 +226,16 @@ def _command(record: Record) -> str:
 
 
 def main() -> None:
-    """Write the tables into README.md."""
-    text = README.read_text(encoding="utf-8")
-    for name, table in tables().items():
-        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        before, rest = text.split(start)
-        text = before + start + table + end + rest.split(end)[1]
-    README.write_text(text, encoding="utf-8")
+    """Write docs/figures.md, and the tables of the other pages between their markers."""
+    (ROOT / PAGE).write_text(figures_page(), encoding="utf-8")
+    for page, parts in tables().items():
+        file = ROOT / page
+        text = file.read_text(encoding="utf-8")
+        for name, table in parts.items():
+            start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+            before, rest = text.split(start)
+            text = before + start + table + end + rest.split(end)[1]
+        file.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
