@@ -23,7 +23,7 @@ from evaluation.sampling import SliceSet, candidates, load
 from evaluation.source import phantom_set
 
 STUDIES_SEED = 8_500_000
-GIVEN = "given slices"
+GIVEN_SLICES = "given slices"
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def evaluation_slices(spec: PreprocessSpec, settings: Settings, progress: Progre
         return SliceSet(np.stack(images), cases), texts[0]
     given = candidates([Path(text) for text in texts], progress=progress)
     sliced = load(given, settings.effort.slices, spec, seed=settings.seed, name="the verdict", progress=progress)
-    return sliced, GIVEN
+    return sliced, GIVEN_SLICES
 
 
 def set_digest(slices: SliceSet) -> str:

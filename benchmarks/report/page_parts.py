@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from benchmarks.peers import EAGER, SCIKIT_IMAGE
 from benchmarks.report.verdicts import MIB
 from benchmarks.report.view import RunView, run_views
-from benchmarks.results import CPU_RECORDS, names
+from benchmarks.results import BENCH_RECORDS, CPU_RECORDS, EVALUATION_RECORDS, names
 from benchmarks.standalone import int8_speed, reading
 from dtvit_edge.errors import ConfigError, DeviceFault, VerdictError
 from dtvit_edge.reasons import REASONS, STUDY_REASONS
 from evaluation.records import Record, latest, read
 
-EVALUATIONS = CPU_RECORDS.with_name("paper.jsonl")
-BENCH = CPU_RECORDS.with_name("bench.jsonl")
 DEMO = "demo"
 SCRIPT = f"{SCIKIT_IMAGE.name}, {EAGER.name}"
 INT8 = "openvino int8"
@@ -81,7 +79,7 @@ def exit_statuses() -> str:
 
 def _key_figures() -> Iterator[KeyFigure]:
     """Five figures, from the newest record of each; one that has no record is left out."""
-    evaluation = [record for record in read(EVALUATIONS) if record.options["model"] == DEMO]
+    evaluation = [record for record in read(EVALUATION_RECORDS) if record.options["model"] == DEMO]
     if evaluation:
         s = evaluation[-1].summary
         yield KeyFigure(
@@ -97,7 +95,7 @@ def _key_figures() -> Iterator[KeyFigure]:
             f"{s[f'{INT8}: ratio_median']:.1f} times as fast, {s[f'{INT8}: ms_median']:.0f} ms",
             (_command(record),),
         )
-    views = run_views([record for record in read(BENCH) if record.what.startswith(names.PREFIX)])
+    views = run_views([record for record in read(BENCH_RECORDS) if record.what.startswith(names.PREFIX)])
     whole = {view.name: speed for view in views if (speed := _against_script(view))}
     if whole:
         yield KeyFigure(

@@ -18,11 +18,10 @@ from typing import Any
 import click
 
 from benchmarks.measure import child_process
-from benchmarks.results import CPU_RECORDS
+from benchmarks.results import GATE_RECORDS
 from evaluation.records import Record, append
 
 WHAT = "calibrate: the gate's verdicts"
-RECORDS = CPU_RECORDS.with_name("gate.jsonl")
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def record_of(name: str, run: CalibrationRun, arguments: tuple[str, ...]) -> Rec
 @click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option(
     "--out",
-    default=RECORDS,
+    default=GATE_RECORDS,
     show_default=True,
     type=click.Path(path_type=Path, dir_okay=False),
     help="Append the record to this file.",
