@@ -23,9 +23,9 @@ import click
 from benchmarks.measure.statistics import MARGIN, Ratio, ratio
 from benchmarks.measure.throughput import SAMPLE_S
 from benchmarks.measure.yardstick import WORKLOAD, yardstick_units
-from benchmarks.report.verdicts import MIB
 from benchmarks.results import names
 from dtvit_edge.cli import render
+from dtvit_edge.cli.units import size
 from dtvit_edge.errors import ConfigError
 from evaluation.records import Record, read
 
@@ -168,7 +168,7 @@ def show_comparison(comparison: Comparison, *, as_json: bool) -> None:
 
 def _quantity(value: float, unit: str) -> str:
     """A value as people say it: `129 MiB`, `1.908 ms`."""
-    return f"{value / MIB:.0f} MiB" if unit == names.BYTES else f"{value:.4g} {unit}"
+    return size(value) if unit == names.BYTES else f"{value:.4g} {unit}"
 
 
 def _changes(a: Record, b: Record, seed: int) -> Iterator[Change]:

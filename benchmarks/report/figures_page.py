@@ -29,6 +29,7 @@ from benchmarks.standalone import (
     reading,
     startup,
 )
+from dtvit_edge.cli.units import duration, size
 from evaluation.gate import NOT_ASSESSED
 from evaluation.records import Record, interval_text, latest, read
 
@@ -170,10 +171,10 @@ def _gate(path: Path) -> str:
     lines.append("\n")
     for record in newest.values():
         s, held = record.summary, record.options["slices"]
-        given_back = ", ".join(record.options["given_back"]) or "nothing"
+        kept_higher = ", ".join(record.options["kept_higher"]) or "nothing"
         lines.append(
-            f"- `{_command(record)}`: ranges from {held['ranges']} slices by {record.options['method']}, given back: "
-            f"{given_back}; {s['seconds'] / 60:.0f} min, {s['peak_bytes'] / 2**30:.1f} GiB at most\n"
+            f"- `{_command(record)}`: ranges from {held['calibration']} slices by {record.options['method']}, kept in "
+            f"higher precision: {kept_higher}; {duration(s['seconds'])}, {size(s['peak_bytes'])} at most\n"
         )
     return "".join(lines) + "\n"
 

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.peers import EAGER, SCIKIT_IMAGE
-from benchmarks.report.verdicts import MIB
 from benchmarks.report.view import RunView, run_views
 from benchmarks.results import BENCH_RECORDS, CPU_RECORDS, EVALUATION_RECORDS, names
 from benchmarks.standalone import int8_speed, reading
+from dtvit_edge.cli.exit_status import INTERRUPTED, READER_GONE
+from dtvit_edge.cli.internal_error import EXIT_STATUS as INTERNAL_ERROR
+from dtvit_edge.cli.units import size
 from dtvit_edge.errors import ConfigError, DeviceFault, VerdictError
 from dtvit_edge.reasons import REASONS, STUDY_REASONS
 from evaluation.records import Record, latest, read
@@ -27,8 +29,9 @@ EXIT_STATUSES = {
     3: "`score`: some slices were refused or failed.",
     4: "`score`: no slice was scored.",
     DeviceFault.exit_status: "The device failed while it ran; the same command continues where it stopped.",
-    6: "An error of this program itself, with what to report.",
-    130: "Interrupted.",
+    INTERNAL_ERROR: "An error of this program itself, with what to report.",
+    INTERRUPTED: "Interrupted.",
+    READER_GONE: "What reads the output has gone, as after `| head`.",
 }
 
 
@@ -120,7 +123,7 @@ def _key_figures() -> Iterator[KeyFigure]:
         )
         yield KeyFigure(
             "cold start: `dtvit-edge score` of one slice, as a whole process, with the demo model",
-            f"{min(seconds):.1f} to {max(seconds):.1f} s in {len(cold)} runs, {max(peaks) / MIB:.0f} MiB at most",
+            f"{min(seconds):.1f} to {max(seconds):.1f} s in {len(cold)} runs, {size(max(peaks))} at most",
             tuple(view.command for view in cold),
         )
 

@@ -15,7 +15,10 @@ from typing import Any, TypeVar
 
 from dtvit_edge.errors import DeviceFault, MissingDependency, OutOfDeviceMemory
 
-INSTALL = "pip install 'dtvit-edge[jetson]' on a Jetson, 'dtvit-edge[gpu]' elsewhere; it is built with nvcc on the path"
+INSTALL = (
+    "pip install '.[jetson]' on a Jetson, '.[gpu]' elsewhere (in a checkout; or the wheel's file instead of the dot); "
+    "it is built with nvcc on the path"
+)
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no order with the default stream, which libraries use
 
 Answer = TypeVar("Answer")
@@ -27,7 +30,7 @@ def unavailable() -> str | None:
 
 
 class Device:
-    """The first GPU; a context manager. Everything but `call` and the facts is for the owner thread alone.
+    """The first GPU; a context manager. Everything but `call` and the attributes is for the owner thread alone.
 
     Attributes:
         cuda: the module `pycuda.driver`, from opening on.
@@ -110,11 +113,11 @@ class Device:
         cuda = self.cuda
         cuda.init()
         device = cuda.Device(0)
-        facts = cuda.device_attribute
+        attributes = cuda.device_attribute
         self.sm = "{}.{}".format(*device.compute_capability())
-        self.integrated = bool(device.get_attribute(facts.INTEGRATED))
-        self.processors = int(device.get_attribute(facts.MULTIPROCESSOR_COUNT))
-        self.shared_bytes = int(device.get_attribute(facts.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN))
+        self.integrated = bool(device.get_attribute(attributes.INTEGRATED))
+        self.processors = int(device.get_attribute(attributes.MULTIPROCESSOR_COUNT))
+        self.shared_bytes = int(device.get_attribute(attributes.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN))
         self._context = device.retain_primary_context()
         self._context.push()
 

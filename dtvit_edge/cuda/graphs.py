@@ -49,25 +49,26 @@ def capture(stream: Any, launches: Callable[[], None]) -> Graph:
     """
     driver, handle = load_driver(), ctypes.c_void_p(stream.handle)
     graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
-    _asked(driver.cuStreamBeginCapture_v2(handle, _THREAD_LOCAL), "cuStreamBeginCapture")
+    _check(driver.cuStreamBeginCapture_v2(handle, _THREAD_LOCAL), "cuStreamBeginCapture")
     refusal: Exception | None = None
     try:
         launches()
-    except Exception as error:  # a launch that cannot be recorded; the capture must be ended all the same
+    except Exception as error:
+        # The capture must be ended all the same: until then whatever is launched in the stream is recorded, not run.
         refusal = error
     status = driver.cuStreamEndCapture(handle, ctypes.byref(graph))
     if refusal is not None or status != 0 or not graph:
         raise CaptureRefused(str(refusal or f"the CUDA driver answers {status} to cuStreamEndCapture"))
     try:
-        _asked(
+        _check(
             driver.cuGraphInstantiateWithFlags(ctypes.byref(executable), graph, ctypes.c_ulonglong(0)),
             "cuGraphInstantiateWithFlags",
         )
     finally:
-        driver.cuGraphDestroy(graph)
+        driver.cuGraphDestroy(graph)  # the executable holds all that it needs
     return Graph(driver, executable)
 
 
-def _asked(status: int, call: str) -> None:
+def _check(status: int, call: str) -> None:
     if status != 0:
         raise CaptureRefused(f"the CUDA driver answers {status} to {call}")

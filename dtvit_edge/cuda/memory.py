@@ -48,43 +48,45 @@ class Buffer:
         self._cuda = cuda
         flags = cuda.host_alloc_flags.DEVICEMAP if device.integrated else 0
         self.host: NDArray[np.uint8] = cuda.pagelocked_empty((nbytes,), np.uint8, mem_flags=flags)
-        self._own: DeviceMemory | None = None
+        self._device_memory: DeviceMemory | None = None
+        # Page-locked in both cases: a copy from pageable memory is not asynchronous, and a device can map no other.
         if device.integrated:
             self.address = int(self._allocation.get_device_pointer())
             return
         try:
-            self._own = DeviceMemory(device, nbytes)
+            self._device_memory = DeviceMemory(device, nbytes)
         except BaseException:
+            # Here and now: the garbage collector may run in another thread, which does not have the context.
             self._allocation.free()
             raise
-        self.address = self._own.address
+        self.address = self._device_memory.address
 
     def upload(self, stream: Any, nbytes: int) -> None:
         """Copy the first bytes to the device, in the stream's order."""
-        if self._own is not None:
+        if self._device_memory is not None:
             self._cuda.memcpy_htod_async(self.address, self.host[:nbytes], stream)
 
     def download(self, stream: Any, nbytes: int) -> None:
         """Copy the first bytes from the device, in the stream's order."""
-        if self._own is not None:
+        if self._device_memory is not None:
             self._cuda.memcpy_dtoh_async(self.host[:nbytes], self.address, stream)
 
     def free(self) -> None:
         """Give both back; nothing may be under way."""
-        if self._own is not None:
-            self._own.free()
+        if self._device_memory is not None:
+            self._device_memory.free()
         self._allocation.free()
 
     @property
     def _allocation(self) -> Any:
-        return self.host.base
+        return self.host.base  # pycuda's object; the array is only a view of it
 
 
 Memory = TypeVar("Memory", DeviceMemory, Buffer)
 
 
-class Growing(Generic[Memory]):
-    """One of the two, made anew where it is too small.
+class GrowableMemory(Generic[Memory]):
+    """A `DeviceMemory` or `Buffer` that is made anew where it is too small.
 
     Args:
         kind: `DeviceMemory` or `Buffer`.

@@ -119,8 +119,8 @@ def compiled(sm: str, *, cache: Path | None = None, compilers: Sequence[Compiler
         BuildError: the compiler refuses.
     """
     folder = cache or user_cache()
-    found = find_compilers() if compilers is None else compilers
-    if not found:
+    candidates = find_compilers() if compilers is None else compilers
+    if not candidates:
         kept = sorted(folder.glob(f"{_name(sm)}-*.bin"))
         if kept:
             return kept[0].read_bytes()
@@ -128,7 +128,7 @@ def compiled(sm: str, *, cache: Path | None = None, compilers: Sequence[Compiler
             f"the CUDA preprocessing must be compiled once for this GPU (SM {sm}), and neither nvcc nor NVRTC is "
             f"here: {INSTALL}"
         )
-    compiler = found[0]
+    compiler = candidates[0]
     path = folder / f"{_name(sm)}-{_digest(compiler.identity.encode())}.bin"
     try:
         return path.read_bytes()
@@ -142,16 +142,16 @@ def compiled(sm: str, *, cache: Path | None = None, compilers: Sequence[Compiler
 
 def find_compilers() -> list[Compiler]:
     """nvcc on the path or in its usual places, then NVRTC."""
-    found: list[Compiler] = []
+    compilers: list[Compiler] = []
     program = shutil.which("nvcc") or next((str(f / "nvcc") for f in _TOOLKITS if (f / "nvcc").is_file()), None)
     if program:
-        found.append(Nvcc(Path(program)))
+        compilers.append(Nvcc(Path(program)))
     for name in (*_packaged_nvrtc(), *_NVRTC_NAMES):
         try:
-            return [*found, Nvrtc(ctypes.CDLL(name))]
+            return [*compilers, Nvrtc(ctypes.CDLL(name))]
         except OSError:
             continue
-    return found
+    return compilers
 
 
 def user_cache() -> Path:

@@ -18,14 +18,14 @@ from dtvit_edge.cuda.driver import Gpu, find
 from dtvit_edge.errors import ConfigError, DeviceFault
 from dtvit_edge.spec import OUTPUT_NAMES
 from dtvit_edge.trt import library
-from dtvit_edge.trt.execution import Plan, RunningEngine
+from dtvit_edge.trt.execution import RunningEngine, SerializedEngine
 
 RUNS = ENGINES
 HINTS: tuple[str, ...] = ()
 PROFILED = 5
 
 # Given the library's version and the GPU.
-PlanLoader = Callable[[str, Gpu], Plan]
+EngineLoader = Callable[[str, Gpu], SerializedEngine]
 
 
 def unavailable(flavour: str) -> str | None:
@@ -39,13 +39,13 @@ def unavailable(flavour: str) -> str | None:
         return str(error)
 
 
-def open_plan(flavour: str, plan: Plan, precision: str) -> EngineBackend:
+def open_serialized(flavour: str, serialized: SerializedEngine, precision: str) -> EngineBackend:
     """A backend for an engine that is not installed yet: the self-test's way to it.
 
     Args:
         precision: the key of its tolerance in the manifest.
     """
-    return EngineBackend(flavour, lambda version, gpu: plan, precision)
+    return EngineBackend(flavour, lambda version, gpu: serialized, precision)
 
 
 class EngineBackend:
@@ -53,7 +53,7 @@ class EngineBackend:
 
     Args:
         flavour: `tensorrt` or `tensorrt-rtx`.
-        load: gives the plan for the library and GPU that are here, when the backend is opened; it is not kept.
+        load: gives the serialised engine for this library and GPU, when the backend is opened; it is not kept.
         precision: of the engine, for results and errors.
 
     Attributes:
@@ -65,7 +65,9 @@ class EngineBackend:
     proven = False
     engine: RunningEngine
 
-    def __init__(self, flavour: str, load: PlanLoader, precision: str = "fp32", *, threads: int | None = None) -> None:
+    def __init__(
+        self, flavour: str, load: EngineLoader, precision: str = "fp32", *, threads: int | None = None
+    ) -> None:
         if threads is not None:
             raise ConfigError(f"--threads is for CPU backends; {flavour} runs on the GPU")
         self.name = flavour
@@ -79,14 +81,14 @@ class EngineBackend:
         gpu = find()
         if gpu is None:
             raise DeviceFault("no GPU that CUDA can use is here any more")
-        plan = self.load(release.text, gpu)
+        serialized = self.load(release.text, gpu)
         self.device.__enter__()
         try:
-            self.engine = self.device.call(RunningEngine, trt, release, self.device, plan)
+            self.engine = self.device.call(RunningEngine, trt, release, self.device, serialized)
         except BaseException:
             self.device.__exit__(None, None, None)
             raise
-        self.batch, self.proven = self.engine.max_batch, plan.proven
+        self.batch, self.proven = self.engine.max_batch, serialized.proven
         self._described = {
             "backend": self.name,
             "version": release.text,
@@ -111,9 +113,9 @@ class EngineBackend:
 
     def infer(self, pixels: NDArray[np.uint8]) -> Logits:
         """Run one batch of any size, cut to the engine's profile; see `Backend.infer`."""
-        parts = [pixels[i : i + self.batch] for i in range(0, len(pixels), self.batch)]
-        found = [self.device.call(self.engine.infer, part) for part in parts]
-        return {name: np.concatenate([logits[name] for logits in found]) for name in OUTPUT_NAMES}
+        batches = [pixels[i : i + self.batch] for i in range(0, len(pixels), self.batch)]
+        answers = [self.device.call(self.engine.infer, batch) for batch in batches]
+        return {name: np.concatenate([logits[name] for logits in answers]) for name in OUTPUT_NAMES}
 
     def device_bytes(self) -> int:
         """The device memory that the open engine has asked for; see `RunningEngine.device_bytes`."""

@@ -25,9 +25,9 @@ from dtvit_edge.errors import BuildError, ConfigError, DigestMismatch, MissingDe
 from dtvit_edge.selftest import prove, tolerance_key
 from dtvit_edge.spec import digest_file
 from dtvit_edge.trt import backend, layers, library, process
-from dtvit_edge.trt.builder import Job
-from dtvit_edge.trt.execution import Plan
-from dtvit_edge.trt.releases import ALONE, DEFAULT_CAPABILITIES, DEFAULT_MAX_BATCH, PRECISIONS, RTX, Release
+from dtvit_edge.trt.builder import BuildJob
+from dtvit_edge.trt.execution import SerializedEngine
+from dtvit_edge.trt.releases import COMPILED_ALONE, DEFAULT_CAPABILITIES, DEFAULT_MAX_BATCH, PRECISIONS, RTX, Release
 from dtvit_edge.trt.store import (
     ENGINES,
     UNPROVEN,
@@ -39,7 +39,7 @@ from dtvit_edge.trt.store import (
     install_cache,
 )
 
-PlanOpener = Callable[[str, Plan, str], Backend]
+EngineOpener = Callable[[str, SerializedEngine, str], Backend]
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +71,8 @@ class BuildOptions:
             raise ConfigError("--max-batch and --workspace are at least 1")
         if self.capabilities and not self.ahead_of_time:
             raise ConfigError("--sm goes with --ahead-of-time; else an engine is built for the GPU that is there")
-        if ALONE in self.capabilities and len(self.capabilities) > 1:
-            raise ConfigError(f"SM {ALONE} is compiled alone; build it by itself")
+        if COMPILED_ALONE in self.capabilities and len(self.capabilities) > 1:
+            raise ConfigError(f"SM {COMPILED_ALONE} is compiled alone; build it by itself")
 
 
 def build_engine(bundle: Bundle, options: BuildOptions) -> BuildRecord:
@@ -92,8 +92,8 @@ def build_engine(bundle: Bundle, options: BuildOptions) -> BuildRecord:
         raise ConfigError("only TensorRT for RTX compiles ahead of time: --backend tensorrt-rtx")
     capabilities = (options.capabilities or DEFAULT_CAPABILITIES) if options.ahead_of_time else ()
     with _staging(bundle.path / ENGINES) as stage:
-        found = process.run("probe", flavour, {"find_gpu": not options.ahead_of_time}, stage)
-        release, gpu = Release(flavour, found["version"]), Gpu(**found["gpu"]) if found["gpu"] else None
+        probe = process.run("probe", flavour, {"find_gpu": not options.ahead_of_time}, stage)
+        release, gpu = Release(flavour, probe["version"]), Gpu(**probe["gpu"]) if probe["gpu"] else None
         graph = release.graph_for(options.precision)
         release.check_graph(graph, bundle.manifest.models)
         if not options.library_tactics and not release.has_library_tactics:
@@ -101,7 +101,7 @@ def build_engine(bundle: Bundle, options: BuildOptions) -> BuildRecord:
         opener = None
         if not options.ahead_of_time:
             _require_gpu(gpu, release)
-            opener = _plan_opener(release)
+            opener = _engine_opener(release)
             tolerance_key(bundle.manifest, options.precision)
         record = _build(bundle, options, release, gpu if opener else None, capabilities, graph, stage)
         plan = stage / record.plan
@@ -124,10 +124,10 @@ def _build(
     graph: str,
     stage: Path,
 ) -> BuildRecord:
-    """Run the builder in a child process, and judge what it read back."""
+    """Run the builder in a child process, and check the precisions that it read back."""
     spec, model = bundle.manifest.spec, bundle.manifest.models[graph]
     cache = find_cache(bundle.path / ENGINES, _device(release, gpu.name if gpu else None, (gpu.sm,) if gpu else ()))
-    job = Job(
+    job = BuildJob(
         precision=options.precision,
         onnx=str(bundle.model_path(graph)),
         onnx_sha256=model.sha256,
@@ -148,8 +148,8 @@ def _build(
     built = process.run("build", release.flavour, asdict(job), stage)
     if digest_file(Path(job.plan)) != built["plan_sha256"]:
         raise DigestMismatch("the engine's bytes changed on their way to the disk; nothing is installed")
-    found = [layers.Layer(**layer) for layer in built["layers"]]
-    warnings = layers.judge(options.precision, found)
+    built_layers = [layers.Layer(**layer) for layer in built["layers"]]
+    warnings = layers.check_precision(options.precision, built_layers)
     for warning in warnings:
         logger.warning("%s", warning)
     return BuildRecord(
@@ -166,11 +166,11 @@ def _build(
         capabilities=(gpu.sm,) if gpu else tuple(capabilities),
         profile=built["profile"],
         flags=tuple(built["flags"]),
-        pinned=tuple(built["pinned"]),
+        fp32_layers=tuple(built["fp32_layers"]),
         workspace_bytes=built["workspace"],
         seconds=built["seconds"],
         peak_memory_bytes=built["peak_memory_bytes"],
-        layer_precisions=layers.count(found),
+        layer_precisions=layers.count(built_layers),
         layers_from=built["layers_from"],
         layers=tuple(built["layers"]),
         selftest=None,
@@ -181,7 +181,7 @@ def _build(
     )
 
 
-def _proved(bundle: Bundle, record: BuildRecord, plan: Path, opener: PlanOpener) -> BuildRecord:
+def _proved(bundle: Bundle, record: BuildRecord, plan: Path, opener: EngineOpener) -> BuildRecord:
     """The record with its self-test: golden slices at batch 1 and at the largest batch."""
     engine = Engine(record, plan.read_bytes())
     try:
@@ -200,12 +200,12 @@ def _warn_of_memory(model_bytes: int) -> None:
         logger.warning("%d MiB of memory are free and about %d are needed: the build may be killed", free, needed)
 
 
-def _plan_opener(release: Release) -> PlanOpener:
-    """What runs a plan. Without it no engine can be proved here, and one that is not proved is not installed."""
+def _engine_opener(release: Release) -> EngineOpener:
+    """What opens a serialised engine: without it none can be proved here, and what is not proved is not installed."""
     why_not = backend.unavailable(release.flavour)
     if why_not is not None:
         raise MissingDependency(f"{why_not}: an engine could be built here but not tested; {device.INSTALL}")
-    return backend.open_plan
+    return backend.open_serialized
 
 
 def _require_gpu(gpu: Gpu | None, release: Release) -> None:

@@ -14,7 +14,7 @@ from dtvit_edge.cuda.driver import Gpu, free_bytes, workspace_bytes
 from dtvit_edge.errors import BuildError, DigestMismatch
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES, digest_bytes
 from dtvit_edge.trt import layers, library
-from dtvit_edge.trt.network import pin_to_fp32
+from dtvit_edge.trt.network import hold_in_fp32
 from dtvit_edge.trt.releases import RTX, Release
 
 # TensorRT's severities up to warnings: INTERNAL_ERROR 0, ERROR 1, WARNING 2.
@@ -23,8 +23,8 @@ _KEPT_LINES = 40
 
 
 @dataclass(frozen=True)
-class Job:
-    """What is to be built; plain JSON types, since it goes to another process.
+class BuildJob:
+    """What the child process is to build; plain JSON types, since it goes there as a file.
 
     Attributes:
         onnx, onnx_sha256: the model's file and the digest that the manifest names.
@@ -54,13 +54,13 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Built:
-    """What was built; plain JSON types.
+class BuildResult:
+    """What the child process built; plain JSON types, since it comes back as a file.
 
     Attributes:
         plan_sha256: of the bytes before they were written.
         flags: names of the builder's and the network's flags.
-        pinned: layers that were set to FP32.
+        fp32_layers: names of the layers that were held in FP32.
         profile: batch sizes `min`, `opt` and `max`.
         layers: as `dtvit_edge.trt.layers.Layer`; layers_from: where they were read.
         log: the library's warnings.
@@ -69,7 +69,7 @@ class Built:
     plan_sha256: str
     plan_bytes: int
     flags: list[str]
-    pinned: list[str]
+    fp32_layers: list[str]
     profile: dict[str, int]
     workspace: int
     seconds: float
@@ -99,7 +99,7 @@ class Log:
         print(words, flush=True)
 
 
-def build(trt: Any, release: Release, job: Job, gpu: Gpu | None, log: Log) -> Built:
+def build(trt: Any, release: Release, job: BuildJob, gpu: Gpu | None, log: Log) -> BuildResult:
     """Parse, configure and build.
 
     Raises:
@@ -118,7 +118,7 @@ def build(trt: Any, release: Release, job: Job, gpu: Gpu | None, log: Log) -> Bu
     builder_flags = release.builder_flags(job.precision)
     for name in builder_flags:
         config.set_flag(getattr(trt.BuilderFlag, name))
-    pinned = pin_to_fp32(trt, network, release) if builder_flags else []
+    fp32_layers = hold_in_fp32(trt, network, release) if builder_flags else []
     workspace = job.workspace or workspace_bytes(free_bytes(gpu))
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else layers are names without types
@@ -138,22 +138,22 @@ def build(trt: Any, release: Release, job: Job, gpu: Gpu | None, log: Log) -> Bu
     Path(job.plan).write_bytes(memory)
     if release.has_timing_cache and job.new_cache:
         Path(job.new_cache).write_bytes(config.get_timing_cache().serialize())
-    found, source = _read_back(trt, logger, memory, job, log)
-    return Built(
+    built_layers, source = _read_back(trt, logger, memory, job, log)
+    return BuildResult(
         plan_sha256=digest_bytes(memoryview(memory)),
         plan_bytes=int(memory.nbytes),
         flags=[*release.creation_flags, *builder_flags],
-        pinned=pinned,
+        fp32_layers=fp32_layers,
         profile=profile,
         workspace=workspace,
         seconds=round(seconds, 2),
-        layers=[vars(layer) for layer in found],
+        layers=[vars(layer) for layer in built_layers],
         layers_from=source,
         log=log.lines[-_KEPT_LINES:],
     )
 
 
-def _verified(job: Job) -> bytes:
+def _verified(job: BuildJob) -> bytes:
     data = Path(job.onnx).read_bytes()
     if digest_bytes(data) != job.onnx_sha256:
         raise DigestMismatch(f"{job.onnx}: its sha256 is not the one that the manifest names")
@@ -198,7 +198,7 @@ def _target(trt: Any, config: Any, capabilities: tuple[str, ...]) -> None:
             raise BuildError(f"the builder refuses compute capability {name} among {', '.join(names)}")
 
 
-def _add_profile(builder: Any, config: Any, job: Job) -> dict[str, int]:
+def _add_profile(builder: Any, config: Any, job: BuildJob) -> dict[str, int]:
     batches = {"min": 1, "opt": (1 + job.max_batch) // 2, "max": job.max_batch}
     profile = builder.create_optimization_profile()
     profile.set_shape(INPUT_NAME, *((batch, job.channels, job.side, job.side) for batch in batches.values()))
@@ -207,7 +207,7 @@ def _add_profile(builder: Any, config: Any, job: Job) -> dict[str, int]:
     return batches
 
 
-def _use_timing_cache(config: Any, job: Job, log: Log) -> None:
+def _use_timing_cache(config: Any, job: BuildJob, log: Log) -> None:
     """Set the timing cache; one whose bytes changed or that the library refuses is begun anew, and said."""
     data = Path(job.cache).read_bytes() if job.cache else b""
     if data and digest_bytes(data) != job.cache_sha256:
@@ -219,7 +219,7 @@ def _use_timing_cache(config: Any, job: Job, log: Log) -> None:
         config.set_timing_cache(config.create_timing_cache(b""), False)
 
 
-def _read_back(trt: Any, logger: Any, memory: Any, job: Job, log: Log) -> tuple[list[layers.Layer], str]:
+def _read_back(trt: Any, logger: Any, memory: Any, job: BuildJob, log: Log) -> tuple[list[layers.Layer], str]:
     """The engine's layers: from the inspector where the engine can be loaded, else from the builder's log."""
     if job.capabilities:
         return layers.from_log(log.layers), "builder's log"

@@ -1,4 +1,4 @@
-"""The child process's side: one job in, one result out, as JSON files.
+"""The child process's side: one request in, one result out, as JSON files.
 
 What TensorRT does to a process (abort, a segmentation fault, being killed for its memory) stays here.
 """
@@ -19,13 +19,13 @@ from dtvit_edge.trt import builder, library
 RESULT = "result.json"
 
 
-def main(job_file: str) -> None:
-    """Run the task of a job file; write `result.json` beside it: {"done": ...} or {"error": name, "message": ...}."""
-    path = Path(job_file)
-    job = json.loads(path.read_text(encoding="utf-8"))
+def main(request_file: str) -> None:
+    """Run a request file's task; write `result.json` beside it: {"done": ...} or {"error": name, "message": ...}."""
+    path = Path(request_file)
+    request = json.loads(path.read_text(encoding="utf-8"))
     result: dict[str, Any]
     try:
-        result = {"done": _TASKS[job["task"]](job["flavour"], job["arguments"])}
+        result = {"done": _TASKS[request["task"]](request["flavour"], request["arguments"])}
     except DtvitError as error:
         result = {"error": type(error).__name__, "message": str(error)}
     except Exception as error:
@@ -39,13 +39,13 @@ def main(job_file: str) -> None:
 def _probe(flavour: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """The library's version and, if `find_gpu`, the GPU: None where there is none, or nobody asks."""
     _, release = library.load(flavour)
-    found = driver.find() if arguments["find_gpu"] else None
-    return {"version": release.text, "gpu": asdict(found) if found else None}
+    gpu = driver.find() if arguments["find_gpu"] else None
+    return {"version": release.text, "gpu": asdict(gpu) if gpu else None}
 
 
 def _build(flavour: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments as `builder.Job`; the result as `builder.Built` and the peak of this process's memory."""
-    job = builder.Job(**arguments | {"capabilities": tuple(arguments["capabilities"])})
+    """Arguments as `builder.BuildJob`; the result as `builder.BuildResult` and the peak of this process's memory."""
+    job = builder.BuildJob(**arguments | {"capabilities": tuple(arguments["capabilities"])})
     trt, release = library.load(flavour)
     built = builder.build(trt, release, job, None if job.capabilities else driver.find(), builder.Log())
     return asdict(built) | {"peak_memory_bytes": _peak_memory()}

@@ -22,12 +22,13 @@ from dtvit_edge.trt import library
 from dtvit_edge.trt.releases import Release
 
 _WARNING = 2
+# Every graph takes memory. A run repeats a few sequences; where there are more than this, they are not worth keeping.
 _KEPT_GRAPHS = 32
 
 log = logging.getLogger(__name__)
 
 
-class Plan(Protocol):
+class SerializedEngine(Protocol):
     """A serialised engine whose digest was checked on these very bytes."""
 
     @property
@@ -59,18 +60,18 @@ class RunningEngine:
         OutOfDeviceMemory: the execution context does not fit.
     """
 
-    def __init__(self, trt: Any, release: Release, device: Device, plan: Plan) -> None:
+    def __init__(self, trt: Any, release: Release, device: Device, serialized: SerializedEngine) -> None:
         self._errors: list[str] = []
         self._trt, self._title = trt, release.title
         self._logger = library.logger(trt, self._said)
         self._runtime = trt.Runtime(self._logger)  # kept: the engine is its
-        self._engine = self._runtime.deserialize_cuda_engine(plan.plan)
+        self._engine = self._runtime.deserialize_cuda_engine(serialized.plan)
         if self._engine is None:
             raise EngineError(f"{self._title} does not take the engine: {self._words()}")
-        self.max_batch = plan.max_batch
-        self._shape = _checked(trt, self._engine)
+        self.max_batch = serialized.max_batch
+        self._shape = _input_shape(trt, self._engine)
         self._context = self._make_context()
-        self._plan_bytes = len(plan.plan)
+        self._plan_bytes = len(serialized.plan)
         self._device = device
         self.stream = device.stream()
         self._pixels = Buffer(device, self.max_batch * int(np.prod(self._shape)))
@@ -80,8 +81,8 @@ class RunningEngine:
         self._host_logits = HostLogits(device, self.max_batch)
         self._bind(self._context)
         self._graphs: dict[bytes, Graph] = {}
-        self._seen: set[bytes] = set()
-        self._refused = False
+        self._seen: set[bytes] = set()  # keys that have run once, launch by launch
+        self._refused = False  # a capture failed once; it is not tried again with every batch
 
     def infer(self, pixels: NDArray[np.uint8]) -> Logits:
         """Run (N, C, side, side) uint8 with N up to `max_batch`, and wait."""
@@ -89,6 +90,7 @@ class RunningEngine:
         self.upload(len(pixels))
         self.run(len(pixels), b"", lambda: None)
         self.fetch(len(pixels))
+        # All three are only queued; before they are through, the host's logits are those of the call before.
         self.stream.synchronize()
         return self._host_logits.take(len(pixels))
 
@@ -121,6 +123,7 @@ class RunningEngine:
             return
         before()
         self._enqueue(self._context, count)
+        # Not on the first call: TensorRT updates its state when a shape is new, which cannot be captured.
         if key in self._seen and not self._refused:
             self._record(count, key, before)
         self._seen.add(key)
@@ -146,10 +149,10 @@ class RunningEngine:
 
         They run in an execution context of their own: a profiler costs time, and forbids a CUDA graph.
         """
-        found: dict[str, float] = {}
+        mean_ms: dict[str, float] = {}
 
-        def take(layer: str, milliseconds: float) -> None:
-            found[layer] = found.get(layer, 0.0) + milliseconds / calls
+        def take(layer: str, elapsed_ms: float) -> None:
+            mean_ms[layer] = mean_ms.get(layer, 0.0) + elapsed_ms / calls
 
         context = self._make_context()
         self._bind(context)
@@ -157,12 +160,12 @@ class RunningEngine:
         context.profiler = profiler
         self._enqueue(context, count)  # the first call of a shape also sets it up
         self.stream.synchronize()
-        found.clear()
+        mean_ms.clear()
         for _ in range(calls):
             self._enqueue(context, count)
             self.stream.synchronize()
         del context
-        return found
+        return mean_ms
 
     def forget_graphs(self) -> None:
         """Drop what was recorded: it holds addresses that change. Nothing may be under way."""
@@ -173,8 +176,9 @@ class RunningEngine:
 
     def free(self) -> None:
         """Give everything back, in the order in which the library wants it."""
-        self.stream.synchronize()
+        self.stream.synchronize()  # memory that a launch still uses must not be freed
         self.forget_graphs()
+        # A context must not outlive its engine, nor an engine its runtime: TensorRT does not check, it crashes.
         del self._context, self._engine, self._runtime
         for memory in self._outputs.values():
             memory.free()
@@ -196,20 +200,21 @@ class RunningEngine:
                 raise BundleError(f"{self._title} refuses an address for {name}: {self._words()}")
 
     def _enqueue(self, context: Any, count: int) -> None:
+        # The context keeps the last shape: without this line a smaller batch would run as the larger one before it.
         if not context.set_input_shape(INPUT_NAME, (count, *self._shape)):
             raise DeviceFault(f"the engine refuses a batch of {count}: {self._words()}")
         if not context.execute_async_v3(self.stream.handle):
             raise DeviceFault(f"the engine does not run: {self._words()}")
 
     def _record(self, count: int, key: bytes, before: Callable[[], None]) -> None:
-        """Capture the same calls; the library wants to have run once with a shape before it can be captured."""
+        """Capture the same calls; `run` has launched them once before."""
 
         def launches() -> None:
             before()
             self._enqueue(self._context, count)
 
         if len(self._graphs) >= _KEPT_GRAPHS:
-            self.stream.synchronize()
+            self.stream.synchronize()  # one of them may be running
             self.forget_graphs()
         try:
             self._graphs[key] = capture(self.stream, launches)
@@ -242,7 +247,7 @@ class HostLogits:
             self._device.cuda.memcpy_dtoh_async(self._host[name][:count], memory.address, stream)
 
     def take(self, count: int) -> Logits:
-        """A copy of what has arrived."""
+        """A copy of what has arrived: the next batch overwrites the page-locked rows."""
         return {name: rows[:count].copy() for name, rows in self._host.items()}
 
     def free(self) -> None:
@@ -251,7 +256,7 @@ class HostLogits:
             rows.base.free()
 
 
-def _checked(trt: Any, engine: Any) -> tuple[int, ...]:
+def _input_shape(trt: Any, engine: Any) -> tuple[int, ...]:
     """The input's shape without its batch, after checking names and types.
 
     Raises:

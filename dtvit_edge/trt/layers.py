@@ -70,9 +70,9 @@ def from_inspector(text: str) -> list[Layer]:
 
 def from_log(message: str) -> list[Layer]:
     """Layers from the builder's message that begins with `Layers:`."""
-    found = [match.groupdict() for line in message.splitlines() if (match := _LINE.match(line))]
-    types = [{side: _types([m[side]]) for side in ("inputs", "constants", "outputs")} for m in found]
-    return [_layer(m["name"], m["kind"], m["tactic"], **t) for m, t in zip(found, types, strict=True)]
+    rows = [match.groupdict() for line in message.splitlines() if (match := _LINE.match(line))]
+    types = [{side: _types([row[side]]) for side in ("inputs", "constants", "outputs")} for row in rows]
+    return [_layer(row["name"], row["kind"], row["tactic"], **t) for row, t in zip(rows, types, strict=True)]
 
 
 def count(layers: Iterable[Layer]) -> dict[str, int]:
@@ -80,7 +80,7 @@ def count(layers: Iterable[Layer]) -> dict[str, int]:
     return dict(Counter(layer.precision for layer in layers if layer.precision).most_common())
 
 
-def judge(asked: str, layers: Sequence[Layer]) -> list[str]:
+def check_precision(asked: str, layers: Sequence[Layer]) -> list[str]:
     """Whether an engine is what was asked for: warnings, in words.
 
     Raises:
@@ -89,12 +89,12 @@ def judge(asked: str, layers: Sequence[Layer]) -> list[str]:
     if not layers:
         return [f"the precision of the layers could not be read back; whether this engine is {asked} is not known"]
     narrow = {"fp32": (), "fp16": ("fp16", "bf16"), "int8": ("int8", "fp8")}[asked]
-    found = count(layers)
-    said = ", ".join(f"{number} {precision}" for precision, number in found.items()) or "none with a precision"
+    counts = count(layers)
+    said = ", ".join(f"{number} {precision}" for precision, number in counts.items()) or "none with a precision"
     if asked == "fp32":
-        reduced = [precision for precision in found if precision != "fp32"]
+        reduced = [precision for precision in counts if precision != "fp32"]
         return [f"fp32 was asked for, and layers compute in {', '.join(reduced)} ({said})"] if reduced else []
-    if any(precision in found for precision in narrow):
+    if any(precision in counts for precision in narrow):
         mixed = Counter(layer.precision for layer in layers if "int8" in layer.inputs and layer.precision != "int8")
         return [
             f"{number} layers are given int8 and compute in {precision}: those products gain no speed from int8"
@@ -138,11 +138,11 @@ def _layer(
 
 def _types(descriptions: Iterable[str]) -> tuple[str, ...]:
     """Types that descriptions name: "Half", "Row major linear FP16 format", "Datatype: Int8, Format: ..."."""
-    found: list[str] = []
+    types: list[str] = []
     for text in descriptions:
         stated = re.findall(r"Datatype: (\w+)", text) or [text]
         for part in stated:
             match = _TYPE.search(part.lower())
             if match:
-                found.append(_NAMES.get(match.group(), match.group()))
-    return tuple(found)
+                types.append(_NAMES.get(match.group(), match.group()))
+    return tuple(types)

@@ -14,7 +14,7 @@ from dtvit_edge.trt.releases import Release
 _MEAN, _VARIANCE = "_mean", "_variance"
 
 
-def pin_to_fp32(trt: Any, network: Any, release: Release) -> list[str]:
+def hold_in_fp32(trt: Any, network: Any, release: Release) -> list[str]:
     """Set precision and output types of the layers that must not be reduced.
 
     Returns:
@@ -25,12 +25,12 @@ def pin_to_fp32(trt: Any, network: Any, release: Release) -> list[str]:
     parts = tuple(f"{name}_" for name in _decomposed(trt, layers))
     chosen = {layer.name for layer in layers if layer.type in kinds or layer.name.startswith(parts)}
     chosen |= {layer.name for layer in _last_layers(trt, network, layers)}
-    pinned = [layer for layer in layers if layer.name in chosen and _is_float(trt, layer)]
-    for layer in pinned:
+    fp32_layers = [layer for layer in layers if layer.name in chosen and _is_float(trt, layer)]
+    for layer in fp32_layers:
         layer.precision = trt.DataType.FLOAT
         for index in range(layer.num_outputs):
             layer.set_output_type(index, trt.DataType.FLOAT)
-    return [layer.name for layer in pinned]
+    return [layer.name for layer in fp32_layers]
 
 
 def _decomposed(trt: Any, layers: list[Any]) -> list[str]:

@@ -29,7 +29,7 @@ def run(task: str, flavour: str, arguments: dict[str, Any], scratch: Path) -> di
     """Run one of `dtvit_edge.trt.child`'s tasks in a process of its own and wait for it.
 
     Args:
-        scratch: an existing folder for the job, its result and its log; the caller removes it.
+        scratch: an existing folder for the request, its result and its log; the caller removes it.
 
     Returns:
         The task's result.
@@ -39,11 +39,11 @@ def run(task: str, flavour: str, arguments: dict[str, Any], scratch: Path) -> di
         BuildKilled: the child was killed, crashed or ended without a result; with the signal and its last lines.
         BuildError: the child raised something that it should not.
     """
-    job, log = scratch / f"{task}.json", scratch / f"{task}.log"
-    job.write_text(json.dumps({"task": task, "flavour": flavour, "arguments": arguments}), encoding="utf-8")
+    request, log = scratch / f"{task}.json", scratch / f"{task}.log"
+    request.write_text(json.dumps({"task": task, "flavour": flavour, "arguments": arguments}), encoding="utf-8")
     result = scratch / RESULT
     result.unlink(missing_ok=True)
-    command = [sys.executable, "-c", _BOOT, str(job), *map(os.path.abspath, sys.path)]
+    command = [sys.executable, "-c", _BOOT, str(request), *map(os.path.abspath, sys.path)]
     with (
         log.open("wb") as output,
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT) as child,

@@ -5,8 +5,8 @@ inputs from 8.5, LayerNormalization from 8.6, node names in parser errors), and 
 
 | release | reads | precision comes from | timing cache |
 |---|---|---|---|
-| 8.5 | fp32-op16 | builder flags, the parts of LayerNorm pinned to FP32 | yes |
-| 8.6, 9.x | fp32, int8 | builder flags, LayerNorm pinned to FP32 | yes |
+| 8.5 | fp32-op16 | builder flags, the parts of LayerNorm held in FP32 | yes |
+| 8.6, 9.x | fp32, int8 | builder flags, LayerNorm held in FP32 | yes |
 | 10.x | fp32, fp16, int8-fp16 | the graph: STRONGLY_TYPED | yes |
 | 11.x | fp32, fp16, int8-fp16 | the graph; the flags are gone | yes |
 | for RTX 1.x | fp32, fp16, int8-fp16 | the graph; the flags are gone | no: its calls do nothing |
@@ -27,8 +27,8 @@ PRECISIONS = ("fp32", "fp16", "int8")
 # What TensorRT for RTX compiles ahead of time where nothing else is asked for: Ampere, Ada and Blackwell boards.
 DEFAULT_CAPABILITIES = ("8.6", "8.9", "12.0")
 DEFAULT_MAX_BATCH = 8
-# Compiled alone or not at all (TensorRT for RTX's documentation).
-ALONE = "7.5"
+# This compute capability is compiled alone or not at all (TensorRT for RTX's documentation).
+COMPILED_ALONE = "7.5"
 
 _OLDEST = (8, 5)
 # The highest opset that releases from a version on read. A parser takes newer graphs without a word and misreads them.
@@ -134,7 +134,7 @@ class Release:
         if graph not in models:
             raise BuildError(
                 f"{self.title} needs the bundle's {graph} model, which it does not have "
-                f"(it has {', '.join(sorted(models))}); `{making(graph)}` makes it"
+                f"(it has {', '.join(sorted(models))}); `{command_for(graph)}` makes it"
             )
         opset = models[graph].facts.get("opset")
         if not isinstance(opset, int):
@@ -146,7 +146,7 @@ class Release:
             )
 
 
-def making(graph: str, bundle: str = "NAME.dtvit") -> str:
+def command_for(graph: str, bundle: str = "NAME.dtvit") -> str:
     """The command that puts a model (a key of `dtvit_edge.bundle.MODEL_FILES`) into a bundle, quoted already."""
     if graph in ("int8", "int8-fp16"):
         return f"dtvit-edge calibrate {bundle} --slices DIR"
@@ -155,7 +155,7 @@ def making(graph: str, bundle: str = "NAME.dtvit") -> str:
 
 def parse_version(text: str) -> tuple[int, ...]:
     """Leading numbers of a version, comparable; BuildError where there are none."""
-    found = re.match(r"\d+(?:\.\d+)*", text)
-    if found is None:
+    match = re.match(r"\d+(?:\.\d+)*", text)
+    if match is None:
         raise BuildError(f"{text!r} is no version of TensorRT")
-    return tuple(int(part) for part in found.group().split("."))
+    return tuple(int(part) for part in match.group().split("."))

@@ -27,7 +27,7 @@ from dtvit_edge.files import write_atomically
 from dtvit_edge.spec import digest_bytes, digest_file
 from dtvit_edge.trt.releases import TITLES
 
-RECORD_FORMAT = 1
+RECORD_FORMAT = 2
 UNPROVEN = "compiled ahead of time, with no GPU to run it on: the device that loads it must test it first"
 
 
@@ -43,7 +43,7 @@ class BuildRecord:
         gpu: name of the GPU it was built on; None where it was compiled ahead of time.
         capabilities: compute capabilities it runs on.
         profile: batch sizes `min`, `opt`, `max`.
-        flags, pinned: the builder's flags; layers set to FP32. TF32 is always off.
+        flags, fp32_layers: the builder's flags; names of the layers held in FP32. TF32 is always off.
         workspace_bytes, seconds, peak_memory_bytes: of the build.
         layer_precisions: number of layers by the precision they compute in; layers: each of them; layers_from: the
             `engine inspector`, or the `builder's log`.
@@ -65,7 +65,7 @@ class BuildRecord:
     capabilities: tuple[str, ...]
     profile: dict[str, int]
     flags: tuple[str, ...]
-    pinned: tuple[str, ...]
+    fp32_layers: tuple[str, ...]
     workspace_bytes: int
     seconds: float
     peak_memory_bytes: int | None
@@ -151,9 +151,9 @@ def load_engine(
             again = build_command(bundle.path, precision, flavour, max_batch=max_batch)
             return Engine(record, _verified(path.with_name(record.plan), record, again))
         why_not.append(f"{path.name}: {refusal}")
-    found = f"no {precision} engine for {TITLES[flavour]} in {bundle.path}"
+    none_fits = f"no {precision} engine for {TITLES[flavour]} in {bundle.path}"
     again = build_command(bundle.path, precision, flavour, max_batch=max_batch)
-    raise EngineError("; ".join([found, *why_not, f"build it on this device: {again}"]))
+    raise EngineError("; ".join([none_fits, *why_not, f"build it on this device: {again}"]))
 
 
 def engine_precisions(bundle: Bundle, flavour: str) -> list[str]:
@@ -172,7 +172,7 @@ def portable_engines(bundle: Bundle, flavour: str, capabilities: Collection[str]
         EngineError: a record that cannot be read, or no plan beside it.
         DigestMismatch: a plan's bytes are not its record's.
     """
-    found = []
+    engines = []
     for path, record in _records(bundle):
         if isinstance(record, EngineError):
             raise EngineError(f"{path}: {record}")
@@ -180,8 +180,8 @@ def portable_engines(bundle: Bundle, flavour: str, capabilities: Collection[str]
         if record.flavour == flavour and record.gpu is None and not elsewhere:
             again = build_command(bundle.path, record.precision, flavour, capabilities=record.capabilities)
             _verified(path.with_name(record.plan), record, again)
-            found.append((path, record))
-    return found
+            engines.append((path, record))
+    return engines
 
 
 def build_command(
@@ -228,8 +228,8 @@ def install(folder: Path, record: BuildRecord, plan: Path) -> BuildRecord:
 
 def find_cache(folder: Path, device: str) -> tuple[Path, str] | None:
     """The newest timing cache of a device, and the sha256 that its name carries."""
-    found = sorted(folder.glob(f"{device}.*.timing"), key=lambda path: path.stat().st_mtime)
-    return (found[-1], found[-1].name.split(".")[-2]) if found else None
+    caches = sorted(folder.glob(f"{device}.*.timing"), key=lambda path: path.stat().st_mtime)
+    return (caches[-1], caches[-1].name.split(".")[-2]) if caches else None
 
 
 def install_cache(folder: Path, device: str, cache: Path) -> None:
@@ -243,15 +243,15 @@ def install_cache(folder: Path, device: str, cache: Path) -> None:
 
 def _records(bundle: Bundle) -> list[tuple[Path, BuildRecord | EngineError]]:
     """Every build record of a bundle, or why one cannot be read; those with a self-test first."""
-    found: list[tuple[Path, BuildRecord | EngineError]] = []
+    records: list[tuple[Path, BuildRecord | EngineError]] = []
     for path in sorted((bundle.path / ENGINES).glob("[!.]*.json")):
         try:
-            found.append((path, BuildRecord.from_json(path.read_text(encoding="utf-8"))))
+            records.append((path, BuildRecord.from_json(path.read_text(encoding="utf-8"))))
         except EngineError as error:
-            found.append((path, error))
+            records.append((path, error))
         except (OSError, UnicodeDecodeError) as error:
-            found.append((path, EngineError(f"it cannot be read: {error}")))
-    return sorted(found, key=lambda item: isinstance(item[1], BuildRecord) and item[1].selftest is None)
+            records.append((path, EngineError(f"it cannot be read: {error}")))
+    return sorted(records, key=lambda item: isinstance(item[1], BuildRecord) and item[1].selftest is None)
 
 
 def _refusal(bundle: Bundle, record: BuildRecord, version: str, gpu: Gpu) -> str | None:

@@ -30,7 +30,7 @@ def record(bundle: Bundle, of: str = "fp16", **changes: Any) -> BuildRecord:
         capabilities=("8.7",),
         profile={"min": 1, "opt": 2, "max": 4},
         flags=("STRONGLY_TYPED",),
-        pinned=(),
+        fp32_layers=(),
         workspace_bytes=1 << 28,
         seconds=1.0,
         peak_memory_bytes=None,
@@ -46,8 +46,8 @@ def record(bundle: Bundle, of: str = "fp16", **changes: Any) -> BuildRecord:
     return replace(made, **changes)
 
 
-def put(bundle: Bundle, found: BuildRecord, plan: bytes = PLAN) -> Path:
+def put(bundle: Bundle, built: BuildRecord, plan: bytes = PLAN) -> Path:
     folder = bundle.path / ENGINES
     folder.mkdir(exist_ok=True)
     (folder / "staged").write_bytes(plan)
-    return folder / f"{install(folder, found, folder / 'staged').name}.json"
+    return folder / f"{install(folder, built, folder / 'staged').name}.json"

@@ -73,12 +73,12 @@ def test_nvcc_makes_machine_code(tmp_path: Path) -> None:
 
 
 def test_nvrtc_makes_ptx(tmp_path: Path) -> None:
-    found = [c for c in find_compilers() if isinstance(c, Nvrtc)]
-    if not found:
+    nvrtc = [c for c in find_compilers() if isinstance(c, Nvrtc)]
+    if not nvrtc:
         pytest.skip("no NVRTC here (pip install nvidia-cuda-nvrtc)")
-    ptx = found[0].compile(module.SOURCE, "8.7")
+    ptx = nvrtc[0].compile(module.SOURCE, "8.7")
     assert b".entry preprocess(" in ptx and ptx.endswith(b"\0")
     broken = tmp_path / "preprocess.cu"
     broken.write_text("this is not CUDA")
     with pytest.raises(BuildError, match="NVRTC does not compile"):
-        found[0].compile(broken, "8.7")
+        nvrtc[0].compile(broken, "8.7")

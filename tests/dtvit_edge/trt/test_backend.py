@@ -28,7 +28,7 @@ def bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
     return Bundle.open(shutil.copytree(tiny_bundle.path, tmp_path / "b.dtvit"))
 
 
-class Plan:
+class Serialized:
     max_batch, proven = 4, True
 
     def __init__(self, plan: bytes) -> None:
@@ -45,9 +45,9 @@ def test_any_number_of_slices_goes_in_the_profiles_batches(bundle: Bundle, make_
             logits = backend.infer(pixels[:count])
             for name, expected in golden.items():
                 np.testing.assert_allclose(logits[name], expected[:count], atol=1e-5)
-        facts = backend.describe()
-    expected_facts = {"backend": "tensorrt", "version": "10.3.0", "device": "Orin", "max_batch": "3"}
-    assert facts.items() >= expected_facts.items()
+        described = backend.describe()
+    expected = {"backend": "tensorrt", "version": "10.3.0", "device": "Orin", "max_batch": "3"}
+    assert described.items() >= expected.items()
     assert gpu.launched.count("engine") >= 4
 
 
@@ -69,7 +69,7 @@ def test_what_is_no_engine_of_ours_is_refused_in_words(make_gpu: MakeGpu) -> Non
         (b"rubbish", EngineError, r"TensorRT 10\.3\.0 does not take the engine: .*stdVersionRead"),
         (tiny_model().replace(b"pixels", b"pixelz"), BundleError, "pixelz"),
     ):
-        with pytest.raises(error, match=words), backend.open_plan("tensorrt", Plan(plan), "fp32"):  # type: ignore[arg-type]
+        with pytest.raises(error, match=words), backend.open_serialized("tensorrt", Serialized(plan), "fp32"):  # type: ignore[arg-type]
             pass
 
 

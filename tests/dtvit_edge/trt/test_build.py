@@ -29,15 +29,15 @@ from dtvit_edge.errors import (
 from dtvit_edge.trt import backend, build
 from dtvit_edge.trt.build import BuildOptions, build_engine
 from dtvit_edge.trt.store import ENGINES, load_engine
-from tests.support import plan_backend, trt_standins
+from tests.support import golden_backend, trt_standins
 from tests.support.typed_graphs import graph
 
 ORIN = Gpu("Orin", "8.7", integrated=True, driver="12.6")
 PACKAGE = """
 import sys
-from dtvit_edge.trt import gpu
-from tests import trt_standins
-gpu.find = lambda: {gpu!r} and gpu.Gpu(*{gpu!r})
+from dtvit_edge.cuda import driver
+from tests.support import trt_standins
+driver.find = lambda: {gpu!r} and driver.Gpu(*{gpu!r})
 sys.modules[__name__] = trt_standins.make({version!r}, behaviour={behaviour!r})
 """
 
@@ -57,10 +57,10 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Bundle) -> A
     (tmp_path / "lib").mkdir()
     monkeypatch.syspath_prepend(tmp_path / "lib")
     monkeypatch.setattr(backend, "unavailable", lambda flavour: None)
-    monkeypatch.setattr(backend, "open_plan", plan_backend.open_plan)
-    monkeypatch.setattr(plan_backend, "bundle", bundle)
-    monkeypatch.setattr(plan_backend, "opened", [])
-    monkeypatch.setattr(plan_backend, "sizes", set())
+    monkeypatch.setattr(backend, "open_serialized", golden_backend.open_serialized)
+    monkeypatch.setattr(golden_backend, "bundle", bundle)
+    monkeypatch.setattr(golden_backend, "opened", [])
+    monkeypatch.setattr(golden_backend, "sizes", set())
 
     def install(version: str, behaviour: str = "honest", gpu: Gpu | None = ORIN) -> None:
         fields = (gpu.name, gpu.sm, gpu.integrated, gpu.driver) if gpu else None
@@ -85,8 +85,8 @@ def test_a_device_proves_and_installs_its_engine(
     record = build_engine(bundle, BuildOptions(precision, backend="tensorrt", max_batch=7))
     plan = trt_standins.PLAN + version.encode()
     key = "int8-fp16" if precision == "int8" else precision
-    assert plan_backend.opened == [("tensorrt", plan, key, 7)]
-    assert plan_backend.sizes == {1, 7}, "more than there are golden slices"
+    assert golden_backend.opened == [("tensorrt", plan, key, 7)]
+    assert golden_backend.sizes == {1, 7}, "more than there are golden slices"
     assert record.selftest is not None
     assert record.selftest["deviations"] == {"1": 0.0, "7": 0.0}
     assert (record.graph, record.gpu, record.capabilities) == (graph_key, "Orin", ("8.7",))
@@ -182,7 +182,7 @@ def test_an_engine_that_disagrees_is_not_installed(
     bundle: Bundle, device: Any, monkeypatch: pytest.MonkeyPatch, error: float
 ) -> None:
     device("10.3.0")
-    monkeypatch.setattr(plan_backend, "error", error)
+    monkeypatch.setattr(golden_backend, "error", error)
     with pytest.raises(VerdictError, match=r"differs from the golden logits by .* at batch 1.* it is not installed"):
         build_engine(bundle, BuildOptions("fp16"))
     assert not (bundle.path / ENGINES).exists()
@@ -190,7 +190,7 @@ def test_an_engine_that_disagrees_is_not_installed(
 
 def test_each_precision_has_its_own_tolerance(bundle: Bundle, device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     device("10.3.0")
-    monkeypatch.setattr(plan_backend, "error", 0.06)
+    monkeypatch.setattr(golden_backend, "error", 0.06)
     record = build_engine(bundle, BuildOptions("int8"))
     assert record.selftest is not None
     assert (record.selftest["precision"], record.selftest["tolerance"]) == ("int8-fp16", 0.2)
@@ -266,8 +266,8 @@ def test_rtx_compiles_each_precision_with_no_gpu(bundle: Bundle, precision: str)
     assert (record.gpu, record.selftest) == (None, None)
     assert "no GPU" in record.selftest_reason
     assert record.layers_from == "builder's log"
-    found = record.layer_precisions
-    assert set(found) == {"fp32": {"fp32"}, "fp16": {"fp16", "fp32"}, "int8": {"int8", "fp16", "fp32"}}[precision]
+    counts = record.layer_precisions
+    assert set(counts) == {"fp32": {"fp32"}, "fp16": {"fp16", "fp32"}, "int8": {"int8", "fp16", "fp32"}}[precision]
     products = [layer for layer in record.layers if layer["kind"] == "gemm"]
     assert {layer["precision"] for layer in products} == {precision, "fp32"}, "the heads' last layers stay fp32"
     assert record.warnings == ()

@@ -16,7 +16,7 @@ from dtvit_edge.cuda.driver import Gpu
 from dtvit_edge.errors import BuildError, DigestMismatch
 from dtvit_edge.spec import INPUT_NAME, digest_bytes
 from dtvit_edge.trt import builder, layers
-from dtvit_edge.trt.builder import Built, Job, Log
+from dtvit_edge.trt.builder import BuildJob, BuildResult, Log
 from dtvit_edge.trt.releases import TENSORRT, Release
 from tests.support import trt_standins
 from tests.support.trt_standins import VERSIONS, called
@@ -25,13 +25,13 @@ from tests.support.typed_graphs import graph
 ORIN = Gpu("Orin", "8.7", integrated=True)
 
 
-def job(folder: Path, data: bytes, precision: str, **options: Any) -> Job:
+def job(folder: Path, data: bytes, precision: str, **options: Any) -> BuildJob:
     (folder / "model.onnx").write_bytes(data)
     files = {"onnx": str(folder / "model.onnx"), "onnx_sha256": digest_bytes(data), "plan": str(folder / "engine.plan")}
-    return Job(precision, channels=1, side=224, max_batch=8, **files | options)
+    return BuildJob(precision, channels=1, side=224, max_batch=8, **files | options)
 
 
-def run(trt: Any, folder: Path, precision: str, **options: Any) -> Built:
+def run(trt: Any, folder: Path, precision: str, **options: Any) -> BuildResult:
     release = Release(TENSORRT, trt.__version__)
     data = graph(release.graph_for(precision))
     return builder.build(trt, release, job(folder, data, precision, **options), ORIN, Log())
@@ -59,10 +59,10 @@ def test_every_release_builds_every_precision_with_what_it_has(version: str, pre
     assert called(trt, "create_network") == [{"8": 1, "10": 2, "11": 0}[version.split(".")[0]]]
     assert called(trt, "set_shape") == [(INPUT_NAME, *((n, 1, 224, 224) for n in (1, 4, 8)))]
     assert built.profile == {"min": 1, "opt": 4, "max": 8}
-    found = layers.count(layers.Layer(**layer) for layer in built.layers)
-    assert precision in found
+    counts = layers.count(layers.Layer(**layer) for layer in built.layers)
+    assert precision in counts
     assert built.layers_from == "engine inspector"
-    assert layers.judge(precision, [layers.Layer(**layer) for layer in built.layers]) == []
+    assert layers.check_precision(precision, [layers.Layer(**layer) for layer in built.layers]) == []
     assert getattr(trt.runtime, "engine_host_code_allowed", False) is False
 
 
@@ -80,19 +80,20 @@ def test_below_10_layernorm_softmax_and_last_layers_stay_fp32(
     trt = trt_standins.make(version)
     built = run(trt, tmp_path, precision)
     last = {f"{head}_logits_gemm{part}" for head in ("ich", "location") for part in ("", "_matrix")}
-    assert names | {"node_softmax"} | last <= set(built.pinned)
-    assert not any(product in name for name in built.pinned for product in ("query", "mixed", "embedding", "residual"))
+    assert names | {"node_softmax"} | last <= set(built.fp32_layers)
+    products = ("query", "mixed", "embedding", "residual")
+    assert not any(product in name for name in built.fp32_layers for product in products)
     for layer in trt.network.layers:
-        assert (layer.precision == trt.DataType.FLOAT) == (layer.name in built.pinned)
+        assert (layer.precision == trt.DataType.FLOAT) == (layer.name in built.fp32_layers)
         assert all(
-            (tensor.forced == trt.DataType.FLOAT) == (layer.name in built.pinned)
+            (tensor.forced == trt.DataType.FLOAT) == (layer.name in built.fp32_layers)
             for tensor in map(layer.get_output, range(layer.num_outputs))
         )
 
 
 @pytest.mark.parametrize(("version", "precision"), [("8.6.1", "fp32"), ("10.3.0", "fp16"), ("11.4.1", "int8")])
 def test_nothing_is_pinned_where_types_are_in_the_graph(version: str, precision: str, tmp_path: Path) -> None:
-    assert run(trt_standins.make(version), tmp_path, precision).pinned == []
+    assert run(trt_standins.make(version), tmp_path, precision).fp32_layers == []
 
 
 def test_the_real_exports_normalisations_are_all_pinned(small_bundle: Bundle, tmp_path: Path) -> None:
@@ -101,9 +102,9 @@ def test_the_real_exports_normalisations_are_all_pinned(small_bundle: Bundle, tm
         data = small_bundle.model_bytes(release.graph_for("fp16"))
         built = builder.build(trt, release, job(tmp_path, data, "fp16"), ORIN, Log())
         norms = small_bundle.manifest.models["fp32"].facts["operators"]["LayerNormalization"]
-        assert sum("layer_norm" in name for name in built.pinned) == each * norms
-        assert sum("softmax" in name for name in built.pinned) == 6
-        assert len(built.pinned) == each * norms + 6 + 4, "a product and a sum for each head"
+        assert sum("layer_norm" in name for name in built.fp32_layers) == each * norms
+        assert sum("softmax" in name for name in built.fp32_layers) == 6
+        assert len(built.fp32_layers) == each * norms + 6 + 4, "a product and a sum for each head"
 
 
 def test_the_workspace_comes_from_free_memory_or_the_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,5 +191,5 @@ def test_the_stand_in_for_11_has_nothing_that_the_real_interface_of_11_lacks() -
         if name in real:
             assert set(vars(values)) - {"OTHER"} <= set(real[name]), name
     config = trt.Builder(None).create_builder_config()
-    own = {n for n in dir(config) if not n.startswith("_")} - {"cache", "enabled"}
-    assert own <= set(real["config"])
+    names = {n for n in dir(config) if not n.startswith("_")} - {"cache", "enabled"}
+    assert names <= set(real["config"])

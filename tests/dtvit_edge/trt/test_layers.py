@@ -22,15 +22,15 @@ def layer(precision: str, *types: str, opaque: bool = False) -> Layer:
 
 
 def test_the_builders_log_gives_types_and_what_is_computed_in() -> None:
-    found = layers.from_log(LOG)
-    assert [(f.kind, f.inputs, f.outputs, f.precision) for f in found] == [
+    read_back = layers.from_log(LOG)
+    assert [(f.kind, f.inputs, f.outputs, f.precision) for f in read_back] == [
         ("shape_call", (), (), ""),
         ("gemm", ("int8",), ("fp16",), "int8"),
         ("runtime_fusion", ("int8", "fp32"), ("fp32",), "fp32"),
         ("kgen", ("uint8",), ("fp16",), "fp16"),
     ]
-    assert layers.count(found) == {"int8": 1, "fp32": 1, "fp16": 1}
-    assert found[1].tactic == "i8816"
+    assert layers.count(read_back) == {"int8": 1, "fp32": 1, "fp16": 1}
+    assert read_back[1].tactic == "i8816"
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,8 @@ def test_the_builders_log_gives_types_and_what_is_computed_in() -> None:
 )
 def test_the_inspectors_descriptions_of_each_release_are_read(tensor: dict[str, str], kind: str) -> None:
     text = json.dumps({"Layers": [{"Name": "n", "LayerType": "gemm", "Inputs": [tensor], "Outputs": [tensor]}]})
-    (found,) = layers.from_inspector(text)
-    assert found.precision == kind
+    (read_back,) = layers.from_inspector(text)
+    assert read_back.precision == kind
 
 
 def test_an_int8_product_with_a_residual_in_half_is_an_int8_product() -> None:
@@ -58,8 +58,8 @@ def test_an_int8_product_with_a_residual_in_half_is_an_int8_product() -> None:
         ({"Weights": {"Type": "Half"}}, "fp16"),
     ):
         entry = {"Name": "n", "LayerType": "CaskConvolution", "Inputs": tensors, "Outputs": tensors[1:], **more}
-        (found,) = layers.from_inspector(json.dumps({"Layers": [entry]}))
-        assert found.precision == precision
+        (read_back,) = layers.from_inspector(json.dumps({"Layers": [entry]}))
+        assert read_back.precision == precision
 
 
 def test_an_engine_of_names_alone_is_opaque() -> None:
@@ -67,7 +67,7 @@ def test_an_engine_of_names_alone_is_opaque() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "found", "warning"),
+    ("asked", "built", "warning"),
     [
         ("fp32", [layer("fp32")], None),
         ("fp32", [layer("fp32"), layer("fp16")], "layers compute in fp16"),
@@ -79,8 +79,8 @@ def test_an_engine_of_names_alone_is_opaque() -> None:
         ("fp16", [], "could not be read back"),
     ],
 )
-def test_doubts_are_warnings(asked: str, found: list[Layer], warning: str | None) -> None:
-    warnings = layers.judge(asked, found)
+def test_doubts_are_warnings(asked: str, built: list[Layer], warning: str | None) -> None:
+    warnings = layers.check_precision(asked, built)
     assert len(warnings) == (warning is not None)
     assert warning is None or warning in warnings[0]
 
@@ -88,4 +88,4 @@ def test_doubts_are_warnings(asked: str, found: list[Layer], warning: str | None
 @pytest.mark.parametrize("asked", ["fp16", "int8"])
 def test_an_engine_that_silently_stayed_fp32_is_refused(asked: str) -> None:
     with pytest.raises(VerdictError, match=f"{asked} was asked for, but the engine's layers are 2 fp32"):
-        layers.judge(asked, [layer("fp32"), layer("fp32")])
+        layers.check_precision(asked, [layer("fp32"), layer("fp32")])

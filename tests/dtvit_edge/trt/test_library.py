@@ -14,9 +14,9 @@ from tests.support.data import ROOT
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Modules that `find_spec` finds."""
-    found: set[str] = set()
-    monkeypatch.setattr(library, "find_spec", lambda name: name if name in found else None)
-    return found
+    installed: set[str] = set()
+    monkeypatch.setattr(library, "find_spec", lambda name: name if name in installed else None)
+    return installed
 
 
 def test_auto_takes_tensorrt_first_and_a_missing_one_says_what_installs_it(installed: set[str]) -> None:

@@ -39,13 +39,17 @@ def test_versions_are_numbers_and_not_text() -> None:
     ],
 )
 def test_each_release_takes_its_file(version: str, fp32: str, fp16: str, int8: str | None, max_opset: int) -> None:
-    found = release(version)
-    assert (found.graph_for("fp32"), found.graph_for("fp16"), found.max_opset) == (fp32, fp16, max_opset)
+    tensorrt = release(version)
+    assert (tensorrt.graph_for("fp32"), tensorrt.graph_for("fp16"), tensorrt.max_opset) == (
+        fp32,
+        fp16,
+        max_opset,
+    )
     if int8 is None:
         with pytest.raises(BuildError, match=r"int8 needs 8\.6"):
-            found.graph_for("int8")
+            tensorrt.graph_for("int8")
     else:
-        assert found.graph_for("int8") == int8
+        assert tensorrt.graph_for("int8") == int8
 
 
 @pytest.mark.parametrize(
@@ -65,9 +69,13 @@ def test_each_release_takes_its_file(version: str, fp32: str, fp16: str, int8: s
 def test_flags_are_those_that_a_release_has(
     version: str, creation: tuple[str, ...], fp16: tuple[str, ...], int8: tuple[str, ...]
 ) -> None:
-    found = release(version)
-    assert found.creation_flags == creation
-    assert (found.builder_flags("fp32"), found.builder_flags("fp16"), found.builder_flags("int8")) == ((), fp16, int8)
+    tensorrt = release(version)
+    assert tensorrt.creation_flags == creation
+    assert (
+        tensorrt.builder_flags("fp32"),
+        tensorrt.builder_flags("fp16"),
+        tensorrt.builder_flags("int8"),
+    ) == ((), fp16, int8)
 
 
 def test_what_is_older_than_8_5_is_refused() -> None:
@@ -76,7 +84,7 @@ def test_what_is_older_than_8_5_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "graph", "found", "message"),
+    ("version", "graph", "models", "message"),
     [
         ("8.6.2", "fp32", models(fp32=18), r"model\.fp32\.onnx is ONNX opset 18; TensorRT 8\.6\.2 reads up to 17"),
         ("10.3.0", "fp16", models(fp32=17), r"needs the bundle's fp16 model.*it has fp32.*dtvit-edge export"),
@@ -85,10 +93,10 @@ def test_what_is_older_than_8_5_is_refused() -> None:
     ],
 )
 def test_a_graph_that_is_missing_or_too_new_is_refused_in_words(
-    version: str, graph: str, found: dict[str, FileRecord], message: str
+    version: str, graph: str, models: dict[str, FileRecord], message: str
 ) -> None:
     with pytest.raises(BuildError, match=message):
-        release(version).check_graph(graph, found)
+        release(version).check_graph(graph, models)
 
 
 def test_a_manifest_that_does_not_say_the_opset_is_refused() -> None:

@@ -104,7 +104,7 @@ def test_an_unproven_engine_is_given_to_who_asks_for_it_and_a_proved_one_is_pref
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", '{"format": 9}', '{"format": 1, "extra": 2}', "\x00"],
+    ["", "[]", "{}", '{"format": 9}', '{"format": 2, "extra": 2}', "\x00"],
     ids=["empty", "list", "fields", "format", "unknown", "rubbish"],
 )
 def test_a_record_that_cannot_be_read_is_named_and_stops_no_other_engine(bundle: Bundle, text: str) -> None:
@@ -113,6 +113,15 @@ def test_a_record_that_cannot_be_read_is_named_and_stops_no_other_engine(bundle:
     assert load(bundle).plan == PLAN
     path.unlink()
     with pytest.raises(EngineError, match=r"broken\.json"):
+        load(bundle)
+
+
+def test_a_record_of_an_older_format_is_refused_with_the_command_that_builds_it_anew(bundle: Bundle) -> None:
+    path = put(bundle, record(bundle))
+    older = json.loads(path.read_text()) | {"format": 1, "pinned": []}
+    del older["fp32_layers"]
+    path.write_text(json.dumps(older))
+    with pytest.raises(EngineError, match=r"its format is 1, this code reads 2; .*dtvit-edge build .* fp16"):
         load(bundle)
 
 
@@ -151,8 +160,8 @@ def test_what_was_compiled_ahead_of_time_for_a_gpu_may_be_copied_to_it(bundle: B
     assert portable_engines(bundle, "tensorrt-rtx", {"8.9", "12.0"}) == []
     path.unlink()
     path = put(bundle, record(bundle, **AHEAD))
-    ((found, its),) = portable_engines(bundle, "tensorrt-rtx", {"8.9", "12.0"})
-    assert (found, its.capabilities) == (path, ("8.6", "8.9"))
+    ((record_path, portable),) = portable_engines(bundle, "tensorrt-rtx", {"8.9", "12.0"})
+    assert (record_path, portable.capabilities) == (path, ("8.6", "8.9"))
 
 
 def test_a_damaged_engine_is_not_copied(bundle: Bundle) -> None:
@@ -184,7 +193,7 @@ def test_the_timing_cache_is_kept_by_its_digest(tmp_path: Path) -> None:
     for content in (b"one", b"two"):
         (tmp_path / "new").write_bytes(content)
         install_cache(tmp_path, "tensorrt-8.6.1-orin-sm87", tmp_path / "new")
-    found = find_cache(tmp_path, "tensorrt-8.6.1-orin-sm87")
-    assert found is not None
-    assert (found[0].read_bytes(), found[1]) == (b"two", digest_bytes(b"two"))
+    cache = find_cache(tmp_path, "tensorrt-8.6.1-orin-sm87")
+    assert cache is not None
+    assert (cache[0].read_bytes(), cache[1]) == (b"two", digest_bytes(b"two"))
     assert len(list(tmp_path.iterdir())) == 1

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dtvit_edge.bundle import Bundle
-from dtvit_edge.trt.execution import Plan
+from dtvit_edge.trt.execution import SerializedEngine
 
 bundle: Bundle | None = None
 error = 0.0
@@ -38,6 +38,6 @@ class Golden:
         return {name: logits[index] + np.float32(error) for name, logits in self.golden.items()}
 
 
-def open_plan(flavour: str, plan: Plan, precision: str) -> Golden:
-    opened.append((flavour, plan.plan, precision, plan.max_batch))
+def open_serialized(flavour: str, serialized: SerializedEngine, precision: str) -> Golden:
+    opened.append((flavour, serialized.plan, precision, serialized.max_batch))
     return Golden(precision)
