@@ -1,6 +1,6 @@
-"""NVIDIA's trtexec: the line that builds and times a bundle's graph, and its own times where it is installed.
+"""NVIDIA's trtexec: the line that builds and times a bundle's graph, and the times that it gives where it is installed.
 
-trtexec runs as a process of its own, so that it cannot alternate with the other sides. `latencyMs` is its copy in,
+trtexec runs as a separate process, so that it cannot alternate with the other contenders. `latencyMs` is its copy in,
 compute and copy out of one query; releases before 10 had the same fields by the same names.
 """
 
@@ -33,7 +33,7 @@ def command(bundle: Bundle, precision: str, max_batch: int, *, folder: str | Non
     """The line that times a graph at batch 1 with an engine for batches up to `max_batch`.
 
     Args:
-        folder: written in place of the bundle's own, which could carry a name.
+        folder: written in place of the bundle's folder, which could carry a name.
     """
     spec = bundle.manifest.spec
     file = bundle.manifest.models[precision].file

@@ -55,8 +55,11 @@ def progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
+    if _quiet or not console.is_terminal:  # a bar that is merely disabled still prints an empty line at its end
+        yield lambda steps: None
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=_quiet or not console.is_terminal) as bar:
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task(stage, total=total)
         yield lambda steps: bar.advance(task, steps)
 

@@ -84,9 +84,9 @@ def test_the_choice_is_that_of_build(name: str) -> None:
     ],
 )
 def test_a_refused_file_says_why(name: str, key: str, why: str) -> None:
-    verdict = by_key(complete(), name)[key]
-    assert verdict.state == "refused"
-    assert why in verdict.why
+    file = by_key(complete(), name)[key]
+    assert file.state == "refused"
+    assert why in file.why
 
 
 def test_what_a_target_refuses_is_not_asked_for_even_where_it_is_missing() -> None:
@@ -123,9 +123,9 @@ def test_a_file_that_this_copy_lacks_is_absent_where_it_would_be_used_and_no_oth
 
 @pytest.mark.parametrize(("opset", "state"), [(17, "used"), (18, "refused")])
 def test_an_opset_above_what_the_parser_reads_is_refused(opset: int, state: str) -> None:
-    verdict = by_key(complete(fp32=vit(opset=opset)), JP60)["fp32"]
-    assert verdict.state == state
-    assert opset == 17 or verdict.why == "opset 18; TensorRT 8.6.2 reads up to 17"
+    file = by_key(complete(fp32=vit(opset=opset)), JP60)["fp32"]
+    assert file.state == state
+    assert opset == 17 or file.why == "opset 18; TensorRT 8.6.2 reads up to 17"
 
 
 @pytest.mark.parametrize(("name", "highest"), [(JP5, 17), (JP60, 17), (JP61, 20), (JP70, 20), (JP72, 24), (TRT11, 24)])
@@ -138,8 +138,8 @@ def test_each_stack_has_its_highest_opset(name: str, highest: int) -> None:
 
 def test_fp16_scales_below_opset_19_are_refused_everywhere() -> None:
     for name in (JP61, RTX_PC, TRT11):
-        verdict = by_key(complete(int8_fp16=quantized(opset=17)), name)["int8-fp16"]
-        assert (verdict.state, verdict.why) == ("refused", "Q/DQ with FP16 scales needs opset 19, the file has 17")
+        file = by_key(complete(int8_fp16=quantized(opset=17)), name)["int8-fp16"]
+        assert (file.state, file.why) == ("refused", "Q/DQ with FP16 scales needs opset 19, the file has 17")
 
 
 def test_without_layer_norm_only_the_older_file_serves_jetpack_5_and_nothing_is_refused_for_it() -> None:
