@@ -163,7 +163,7 @@ class PreprocessSpec:
         """
         expected = {field.name for field in fields(cls)}
         if isinstance(data, dict) and "algorithm" not in data:
-            data = {"fit": FITS[0], "filter": FILTERS[0], "device_mask": True, "algorithm": ALGORITHM} | data
+            data = {"fit": FITS[0], "filter": FILTERS[0], "device_mask": True, "algorithm": ALGORITHM, **data}
         if set(data) != expected:
             odd = ", ".join(sorted(set(data) ^ expected))
             raise ConfigError(f"preprocessing spec: unknown or missing fields: {odd}")
@@ -174,7 +174,10 @@ class PreprocessSpec:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"preprocessing spec: windows are not readable: {error}") from error
-        return cls(**values)
+        try:
+            return cls(**values)
+        except TypeError as error:  # a text where a number is expected
+            raise ConfigError(f"preprocessing spec: a field is of another type: {error}") from error
 
 
 @dataclass(frozen=True)

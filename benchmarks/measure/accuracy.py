@@ -141,7 +141,7 @@ def evaluate(
         reference.logits,
         logits,
         slices.labels,
-        threshold=manifest.ich_threshold,
+        threshold=configuration.bundle.thresholds.slice.value,
         location_trained=trained,
         limits=settings.limits,
         seed=settings.seed,
@@ -150,7 +150,7 @@ def evaluate(
     ich, location = against_labels(
         logits,
         slices,
-        manifest.ich_threshold,
+        configuration.bundle.thresholds.slice.value,
         location_trained=trained,
         seed=settings.seed,
         resamples=None if settings.effort.intervals else 0,

@@ -122,7 +122,7 @@ class BundleRun:
             "verdicts": {name: result.gate.verdict for name, result in self.accuracies.items()},
             "reasons": {name: list(result.gate.reasons) for name, result in self.accuracies.items()},
             "limits": asdict(self.settings.limits),
-            "threshold": bundle.manifest.thresholds["ich"],
+            "threshold": asdict(bundle.thresholds.slice),
             "configurations": {
                 name: _described(self.accuracies[name].configuration, b) for name, b in self.backends.items()
             },

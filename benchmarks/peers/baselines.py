@@ -24,7 +24,7 @@ from benchmarks.peers import (
     open_model,
 )
 from benchmarks.settings import Settings
-from dtvit_edge.bundle import TOLERANCES, Bundle
+from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.progress import Progress
 from dtvit_edge.spec import digest_file
@@ -106,7 +106,7 @@ class Baselines:
         manifest = self._bundle.manifest
         return {
             f"{peer.name}, {name}": partial(
-                score, files, peer.load(), self.opened[name], manifest.spec, manifest.ich_threshold
+                score, files, peer.load(), self.opened[name], manifest.spec, self._bundle.thresholds.study.value
             )
             for peer, name in pairs
         }
@@ -135,14 +135,14 @@ class Baselines:
 
     def _keep_if_equal(self, name: str, infer: Infer) -> None:
         """Keep a peer that gives the golden logits."""
-        pixels, golden = self._bundle.golden()
-        logits = infer(self._normalised(pixels))
-        worst = max(float(np.abs(logits[output] - golden[output]).max()) for output in golden)
+        golden, allowed = self._bundle.golden(), self._bundle.manifest.tolerances[REFERENCE_PRECISION]
+        logits = infer(self._normalised(golden.pixels))
+        worst = max(float(np.abs(logits[output] - golden.logits[output]).max()) for output in golden.logits)
         self.differences[name] = worst
-        if worst <= TOLERANCES["fp32"]:
+        if worst <= allowed:
             self.opened[name] = infer
         else:
-            self.left_out[name] = f"{worst:.3g} from the golden logits, {TOLERANCES['fp32']:g} is allowed"
+            self.left_out[name] = f"{worst:.3g} from the golden logits, {allowed:.3g} is allowed"
 
     def _normalised(self, pixels: Pixels) -> Floats:
         import torch

@@ -119,7 +119,7 @@ def check_pytorch(bundle: Bundle, weights: Path, batches: tuple[int, ...], round
     if why_not := gpu_pytorch.absent():
         click.echo(f"PyTorch is not timed: {why_not}", err=True)
         return []
-    golden, _ = bundle.golden()
+    golden = bundle.golden().pixels
     made = []
     for batch in batches:
         samples = gpu_pytorch.peers_ms(

@@ -23,7 +23,7 @@ from onnxruntime import InferenceSession
 
 from benchmarks.measure.interleaving import LEAST_ROUNDS, alternate
 from benchmarks.results import CPU_RECORDS
-from dtvit_edge.bundle import TOLERANCES
+from dtvit_edge.bundle import FP32_FLOOR
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES, PreprocessSpec, digest_bytes
 from evaluation.records import Record, append, ratio_summary
@@ -82,7 +82,7 @@ def measure(encoder: str, rounds: int, runs: int) -> Measurement:
     calls = {graph: _call(sessions[graph], inputs[graph]) for graph in graphs}
     plain, rewritten = calls["plain"](), calls["rewritten"]()
     difference = max(float(np.abs(a - b).max()) for a, b in zip(plain, rewritten, strict=True))
-    if not difference <= TOLERANCES["fp32"]:
+    if not difference <= FP32_FLOOR:
         raise VerdictError(f"{encoder}: the two graphs differ by {difference:.3g}; nothing was timed")
     times = alternate(calls, rounds, runs)
     digests = {graph: digest_bytes(onnx_bytes) for graph, onnx_bytes in graphs.items()}

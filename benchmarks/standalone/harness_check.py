@@ -55,7 +55,7 @@ def time_configuration(
     configuration: Configuration, share: float, seconds: float, threads: int
 ) -> dict[str, list[float]]:
     """Milliseconds of the configuration, slowed by a share, and of the null backend, in alternating rounds."""
-    pixels, _ = configuration.bundle.golden()
+    pixels = configuration.bundle.golden().pixels
     with configuration.create(threads) as backend:
         infer = SlowedBackend(backend, share).infer if share else backend.infer
         calls = {configuration.name: latency.one_slice(infer, pixels)}

@@ -24,7 +24,7 @@ import torch
 from benchmarks.measure.interleaving import LEAST_ROUNDS, alternate
 from benchmarks.results import CPU_RECORDS
 from dtvit_edge import backends
-from dtvit_edge.bundle import TOLERANCES, Bundle
+from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle
 from dtvit_edge.errors import DtvitError, VerdictError
 from dtvit_edge.selftest import selftest
 from dtvit_edge.spec import OUTPUT_NAMES, digest_file
@@ -80,13 +80,16 @@ def measure(bundle: Bundle, weights: Path, *, rounds: int, runs: int, threads: i
         VerdictError: the weights are not the ones that the bundle was made from.
     """
     torch.set_num_threads(threads)
-    pixels, golden = bundle.golden()
+    golden = bundle.golden()
+    pixels = golden.pixels
     model = load_checkpoint(weights, bundle.manifest.encoder).model
     inputs = normalise(torch.from_numpy(pixels), bundle.manifest.spec)
     with torch.inference_mode():
         reference = [output.numpy() for output in model(inputs)]
-    pytorch_error = max(float(np.abs(a - golden[name]).max()) for name, a in zip(OUTPUT_NAMES, reference, strict=True))
-    if not pytorch_error <= TOLERANCES["fp32"]:
+    pytorch_error = max(
+        float(np.abs(a - golden.logits[name]).max()) for name, a in zip(OUTPUT_NAMES, reference, strict=True)
+    )
+    if not pytorch_error <= bundle.manifest.tolerances[REFERENCE_PRECISION]:
         raise VerdictError(
             f"{weights}: PyTorch is {pytorch_error:.3g} from the bundle's golden logits; nothing was timed"
         )

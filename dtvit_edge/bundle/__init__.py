@@ -4,11 +4,12 @@ from dtvit_edge.bundle.bundle import ENGINES, MODEL_FILES, NOT_HERE, REFERENCE_P
 from dtvit_edge.bundle.golden import GOLDEN_FILES, GOLDEN_LOGITS, GOLDEN_PIXELS, GOLDEN_STORED, Golden
 from dtvit_edge.bundle.manifest import MANIFEST, FileRecord, GoldenSlice, Manifest, Reference
 from dtvit_edge.bundle.thresholds import THRESHOLDS, Threshold, Thresholds, write_thresholds
-from dtvit_edge.bundle.tolerances import MOST_ROUNDING, tolerance_of
+from dtvit_edge.bundle.tolerances import FP32_FLOOR, MOST_ROUNDING, tolerance_of
 from dtvit_edge.bundle.writing import write_bundle
 
 __all__ = [
     "ENGINES",
+    "FP32_FLOOR",
     "GOLDEN_FILES",
     "GOLDEN_LOGITS",
     "GOLDEN_PIXELS",

@@ -46,7 +46,7 @@ class Golden:
     def slices(self) -> tuple[GoldenSlice, ...]:
         """What the manifest says of the stored pixels."""
         pairs = zip(self.stored, self.encodings, strict=True)
-        return tuple(GoldenSlice(*pixels.shape, encoding) for pixels, encoding in pairs)
+        return tuple(GoldenSlice(p.shape[0], p.shape[1], encoding) for p, encoding in pairs)
 
     def to_files(self) -> dict[str, bytes]:
         """The arrays as NumPy files, by path inside the bundle."""

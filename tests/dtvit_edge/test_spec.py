@@ -40,7 +40,15 @@ def test_the_window_kind_is_part_of_the_digest() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"extra": 1}, {"crop": None}, {"windows": [{"center_hu": 1}]}, {"windows": [{"kind": "SIGMOID"}]}],
+    [
+        {"extra": 1},
+        {"crop": "224"},
+        {"mean": 0.5},
+        {"resize": [256]},
+        {"crop": None},
+        {"windows": [{"center_hu": 1}]},
+        {"windows": [{"kind": "SIGMOID"}]},
+    ],
 )
 def test_a_spec_that_is_not_understood_is_refused(change: dict[str, Any]) -> None:
     data = PreprocessSpec().to_dict() | change
