@@ -85,6 +85,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.10
 
 $(VENV)/.workstation: pyproject.toml | $(VENV)/.torch
 	$(BIN)/pip install --quiet --editable . --group workstation

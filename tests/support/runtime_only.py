@@ -22,8 +22,11 @@ NEEDS_ONNX_ALONE = frozenset({"export.opset"})
 PACKAGES = frozenset({"torch", "torchvision", "timm", "scipy", "sklearn", "PIL", "matplotlib", "safetensors"})
 
 
-# It asks the help of two workstation commands among others.
-CALL_WORKSTATION_COMMANDS = frozenset({"test_runtime_commands_never_load_torch_timm_or_onnx"})
+# By name, why a test needs more than the wheel where neither imports nor parameters show it.
+NEEDS_MORE = {
+    "test_runtime_commands_never_load_torch_timm_or_onnx": "calls workstation commands among others",
+    "test_the_version_is_read_when_it_is_asked_for": "starts Python without site-packages, where the wheel lies",
+}
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
@@ -32,14 +35,15 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip a test that calls a command of the workstation, by its name or by its parameter."""
+    """Skip a test whose parameter is a workstation's command, and those of `NEEDS_MORE`."""
     for item in items:
         parameters = (
             item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
         )
         commands = [value for value in parameters if isinstance(value, str) and value in WORKSTATION_COMMANDS]
-        if commands or item.name in CALL_WORKSTATION_COMMANDS:
-            item.add_marker(pytest.mark.skip(reason="calls a workstation's command, which no wheel holds"))
+        reason = "calls a workstation's command, which no wheel holds" if commands else NEEDS_MORE.get(item.name)
+        if reason:
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
