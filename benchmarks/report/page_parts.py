@@ -1,14 +1,17 @@
-"""Generated parts of pages that people write otherwise: README's five figures, the codes of docs/results.md."""
+"""Generated parts of pages that people write otherwise: README's five figures, the codes of docs/results.md, the
+fields of docs/bundle-format.md."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.peers import EAGER, SCIKIT_IMAGE
 from benchmarks.report.view import RunView, run_views
 from benchmarks.results import BENCH_RECORDS, CPU_RECORDS, EVALUATION_RECORDS, names
 from benchmarks.standalone import int8_speed, reading
+from dtvit_edge.bundle.schema import MANIFEST_SCHEMA, THRESHOLDS_SCHEMA, described
 from dtvit_edge.cli.exit_status import INTERRUPTED, READER_GONE
 from dtvit_edge.cli.internal_error import EXIT_STATUS as INTERNAL_ERROR
 from dtvit_edge.cli.units import size
@@ -72,6 +75,21 @@ def slice_reasons() -> str:
 def study_reasons() -> str:
     """Every code that a row of studies.csv can have."""
     return "\n" + "".join(f"- `{code}`: {sentence}\n" for code, sentence in STUDY_REASONS.items()) + "\n"
+
+
+def manifest_fields() -> str:
+    """Every field of manifest.json, from its schema."""
+    return _fields(MANIFEST_SCHEMA)
+
+
+def threshold_fields() -> str:
+    """Every field of thresholds.json, from its schema."""
+    return _fields(THRESHOLDS_SCHEMA)
+
+
+def _fields(schema: dict[str, Any]) -> str:
+    rows = "".join(f"| `{path}` | {kind} | {sentence} |\n" for path, kind, sentence in described(schema))
+    return f"\n| field | type | what it holds |\n|---|---|---|\n{rows}\n"
 
 
 def exit_statuses() -> str:
