@@ -77,6 +77,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 digest_option = click.option("--expect-digest", metavar="SHA256", help="Refuse any other bundle than this one.")
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
 threads_option = click.option("--threads", type=click.IntRange(1), help="Threads of a CPU backend.")
+device_option = click.option(
+    "--device", type=click.IntRange(0), metavar="N", help="CUDA's number of the GPU.  [default: 0]"
+)
 
 
 @cli.command()
@@ -87,6 +90,7 @@ threads_option = click.option("--threads", type=click.IntRange(1), help="Threads
 @click.option("--precision", default="fp32", show_default=True, help="Of the model, or of the engine.")
 @click.option("--batch", type=click.IntRange(1), help="Slices a batch (default: what suits the backend).")
 @threads_option
+@device_option
 @click.option("--hint", type=click.Choice(["f32", "bf16"]), help="OpenVINO's inference precision.  [default: f32]")
 @click.option("--any-series", is_flag=True, help="Score unsuitable series as well, and say so.")
 @click.option("--keep-all", is_flag=True, help="Score slices with no brain in view as well.")
@@ -134,9 +138,17 @@ def score(
 @bundle_argument
 @click.option("--backend", "names", multiple=True, help="Only this backend (default: every one found here).")
 @threads_option
+@device_option
 @digest_option
 @json_option
-def verify(bundle: Path, names: tuple[str, ...], threads: int | None, expect_digest: str | None, as_json: bool) -> None:
+def verify(
+    bundle: Path,
+    names: tuple[str, ...],
+    threads: int | None,
+    device: int | None,
+    expect_digest: str | None,
+    as_json: bool,
+) -> None:
     """Check BUNDLE's digests, and its golden slices on this machine's backends. Exit status 1 where one disagrees."""
     from dtvit_edge import backends
     from dtvit_edge.bundle import Bundle
@@ -148,7 +160,8 @@ def verify(bundle: Path, names: tuple[str, ...], threads: int | None, expect_dig
     results = []
     for name in [backends.choose(name).name for name in chosen]:
         for precision in testable(opened, name):
-            options = Options(precision=precision, threads=None if backends.runs_engines(name) else threads)
+            gpu = backends.runs_engines(name)
+            options = Options(precision=precision, threads=None if gpu else threads, device=device if gpu else None)
             with open_backend(opened, name, options) as backend:
                 results.append(selftest(opened, backend))
     render.selftests(opened, results, as_json=as_json)
@@ -179,6 +192,13 @@ def verify(bundle: Path, names: tuple[str, ...], threads: int | None, expect_dig
     "--workspace", "workspace_mib", type=click.IntRange(1), metavar="MIB", help="[default: half of what is free]"
 )
 @click.option("--no-library-tactics", is_flag=True, help="Below TensorRT 11: leave cuBLAS and cuDNN out.")
+@click.option(
+    "--builder-optimization-level",
+    type=click.IntRange(0, 5),
+    metavar="0..5",
+    help="How long the builder searches; 8.6 and newer.  [default: the library's, 3]",
+)
+@device_option
 @digest_option
 @json_option
 def build(bundle: Path, expect_digest: str | None, no_library_tactics: bool, as_json: bool, **options: Any) -> None:
