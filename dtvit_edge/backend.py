@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dtvit_edge.errors import BundleError
+from dtvit_edge.errors import BundleError, ConfigError
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES
 
 # A graph typed as float16 runs slower on a CPU than PyTorch does: CPU backends never get one.
@@ -51,6 +51,10 @@ class Backend(Protocol):
 
         Returns:
             {"ich_logits": (N, 2), "location_logits": (N, 3)} float32.
+
+        Raises:
+            ConfigError: the backend is not open, or the pixels are of another type or shape; it can still be used.
+            DeviceFault: the device failed.
         """
         ...
 
@@ -65,3 +69,23 @@ def check_names(inputs: list[str], outputs: list[str]) -> None:
         raise BundleError(
             f"the graph has inputs {inputs} and outputs {outputs}, expected {[INPUT_NAME]} and {list(OUTPUT_NAMES)}"
         )
+
+
+def check_pixels(pixels: NDArray[np.uint8], shape: tuple[int, ...]) -> None:
+    """What the caller hands in is judged before a library sees it, whose refusal would look like a device's fault.
+
+    Args:
+        shape: of one slice, (C, side, side).
+
+    Raises:
+        ConfigError: these are not one or more such slices of uint8.
+    """
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != shape or len(pixels) < 1:
+        raise ConfigError(
+            f"the model takes slices of {shape} as uint8, one or more; not {pixels.dtype} of shape {pixels.shape}"
+        )
+
+
+def not_open(name: str) -> ConfigError:
+    """The error of a backend that is asked before it was entered, or after it was left."""
+    return ConfigError(f"the {name} backend is not open: use it in a with statement")

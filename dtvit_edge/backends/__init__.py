@@ -76,7 +76,13 @@ def what_runs(name: str) -> str:
 
 
 def create(
-    name: str, load: Callable[..., Any], precision: str, *, threads: int | None = None, hint: str | None = None
+    name: str,
+    load: Callable[..., Any],
+    precision: str,
+    *,
+    threads: int | None = None,
+    device: int | None = None,
+    hint: str | None = None,
 ) -> Backend:
     """Make the backend of a `Choice`; nothing is allocated before it is entered.
 
@@ -84,14 +90,19 @@ def create(
         load: gives what it runs, already verified, when the backend is opened: a model's bytes, or for one that runs
             engines a `trt.execution.SerializedEngine`, asked with the library's version and the GPU.
         threads: None leaves it to the backend.
+        device: CUDA's number of the GPU, for a backend that runs engines; None is 0.
         hint: inference precision of a backend that has such a setting; None is fp32.
 
     Raises:
-        ConfigError: a precision that the backend does not run, or a hint that it does not have.
+        ConfigError: a precision that the backend does not run, or a device or hint that it does not have.
     """
     if not runs_engines(name) and precision not in precisions(name):
         raise ConfigError(f"{name} runs {', '.join(precisions(name))}, not {precision!r}")
     options: dict[str, Any] = {"threads": threads}
+    if device is not None:
+        if not runs_engines(name):
+            raise ConfigError(f"--device is the number of a GPU; {name} runs on the CPU")
+        options["device"] = device
     if hint is not None:
         if hint not in _module(name).HINTS:
             raise ConfigError(

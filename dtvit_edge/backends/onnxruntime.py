@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtvit_edge.backend import CPU_PRECISIONS, MODELS, Logits, check_names
+from dtvit_edge.backend import CPU_PRECISIONS, MODELS, Logits, check_names, check_pixels, not_open
 from dtvit_edge.errors import BundleError, DeviceFault
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES
 
@@ -43,6 +43,7 @@ class OnnxRuntimeBackend:
         self.threads = threads
         self.batch = 8
         self._session: Any = None
+        self._shape: tuple[int, ...] = ()
 
     def __enter__(self) -> OnnxRuntimeBackend:
         import onnxruntime
@@ -59,7 +60,9 @@ class OnnxRuntimeBackend:
             raise BundleError(
                 f"ONNX Runtime {onnxruntime.__version__} refuses the {self.precision} model: {error}"
             ) from error
-        check_names([i.name for i in self._session.get_inputs()], [o.name for o in self._session.get_outputs()])
+        inputs = self._session.get_inputs()
+        check_names([i.name for i in inputs], [o.name for o in self._session.get_outputs()])
+        self._shape = tuple(inputs[0].shape[1:])
         return self
 
     def __exit__(
@@ -80,6 +83,9 @@ class OnnxRuntimeBackend:
 
     def infer(self, pixels: NDArray[np.uint8]) -> Logits:
         """Run one batch; see `Backend.infer`."""
+        if self._session is None:
+            raise not_open(NAME)
+        check_pixels(pixels, self._shape)
         try:
             outputs = self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: pixels})
         except Exception as error:

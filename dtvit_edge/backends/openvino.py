@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtvit_edge.backend import CPU_PRECISIONS, MODELS, Logits, check_names
+from dtvit_edge.backend import CPU_PRECISIONS, MODELS, Logits, check_names, check_pixels, not_open
 from dtvit_edge.errors import BundleError, DeviceFault
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES
 
@@ -52,6 +52,7 @@ class OpenVinoBackend:
         self.hint = hint
         self.batch = 8
         self._request: Any = None
+        self._shape: tuple[int, ...] = ()
 
     def __enter__(self) -> OpenVinoBackend:
         import openvino
@@ -72,6 +73,7 @@ class OpenVinoBackend:
             [port.get_any_name() for port in compiled.inputs],
             [port.get_any_name() for port in compiled.outputs],
         )
+        self._shape = tuple(n.get_length() for n in list(compiled.inputs[0].get_partial_shape())[1:])
         self._request = compiled.create_infer_request()
         return self
 
@@ -94,6 +96,9 @@ class OpenVinoBackend:
 
     def infer(self, pixels: NDArray[np.uint8]) -> Logits:
         """Run one batch; see `Backend.infer`."""
+        if self._request is None:
+            raise not_open(NAME)
+        check_pixels(pixels, self._shape)
         try:
             self._request.infer({INPUT_NAME: pixels}, share_inputs=True)
         except Exception as error:

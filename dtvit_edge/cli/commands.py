@@ -59,6 +59,13 @@ bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
 threads_option = click.option(
     "--threads", type=click.IntRange(1), metavar="N", help="Compute with N threads, where the backend runs on a CPU."
 )
+device_option = click.option(
+    "--device", type=click.IntRange(0), metavar="N", help="Use the GPU that CUDA numbers N.  [default: 0]"
+)
+threshold_option = click.option(
+    "--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), metavar="P",
+    help="Call P and more positive, slices and studies, in this run.  [default: the bundle's]",
+)  # fmt: skip
 
 
 @cli.command(short_help="Score every study below some folders.")
@@ -77,6 +84,8 @@ threads_option = click.option(
 @click.option("--batch", type=click.IntRange(1), metavar="N",
               help="Give the model N slices at once.  [default: what suits the backend]")  # fmt: skip
 @threads_option
+@device_option
+@threshold_option
 @click.option("--workers", type=click.IntRange(1), metavar="N",
               help="Read and decode with N threads.  [default: one a core, up to 8]")  # fmt: skip
 @click.option("--reader", default="auto", show_default=True, type=click.Choice(["auto", "pydicom"]),
@@ -122,9 +131,17 @@ def score(
 @click.option("--backend", "names", multiple=True, metavar="NAME",
               help="Run on this backend alone; may be repeated.  [default: all that are here]")  # fmt: skip
 @threads_option
+@device_option
 @digest_option
 @json_option
-def verify(bundle: Path, names: tuple[str, ...], threads: int | None, expect_digest: str | None, as_json: bool) -> None:
+def verify(
+    bundle: Path,
+    names: tuple[str, ...],
+    threads: int | None,
+    device: int | None,
+    expect_digest: str | None,
+    as_json: bool,
+) -> None:
     """Check BUNDLE's digests, and its golden slices on this machine's backends.
 
     Exit status 1 where a backend disagrees with the golden slices, or none could be run.
@@ -139,7 +156,8 @@ def verify(bundle: Path, names: tuple[str, ...], threads: int | None, expect_dig
     results = []
     for name in [backends.choose(name).name for name in chosen]:
         for precision in testable(opened, name):
-            options = Options(precision=precision, threads=None if backends.runs_engines(name) else threads)
+            gpu = backends.runs_engines(name)
+            options = Options(precision=precision, threads=None if gpu else threads, device=device if gpu else None)
             with open_backend(opened, name, options) as backend:
                 results.append(selftest(opened, backend))
     render.selftests(opened, results, as_json=as_json)
@@ -161,6 +179,9 @@ def verify(bundle: Path, names: tuple[str, ...], threads: int | None, expect_dig
 @click.option("--workspace", "workspace_mib", type=click.IntRange(1), metavar="MIB",
               help="Give the builder this much device memory.  [default: half of what is free]")  # fmt: skip
 @click.option("--no-library-tactics", is_flag=True, help="Leave cuBLAS and cuDNN out (below TensorRT 11).")
+@click.option("--builder-optimization-level", type=click.IntRange(0, 5), metavar="0..5",
+              help="Search this long for kernels (TensorRT 8.6 and newer).  [default: the library's, 3]")  # fmt: skip
+@device_option
 @click.option("--ahead-of-time", is_flag=True,
               help="Compile with no GPU, hence without a self-test (TensorRT for RTX).")  # fmt: skip
 @click.option("--sm", "capabilities", multiple=True, metavar="X.Y",

@@ -141,12 +141,13 @@ def build(record: BuildRecord, opened: Bundle, *, as_json: bool) -> None:
         return
     grid = table("", "")
     test = record.selftest
+    tuned = sorted({profile["opt"] for profile in record.profiles})
     for name, value in (
         ("engine", str(opened.path / "engines" / record.plan)),
         ("size", f"{units.size(record.plan_bytes)}, built in {units.duration(record.seconds)}"),
         ("made from", f"{opened.manifest.models[record.graph].file} by {record.flavour} {record.version}"),
         ("for", f"{record.gpu or 'any GPU'} of SM {', '.join(record.capabilities)}"),
-        ("batch", f"1 to {record.profile['max']}, tuned for {record.profile['opt']}"),
+        ("batch", f"1 to {record.max_batch}, tuned for {' and '.join(str(opt) for opt in tuned)}"),
         ("flags", ", ".join((*record.flags, "TF32 off"))),
         ("set to FP32", f"{len(record.fp32_layers)} layers" if record.fp32_layers else "none"),
         ("layers", ", ".join(f"{n} {p}" for p, n in record.layer_precisions.items()) + f" ({record.layers_from})"),

@@ -1,6 +1,6 @@
-"""What the CUDA driver says of the GPU, through its C interface: no package is needed to ask.
+"""What the CUDA driver says of a GPU, through its C interface: no package is needed to ask.
 
-`find` makes no context. `free_bytes` does, so that it belongs into a process that ends soon.
+`find` makes no context. `free_bytes` and `make_current` do, so that they belong into a process that ends soon.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dtvit_edge.environment import available_memory
-from dtvit_edge.errors import DeviceFault
+from dtvit_edge.errors import ConfigError, DeviceFault
 
 # CUdevice_attribute and CUresult, from cuda.h.
 _INTEGRATED, _MAJOR, _MINOR = 18, 75, 76
@@ -23,28 +23,31 @@ _LEAST_WORKSPACE, _MOST_WORKSPACE = 64 * MIB, 4096 * MIB
 
 @dataclass(frozen=True)
 class Gpu:
-    """The first GPU that CUDA shows this process.
+    """One of the GPUs that CUDA shows this process.
 
     Attributes:
         name: as the driver writes it, "Orin" or "NVIDIA GeForce RTX 4070".
         sm: compute capability, "8.7".
         integrated: it shares the processor's memory, as on Jetson.
         driver: the highest CUDA version that the driver runs, "12.6".
+        ordinal: CUDA's number of it in this process.
     """
 
     name: str
     sm: str
     integrated: bool = False
     driver: str = ""
+    ordinal: int = 0
 
 
-def find(driver: Any = None) -> Gpu | None:
-    """The GPU, or None where there is none.
+def find(ordinal: int = 0, *, driver: Any = None) -> Gpu | None:
+    """The GPU of that number, or None where there is no GPU at all.
 
     Args:
         driver: the loaded driver library, for tests.
 
     Raises:
+        ConfigError: there are GPUs, and none has that number; with those that there are.
         DeviceFault: a driver is there and fails.
     """
     driver = driver or load_driver()
@@ -54,15 +57,32 @@ def find(driver: Any = None) -> Gpu | None:
     if status == _NO_DEVICE:
         return None
     _check(status, "cuInit")
-    version, name, device = ctypes.c_int(), ctypes.create_string_buffer(256), _device(driver)
-    _check(driver.cuDriverGetVersion(ctypes.byref(version)), "cuDriverGetVersion")
-    _check(driver.cuDeviceGetName(name, len(name), device), "cuDeviceGetName")
-    return Gpu(
-        name=name.value.decode("utf-8", "replace"),
-        sm=f"{_attribute(driver, _MAJOR, device)}.{_attribute(driver, _MINOR, device)}",
-        integrated=bool(_attribute(driver, _INTEGRATED, device)),
-        driver=f"{version.value // 1000}.{version.value % 1000 // 10}",
-    )
+    count = ctypes.c_int()
+    _check(driver.cuDeviceGetCount(ctypes.byref(count)), "cuDeviceGetCount")
+    if count.value == 0:
+        return None
+    if not 0 <= ordinal < count.value:
+        gpus = [_describe(driver, i) for i in range(count.value)]
+        raise ConfigError(
+            f"no CUDA device {ordinal} here; there are: "
+            + ", ".join(f"{gpu.ordinal} ({gpu.name}, SM {gpu.sm})" for gpu in gpus)
+        )
+    return _describe(driver, ordinal)
+
+
+def make_current(ordinal: int, driver: Any = None) -> None:
+    """Make a GPU's primary context this thread's, until the process ends: what TensorRT then builds is built on it.
+
+    That is what `cudaSetDevice` does for the CUDA runtime, whose current device is that of the current context.
+    CUDA_VISIBLE_DEVICES would need the numbers, UUIDs and MIG names that the caller's own variable may hold already.
+    Nothing happens where there is no driver: the library says so itself.
+    """
+    driver = driver or load_driver()
+    if driver is None or driver.cuInit(0) != 0:
+        return
+    device, context = _device(driver, ordinal), ctypes.c_void_p()
+    _check(driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device), "cuDevicePrimaryCtxRetain")
+    _check(driver.cuCtxPushCurrent_v2(context), "cuCtxPushCurrent")
 
 
 def free_bytes(gpu: Gpu | None, driver: Any = None) -> int:
@@ -73,7 +93,8 @@ def free_bytes(gpu: Gpu | None, driver: Any = None) -> int:
     if gpu is None or gpu.integrated:
         return available_memory()
     driver = driver or load_driver()
-    device, context, free, total = _device(driver), ctypes.c_void_p(), ctypes.c_size_t(), ctypes.c_size_t()
+    device, context = _device(driver, gpu.ordinal), ctypes.c_void_p()
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
     _check(driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device), "cuDevicePrimaryCtxRetain")
     try:
         _check(driver.cuCtxPushCurrent_v2(context), "cuCtxPushCurrent")
@@ -97,9 +118,22 @@ def load_driver() -> Any:
         return None
 
 
-def _device(driver: Any) -> ctypes.c_int:
+def _describe(driver: Any, ordinal: int) -> Gpu:
+    version, name, device = ctypes.c_int(), ctypes.create_string_buffer(256), _device(driver, ordinal)
+    _check(driver.cuDriverGetVersion(ctypes.byref(version)), "cuDriverGetVersion")
+    _check(driver.cuDeviceGetName(name, len(name), device), "cuDeviceGetName")
+    return Gpu(
+        name=name.value.decode("utf-8", "replace"),
+        sm=f"{_attribute(driver, _MAJOR, device)}.{_attribute(driver, _MINOR, device)}",
+        integrated=bool(_attribute(driver, _INTEGRATED, device)),
+        driver=f"{version.value // 1000}.{version.value % 1000 // 10}",
+        ordinal=ordinal,
+    )
+
+
+def _device(driver: Any, ordinal: int) -> ctypes.c_int:
     device = ctypes.c_int()
-    _check(driver.cuDeviceGet(ctypes.byref(device), 0), "cuDeviceGet")
+    _check(driver.cuDeviceGet(ctypes.byref(device), ordinal), "cuDeviceGet")
     return device
 
 

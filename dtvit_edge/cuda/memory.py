@@ -50,10 +50,10 @@ class Buffer:
         self.host: NDArray[np.uint8] = cuda.pagelocked_empty((nbytes,), np.uint8, mem_flags=flags)
         self._device_memory: DeviceMemory | None = None
         # Page-locked in both cases: a copy from pageable memory is not asynchronous, and a device can map no other.
-        if device.integrated:
-            self.address = int(self._allocation.get_device_pointer())
-            return
         try:
+            if device.integrated:
+                self.address = int(self._allocation.get_device_pointer())
+                return
             self._device_memory = DeviceMemory(device, nbytes)
         except BaseException:
             # Here and now: the garbage collector may run in another thread, which does not have the context.
@@ -73,9 +73,11 @@ class Buffer:
 
     def free(self) -> None:
         """Give both back; nothing may be under way."""
-        if self._device_memory is not None:
-            self._device_memory.free()
-        self._allocation.free()
+        try:
+            if self._device_memory is not None:
+                self._device_memory.free()
+        finally:
+            self._allocation.free()
 
     @property
     def _allocation(self) -> Any:

@@ -42,6 +42,7 @@ class Options:
         backend: a name of `dtvit_edge.backends.NAMES`, or `auto`.
         batch: slices a batch; None takes what suits the backend.
         threads: for the backend; None leaves it to the backend.
+        device: CUDA's number of the GPU, for a backend that runs on one; None is 0.
         hint: OpenVINO's inference precision, `bf16` where it is asked for by name; None is fp32.
         any_series: score unsuitable series all the same.
         keep_all: score slices with no brain in view as well.
@@ -55,6 +56,7 @@ class Options:
     precision: str = REFERENCE_PRECISION
     batch: int | None = None
     threads: int | None = None
+    device: int | None = None
     hint: str | None = None
     any_series: bool = False
     keep_all: bool = False
@@ -76,6 +78,8 @@ class Options:
         for name, value in (("batch", self.batch), ("threads", self.threads), ("workers", self.workers)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}, expected 1 or more")
+        if self.device is not None and self.device < 0:
+            raise ConfigError(f"device is {self.device}, expected 0 or more")
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ def open_backend(bundle: Bundle, name: str, options: Options) -> Backend:
         precision = tolerance_key(bundle.manifest, options.precision)
     else:
         load, precision = partial(bundle.model_bytes, options.precision), options.precision
-    return backends.create(name, load, precision, threads=options.threads, hint=options.hint)
+    return backends.create(name, load, precision, threads=options.threads, device=options.device, hint=options.hint)
 
 
 def testable(bundle: Bundle, name: str) -> list[str]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from dtvit_edge.cuda.device import Device
 from dtvit_edge.cuda.memory import Buffer, GrowableMemory
+from dtvit_edge.cuda.resources import Resources
 from dtvit_edge.dicom.slice import Slice
 from dtvit_edge.errors import ConfigError, DeviceFault, OutOfDeviceMemory
 from dtvit_edge.preprocess import kernel
@@ -22,7 +23,7 @@ from dtvit_edge.preprocess.cuda import CudaPreprocessor
 from dtvit_edge.scoring.executor import BatchResult
 from dtvit_edge.spec import PreprocessSpec
 from dtvit_edge.trt.backend import EngineBackend
-from dtvit_edge.trt.execution import HostLogits
+from dtvit_edge.trt.host_logits import HostLogits
 
 SLOTS = 2
 
@@ -60,9 +61,7 @@ class GpuExecutor:
         return self
 
     def __exit__(self, *details: object) -> None:
-        # After a fault every call fails, freeing included, and would hide the error that is on its way.
-        if not self._device.broken:
-            self._device.call(self._close)
+        self._device.release(self._resources.free)
 
     def prepare(self, slice_: Slice) -> Slice:
         """Nothing: the GPU takes what is stored."""
@@ -93,18 +92,29 @@ class GpuExecutor:
         return batch if isinstance(batch, BatchResult) else self._device.call(self._finish, batch)
 
     def _open(self) -> None:
-        self._preprocess = CudaPreprocessor(self._device, self._spec)
-        self._copies = self._device.stream()
-        self._free.extend(_Slot(self._device, self._backend.engine.max_batch) for _ in range(SLOTS))
+        engine = self._backend.engine
+        with Resources() as undo:
+            self._preprocess = CudaPreprocessor(self._device, self._spec)
+            undo.add(self._drop_preprocess)
+            self._copies = self._device.stream()
+            undo.add(self._drop_copies)
+            for _ in range(SLOTS):
+                slot = _Slot(self._device, engine.max_batch)
+                undo.add(slot.free)
+                self._free.append(slot)
+            undo.add(engine.forget_graphs)
+            undo.add(engine.stream.synchronize)
+            undo.add(self._copies.synchronize)
+            self._resources = undo
 
-    def _close(self) -> None:
-        # Neither memory nor graphs may go while a copy or a launch still uses them.
-        self._copies.synchronize()
-        self._backend.engine.stream.synchronize()
-        self._backend.engine.forget_graphs()
-        for slot in (*self._free, *(s for s in self._under_way if isinstance(s, _Slot))):
-            slot.free()
-        self._preprocess.free()
+    def _drop_preprocess(self) -> None:
+        try:
+            self._preprocess.free()
+        finally:
+            del self._preprocess  # and the kernel's module with it, in this thread
+
+    def _drop_copies(self) -> None:
+        del self._copies
 
     def _submit(self, prepared: Sequence[Slice]) -> None:
         """Two streams: the copy of this batch runs beside the computation of the one before; events keep the order."""
@@ -172,14 +182,22 @@ class GpuExecutor:
 class _Slot:
     """What one batch under way holds."""
 
-    def __init__(self, device: Any, max_batch: int) -> None:
-        self.memory = GrowableMemory(device, Buffer)
-        self.head_stats = Buffer(device, max_batch * kernel.HEAD_STATS.itemsize)
-        self.logits = HostLogits(device, max_batch)
-        self.uploaded, self.done = device.cuda.Event(), device.cuda.Event()
+    def __init__(self, device: Device, max_batch: int) -> None:
         self.prepared: Sequence[Slice] = ()
+        with Resources() as undo:
+            self.memory = GrowableMemory(device, Buffer)
+            undo.add(self.memory.free)
+            self.head_stats = Buffer(device, max_batch * kernel.HEAD_STATS.itemsize)
+            undo.add(self.head_stats.free)
+            self.logits = HostLogits(device, max_batch)
+            undo.add(self.logits.free)
+            undo.add(self._drop_events)
+            self.uploaded, self.done = device.event(), device.event()
+            self._resources = undo
 
     def free(self) -> None:
-        self.memory.free()
-        self.head_stats.free()
-        self.logits.free()
+        """Give it back; nothing of it may be under way."""
+        self._resources.free()
+
+    def _drop_events(self) -> None:
+        self.uploaded = self.done = None

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,12 @@ class BuildOptions:
 
     Attributes:
         backend: `tensorrt`, `tensorrt-rtx`, or `auto` for the one that is installed.
-        max_batch: the profile runs from 1 to it.
+        max_batch: the profiles are for 1 alone and from 1 to it.
         ahead_of_time: with no GPU, for `capabilities` (none takes 8.6, 8.9 and 12.0).
         workspace_mib: the builder's workspace; None takes half of the free memory.
         library_tactics: False leaves cuBLAS and cuDNN out of the search.
+        builder_optimization_level: 0 to 5, how long the builder searches; None leaves it to the library.
+        device: CUDA's number of the GPU to build and test on; None is 0.
     """
 
     precision: str
@@ -63,12 +66,18 @@ class BuildOptions:
     capabilities: tuple[str, ...] = ()
     workspace_mib: int | None = None
     library_tactics: bool = True
+    builder_optimization_level: int | None = None
+    device: int | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision is {self.precision!r}; there are {', '.join(PRECISIONS)}")
         if self.max_batch < 1 or (self.workspace_mib is not None and self.workspace_mib < 1):
             raise ConfigError("--max-batch and --workspace are at least 1")
+        if self.builder_optimization_level not in (None, *range(6)):
+            raise ConfigError("--builder-optimization-level is 0 to 5")
+        if self.device is not None and (self.device < 0 or self.ahead_of_time):
+            raise ConfigError("--device is the number of the GPU to build on, 0 or more; --ahead-of-time uses none")
         if self.capabilities and not self.ahead_of_time:
             raise ConfigError("--sm goes with --ahead-of-time; else an engine is built for the GPU that is there")
         if COMPILED_ALONE in self.capabilities and len(self.capabilities) > 1:
@@ -92,16 +101,19 @@ def build_engine(bundle: Bundle, options: BuildOptions) -> BuildRecord:
         raise ConfigError("only TensorRT for RTX compiles ahead of time: --backend tensorrt-rtx")
     capabilities = (options.capabilities or DEFAULT_CAPABILITIES) if options.ahead_of_time else ()
     with _staging(bundle.path / ENGINES) as stage:
-        probe = process.run("probe", flavour, {"find_gpu": not options.ahead_of_time}, stage)
+        question = {"find_gpu": not options.ahead_of_time, "device": options.device or 0}
+        probe = process.run("probe", flavour, question, stage)
         release, gpu = Release(flavour, probe["version"]), Gpu(**probe["gpu"]) if probe["gpu"] else None
         graph = release.graph_for(options.precision)
         release.check_graph(graph, bundle.manifest.models)
         if not options.library_tactics and not release.has_library_tactics:
             raise ConfigError(f"{release.title} has no cuBLAS and cuDNN tactics that could be left out")
+        if options.builder_optimization_level is not None and not release.has_optimization_level:
+            raise ConfigError(f"{release.title} has no builder optimization level; 8.6 and newer have")
         opener = None
         if not options.ahead_of_time:
             _require_gpu(gpu, release)
-            opener = _engine_opener(release)
+            opener = _engine_opener(release, options.device or 0)
             tolerance_key(bundle.manifest, options.precision)
         record = _build(bundle, options, release, gpu if opener else None, capabilities, graph, stage)
         plan = stage / record.plan
@@ -138,6 +150,8 @@ def _build(
         capabilities=tuple(capabilities),
         workspace=options.workspace_mib * MIB if options.workspace_mib else None,
         library_tactics=options.library_tactics,
+        optimization_level=options.builder_optimization_level,
+        device=options.device or 0,
         cache=str(cache[0]) if cache else None,
         cache_sha256=cache[1] if cache else "",
         new_cache=str(stage / "new.timing") if release.has_timing_cache else None,
@@ -163,8 +177,10 @@ def _build(
         flavour=release.flavour,
         version=release.text,
         gpu=gpu.name if gpu else None,
+        cuda_ordinal=gpu.ordinal if gpu else None,
         capabilities=(gpu.sm,) if gpu else tuple(capabilities),
-        profile=built["profile"],
+        profiles=tuple(built["profiles"]),
+        optimization_level=built["optimization_level"],
         flags=tuple(built["flags"]),
         fp32_layers=tuple(built["fp32_layers"]),
         workspace_bytes=built["workspace"],
@@ -200,12 +216,12 @@ def _warn_of_memory(model_bytes: int) -> None:
         logger.warning("%d MiB of memory are free and about %d are needed: the build may be killed", free, needed)
 
 
-def _engine_opener(release: Release) -> EngineOpener:
+def _engine_opener(release: Release, device_ordinal: int) -> EngineOpener:
     """What opens a serialised engine: without it none can be proved here, and what is not proved is not installed."""
     why_not = backend.unavailable(release.flavour)
     if why_not is not None:
         raise MissingDependency(f"{why_not}: an engine could be built here but not tested; {device.INSTALL}")
-    return backend.open_serialized
+    return partial(backend.open_serialized, device=device_ordinal)
 
 
 def _require_gpu(gpu: Gpu | None, release: Release) -> None:

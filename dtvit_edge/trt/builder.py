@@ -15,7 +15,7 @@ from dtvit_edge.errors import BuildError, DigestMismatch
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES, digest_bytes
 from dtvit_edge.trt import layers, library
 from dtvit_edge.trt.network import hold_in_fp32
-from dtvit_edge.trt.releases import RTX, Release
+from dtvit_edge.trt.releases import RTX, Release, batch_profiles
 
 # TensorRT's severities up to warnings: INTERNAL_ERROR 0, ERROR 1, WARNING 2.
 _ERROR, _WARNING = 1, 2
@@ -29,10 +29,12 @@ class BuildJob:
     Attributes:
         onnx, onnx_sha256: the model's file and the digest that the manifest names.
         channels, side: of the input, (N, channels, side, side) uint8.
-        max_batch: the profile runs from 1 to it.
+        max_batch: the profiles are for 1 alone and from 1 to it.
         capabilities: compute capabilities to compile ahead of time for; empty builds for the GPU that is there.
         workspace: limit in bytes; None takes half of what is free.
         library_tactics: False leaves cuBLAS and cuDNN out.
+        optimization_level: of the builder, 0 to 5; None leaves it to the library.
+        device: CUDA's number of the GPU to build on.
         plan: where the engine is written.
         cache, cache_sha256: a timing cache to begin with, and its digest; None begins anew.
         new_cache: where the timing cache is written.
@@ -48,6 +50,8 @@ class BuildJob:
     capabilities: tuple[str, ...] = ()
     workspace: int | None = None
     library_tactics: bool = True
+    optimization_level: int | None = None
+    device: int = 0
     cache: str | None = None
     cache_sha256: str = ""
     new_cache: str | None = None
@@ -61,7 +65,8 @@ class BuildResult:
         plan_sha256: of the bytes before they were written.
         flags: names of the builder's and the network's flags.
         fp32_layers: names of the layers that were held in FP32.
-        profile: batch sizes `min`, `opt` and `max`.
+        profiles: batch sizes `min`, `opt` and `max` of each optimization profile, in the engine's order.
+        optimization_level: the builder's; None where the release has none.
         layers: as `dtvit_edge.trt.layers.Layer`; layers_from: where they were read.
         log: the library's warnings.
     """
@@ -70,7 +75,8 @@ class BuildResult:
     plan_bytes: int
     flags: list[str]
     fp32_layers: list[str]
-    profile: dict[str, int]
+    profiles: list[dict[str, int]]
+    optimization_level: int | None
     workspace: int
     seconds: float
     layers: list[dict[str, Any]]
@@ -106,7 +112,8 @@ def build(trt: Any, release: Release, job: BuildJob, gpu: Gpu | None, log: Log) 
         DigestMismatch: the file's bytes are not the manifest's; no parser has seen them.
         BuildError: the parser or the builder refuses, with their words.
     """
-    builder = trt.Builder(logger := library.logger(trt, log.add))
+    logger = library.logger(trt, log.add)
+    builder = library.builder(trt, release, logger)
     flags = sum(1 << int(getattr(trt.NetworkDefinitionCreationFlag, name)) for name in release.creation_flags)
     network = builder.create_network(flags)
     parser = trt.OnnxParser(network, logger)  # kept until the engine is built: the weights are its
@@ -127,7 +134,12 @@ def build(trt: Any, release: Release, job: BuildJob, gpu: Gpu | None, log: Log) 
         config.set_tactic_sources(sum(1 << int(source) for source in sources))
     if release.flavour == RTX:
         _target(trt, config, job.capabilities)
-    profile = _add_profile(builder, config, job)
+    for name in release.preview_features:
+        config.set_preview_feature(getattr(trt.PreviewFeature, name), True)
+    if job.optimization_level is not None:
+        config.builder_optimization_level = job.optimization_level
+    profiles = batch_profiles(release, job.max_batch)
+    _add_profiles(builder, config, profiles, job)
     if release.has_timing_cache:
         _use_timing_cache(config, job, log)
     start = time.perf_counter()
@@ -138,13 +150,14 @@ def build(trt: Any, release: Release, job: BuildJob, gpu: Gpu | None, log: Log) 
     Path(job.plan).write_bytes(memory)
     if release.has_timing_cache and job.new_cache:
         Path(job.new_cache).write_bytes(config.get_timing_cache().serialize())
-    built_layers, source = _read_back(trt, logger, memory, job, log)
+    built_layers, source = _read_back(trt, release, logger, memory, job, log)
     return BuildResult(
         plan_sha256=digest_bytes(memoryview(memory)),
         plan_bytes=int(memory.nbytes),
-        flags=[*release.creation_flags, *builder_flags],
+        flags=[*release.creation_flags, *builder_flags, *release.preview_features],
         fp32_layers=fp32_layers,
-        profile=profile,
+        profiles=profiles,
+        optimization_level=int(config.builder_optimization_level) if release.has_optimization_level else None,
         workspace=workspace,
         seconds=round(seconds, 2),
         layers=[vars(layer) for layer in built_layers],
@@ -198,13 +211,12 @@ def _target(trt: Any, config: Any, capabilities: tuple[str, ...]) -> None:
             raise BuildError(f"the builder refuses compute capability {name} among {', '.join(names)}")
 
 
-def _add_profile(builder: Any, config: Any, job: BuildJob) -> dict[str, int]:
-    batches = {"min": 1, "opt": (1 + job.max_batch) // 2, "max": job.max_batch}
-    profile = builder.create_optimization_profile()
-    profile.set_shape(INPUT_NAME, *((batch, job.channels, job.side, job.side) for batch in batches.values()))
-    if config.add_optimization_profile(profile) < 0:
-        raise BuildError(f"the builder refuses a profile of batches {batches}")
-    return batches
+def _add_profiles(builder: Any, config: Any, profiles: list[dict[str, int]], job: BuildJob) -> None:
+    for batches in profiles:
+        profile = builder.create_optimization_profile()
+        profile.set_shape(INPUT_NAME, *((batch, job.channels, job.side, job.side) for batch in batches.values()))
+        if config.add_optimization_profile(profile) < 0:
+            raise BuildError(f"the builder refuses a profile of batches {batches}")
 
 
 def _use_timing_cache(config: Any, job: BuildJob, log: Log) -> None:
@@ -219,16 +231,25 @@ def _use_timing_cache(config: Any, job: BuildJob, log: Log) -> None:
         config.set_timing_cache(config.create_timing_cache(b""), False)
 
 
-def _read_back(trt: Any, logger: Any, memory: Any, job: BuildJob, log: Log) -> tuple[list[layers.Layer], str]:
-    """The engine's layers: from the inspector where the engine can be loaded, else from the builder's log."""
+def _read_back(
+    trt: Any, release: Release, logger: Any, memory: Any, job: BuildJob, log: Log
+) -> tuple[list[layers.Layer], str]:
+    """The engine's layers: from the inspector where the engine can be loaded, else from the builder's log.
+
+    An inspector whose JSON cannot be read makes no engine bad: there are no layers then, which is a warning.
+    """
     if job.capabilities:
         return layers.from_log(log.layers), "builder's log"
-    runtime = trt.Runtime(logger)
+    runtime = library.runtime(trt, release, logger)
     engine = runtime.deserialize_cuda_engine(memory)
     if engine is None:
         raise BuildError(f"the engine that was just built cannot be loaded: {_words(log)}")
     text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
-    return layers.from_inspector(text), "engine inspector"
+    try:
+        return layers.from_inspector(text), "engine inspector"
+    except ValueError as error:
+        log.add(_WARNING, f"what the engine inspector says of the layers cannot be read: {error}")
+        return [], "not readable"
 
 
 def _words(log: Log) -> str:

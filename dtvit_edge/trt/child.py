@@ -37,17 +37,20 @@ def main(request_file: str) -> None:
 
 
 def _probe(flavour: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The library's version and, if `find_gpu`, the GPU: None where there is none, or nobody asks."""
+    """The library's version and, if `find_gpu`, GPU `device`: None where there is none, or nobody asks."""
     _, release = library.load(flavour)
-    gpu = driver.find() if arguments["find_gpu"] else None
+    gpu = driver.find(arguments["device"]) if arguments["find_gpu"] else None
     return {"version": release.text, "gpu": asdict(gpu) if gpu else None}
 
 
 def _build(flavour: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Arguments as `builder.BuildJob`; the result as `builder.BuildResult` and the peak of this process's memory."""
     job = builder.BuildJob(**arguments | {"capabilities": tuple(arguments["capabilities"])})
+    if not job.capabilities:
+        driver.make_current(job.device)  # before the library loads: it takes the GPU that is current
     trt, release = library.load(flavour)
-    built = builder.build(trt, release, job, None if job.capabilities else driver.find(), builder.Log())
+    gpu = None if job.capabilities else driver.find(job.device)
+    built = builder.build(trt, release, job, gpu, builder.Log())
     return asdict(built) | {"peak_memory_bytes": _peak_memory()}
 
 

@@ -64,8 +64,14 @@ def from_inspector(text: str) -> list[Layer]:
     """Layers from `EngineInspector.get_engine_information(JSON)`, of any release.
 
     A layer that is only a name (an engine built without detailed verbosity) has no precision and is opaque.
+
+    Raises:
+        ValueError: this is no such JSON.
     """
-    return [_from_json(entry) for entry in json.loads(text).get("Layers", ())]
+    try:
+        return [_from_json(entry) for entry in json.loads(text).get("Layers", ())]
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"no list of layers: {error}") from error
 
 
 def from_log(message: str) -> list[Layer]:

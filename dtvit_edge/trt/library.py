@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from dtvit_edge.errors import ConfigError, MissingDependency
+from dtvit_edge.errors import BuildError, ConfigError, EngineError, MissingDependency
 from dtvit_edge.trt.releases import RTX, TENSORRT, TITLES, Release
 
 AUTO = "auto"
@@ -16,6 +16,8 @@ INSTALL = {
     TENSORRT: "JetPack brings it; elsewhere install TensorRT's Python package from NVIDIA",
     RTX: "pip install tensorrt-rtx-cu13",
 }
+
+_NO_CUDA = "most often CUDA cannot be initialised (no GPU, or a driver older than the library wants)"
 
 
 def unavailable(flavour: str) -> str | None:
@@ -58,6 +60,30 @@ def load(flavour: str) -> tuple[Any, Release]:
     except (ImportError, OSError) as error:
         raise MissingDependency(f"{TITLES[flavour]} does not load: {error}; {INSTALL[flavour]}") from error
     return module, Release(flavour, str(module.__version__))
+
+
+def builder(trt: Any, release: Release, logger: Any) -> Any:
+    """The library's builder.
+
+    Raises:
+        BuildError: it makes none, with what that means.
+    """
+    try:
+        return trt.Builder(logger)
+    except (TypeError, RuntimeError) as error:  # pybind11: "factory function returned nullptr"
+        raise BuildError(f"{release.title} makes no builder; {_NO_CUDA}: {error}") from error
+
+
+def runtime(trt: Any, release: Release, logger: Any) -> Any:
+    """The library's runtime; keep it as long as its engines.
+
+    Raises:
+        EngineError: it makes none, with what that means.
+    """
+    try:
+        return trt.Runtime(logger)
+    except (TypeError, RuntimeError) as error:
+        raise EngineError(f"{release.title} makes no runtime; {_NO_CUDA}: {error}") from error
 
 
 def logger(trt: Any, take: Callable[[int, str], None]) -> Any:

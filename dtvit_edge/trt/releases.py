@@ -10,6 +10,17 @@ inputs from 8.5, LayerNormalization from 8.6, node names in parser errors), and 
 | 10.x | fp32, fp16, int8-fp16 | the graph: STRONGLY_TYPED | yes |
 | 11.x | fp32, fp16, int8-fp16 | the graph; the flags are gone | yes |
 | for RTX 1.x | fp32, fp16, int8-fp16 | the graph; the flags are gone | no: its calls do nothing |
+
+Execution contexts on memory that the caller owns (read off the Python modules of 8.6.0 and of RTX 1.7, and the source
+of the bindings of 10.x):
+
+| release | a context without memory | it is given | contexts on one profile |
+|---|---|---|---|
+| 8.5 | create_execution_context_without_device_memory | device_memory = address | one |
+| 8.6, 9.x | the same | the same | many, by PROFILE_SHARING_0806 when it is built |
+| 10.0 | create_execution_context(USER_MANAGED) | the same | many |
+| 10.1 to 11 | the same | set_device_memory(address, bytes) | many |
+| for RTX | create_execution_context(runtime config) | the same | many; it captures graphs by itself |
 """
 
 from __future__ import annotations
@@ -90,6 +101,63 @@ class Release:
         return self.flavour == RTX or self.version >= (8, 6)
 
     @property
+    def has_optimization_level(self) -> bool:
+        """`IBuilderConfig.builder_optimization_level` is there."""
+        return self.flavour == RTX or self.version >= (8, 6)
+
+    @property
+    def preview_features(self) -> tuple[str, ...]:
+        """Names of PreviewFeature that are switched on: many contexts on one profile, always so from 10 on."""
+        return ("PROFILE_SHARING_0806",) if self.shares_profiles and not self.typed else ()
+
+    @property
+    def shares_profiles(self) -> bool:
+        """Several execution contexts may run one optimization profile; in 8.5 it belongs to one of them."""
+        return self.flavour == RTX or self.version >= (8, 6)
+
+    @property
+    def captures_by_itself(self) -> bool:
+        """Its execution contexts make CUDA graphs of their own, and are not to be captured by others."""
+        return self.flavour == RTX
+
+    @property
+    def memory_size_name(self) -> str:
+        """The engine's attribute that says the activation memory of a context, for its largest profile."""
+        return "device_memory_size_v2" if self._sized_memory else "device_memory_size"
+
+    def create_context(self, trt: Any, engine: Any, address: int, nbytes: int, *, graphs: bool) -> tuple[Any, Any]:
+        """An execution context on activation memory of the caller's.
+
+        Args:
+            address, nbytes: of the memory, aligned to 256 bytes, `memory_size_name` bytes at least.
+            graphs: it is to make CUDA graphs, where it does so by itself.
+
+        Returns:
+            The context, None where the library makes none; and what must be kept as long as it.
+        """
+        config = None
+        if not self.typed:
+            context = engine.create_execution_context_without_device_memory()
+        else:
+            strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+            if self.flavour == RTX:
+                config = engine.create_runtime_config()
+                config.set_execution_context_allocation_strategy(strategy)
+                if hasattr(config, "cuda_graph_strategy"):  # from 1.2 on
+                    kinds = trt.CudaGraphStrategy
+                    config.cuda_graph_strategy = kinds.WHOLE_GRAPH_CAPTURE if graphs else kinds.DISABLED
+            context = engine.create_execution_context(strategy if config is None else config)
+        if context is not None and self._sized_memory:
+            context.set_device_memory(address, nbytes)
+        elif context is not None:
+            context.device_memory = address
+        return context, config
+
+    @property
+    def _sized_memory(self) -> bool:
+        return self.flavour == RTX or self.version >= (10, 1)
+
+    @property
     def parser_names_nodes(self) -> bool:
         """A parser error has `node_name` and `node_operator`; before, the log alone names the node."""
         return self.flavour == RTX or self.version >= (10,)
@@ -144,6 +212,18 @@ class Release:
                 f"{models[graph].file} is ONNX opset {opset}; {self.title} reads up to {self.max_opset}: "
                 "export the bundle for that release, or use a newer one"
             )
+
+
+def batch_profiles(release: Release, max_batch: int) -> list[dict[str, int]]:
+    """Batch sizes `min`, `opt` and `max` of an engine's optimization profiles: one slice alone, and up to the largest.
+
+    Where a profile belongs to one context, the second comes twice: for the largest batch, and for those between.
+    """
+    alone = {"min": 1, "opt": 1, "max": 1}
+    if max_batch == 1:
+        return [alone]
+    many = {"min": 1, "opt": max_batch, "max": max_batch}
+    return [alone, many] if release.shares_profiles or max_batch == 2 else [alone, many, dict(many)]
 
 
 def command_for(graph: str, bundle: str = "NAME.dtvit") -> str:

@@ -27,7 +27,7 @@ from dtvit_edge.files import write_atomically
 from dtvit_edge.spec import digest_bytes, digest_file
 from dtvit_edge.trt.releases import TITLES
 
-RECORD_FORMAT = 2
+RECORD_FORMAT = 3
 UNPROVEN = "compiled ahead of time, with no GPU to run it on: the device that loads it must test it first"
 
 
@@ -40,9 +40,11 @@ class BuildRecord:
         precision: as asked for; graph: the bundle's model it was built from, by its key, and onnx_sha256 its digest.
         bundle_digest: of the manifest at that time.
         flavour, version: the library's.
-        gpu: name of the GPU it was built on; None where it was compiled ahead of time.
+        gpu, cuda_ordinal: name of the GPU it was built on, and CUDA's number of it then; None where it was compiled
+            ahead of time.
         capabilities: compute capabilities it runs on.
-        profile: batch sizes `min`, `opt`, `max`.
+        profiles: batch sizes `min`, `opt`, `max` of each optimization profile, in the engine's order.
+        optimization_level: the builder's; None where the release has none.
         flags, fp32_layers: the builder's flags; names of the layers held in FP32. TF32 is always off.
         workspace_bytes, seconds, peak_memory_bytes: of the build.
         layer_precisions: number of layers by the precision they compute in; layers: each of them; layers_from: the
@@ -62,8 +64,10 @@ class BuildRecord:
     flavour: str
     version: str
     gpu: str | None
+    cuda_ordinal: int | None
     capabilities: tuple[str, ...]
-    profile: dict[str, int]
+    profiles: tuple[dict[str, int], ...]
+    optimization_level: int | None
     flags: tuple[str, ...]
     fp32_layers: tuple[str, ...]
     workspace_bytes: int
@@ -84,6 +88,11 @@ class BuildRecord:
         """The record's file name without its ending: library, version, GPU and precision."""
         return f"{device_name(self.flavour, self.version, self.gpu, self.capabilities)}-{self.precision}"
 
+    @property
+    def max_batch(self) -> int:
+        """The largest batch of its profiles."""
+        return max(int(profile["max"]) for profile in self.profiles)
+
     def to_json(self) -> str:
         """The record's text."""
         return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
@@ -97,7 +106,7 @@ class BuildRecord:
                 raise EngineError(f"its format is {data['format']!r}, this code reads {RECORD_FORMAT}")
             lists = [f.name for f in fields(cls) if str(f.type).startswith("tuple")]
             record = cls(**data | {name: tuple(data[name]) for name in lists})
-            int(record.profile["max"])
+            _ = record.max_batch
         except (ValueError, KeyError, TypeError) as error:
             raise EngineError(f"no build record: {type(error).__name__}: {error}") from error
         if record.plan != os.path.basename(record.plan):
@@ -114,8 +123,8 @@ class Engine:
 
     @property
     def max_batch(self) -> int:
-        """The profile's largest batch."""
-        return int(self.record.profile["max"])
+        """The largest batch of its profiles."""
+        return self.record.max_batch
 
     @property
     def proven(self) -> bool:
@@ -143,7 +152,7 @@ def load_engine(
             continue
         if (record.flavour, record.precision) != (flavour, precision):
             continue
-        max_batch = record.profile["max"]
+        max_batch = record.max_batch
         refusal = _refusal(bundle, record, version, gpu)
         if refusal is None and record.selftest is None and not unproven:
             refusal = f"it has had no self-test ({record.selftest_reason})"

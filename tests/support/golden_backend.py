@@ -13,6 +13,7 @@ bundle: Bundle | None = None
 error = 0.0
 opened: list[tuple[str, bytes, str, int]] = []
 sizes: set[int] = set()
+devices: list[int] = []
 
 
 class Golden:
@@ -40,6 +41,7 @@ class Golden:
         }
 
 
-def open_serialized(flavour: str, serialized: SerializedEngine, precision: str) -> Golden:
+def open_serialized(flavour: str, serialized: SerializedEngine, precision: str, device: int = 0) -> Golden:
+    devices.append(device)
     opened.append((flavour, serialized.plan, precision, serialized.max_batch))
     return Golden(precision)

@@ -44,7 +44,8 @@ def make(version: str, *, behaviour: str = "honest") -> Any:
 
     Args:
         behaviour: `honest`; `fp32` builds FP32 whatever the flags; `foreign` shows one fused region; `names` knows
-            layers by name only; `refuse` builds nothing and says why; `raise`, `kill`, `abort` end so.
+            layers by name only; `broken` has an inspector whose JSON does not parse; `no cuda` makes no builder;
+            `refuse` builds nothing and says why; `raise`, `kill`, `abort` end so.
     """
     numbers = tuple(int(part) for part in version.split("."))
     trt = SimpleNamespace(__version__=version, calls=[], behaviour=behaviour)
@@ -62,6 +63,10 @@ def make(version: str, *, behaviour: str = "honest") -> Any:
     trt.MemoryPoolType, trt.ProfilingVerbosity = _enum("WORKSPACE"), _enum("LAYER_NAMES_ONLY", "NONE", "DETAILED")
     trt.LayerInformationFormat = _enum("ONELINE", "JSON")
     trt.ILogger = type("ILogger", (), {"__init__": lambda self: None})
+    if numbers >= (8, 5):
+        old = ["FASTER_DYNAMIC_SHAPES_0805"] if numbers < (10,) else []
+        shared = ["PROFILE_SHARING_0806"] if numbers >= (8, 6) and weak else []
+        trt.PreviewFeature = _enum(*old, *shared, *(["RUNTIME_ACTIVATION_RESIZE_10_10"] if numbers >= (11,) else []))
     trt.Builder = lambda logger: _Builder(trt, numbers, logger)
     trt.OnnxParser = lambda network, logger: _Parser(trt, numbers, network, logger)
     trt.Runtime = lambda logger: _runtime(trt, numbers)
@@ -75,6 +80,8 @@ def called(trt: Any, name: str) -> list[Any]:
 
 class _Builder:
     def __init__(self, trt: Any, numbers: tuple[int, ...], logger: Any) -> None:
+        if trt.behaviour == "no cuda":
+            raise TypeError("pybind11_init(): factory function returned nullptr")
         self._trt, self._numbers, self._logger = trt, numbers, logger
 
     def create_network(self, flags: int = 0) -> Any:
@@ -84,7 +91,7 @@ class _Builder:
         return network
 
     def create_builder_config(self) -> Any:
-        config = (_Config11 if self._numbers >= (11,) else _Config)(self._trt)
+        config = (_ConfigWithLevel if self._numbers >= (8, 6) else _Config)(self._trt)
         self._trt.config = config
         return config
 
@@ -128,7 +135,11 @@ class _Config:
         self._trt.calls.append(("set_memory_pool_limit", (pool, size)))
 
     def add_optimization_profile(self, profile: Any) -> int:
-        return 0
+        self._trt.calls.append(("add_optimization_profile", None))
+        return len(called(self._trt, "add_optimization_profile")) - 1
+
+    def set_preview_feature(self, feature: int, on: bool) -> None:
+        self._trt.calls.append(("set_preview_feature", (feature, on)))
 
     def set_tactic_sources(self, sources: int) -> bool:
         self._trt.calls.append(("set_tactic_sources", sources))
@@ -149,8 +160,12 @@ class _Config:
         return SimpleNamespace(serialize=lambda: memoryview(measured))
 
 
-class _Config11(_Config):
-    __slots__ = ()
+class _ConfigWithLevel(_Config):
+    __slots__ = ("builder_optimization_level",)
+
+    def __init__(self, trt: Any) -> None:
+        super().__init__(trt)
+        self.builder_optimization_level = 3
 
 
 class _Network:
@@ -291,7 +306,8 @@ def _inspected(trt: Any, numbers: tuple[int, ...], network: Any, config: Any) ->
         entries = [layer.name for layer in network.layers]
     names = [tensor.name for tensor in (*network.inputs, *network.outputs)]
     border_key = {"I/O Tensors": [{"Name": n} for n in names]} if numbers >= (11,) else {"Bindings": names}
-    return json.dumps({"Layers": entries, **border_key})
+    text = json.dumps({"Layers": entries, **border_key})
+    return text.replace('"', "", 1) if trt.behaviour == "broken" else text
 
 
 def _enum(*names: str) -> Any:

@@ -118,3 +118,22 @@ def test_asking_for_one_that_is_missing_names_the_line_that_installs_it(
     monkeypatch.setattr(openvino, "unavailable", lambda: "openvino is not installed")
     with pytest.raises(MissingDependency, match=r"pip install '\.\[intel\]'"):
         backends.choose("openvino")
+
+
+def test_a_callers_mistake_is_no_fault_of_the_device(tiny_bundle: Bundle, name: str) -> None:
+    backend = backends.create(name, partial(tiny_bundle.model_bytes, "fp32"), "fp32")
+    pixels, _ = tiny_bundle.golden()
+    with pytest.raises(ConfigError, match=f"the {name} backend is not open"):
+        backend.infer(pixels)
+    with backend:
+        for wrong in (pixels.astype(np.float32), pixels[:, :, :-1], pixels[0], pixels[:0]):
+            with pytest.raises(ConfigError, match="the model takes slices of"):
+                backend.infer(wrong)
+        backend.infer(pixels[:1])
+    with pytest.raises(ConfigError, match="is not open"):
+        backend.infer(pixels)
+
+
+def test_the_number_of_a_gpu_is_not_for_the_cpu(tiny_bundle: Bundle, name: str) -> None:
+    with pytest.raises(ConfigError, match="runs on the CPU"):
+        backends.create(name, partial(tiny_bundle.model_bytes, "fp32"), "fp32", device=0)

@@ -6,13 +6,15 @@ import pytest
 
 from dtvit_edge.cuda import driver
 from dtvit_edge.cuda.driver import Gpu
-from dtvit_edge.errors import DeviceFault
+from dtvit_edge.errors import ConfigError, DeviceFault
 
 
 class Driver:
     """The CUDA driver's calls, answering through the pointers that they are given."""
 
-    def __init__(self, *, init: int = 0, integrated: int = 0) -> None:
+    def __init__(self, *, init: int = 0, integrated: int = 0, names: tuple[str, ...] = ("Orin",)) -> None:
+        self.names = names
+        self.current: list[int] = []
         self.init, self.attributes = init, {75: 8, 76: 7, 18: integrated}
         self.contexts = 0
 
@@ -23,12 +25,16 @@ class Driver:
         version._obj.value = 12060
         return 0
 
+    def cuDeviceGetCount(self, count: Any) -> int:
+        count._obj.value = len(self.names)
+        return 0
+
     def cuDeviceGet(self, device: Any, ordinal: int) -> int:
         device._obj.value = ordinal
         return 0
 
     def cuDeviceGetName(self, name: Any, size: int, device: Any) -> int:
-        name.value = b"Orin"
+        name.value = self.names[device.value].encode()
         return 0
 
     def cuDeviceGetAttribute(self, value: Any, attribute: int, device: Any) -> int:
@@ -37,9 +43,11 @@ class Driver:
 
     def cuDevicePrimaryCtxRetain(self, context: Any, device: Any) -> int:
         self.contexts += 1
+        context._obj.value = 100 + device.value
         return 0
 
     def cuCtxPushCurrent_v2(self, context: Any) -> int:
+        self.current.append(context.value - 100)
         return 0
 
     def cuMemGetInfo_v2(self, free: Any, total: Any) -> int:
@@ -56,14 +64,30 @@ class Driver:
 
 def test_the_gpu_is_described_without_a_context() -> None:
     fake = Driver(integrated=1)
-    assert driver.find(fake) == Gpu("Orin", "8.7", integrated=True, driver="12.6")
+    assert driver.find(driver=fake) == Gpu("Orin", "8.7", integrated=True, driver="12.6")
     assert fake.contexts == 0
 
 
 def test_no_device_is_none_and_a_failing_driver_a_fault() -> None:
-    assert driver.find(Driver(init=100)) is None
+    assert driver.find(driver=Driver(init=100)) is None
+    assert driver.find(driver=Driver(names=())) is None
     with pytest.raises(DeviceFault, match="answers 999 to cuInit"):
-        driver.find(Driver(init=999))
+        driver.find(driver=Driver(init=999))
+
+
+def test_a_gpu_is_asked_for_by_its_number_and_an_absent_one_is_refused_with_those_that_are_there() -> None:
+    fake = Driver(names=("NVIDIA L4", "NVIDIA A2"))
+    assert driver.find(1, driver=fake) == Gpu("NVIDIA A2", "8.7", driver="12.6", ordinal=1)
+    with pytest.raises(ConfigError, match=r"no CUDA device 2 here; there are: 0 \(NVIDIA L4, SM 8\.7\), 1 \(NVIDIA A2"):
+        driver.find(2, driver=fake)
+
+
+def test_the_gpus_own_context_is_made_current_and_asked_for_its_memory() -> None:
+    fake = Driver(names=("a", "b"))
+    driver.make_current(1, fake)
+    assert fake.current == [1]
+    driver.free_bytes(Gpu("b", "8.9", ordinal=1), fake)
+    assert fake.current == [1, 1]
 
 
 def test_free_memory_is_the_gpus_or_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:

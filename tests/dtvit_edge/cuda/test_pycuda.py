@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -23,8 +24,11 @@ from tests.support.scoring_runs import results
 @pytest.mark.real
 @pytest.mark.skipif(find_spec("pycuda") is None, reason="pycuda is not installed: it is built where CUDA is")
 @pytest.mark.skipif(COMPILER is None, reason="no C++ compiler here (g++)")
+@pytest.mark.parametrize("device", [0, 1], ids=["first", "second"])
 @pytest.mark.parametrize("integrated", [False, True], ids=["discrete", "jetson"])
-def test_the_real_pycuda_over_a_driver_on_the_cpu(tiny_bundle: Bundle, tmp_path: Path, integrated: bool) -> None:
+def test_the_real_pycuda_over_a_driver_on_the_cpu(
+    tiny_bundle: Bundle, tmp_path: Path, integrated: bool, device: int
+) -> None:
     driver = tmp_path / "libcuda.so.1"
     include = ("-I", str(HERE), "-I", str(kernel.SOURCE.parent))
     flags = ("-std=c++17", "-O2", "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1")
@@ -32,8 +36,10 @@ def test_the_real_pycuda_over_a_driver_on_the_cpu(tiny_bundle: Bundle, tmp_path:
     bundle = shutil.copytree(tiny_bundle.path, tmp_path / "b.dtvit")
     write_phantoms(tmp_path / "phantoms", studies=1, seed=3)
     environment = os.environ | {"LD_LIBRARY_PATH": str(tmp_path)} | ({"INTEGRATED": "1"} if integrated else {})
-    command = [sys.executable, "-m", "tests.support.cuda.real_pycuda", bundle, tmp_path / "phantoms", tmp_path]
+    command = [sys.executable, "-m", "tests.support.cuda.real_pycuda", bundle, tmp_path / "phantoms", tmp_path, device]
     done = subprocess.run(list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "gpu" / "run.json").read_text())["backend"]["cuda_ordinal"] == str(device)
+    assert "out-of-thread" not in done.stderr and "dead context" not in done.stderr, done.stderr
     assert results(tmp_path / "gpu") == results(tmp_path / "cpu")
     assert results(tmp_path / "gpu")["slices.csv"].count(b",scored,") > 10

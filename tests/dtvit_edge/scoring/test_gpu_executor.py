@@ -91,7 +91,7 @@ def test_equal_batches_become_a_graph_and_a_refused_capture_changes_nothing(
     for refuses in (False, True):
         gpu = make_gpu()
         gpu.refuses_capture = refuses
-        install_engine(bundle)
+        install_engine(bundle, max_batch=4)
         with open_backend(bundle, "tensorrt", GPU) as backend, open_executor(bundle, backend, GPU) as executor:
             for _ in range(9):
                 executor.submit(slices[:4])

@@ -37,7 +37,7 @@ PACKAGE = """
 import sys
 from dtvit_edge.cuda import driver
 from tests.support import trt_standins
-driver.find = lambda: {gpu!r} and driver.Gpu(*{gpu!r})
+driver.find = lambda ordinal: {gpu!r} and driver.Gpu(*{gpu!r}, ordinal)
 sys.modules[__name__] = trt_standins.make({version!r}, behaviour={behaviour!r})
 """
 
@@ -61,6 +61,7 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Bundle) -> A
     monkeypatch.setattr(golden_backend, "bundle", bundle)
     monkeypatch.setattr(golden_backend, "opened", [])
     monkeypatch.setattr(golden_backend, "sizes", set())
+    monkeypatch.setattr(golden_backend, "devices", [])
 
     def install(version: str, behaviour: str = "honest", gpu: Gpu | None = ORIN) -> None:
         fields = (gpu.name, gpu.sm, gpu.integrated, gpu.driver) if gpu else None
@@ -104,7 +105,7 @@ def test_the_command_says_that_the_engine_is_proved(
     assert main(["build", str(bundle.path), "--precision", "int8", "--no-library-tactics"]) == 0
     said = capsys.readouterr()
     assert "passed: 0.00e+00 at batch 1 and 8, allowed 2.00e-01" in said.out
-    assert "INT8, FP16, OBEY_PRECISION_CONSTRAINTS, TF32 off" in said.out
+    assert "INT8, FP16, OBEY_PRECISION_CONSTRAINTS, PROFILE_SHARING_0806, TF32 off" in " ".join(said.out.split())
     assert "building int8 from model.int8.onnx with TensorRT 8.6.1, on Orin (SM 8.7)" in said.err
 
 
@@ -125,7 +126,7 @@ def test_building_again_uses_the_timing_cache_and_replaces_the_engine(bundle: Bu
     files = left(bundle)
     second = build_engine(bundle, BuildOptions("fp16", max_batch=2))
     assert len(left(bundle)) == len(files) == 3
-    assert (first.profile["max"], second.profile["max"]) == (8, 2)
+    assert (first.max_batch, second.max_batch) == (8, 2)
     assert second.log == ()
     (cache,) = (bundle.path / ENGINES).glob("tensorrt-10.3.0-orin-sm87.*.timing")
     assert cache.read_bytes() == b"measured, measured, "
@@ -281,6 +282,34 @@ def test_rtx_compiles_each_precision_with_no_gpu(bundle: Bundle, precision: str)
     assert Bundle.open(bundle.path).digest == bundle.digest
 
 
+def test_device_and_optimization_level_go_to_the_builder_and_into_the_record(bundle: Bundle, device: Any) -> None:
+    device("8.6.1")
+    record = build_engine(bundle, BuildOptions("fp16", "tensorrt", builder_optimization_level=5, device=1))
+    assert (record.gpu, record.cuda_ordinal, record.optimization_level) == ("Orin", 1, 5)
+    assert record.profiles == ({"min": 1, "opt": 1, "max": 1}, {"min": 1, "opt": 8, "max": 8})
+    assert golden_backend.devices == [1], "tested where it was built"
+    device("8.5.3.1")
+    with pytest.raises(ConfigError, match=r"TensorRT 8\.5\.3\.1 has no builder optimization level"):
+        build_engine(bundle, BuildOptions("fp32", "tensorrt", builder_optimization_level=1))
+    for wrong in ({"builder_optimization_level": 6}, {"device": -1}, {"device": 0, "ahead_of_time": True}):
+        with pytest.raises(ConfigError, match=r"--(builder-optimization-level|device) is"):
+            BuildOptions("fp32", **wrong)  # type: ignore[arg-type]
+
+
+def test_an_inspector_that_cannot_be_read_is_a_warning_and_the_build_stays_good(bundle: Bundle, device: Any) -> None:
+    device("10.3.0", "broken")
+    record = build_engine(bundle, BuildOptions("fp16", "tensorrt"))
+    assert record.selftest is not None and record.layers_from == "not readable"
+    assert any("could not be read back" in warning for warning in record.warnings)
+    assert any("cannot be read" in line for line in record.log)
+
+
+def test_a_library_that_cannot_initialise_cuda_is_an_error_in_words(bundle: Bundle, device: Any) -> None:
+    device("10.3.0", "no cuda")
+    with pytest.raises(BuildError, match="makes no builder; most often CUDA cannot be initialised"):
+        build_engine(bundle, BuildOptions("fp32", "tensorrt"))
+
+
 @rtx
 def test_rtx_compiles_what_export_wrote(small_bundle: Bundle, tmp_path: Path) -> None:
     bundle = Bundle.open(shutil.copytree(small_bundle.path, tmp_path / "small.dtvit"))
@@ -290,7 +319,8 @@ def test_rtx_compiles_what_export_wrote(small_bundle: Bundle, tmp_path: Path) ->
         )
         record = build_engine(bundle, options)
         assert record.capabilities == ("8.6",)
-        assert record.profile == {"min": 1, "opt": 2, "max": 3}
+        assert record.profiles == ({"min": 1, "opt": 1, "max": 1}, {"min": 1, "opt": 3, "max": 3})
+        assert record.optimization_level == 3
         assert record.layer_precisions[precision] == max(record.layer_precisions.values())
 
 

@@ -28,7 +28,7 @@ ORIN = Gpu("Orin", "8.7", integrated=True)
 def job(folder: Path, data: bytes, precision: str, **options: Any) -> BuildJob:
     (folder / "model.onnx").write_bytes(data)
     files = {"onnx": str(folder / "model.onnx"), "onnx_sha256": digest_bytes(data), "plan": str(folder / "engine.plan")}
-    return BuildJob(precision, channels=1, side=224, max_batch=8, **files | options)
+    return BuildJob(precision, channels=1, side=224, **{"max_batch": 8} | files | options)
 
 
 def run(trt: Any, folder: Path, precision: str, **options: Any) -> BuildResult:
@@ -56,9 +56,15 @@ def test_every_release_builds_every_precision_with_what_it_has(version: str, pre
     assert enabled(trt) == {*flags, *(["OBEY_PRECISION_CONSTRAINTS"] if flags else [])}, "TF32 is off as well"
     creation = {"8": ["EXPLICIT_BATCH"], "10": ["STRONGLY_TYPED"], "11": []}[version.split(".")[0]]
     assert built.flags[: len(creation)] == creation
+    sharing = version.startswith("8.6")
+    assert ("PROFILE_SHARING_0806" in built.flags) == sharing, "always so from 10 on, and 8.5 has none"
+    assert len(called(trt, "set_preview_feature")) == sharing
     assert called(trt, "create_network") == [{"8": 1, "10": 2, "11": 0}[version.split(".")[0]]]
-    assert called(trt, "set_shape") == [(INPUT_NAME, *((n, 1, 224, 224) for n in (1, 4, 8)))]
-    assert built.profile == {"min": 1, "opt": 4, "max": 8}
+    profiles = [(1, 1, 1), (1, 8, 8), *([] if version != "8.5.3.1" else [(1, 8, 8)])]
+    assert called(trt, "set_shape") == [(INPUT_NAME, *((n, 1, 224, 224) for n in batches)) for batches in profiles]
+    assert [tuple(profile.values()) for profile in built.profiles] == profiles
+    assert len(called(trt, "add_optimization_profile")) == len(profiles)
+    assert built.optimization_level == (None if version == "8.5.3.1" else 3)
     counts = layers.count(layers.Layer(**layer) for layer in built.layers)
     assert precision in counts
     assert built.layers_from == "engine inspector"
@@ -114,6 +120,10 @@ def test_the_workspace_comes_from_free_memory_or_the_option(tmp_path: Path, monk
     assert run(trt, tmp_path, "fp16", workspace=5 << 20).workspace == 5 << 20
     pool = trt.MemoryPoolType.WORKSPACE
     assert called(trt, "set_memory_pool_limit") == [(pool, 1 << 29), (pool, 5 << 20)]
+
+
+def test_a_largest_batch_of_one_has_one_profile(tmp_path: Path) -> None:
+    assert run(trt_standins.make("8.5.3.1"), tmp_path, "fp32", max_batch=1).profiles == [{"min": 1, "opt": 1, "max": 1}]
 
 
 def test_cublas_and_cudnn_are_left_out_on_request(tmp_path: Path) -> None:
@@ -180,7 +190,7 @@ def test_the_stand_in_for_11_has_nothing_that_the_real_interface_of_11_lacks() -
     pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX, whose interface is TensorRT 11's, is not installed")
     real_names = (
         "import json, tensorrt_rtx as t; e = 'BuilderFlag TacticSource LayerType MemoryPoolType ProfilingVerbosity '\n"
-        "e = (e + 'LayerInformationFormat').split(); print(json.dumps({n: dir(getattr(t, n)) for n in e}"
+        "e = (e + 'LayerInformationFormat PreviewFeature').split(); print(json.dumps({n: dir(getattr(t, n)) for n in e}"
         " | {'config': dir(t.IBuilderConfig), 'module': dir(t)}))"
     )
     done = subprocess.run([sys.executable, "-c", real_names], capture_output=True, text=True, check=True)

@@ -62,6 +62,12 @@ def test_an_int8_product_with_a_residual_in_half_is_an_int8_product() -> None:
         assert read_back.precision == precision
 
 
+@pytest.mark.parametrize("text", ["", '{"Layers": [{Name": 1}]}', "[]", '{"Layers": 3}', '{"Layers": [3]}'])
+def test_what_is_no_list_of_layers_is_one_kind_of_error(text: str) -> None:
+    with pytest.raises(ValueError):
+        layers.from_inspector(text)
+
+
 def test_an_engine_of_names_alone_is_opaque() -> None:
     assert layers.from_inspector('{"Layers": ["a", "b"], "Bindings": ["pixels"]}')[0].opaque
 

@@ -2,7 +2,8 @@
 
 Kernels are the real source compiled for the CPU. Streams are as lazy as CUDA allows: nothing in one runs before
 somebody waits for it, so that whoever forgets to wait reads garbage. Contexts belong to threads, memory that was given
-back is not there any more, and a capture records without running.
+back is not there any more, and a capture records without running. As with pycuda, what dies where the context is not
+current leaks: every object is counted, and such a death is remembered.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import ctypes
 import struct
 import threading
 import time
-from collections import deque
+import weakref
+from collections import Counter, deque
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -22,6 +24,7 @@ from dtvit_edge.preprocess import kernel
 from tests.support.cuda.harness import GUARD
 
 GARBAGE = 0xA5
+EVENT_FLAGS = SimpleNamespace(DEFAULT=0, BLOCKING_SYNC=1, DISABLE_TIMING=2)
 SHARED = 99 * 1024  # of a block on SM 8.6, 8.9 and 12.0
 ARGUMENTS = np.dtype(
     [("inputs", "<u8"), ("count", "<i4"), ("stored", "<u8"), ("tables", "<u8"), ("axes", "<u8"), ("spec", kernel.SPEC),
@@ -43,25 +46,61 @@ class Gpu:
     Attributes:
         limit: bytes of device memory; sticky: raised by whatever runs next, and everything after it.
         launched: what ran, in order; refuses_capture: as some engines do.
+        steps: allocations and objects made so far; fails_at: the step that fails, counted from 1.
+        objects: how many of each kind live; lost: kinds of what died where no context was current.
+        names: of the GPUs that are there; opened: numbers of those that were opened.
     """
 
-    def __init__(self, library: ctypes.CDLL, *, integrated: bool = False, limit: int = 1 << 40) -> None:
+    def __init__(
+        self,
+        library: ctypes.CDLL,
+        *,
+        integrated: bool = False,
+        limit: int = 1 << 40,
+        names: tuple[str, ...] = ("Orin",),
+        fails_at: int = 0,
+    ) -> None:
         self.library = library
         self.integrated = integrated
         self.limit = limit
+        self.names = names
+        self.fails_at = fails_at
         self.sticky = ""
         self.refuses_capture = False
         self.live: dict[int, np.ndarray[Any, Any]] = {}
-        self.device_bytes = 0
+        self.device_bytes = self.steps = 0
+        self.objects: Counter[str] = Counter()
+        self.lost: list[str] = []
+        self.opened: list[int] = []
         self.launched: list[str] = []
-        self.streams: dict[int, Stream] = {}
+        self.streams: weakref.WeakValueDictionary[int, Stream] = weakref.WeakValueDictionary()
         self.executables: dict[int, list[Callable[[], None]]] = {}
+        self.graphs: dict[int, list[Callable[[], None]]] = {}
         self.threads: list[threading.Thread] = []
+
+    @property
+    def capturing(self) -> bool:
+        return any(stream.recorded is not None for stream in self.streams.values())
 
     def check(self) -> None:
         assert threading.current_thread() in self.threads, "no context is current in this thread"
         if self.sticky:
             raise Error(self.sticky)
+
+    def step(self) -> None:
+        self.steps += 1
+        if self.steps == self.fails_at:
+            raise MemoryError("out of memory")
+
+    def born(self, kind: str) -> None:
+        self.check()
+        self.step()
+        self.objects[kind] += 1
+
+    def dies(self, kind: str) -> None:
+        self.objects[kind] -= 1
+        if threading.current_thread() not in self.threads:
+            self.lost.append(kind)
 
     def run(self, name: str, work: Callable[[], None]) -> None:
         if self.sticky:
@@ -86,23 +125,60 @@ class Gpu:
         assert (memory[-GUARD:] == GARBAGE).all(), "written behind a buffer"
         memory[:] = 0x5A
 
-    def leaks(self) -> int:
-        return len(self.live) + len(self.executables)
+    def push(self) -> None:
+        self.threads.append(threading.current_thread())
+        try:
+            self.step()
+        except MemoryError:
+            self.threads.pop()
+            raise
+
+    def release(self) -> None:
+        """The primary context goes; after a fault the driver takes the memory with it."""
+        self.objects["primary context"] -= 1
+        if self.sticky:
+            self.live.clear()
+            self.device_bytes = 0
+
+    def left(self) -> dict[str, int]:
+        """What is still there, by kind."""
+        memory = {"memory": len(self.live), "executable graph": len(self.executables), "graph": len(self.graphs)}
+        counts = self.objects + Counter(memory) + Counter(f"lost {kind}" for kind in self.lost)
+        return dict(counts)
 
 
-class Stream:
-    def __init__(self, gpu: Gpu, flags: int = 0) -> None:
-        gpu.check()
-        assert flags == 1, "it would wait for the default stream"
+class Counted:
+    """As pycuda's objects: destroyed with the last reference."""
+
+    kind = ""
+    gpu: Gpu | None = None
+
+    def begin(self, gpu: Gpu) -> None:
+        gpu.born(self.kind)
         self.gpu = gpu
-        self.handle = 0x1000 + len(gpu.streams)
+
+    def __del__(self) -> None:
+        if self.gpu is not None:
+            self.gpu.dies(self.kind)
+
+
+class Stream(Counted):
+    kind = "stream"
+    gpu: Gpu
+
+    def __init__(self, gpu: Gpu, flags: int = 0) -> None:
+        assert flags == 1, "it would wait for the default stream"
+        self.begin(gpu)
+        self.handle = 0x1000 + gpu.steps
         gpu.streams[self.handle] = self
         self.queue: deque[Callable[[], None]] = deque()
         self.recorded: list[Callable[[], None]] | None = None
+        self.invalidated = False
 
     def add(self, name: str, work: Callable[[], None]) -> None:
         self.gpu.check()
-        step = lambda: self.gpu.run(name, work)  # noqa: E731
+        gpu = self.gpu  # what waits in a stream does not keep it alive
+        step = lambda: gpu.run(name, work)  # noqa: E731
         (self.queue if self.recorded is None else self.recorded).append(step)
 
     def synchronize(self) -> None:
@@ -115,18 +191,19 @@ class Stream:
             self.queue.popleft()()
 
     def wait_for_event(self, event: Event) -> None:
-        self.add("wait", event.reach)
+        self.add("wait", event.mark.reach)
 
 
-class Event:
-    def __init__(self, gpu: Gpu) -> None:
-        self.gpu = gpu
-        self.stream: Stream | None = None
+class Mark:
+    """What streams know of an event: it may be destroyed while they wait."""
+
+    def __init__(self) -> None:
+        self.stream: weakref.ref[Stream] | None = None
         self.generation = self.reached = 0
         self.seconds = 0.0
 
-    def record(self, stream: Stream) -> Event:
-        self.stream = stream
+    def record(self, stream: Stream) -> None:
+        self.stream = weakref.ref(stream)
         self.generation += 1
         generation = self.generation
 
@@ -135,27 +212,43 @@ class Event:
             self.seconds = time.perf_counter()
 
         stream.add("event", arrive)
-        return self
-
-    def time_since(self, start: Event) -> float:
-        return (self.seconds - start.seconds) * 1e3
 
     def reach(self) -> None:
         """What waits runs the other stream as far as this event, and not a step further."""
         generation = self.generation
         while self.reached < generation:
-            assert self.stream is not None
-            self.stream.queue.popleft()()
+            stream = None if self.stream is None else self.stream()
+            assert stream is not None
+            stream.queue.popleft()()
+
+
+class Event(Counted):
+    kind = "event"
+    gpu: Gpu
+
+    def __init__(self, gpu: Gpu, flags: int = 0) -> None:
+        self.begin(gpu)
+        self.flags = flags
+        self.mark = Mark()
+
+    def record(self, stream: Stream) -> Event:
+        self.mark.record(stream)
+        return self
+
+    def time_since(self, start: Event) -> float:
+        assert not (self.flags | start.flags) & EVENT_FLAGS.DISABLE_TIMING
+        return (self.mark.seconds - start.mark.seconds) * 1e3
 
     def synchronize(self) -> Event:
         self.gpu.check()
-        self.reach()
+        self.mark.reach()
         return self
 
 
 class Allocation:
     def __init__(self, gpu: Gpu, nbytes: int) -> None:
         gpu.check()
+        gpu.step()
         if gpu.device_bytes + nbytes > gpu.limit:
             raise MemoryError("cuMemAlloc failed: out of memory")
         gpu.device_bytes += nbytes
@@ -174,6 +267,7 @@ class Allocation:
 class HostAllocation:
     def __init__(self, gpu: Gpu, shape: Any, dtype: Any, mapped: bool) -> None:
         gpu.check()
+        gpu.step()
         nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
         self.gpu, self.mapped, self.address = gpu, mapped, gpu.allocate(nbytes)
         self.__array_interface__ = {
@@ -189,9 +283,21 @@ class HostAllocation:
         self.gpu.free(self.address)
 
 
-class Function:
+class Module(Counted):
+    kind = "module"
+
     def __init__(self, gpu: Gpu) -> None:
-        self.gpu = gpu
+        self.begin(gpu)
+
+    def get_function(self, name: str) -> Function:
+        assert self.gpu is not None
+        self.gpu.step()
+        return Function(self.gpu, self)
+
+
+class Function:
+    def __init__(self, gpu: Gpu, module: Module) -> None:
+        self.gpu, self.module = gpu, module
         self.dynamic = 48 * 1024
 
     def get_attribute(self, name: str) -> int:
@@ -252,18 +358,31 @@ def driver(gpu: Gpu) -> ModuleType:
     names = ("MAX_THREADS_PER_BLOCK", "MAX_DYNAMIC_SHARED_SIZE_BYTES")
     cuda.function_attribute = SimpleNamespace(**{name: name for name in names})
     cuda.host_alloc_flags = SimpleNamespace(DEVICEMAP=2)
-    context = SimpleNamespace(push=lambda: gpu.threads.append(threading.current_thread()), detach=lambda: None)
+    context = SimpleNamespace(push=gpu.push, detach=gpu.release)
     cuda.Context = SimpleNamespace(pop=lambda: gpu.threads.remove(threading.current_thread()))
-    cuda.Device = lambda index: SimpleNamespace(
-        compute_capability=lambda: (8, 7), get_attribute=attributes.__getitem__, retain_primary_context=lambda: context
-    )
+
+    def device(index: int) -> Any:
+        assert index < len(gpu.names)
+        gpu.opened.append(index)
+
+        def retain() -> Any:
+            gpu.step()
+            gpu.objects["primary context"] += 1
+            return context
+
+        return SimpleNamespace(
+            compute_capability=lambda: (8, 7), get_attribute=attributes.__getitem__, retain_primary_context=retain
+        )
+
+    cuda.Device = device
     cuda.Stream = lambda flags=0: Stream(gpu, flags)
-    cuda.Event = lambda: Event(gpu)
+    cuda.event_flags = EVENT_FLAGS
+    cuda.Event = lambda flags=0: Event(gpu, flags)
     cuda.mem_alloc = lambda nbytes: Allocation(gpu, nbytes)
     cuda.pagelocked_empty = lambda shape, dtype, mem_flags=0: np.asarray(
         HostAllocation(gpu, shape, dtype, mem_flags == 2)
     )
-    cuda.module_from_buffer = lambda binary: SimpleNamespace(get_function=lambda name: Function(gpu))
+    cuda.module_from_buffer = lambda binary: Module(gpu)
 
     def up(address: int, host: Any, stream: Stream) -> None:
         target = gpu.view(address, host.nbytes)  # an address that is nobody's is found at once

@@ -1,30 +1,40 @@
 // A CUDA driver library on the CPU, so that the real pycuda can be run without a GPU: as much of libcuda.so.1 as
-// dtvit_edge asks for. Everything happens at once; streams and events are names. Modules are all preprocess.cu. A
-// context is current to the thread that pushed it, and whoever calls without one is told CUDA_ERROR_INVALID_CONTEXT.
+// dtvit_edge asks for. Everything happens at once; streams and events are names. Modules are all preprocess.cu. There
+// are two devices, each with its own primary context. A context is current to the thread that pushed it, and whoever
+// calls without one is told CUDA_ERROR_INVALID_CONTEXT. What is made is counted until it is destroyed: `standin_left`.
 
 #include "launch.cpp"
 
+#include <atomic>
 #include <cstdlib>
 #include <map>
 #include <mutex>
+#include <vector>
 
 typedef unsigned long long Pointer;
-enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_CONTEXT = 201, CAPTURE_UNSUPPORTED = 900 };
+enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, INVALID_CONTEXT = 201, CAPTURE_UNSUPPORTED = 900 };
 
-static thread_local int current_contexts = 0;
+static thread_local std::vector<int> current_contexts;  // devices
+static std::atomic<int> left{0};
+static std::atomic<unsigned> used_devices{0};
 static std::mutex lock;
 static std::map<Pointer, size_t> device_memory;
 
 #define NEEDS_CONTEXT \
-  if (!current_contexts) return INVALID_CONTEXT
+  if (current_contexts.empty()) return INVALID_CONTEXT
 
 extern "C" {
 
 int cuInit(unsigned) { return OK; }
 int cuDriverGetVersion(int* version) { return *version = 13000, OK; }
-int cuDeviceGet(int* device, int) { return *device = 0, OK; }
-int cuDeviceGetCount(int* count) { return *count = 1, OK; }
-int cuDeviceGetName(char* name, int length, int) { return strncpy(name, "Stand-in", length), OK; }
+int cuDeviceGet(int* device, int ordinal) { return *device = ordinal, ordinal < 2 ? OK : INVALID_DEVICE; }
+int cuDeviceGetCount(int* count) { return *count = 2, OK; }
+int cuDeviceGetName(char* name, int length, int device) {
+  return strncpy(name, device ? "Second stand-in" : "Stand-in", length), OK;
+}
+// Objects and memory that nobody has destroyed, and a bit for each device whose context was made.
+int standin_left() { return left; }
+unsigned standin_used_devices() { return used_devices; }
 int cuDeviceComputeCapability(int* major, int* minor, int) { return *major = 8, *minor = 7, OK; }
 int cuGetErrorString(int, const char** text) { return *text = "the stand-in says no", OK; }
 
@@ -39,16 +49,20 @@ int cuDeviceGetAttribute(int* value, int attribute, int) {
   return INVALID_VALUE;
 }
 
-int cuDevicePrimaryCtxRetain(void** context, int) { return *context = (void*)0x10, OK; }
-int cuDevicePrimaryCtxRelease_v2(int) { return OK; }
-int cuCtxPushCurrent_v2(void*) { return current_contexts++, OK; }
+int cuDevicePrimaryCtxRetain(void** context, int device) {
+  used_devices |= 1u << device;
+  return *context = (void*)(size_t)(0x10 + device), left++, OK;
+}
+int cuDevicePrimaryCtxRelease_v2(int) { return left--, OK; }
+int cuCtxPushCurrent_v2(void* context) { return current_contexts.push_back((int)(size_t)context - 0x10), OK; }
 int cuCtxPopCurrent_v2(void** context) {
   NEEDS_CONTEXT;
-  return *context = (void*)0x10, current_contexts--, OK;
+  *context = (void*)(size_t)(0x10 + current_contexts.back());
+  return current_contexts.pop_back(), OK;
 }
 int cuCtxGetDevice(int* device) {
   NEEDS_CONTEXT;
-  return *device = 0, OK;
+  return *device = current_contexts.back(), OK;
 }
 
 int cuMemAlloc_v2(Pointer* pointer, size_t bytes) {
@@ -57,21 +71,21 @@ int cuMemAlloc_v2(Pointer* pointer, size_t bytes) {
   memset(memory, 0xA5, bytes);
   std::lock_guard<std::mutex> guard(lock);
   device_memory[*pointer = (Pointer)memory] = bytes;
-  return OK;
+  return left++, OK;
 }
 int cuMemFree_v2(Pointer pointer) {
   NEEDS_CONTEXT;
   std::lock_guard<std::mutex> guard(lock);
   if (!device_memory.erase(pointer)) return INVALID_VALUE;
-  return free((void*)pointer), OK;
+  return free((void*)pointer), left--, OK;
 }
 int cuMemHostAlloc(void** pointer, size_t bytes, unsigned) {
   NEEDS_CONTEXT;
-  return memset(*pointer = malloc(bytes), 0xA5, bytes), OK;
+  return memset(*pointer = malloc(bytes), 0xA5, bytes), left++, OK;
 }
 int cuMemFreeHost(void* pointer) {
   NEEDS_CONTEXT;
-  return free(pointer), OK;
+  return free(pointer), left--, OK;
 }
 int cuMemHostGetDevicePointer_v2(Pointer* pointer, void* host, unsigned) { return *pointer = (Pointer)host, OK; }
 
@@ -97,9 +111,12 @@ int cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, void*) {
 int cuStreamCreate(void** stream, unsigned flags) {
   NEEDS_CONTEXT;
   static int next = 0x100;
-  return *stream = (void*)(size_t)next++, flags == 1 ? OK : INVALID_VALUE;
+  return *stream = (void*)(size_t)next++, left++, flags == 1 ? OK : INVALID_VALUE;
 }
-int cuStreamDestroy_v2(void*) { return OK; }
+int cuStreamDestroy_v2(void*) {
+  NEEDS_CONTEXT;
+  return left--, OK;
+}
 int cuStreamSynchronize(void*) {
   NEEDS_CONTEXT;
   return OK;
@@ -111,7 +128,7 @@ int cuStreamWaitEvent(void*, void*, unsigned) {
 int cuStreamBeginCapture_v2(void*, int) { return CAPTURE_UNSUPPORTED; }
 int cuEventCreate(void** event, unsigned) {
   NEEDS_CONTEXT;
-  return *event = (void*)0x20, OK;
+  return *event = (void*)0x20, left++, OK;
 }
 int cuEventRecord(void*, void*) {
   NEEDS_CONTEXT;
@@ -121,13 +138,19 @@ int cuEventSynchronize(void*) {
   NEEDS_CONTEXT;
   return OK;
 }
-int cuEventDestroy_v2(void*) { return OK; }
+int cuEventDestroy_v2(void*) {
+  NEEDS_CONTEXT;
+  return left--, OK;
+}
 
 int cuModuleLoadDataEx(void** module, const void*, unsigned, void*, void*) {
   NEEDS_CONTEXT;
-  return *module = (void*)0x30, OK;
+  return *module = (void*)0x30, left++, OK;
 }
-int cuModuleUnload(void*) { return OK; }
+int cuModuleUnload(void*) {
+  NEEDS_CONTEXT;
+  return left--, OK;
+}
 int cuModuleGetFunction(void** function, void*, const char* name) {
   return *function = (void*)0x40, strcmp(name, "preprocess") ? INVALID_VALUE : OK;
 }
