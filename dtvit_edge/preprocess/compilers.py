@@ -172,19 +172,22 @@ class Unusable:
         raise BuildError(self._reason)
 
 
+_Versioned = Nvcc | Nvrtc | Unusable
+
+
 def find_compilers() -> list[Compiler]:
     """Every nvcc and NVRTC of this machine, those first whose machine code the driver is sure to take."""
     driver = cuda_version()
-    return in_order([*_nvccs(), *_nvrtcs(driver)], driver)
+    return [*in_order([*_nvccs(), *_nvrtcs(driver)], driver)]
 
 
-def in_order(compilers: Sequence[Nvcc | Nvrtc | Unusable], driver: CudaVersion | None) -> list[Compiler]:
+def in_order(compilers: Sequence[_Versioned], driver: CudaVersion | None) -> list[_Versioned]:
     """The driver's own major version, then older ones, then newer ones; in each nvcc, then the newest NVRTC.
 
     Without a driver the newest is first.
     """
 
-    def place(compiler: Nvcc | Nvrtc | Unusable) -> tuple[int, bool, int, int]:
+    def place(compiler: _Versioned) -> tuple[int, bool, int, int]:
         major, minor = compiler.cuda
         distance = 0 if driver is None or major == driver[0] else 1 if major < driver[0] else 2
         return distance, not isinstance(compiler, Nvcc), -major, -minor
