@@ -31,8 +31,8 @@ calibrate-demo: demo
 
 # On a machine with a GPU: engines of the demo bundle, held to the CPU path and timed. Elsewhere it says what is missing.
 gpu-check: demo
-	$(BIN)/python -m benchmarks.gpu_check $(OUT)/demo.dtvit $(OUT)/phantoms $(REAL_STUDIES) -o $(OUT)/gpu-check \
-	  --weights $(DEMO_MODEL) --record benchmarks/records/gpu.jsonl $(GPU_CHECK)
+	$(BIN)/python -m benchmarks.standalone.gpu_check $(OUT)/demo.dtvit $(OUT)/phantoms $(REAL_STUDIES) -o $(OUT)/gpu-check \
+	  --weights $(DEMO_MODEL) --record benchmarks/results/gpu.jsonl $(GPU_CHECK)
 
 # The demo bundle against PyTorch, plain exports and plain scripts on this machine: out/demo/bench/report.html.
 bench-demo: calibrate-demo
@@ -83,7 +83,7 @@ demo-training: $(VENV)/.workstation
 
 # A model of real slices for calibration and benchmarks; its weights stay in out/. Interrupted, the same command goes on.
 phe-sich: $(VENV)/.workstation
-	$(BIN)/python -m benchmarks.paper.phe_sich $(PHE_SICH) out/phe-sich/labels.csv
+	$(BIN)/python -m training.phe_sich $(PHE_SICH) out/phe-sich/labels.csv
 	$(TRAIN) out/phe-sich/labels.csv -o out/phe-sich/vit-s14 --training clinical-unvalidated \
 	  --encoder vit_small_patch14_dinov2 --init $(VIT_S) --frozen-blocks 9 --encoder-rate 0.2 \
 	  --epochs 5 --batch 32 --optimizer adamw --learning-rate 0.0005 --weight-decay 0.05 \

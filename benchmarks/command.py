@@ -1,4 +1,4 @@
-"""The command `dtvit-edge bench`, and `dtvit-edge bench compare`."""
+"""The command `dtvit-edge bench`, with `dtvit-edge bench compare` and `dtvit-edge bench report`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PRIVATE = {"--slices": "SLICES", "--studies": "STUDIES", "--out": "OUT", "--rec
 
 
 class Bench(click.Group):
-    """`bench NAME.dtvit ...` is `bench run NAME.dtvit ...`."""
+    """`bench NAME.dtvit` is `bench run NAME.dtvit`; its help has the options of `run` and the other commands."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the default command's name before what is not a command."""
@@ -23,37 +23,112 @@ class Bench(click.Group):
             args = [RUN, *args]
         return super().parse_args(ctx, args)
 
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """How it is called, with and without a command."""
+        formatter.write_usage(ctx.command_path, "[OPTIONS] BUNDLES...")
+        formatter.write_usage(ctx.command_path, "COMMAND [ARGS]...", prefix="   or: ")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options of `run`, which the group takes as well, then the other commands."""
+        self.commands[RUN].format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
 
 @click.group(cls=Bench)
 def bench() -> None:
-    """Latency, throughput, memory, energy and accuracy of bundles on this machine, as a report.
+    """Measure BUNDLES on this machine: accuracy first, then latency, throughput, memory and energy.
 
-    `dtvit-edge bench NAME.dtvit -o OUT` measures; `dtvit-edge bench compare A B` says what changed between two runs.
+    A configuration (a backend, a precision, a hint) that fails the gate gets no latency. The report goes to OUT as one
+    HTML file, as Markdown with plots, and as records, which `compare` and `report` read. The exit status is 1 where no
+    configuration of a bundle passes.
     """
 
 
-@bench.command(RUN)
+@bench.command(RUN, hidden=True)
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Where report and records go.")
-@click.option("--weights", multiple=True, type=click.Path(path_type=Path), help="A bundle's checkpoint: the reference.")
-@click.option("--slices", multiple=True, help="That judge: a labelled CSV, study folders, or phantoms:STUDIES@SEED.")
-@click.option("--studies", multiple=True, type=click.Path(path_type=Path), help="Folders to score from end to end.")
-@click.option("--backend", "backends", multiple=True, help="Only this backend (default: every one found here).")
-@click.option("--precision", "precisions", multiple=True, help="Only this precision (default: all of the bundle's).")
-@click.option("--hint", "hints", multiple=True, type=click.Choice(["bf16"]), help="OpenVINO's, as sides of their own.")
-@click.option("--threads", type=click.IntRange(1), help="Threads of CPU backends and peers.")
-@click.option("--peers", is_flag=True, help="Beside PyTorch, plain exports and plain preprocessing; needs --weights.")
-@click.option("--peer", multiple=True, metavar="NAME", help="Only this peer (asked for wrongly, it lists them).")
-@click.option("--layers", is_flag=True, help="Milliseconds by layer.")
-@click.option("--duration", "duration_s", default=0.0, metavar="SECONDS", help="A sustained run of the fastest side.")
-@click.option("--rounds", type=click.IntRange(1), help="Of runs from folder to result.  [default: 5, quick 1]")
-@click.option("--quick", is_flag=True, help="Under two minutes: fewer slices and samples, hardly a percentile.")
-@click.option("--agreement", default=0.995, show_default=True, help="The gate, as of `calibrate`.")
-@click.option("--delta-auc", default=0.002, show_default=True, help="The gate, as of `calibrate`.")
-@click.option("--least-slices", default=500, show_default=True, help="The gate, as of `calibrate`.")
-@click.option("--seed", default=0, show_default=True, help="Of bootstraps and of the choice of slices.")
-@click.option("--record", type=click.Path(path_type=Path, dir_okay=False), help="Append the records here as well.")
-@click.option("--expect-digest", metavar="SHA256", help="Refuse any other bundle than this one.")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Write the report and its records to this folder.",
+)
+@click.option(
+    "--weights",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Take PyTorch on this checkpoint, which a bundle was made from, as its reference.",
+)
+@click.option(
+    "--slices",
+    multiple=True,
+    metavar="SOURCE",
+    help="Measure accuracy on these: a labelled CSV, study folders, or phantoms:STUDIES@SEED (default: phantoms).",
+)
+@click.option(
+    "--studies",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Score these folders from end to end (default: phantom studies).",
+)
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    metavar="NAME",
+    help="Measure only this backend (default: every one that is installed here).",
+)
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    metavar="NAME",
+    help="Measure only this precision (default: every one that the bundle holds).",
+)
+@click.option(
+    "--hint",
+    "hints",
+    multiple=True,
+    type=click.Choice(["bf16"]),
+    help="Measure backends that take this precision hint with it, too.",
+)
+@click.option("--threads", type=click.IntRange(1), help="Use this many threads for CPU backends and peers.")
+@click.option(
+    "--peers", is_flag=True, help="Compare with PyTorch, plain exports and plain preprocessing; this needs --weights."
+)
+@click.option(
+    "--peer", multiple=True, metavar="NAME", help="Compare with this peer only; an unknown name lists them all."
+)
+@click.option("--layers", is_flag=True, help="Measure the milliseconds of each layer.")
+@click.option(
+    "--duration",
+    "duration_s",
+    default=0.0,
+    metavar="SECONDS",
+    help="Run the fastest configuration this long, at least 10, and show how it drifts.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    help="Repeat the runs from folder to result this often (default: 5, with --quick 1).",
+)
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Take under two minutes: use fewer slices and samples, which allow hardly a percentile.",
+)
+@click.option(
+    "--agreement", default=0.995, show_default=True, help="Ask for this share of equal decisions at the gate."
+)
+@click.option("--delta-auc", default=0.002, show_default=True, help="Allow this difference of AUC at the gate.")
+@click.option(
+    "--least-slices", default=500, show_default=True, help="Call the gate inconclusive below this many slices."
+)
+@click.option("--seed", default=0, show_default=True, help="Seed the bootstraps and the choice of slices.")
+@click.option(
+    "--record", type=click.Path(path_type=Path, dir_okay=False), help="Append the records to this file as well."
+)
+@click.option("--expect-digest", metavar="SHA256", help="Refuse any bundle but the one with this digest.")
 def run(
     bundles: tuple[Path, ...],
     out: Path,
@@ -70,8 +145,8 @@ def run(
 ) -> None:
     """Measure BUNDLES: accuracy first, then time; what fails the gate gets no latency.
 
-    Writes report.html (one file, nothing outside it), report.md, pictures and bench.jsonl to OUT. Exit status 1 where
-    no configuration of a bundle passed.
+    It writes report.html (one file that loads nothing), report.md, plots and bench.jsonl to OUT. The exit status is 1
+    where no configuration of a bundle passes.
     """
     from benchmarks.peers import chosen_peers
     from benchmarks.run import bench as measure
@@ -90,48 +165,50 @@ def run(
         **chosen,
     )
     opened = [Bundle.open(path, expect_digest=expect_digest) for path in bundles]
-    found = measure(opened, settings, out, progress=render.progress, say=lambda line: click.echo(line, err=True))
+    records = measure(opened, settings, out, progress=render.progress, say=lambda line: click.echo(line, err=True))
     if record is not None:
-        for one in found:
-            append(record, one)
-    _told(out)
+        for entry in records:
+            append(record, entry)
+    _print_summary(out)
 
 
-@bench.command()
+@bench.command(short_help="Say what changed between two runs, and whether it is more than noise.")
 @click.argument("before", type=click.Path(path_type=Path))
 @click.argument("after", type=click.Path(path_type=Path))
-@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--seed", default=0, show_default=True, help="Seed the bootstrap.")
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def compare(before: Path, after: Path, seed: int, as_json: bool) -> None:
     """Say what changed from run BEFORE to run AFTER (folders, or their bench.jsonl), and whether it is more than noise.
 
-    Exit status 1 where something got slower or less right.
+    The exit status is 1 where something got slower or less right.
     """
     from benchmarks.report.compare import compare as compare_runs
     from benchmarks.report.compare import show_comparison
     from dtvit_edge.errors import VerdictError
 
-    found = compare_runs(before, after, seed=seed)
-    show_comparison(found, as_json=as_json)
-    if found.worse:
-        raise VerdictError(f"worse: {', '.join(found.worse)}")
+    comparison = compare_runs(before, after, seed=seed)
+    show_comparison(comparison, as_json=as_json)
+    if comparison.worse:
+        raise VerdictError(f"worse: {', '.join(comparison.worse)}")
 
 
-@bench.command()
+@bench.command(short_help="Write the report of a run's records anew.")
 @click.argument("records", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Where the report goes.")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Write the report to this folder.")
 def report(records: Path, out: Path) -> None:
-    """Write the report of RECORDS (a bench.jsonl) anew; of several runs by one command the last."""
+    """Write the report of RECORDS (a bench.jsonl) anew; of several runs by one command it shows the last."""
     from benchmarks.report.report import write_report
     from benchmarks.results import names
     from dtvit_edge.errors import ConfigError
     from evaluation.records import read
 
-    found = [record for record in read(records) if record.what.startswith(names.PREFIX)] if records.is_file() else []
-    if not found:
+    run_records = (
+        [record for record in read(records) if record.what.startswith(names.PREFIX)] if records.is_file() else []
+    )
+    if not run_records:
         raise ConfigError(f"{records}: no records of a run of `dtvit-edge bench`")
-    write_report(out, found)
-    _told(out)
+    write_report(out, run_records)
+    _print_summary(out)
 
 
 def command_line(context: click.Context) -> str:
@@ -147,19 +224,19 @@ def command_line(context: click.Context) -> str:
         if value is None or value == parameter.get_default(context) or value == ():
             continue
         for one in value if isinstance(value, tuple) else (value,):
-            words += [name] if one is True else [name, _shown(name, one)]
+            words += [name] if one is True else [name, _printable(name, one)]
     return shlex.join(words)
 
 
-def _told(out: Path) -> None:
-    """The summary, and where the report lies."""
+def _print_summary(out: Path) -> None:
+    """Print the summary, and where the report lies."""
     from benchmarks.report.report import HTML, SUMMARY
 
     click.echo((out / SUMMARY).read_text(encoding="utf-8"), nl=False)
     click.echo(out / HTML)
 
 
-def _shown(name: str, value: object) -> str:
+def _printable(name: str, value: object) -> str:
     if name in _PRIVATE and not str(value).startswith("phantoms:"):
         return _PRIVATE[name]
     return value.name if isinstance(value, Path) else str(value)

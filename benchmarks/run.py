@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.measure.bundle_run import Work
-from benchmarks.measure.inputs import Inputs, judging_slices, planned, study_folders
+from benchmarks.measure.bundle_run import BundleRun
+from benchmarks.measure.inputs import Inputs, discover_slices, evaluation_slices, study_folders
 from benchmarks.report.report import write_report
 from benchmarks.results import names
 from benchmarks.settings import Settings
@@ -33,7 +33,7 @@ def bench(
 
     Raises:
         ConfigError: weights that no bundle was made from, two bundles of one name, or an output that exists.
-        VerdictError: not one configuration of a bundle passed; what was found by then is written.
+        VerdictError: not one configuration of a bundle passed; what was measured by then is written.
     """
     weights = match_weights(bundles, settings.weights)
     twice = {
@@ -41,19 +41,19 @@ def bench(
     }
     if twice:
         raise ConfigError(f"two bundles are called {', '.join(sorted(twice))}; a report tells them apart by name")
-    file = out / names.FILE
+    file = out / names.RECORDS_FILE
     if file.exists():
         raise ConfigError(f"{file} exists already; give another folder")
     records: list[Record] = []
     with tempfile.TemporaryDirectory() as scratch:
         folders, studies = study_folders(settings, Path(scratch), progress)
-        plan = planned(folders)
+        plan = discover_slices(folders)
         try:
             for bundle in bundles:
-                judging, data = judging_slices(bundle.manifest.spec, settings, progress)
-                inputs = Inputs(judging, data, folders, plan, studies)
-                work = Work(bundle, weights.get(bundle.digest), inputs, settings, progress, say)
-                for record in work.records():
+                slices_judged, data = evaluation_slices(bundle.manifest.spec, settings, progress)
+                inputs = Inputs(slices_judged, data, folders, plan, studies)
+                bundle_run = BundleRun(bundle, weights.get(bundle.digest), inputs, settings, progress, say)
+                for record in bundle_run.records():
                     append(file, record)
                     records.append(record)
                     say(f"{bundle.manifest.name}: {record.what.removeprefix(names.PREFIX)}")
@@ -69,13 +69,13 @@ def match_weights(bundles: Sequence[Bundle], weights: Sequence[Path]) -> dict[st
     Raises:
         ConfigError: a checkpoint that is missing, or that no bundle was made from.
     """
-    found: dict[str, Path] = {}
+    matched: dict[str, Path] = {}
     for path in weights:
         if not path.is_file():
             raise ConfigError(f"{path}: no such file")
         digest = digest_file(path)
-        own = [bundle for bundle in bundles if bundle.manifest.weights_sha256 == digest]
-        if not own:
+        made_from_it = [bundle for bundle in bundles if bundle.manifest.weights_sha256 == digest]
+        if not made_from_it:
             raise ConfigError(f"{path}: none of these bundles was made from it (sha256 {digest[:12]}…)")
-        found |= {bundle.digest: path for bundle in own}
-    return found
+        matched |= {bundle.digest: path for bundle in made_from_it}
+    return matched

@@ -17,14 +17,15 @@ class Effort:
 
     Attributes:
         phantoms: the labelled set where none is given; its seeds are neither the demo model's nor its test's.
-        slices: that judge, at most; intervals: False spares the bootstraps, which over few patients say nothing.
+        slices: for the accuracy, at most; intervals: False spares the bootstraps, which over few patients say nothing.
         studies: phantom studies to score from folders, where none is given.
         selftest: batch sizes of the golden slices.
-        least, most: samples of a latency; between them `seconds` of one side decide.
+        least, most: samples of a latency; between them `seconds` of one contender decide.
         batches: of the throughput, each for `seconds_a_batch` and at least `LEAST_SAMPLES` samples.
         cold_starts: processes a configuration; rounds: of whole runs from a folder.
-        quick: leave out what takes minutes and says little; whole runs and cold starts of the fastest side alone.
-        workers: threads that read ahead, each number a row of its own for the fastest side from folder to result.
+        quick: leave out what takes minutes and says little; whole runs and cold starts of the fastest
+            configuration alone.
+        workers: threads that read ahead, each number a row for the fastest configuration from folder to result.
     """
 
     phantoms: str
@@ -82,9 +83,10 @@ class Settings:
 
     Attributes:
         weights: checkpoints; each belongs to the bundle that was made from it.
-        slices: labelled CSVs, study folders or `phantoms:STUDIES@SEED`, which judge; none takes the effort's phantoms.
+        slices: labelled CSVs, study folders or `phantoms:STUDIES@SEED`, for the accuracy; none takes
+            the effort's phantoms.
         studies: folders that are scored from end to end; none writes phantoms.
-        backends, precisions: only these; none takes every one that is found.
+        backends, precisions: only these; none takes every one that is here.
         hints: further inference precisions of a backend that has such a setting.
         peers: names of `peers.MODELS` and `peers.PREPROCESSING`: what the user would take instead.
         duration_s: of the sustained run; 0 leaves it out.

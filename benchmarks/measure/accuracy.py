@@ -1,4 +1,4 @@
-"""Accuracy first: every side on the golden slices and on a set of slices, before anything is timed.
+"""Accuracy first: every configuration on the golden slices and on a set of slices, before anything is timed.
 
 The reference is the bundle's `model.fp32.onnx` on ONNX Runtime, whose parity with PyTorch the manifest records; with
 the weights it is PyTorch itself, on the same slices.
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.measure.configurations import Side
+from benchmarks.measure.configurations import Configuration
 from benchmarks.results import names
-from benchmarks.results.names import part
+from benchmarks.results.names import key_of
 from benchmarks.settings import Settings
 from dtvit_edge.backend import Backend
 from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle
@@ -35,7 +35,7 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Reference:
-    """What every side is compared with.
+    """What every configuration is compared with.
 
     Attributes:
         name: of the model that gave it; logits: (N, 2) and (N, 3) by output name.
@@ -48,14 +48,14 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What was found of one side.
+class ConfigurationAccuracy:
+    """How right one configuration is.
 
     Attributes:
         ich, location: against the labels; None where nobody labelled any, or the head is untrained.
     """
 
-    side: Side
+    configuration: Configuration
     selftest: SelfTest
     gate: Verdict
     logits: Logits
@@ -73,9 +73,9 @@ class Judged:
         return "; ".join(self.gate.reasons) if self.gate.verdict == gate.FAILED else None
 
     def summary(self) -> dict[str, float]:
-        """Its figures for a record, by `SIDE: FIGURE`."""
+        """Its figures for a record, by `CONFIGURATION: FIGURE`."""
         g = self.gate
-        own = {
+        figures = {
             "selftest_worst": self.selftest.worst,
             "selftest_tolerance": self.selftest.tolerance,
             "agreement": g.ich.agreement,
@@ -84,14 +84,18 @@ class Judged:
             "mean_difference": g.ich.mean_difference,
             "rms": g.rms,
         }
-        own |= {"location_agreement": g.location.agreement} if g.location else {}
-        own |= {"auc_difference": g.auc - g.auc_reference} if g.auc is not None and g.auc_reference is not None else {}
-        for head, found in (("ich", self.ich), (LOCATION_HEAD, self.location)):
-            own |= head_summary(head, found) if found else {}
-        return {part(self.side.name, figure): value for figure, value in own.items() if np.isfinite(value)}
+        figures |= {"location_agreement": g.location.agreement} if g.location else {}
+        figures |= (
+            {"auc_difference": g.auc - g.auc_reference} if g.auc is not None and g.auc_reference is not None else {}
+        )
+        for head, head_figures in (("ich", self.ich), (LOCATION_HEAD, self.location)):
+            figures |= head_summary(head, head_figures) if head_figures else {}
+        return {
+            key_of(self.configuration.name, figure): value for figure, value in figures.items() if np.isfinite(value)
+        }
 
 
-def reference(
+def make_reference(
     bundle: Bundle,
     pixels: Pixels,
     pytorch: Callable[[Pixels], Logits] | None,
@@ -102,34 +106,39 @@ def reference(
 
     Args:
         pytorch: (n, C, 224, 224) uint8 to logits, where the weights are there.
-        opened: the reference's own side, where it is opened already.
+        opened: the backend of `reference_configuration`, where it is open already.
     """
     if pytorch is not None:
         with progress(f"reference: {PYTORCH}", len(pixels)) as step:
             return Reference(PYTORCH, in_batches(pytorch, pixels, step))
-    side = reference_side(bundle)
-    with progress(f"reference: {side.name}", len(pixels)) as step, ExitStack() as stack:
-        backend = opened or stack.enter_context(side.create(None))
-        return Reference(side.name, in_batches(backend.infer, pixels, step), opened)
+    configuration = reference_configuration(bundle)
+    with progress(f"reference: {configuration.name}", len(pixels)) as step, ExitStack() as stack:
+        backend = opened or stack.enter_context(configuration.create(None))
+        return Reference(configuration.name, in_batches(backend.infer, pixels, step), opened)
 
 
-def reference_side(bundle: Bundle) -> Side:
+def reference_configuration(bundle: Bundle) -> Configuration:
     """What is the reference where there are no weights."""
-    return Side(bundle, REFERENCE_BACKEND, REFERENCE_PRECISION)
+    return Configuration(bundle, REFERENCE_BACKEND, REFERENCE_PRECISION)
 
 
-def judge(
-    side: Side, backend: Backend, slices: SliceSet, right: Reference, settings: Settings, progress: Progress = silent
-) -> Judged:
-    """Judge one opened backend; it is the one that is timed afterwards."""
-    manifest = side.bundle.manifest
-    test = selftest(side.bundle, backend, settings.effort.selftest)
-    with progress(f"judging {side.name}", len(slices)) as step:
-        logits = right.logits if right.backend is backend else in_batches(backend.infer, slices.pixels, step)
+def evaluate(
+    configuration: Configuration,
+    backend: Backend,
+    slices: SliceSet,
+    reference: Reference,
+    settings: Settings,
+    progress: Progress = silent,
+) -> ConfigurationAccuracy:
+    """Compare one opened backend with the reference and the labels; it is the one that is timed afterwards."""
+    manifest = configuration.bundle.manifest
+    test = selftest(configuration.bundle, backend, settings.effort.selftest)
+    with progress(f"accuracy of {configuration.name}", len(slices)) as step:
+        logits = reference.logits if reference.backend is backend else in_batches(backend.infer, slices.pixels, step)
     trained = LOCATION_HEAD not in manifest.untrained_heads
     verdict = gate.judge(
-        side.precision,
-        right.logits,
+        configuration.precision,
+        reference.logits,
         logits,
         slices.cases,
         threshold=manifest.ich_threshold,
@@ -146,7 +155,7 @@ def judge(
         seed=settings.seed,
         resamples=None if settings.effort.intervals else 0,
     )
-    return Judged(side, test, verdict, logits, ich, location)
+    return ConfigurationAccuracy(configuration, test, verdict, logits, ich, location)
 
 
 def against_labels(
@@ -181,26 +190,27 @@ def against_labels(
     return ich, location
 
 
-def samples(judged: Iterable[Judged], slices: SliceSet) -> dict[str, list[float]]:
-    """What a record keeps of the slices: probabilities and likeliest locations by side, labels, patients as numbers.
+def samples(accuracies: Iterable[ConfigurationAccuracy], slices: SliceSet) -> dict[str, list[float]]:
+    """What a record keeps of the slices: probabilities and likeliest locations by configuration, labels, and patients.
 
-    A side with a logit that is not finite has no probabilities, and none here.
+    Patients are numbers in order of appearance. A configuration with a logit that is not finite has no
+    probabilities, and none here.
     """
-    found: dict[str, list[float]] = {}
-    for one in judged:
-        name, logits = one.side.name, one.logits
+    kept: dict[str, list[float]] = {}
+    for accuracy in accuracies:
+        name, logits = accuracy.configuration.name, accuracy.logits
         if not all(np.isfinite(values).all() for values in logits.values()):
             continue
-        found[name] = softmax(logits[ICH_OUTPUT])[:, 1].tolist()
-        if LOCATION_HEAD not in one.side.bundle.manifest.untrained_heads:
-            found[part(name, LOCATION_HEAD)] = logits[LOCATION_OUTPUT].argmax(axis=1).astype(float).tolist()
+        kept[name] = softmax(logits[ICH_OUTPUT])[:, 1].tolist()
+        if LOCATION_HEAD not in accuracy.configuration.bundle.manifest.untrained_heads:
+            kept[key_of(name, LOCATION_HEAD)] = logits[LOCATION_OUTPUT].argmax(axis=1).astype(float).tolist()
     cases = slices.cases
-    found[names.LABELS] = cases.ich.astype(float).tolist()
+    kept[names.ICH_LABELS] = cases.ich.astype(float).tolist()
     if cases.location is not None:
-        found[names.LOCATIONS] = cases.location.astype(float).tolist()
+        kept[names.LOCATION_LABELS] = cases.location.astype(float).tolist()
     order = {patient: float(i) for i, patient in enumerate(dict.fromkeys(cases.patients))}
-    found[names.PATIENTS] = [order[patient] for patient in cases.patients]
-    return found
+    kept[names.PATIENTS] = [order[patient] for patient in cases.patients]
+    return kept
 
 
 def in_batches(

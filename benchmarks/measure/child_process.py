@@ -1,6 +1,6 @@
-"""A command as a process of its own, with what the kernel counted of it: seconds and peak memory.
+"""A command as a separate process, with what the kernel counted of it: seconds and peak memory.
 
-The command is started by a small process (this file as a script), not by the caller: Linux carries the starter's own
+The command is started by a small process (this file as a script), not by the caller: Linux carries the starter's
 resident memory over into the child's `ru_maxrss`, and a caller that holds models would be all that is seen.
 """
 
@@ -20,7 +20,7 @@ _KIB = 1024
 
 
 @dataclass(frozen=True)
-class Ended:
+class FinishedProcess:
     """A process that ended.
 
     Attributes:
@@ -37,34 +37,34 @@ class Ended:
     peak_bytes: int
 
 
-def run(command: Sequence[str], *, keep_stderr: bool = True) -> Ended:
+def run(command: Sequence[str], *, keep_stderr: bool = True) -> FinishedProcess:
     """Run a command to its end.
 
     Args:
-        keep_stderr: False lets it through to this process's own, for commands that show progress.
+        keep_stderr: False lets it through to this process's, for commands that show progress.
     """
     with tempfile.TemporaryDirectory() as folder:
-        told = Path(folder) / "told.json"
+        usage_file = Path(folder) / "usage.json"
         done = subprocess.run(
-            [sys.executable, "-I", "-S", __file__, str(told), *command],
+            [sys.executable, "-I", "-S", __file__, str(usage_file), *command],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if keep_stderr else None,
             check=True,
         )
-        found = json.loads(told.read_text(encoding="ascii"))
+        usage = json.loads(usage_file.read_text(encoding="ascii"))
     stderr = done.stderr.decode(errors="replace") if keep_stderr else ""
-    return Ended(stdout=done.stdout.decode(errors="replace"), stderr=stderr, **found)
+    return FinishedProcess(stdout=done.stdout.decode(errors="replace"), stderr=stderr, **usage)
 
 
-def main(told: str, *command: str) -> None:
+def main(usage_file: str, *command: str) -> None:
     """Start the command, wait, and write what it took."""
     start = time.perf_counter()
     process = subprocess.Popen(command)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
-    found = {"status": process.returncode, "seconds": seconds, "peak_bytes": usage.ru_maxrss * _KIB}
-    Path(told).write_text(json.dumps(found), encoding="ascii")
+    outcome = {"status": process.returncode, "seconds": seconds, "peak_bytes": usage.ru_maxrss * _KIB}
+    Path(usage_file).write_text(json.dumps(outcome), encoding="ascii")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Cold start and memory: `dtvit-edge score` on one slice, as a process of its own, from its start to its results.
+"""Cold start and memory: `dtvit-edge score` on one slice, as a separate process, from its start to its results.
 
 Files come from the page cache; starting Python and importing the backend are part of it, as they are for a user.
 """
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.measure import child_process
-from benchmarks.measure.configurations import Side
+from benchmarks.measure.configurations import Configuration
 from dtvit_edge.errors import VerdictError
 
-INSIDE = "a whole process `dtvit-edge score BUNDLE SLICE -o OUT`, files in the page cache"
+INSIDE_TIMER = "a whole process `dtvit-edge score BUNDLE SLICE -o OUT`, files in the page cache"
 
 
 @dataclass(frozen=True)
 class ColdStart:
-    """Processes of one side.
+    """Processes of one configuration.
 
     Attributes:
         seconds: from the start of the process to its end; peak_bytes: the most resident memory.
@@ -31,7 +31,7 @@ class ColdStart:
 
 
 def measure(
-    side: Side, file: Path, count: int, threads: int | None, mark: Callable[[], None] = lambda: None
+    configuration: Configuration, file: Path, count: int, threads: int | None, mark: Callable[[], None] = lambda: None
 ) -> ColdStart:
     """Start that many processes, one after the other, after one that only fills the page cache.
 
@@ -46,20 +46,30 @@ def measure(
         if i:
             mark()
         with tempfile.TemporaryDirectory() as folder:
-            ended = child_process.run(command(side, file, Path(folder) / "out", threads))
+            ended = child_process.run(command(configuration, file, Path(folder) / "out", threads))
         if ended.status != 0:
             last = ended.stderr.strip().splitlines()[-1:] or [""]
-            raise VerdictError(f"{side.name}: `dtvit-edge score` ended with {ended.status}: {last[0]}")
+            raise VerdictError(f"{configuration.name}: `dtvit-edge score` ended with {ended.status}: {last[0]}")
         if i:
             seconds.append(ended.seconds)
             peaks.append(ended.peak_bytes)
     return ColdStart(seconds, peaks)
 
 
-def command(side: Side, file: Path, out: Path, threads: int | None) -> list[str]:
+def command(configuration: Configuration, file: Path, out: Path, threads: int | None) -> list[str]:
     """The line that scores one file; it keeps slices that show no brain, so that there is a result."""
-    words = [sys.executable, "-m", "dtvit_edge", "-q", "score", str(side.bundle.path), str(file), "-o", str(out)]
-    words += ["--backend", side.backend, "--precision", side.precision, "--any-series", "--keep-all"]
-    words += ["--hint", side.hint] if side.hint else []
-    own = side.options(threads).threads
-    return words + (["--threads", str(own)] if own else [])
+    words = [
+        sys.executable,
+        "-m",
+        "dtvit_edge",
+        "-q",
+        "score",
+        str(configuration.bundle.path),
+        str(file),
+        "-o",
+        str(out),
+    ]
+    words += ["--backend", configuration.backend, "--precision", configuration.precision, "--any-series", "--keep-all"]
+    words += ["--hint", configuration.hint] if configuration.hint else []
+    used_threads = configuration.options(threads).threads
+    return words + (["--threads", str(used_threads)] if used_threads else [])

@@ -27,10 +27,10 @@ class Conditions:
     """One look.
 
     Attributes:
-        facts: plain text by name; absent: why others are missing.
+        observed: plain text by name; absent: why others are missing.
     """
 
-    facts: dict[str, str] = field(default_factory=dict)
+    observed: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
 
 
@@ -52,8 +52,8 @@ class OtherWork:
     def __exit__(self, *error: object) -> None:
         after = self._look()
         if self._before is not None and after is not None:
-            (busy, own, clock), (busy_before, own_before, clock_before) = after, self._before
-            others = (busy - busy_before) - (own - own_before)
+            (busy, used, clock), (busy_before, used_before, clock_before) = after, self._before
+            others = (busy - busy_before) - (used - used_before)
             self.cores = max(others / (clock - clock_before), 0.0)
 
     def _look(self) -> tuple[float, float, float] | None:
@@ -67,10 +67,10 @@ class OtherWork:
         return busy, time.process_time(), time.perf_counter()
 
 
-def look(cpu: Path = CPU, thermal: Path = THERMAL, environ: Mapping[str, str] | None = None) -> Conditions:
+def observe(cpu: Path = CPU, thermal: Path = THERMAL, environ: Mapping[str, str] | None = None) -> Conditions:
     """Look once; takes well under a second, so it belongs before and after what is timed."""
-    facts = {"cores of this process": f"{usable_cores()} of {os.cpu_count()}{_pinned()}"}
-    facts |= {name: value for name in _THREAD_VARIABLES if (value := (environ or os.environ).get(name))}
+    observed = {"cores of this process": f"{usable_cores()} of {os.cpu_count()}{_pinned()}"}
+    observed |= {name: value for name in _THREAD_VARIABLES if (value := (environ or os.environ).get(name))}
     absent: dict[str, str] = {}
     questions: dict[str, Callable[[], str]] = {
         "load average, one minute": lambda: f"{os.getloadavg()[0]:.2f}",
@@ -84,10 +84,10 @@ def look(cpu: Path = CPU, thermal: Path = THERMAL, environ: Mapping[str, str] | 
     }
     for name, ask in questions.items():
         try:
-            facts[name] = ask()
+            observed[name] = ask()
         except OSError as error:
             absent[name] = str(error)
-    return Conditions(facts, absent)
+    return Conditions(observed, absent)
 
 
 def _pinned() -> str:
@@ -103,15 +103,15 @@ def _texts(files: Any) -> list[str]:
     Raises:
         OSError: none can be read.
     """
-    found = []
+    texts = []
     for file in sorted(files):
         try:
-            found.append(file.read_text(encoding="ascii").strip())
+            texts.append(file.read_text(encoding="ascii").strip())
         except OSError:
             continue
-    if not found:
+    if not texts:
         raise OSError("the kernel shows none here")
-    return found
+    return texts
 
 
 def _same(files: Any) -> str:

@@ -18,7 +18,7 @@ RESPELT = "fp32-op16"
 
 
 @dataclass(frozen=True)
-class Side:
+class Configuration:
     """One configuration of one bundle.
 
     Attributes:
@@ -37,7 +37,7 @@ class Side:
 
     @property
     def sha256(self) -> str | None:
-        """Of its ONNX file; None where an engine runs, whose digest its own record has."""
+        """Of its ONNX file; None where an engine runs, whose digest is in its build record."""
         record = self.bundle.manifest.models.get(self.precision)
         return record.sha256 if record and not self.runs_engine else None
 
@@ -48,8 +48,8 @@ class Side:
 
     def options(self, threads: int | None, **more: Any) -> Options:
         """What a run of `score` would be asked for; a backend on a device has no threads to set."""
-        own = None if self.runs_engine else threads
-        return Options(backend=self.backend, precision=self.precision, hint=self.hint, threads=own, **more)
+        used_threads = None if self.runs_engine else threads
+        return Options(backend=self.backend, precision=self.precision, hint=self.hint, threads=used_threads, **more)
 
     def create(self, threads: int | None) -> Backend:
         """The backend as `score` opens it, not yet entered; it loads bytes whose digest was checked.
@@ -60,8 +60,8 @@ class Side:
         return open_backend(self.bundle, self.backend, self.options(threads))
 
 
-def sides(bundle: Bundle, settings: Settings) -> tuple[list[Side], dict[str, str]]:
-    """Every side that may be opened, and why the others are left out, by name.
+def find_configurations(bundle: Bundle, settings: Settings) -> tuple[list[Configuration], dict[str, str]]:
+    """Every configuration that may be opened, and why the others are left out, by name.
 
     Raises:
         ConfigError: a backend or hint that nothing here has.
@@ -69,7 +69,7 @@ def sides(bundle: Bundle, settings: Settings) -> tuple[list[Side], dict[str, str
     unknown = sorted(set(settings.backends) - set(backends.NAMES))
     if unknown:
         raise ConfigError(f"no backend called {', '.join(unknown)}; there are {', '.join(backends.NAMES)}")
-    found: list[Side] = []
+    configurations: list[Configuration] = []
     left_out: dict[str, str] = {}
     for backend, why_not in backends.availability().items():
         if settings.backends and backend not in settings.backends:
@@ -78,35 +78,35 @@ def sides(bundle: Bundle, settings: Settings) -> tuple[list[Side], dict[str, str
             left_out[backend] = why_not
             continue
         for precision in _precisions(backend, settings.precisions):
-            side = Side(bundle, backend, precision)
+            configuration = Configuration(bundle, backend, precision)
             why_not = None
-            if not side.runs_engine:
+            if not configuration.runs_engine:
                 if precision not in bundle.manifest.models:
                     why_not = f"the bundle has no {precision}"
                 elif precision == RESPELT and not settings.precisions:
                     why_not = f"fp32 in the spelling of TensorRT 8.5; --precision {RESPELT} asks for it"
             if why_not is not None:
-                left_out[side.name] = why_not
+                left_out[configuration.name] = why_not
                 continue
-            found.append(side)
-            found += _hinted(side, settings)
-    if not found:
+            configurations.append(configuration)
+            configurations += _hinted(configuration, settings)
+    if not configurations:
         raise ConfigError("nothing to measure: " + "; ".join(f"{name}: {why}" for name, why in left_out.items()))
-    return found, left_out
+    return configurations, left_out
 
 
 def _precisions(backend: str, asked: Sequence[str]) -> list[str]:
     return [precision for precision in backends.precisions(backend) if not asked or precision in asked]
 
 
-def _hinted(side: Side, settings: Settings) -> list[Side]:
-    """The side with each hint that its backend knows; only asking tells."""
-    found = []
+def _hinted(plain: Configuration, settings: Settings) -> list[Configuration]:
+    """The configuration with each hint that its backend knows; only asking tells."""
+    known = []
     for hint in settings.hints:
-        hinted = Side(side.bundle, side.backend, side.precision, hint)
+        hinted = Configuration(plain.bundle, plain.backend, plain.precision, hint)
         try:
             hinted.create(settings.threads)
         except ConfigError:
             continue
-        found.append(hinted)
-    return found
+        known.append(hinted)
+    return known

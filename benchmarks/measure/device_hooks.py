@@ -27,8 +27,8 @@ def device_ms(backend: Backend, pixels: Pixels, count: int) -> dict[str, list[fl
 
 def device_bytes(backend: Backend) -> int | None:
     """The most device memory that it has held, or None."""
-    found = _ask(backend, "device_bytes", None)
-    return None if found is None else int(found)
+    held = _ask(backend, "device_bytes", None)
+    return None if held is None else int(held)
 
 
 def layers(backend: Backend, pixels: Pixels) -> dict[str, float]:

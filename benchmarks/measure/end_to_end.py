@@ -16,15 +16,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.measure.configurations import Side
+from benchmarks.measure.configurations import Configuration
 from benchmarks.measure.statistics import ratio
 from benchmarks.results import names
-from benchmarks.results.names import part
+from benchmarks.results.names import key_of
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.reasons import Status
 from dtvit_edge.scoring.run import RUN, run
 
-INSIDE = (
+INSIDE_TIMER = (
     "run.run over all folders: discover, read, preprocess, infer, aggregate, write; opening the model is kept apart"
 )
 # The stages of a run's progress between which the model is opened.
@@ -34,7 +34,7 @@ Decisions = dict[str, bool]
 
 
 @dataclass(frozen=True)
-class Whole:
+class FolderRun:
     """One run.
 
     Attributes:
@@ -53,8 +53,10 @@ class Whole:
     flagged: dict[str, bool | None]
 
 
-def score(side: Side, folders: Sequence[Path], threads: int | None, workers: int | None = None) -> Whole:
-    """Score the folders into an output folder of their own.
+def score(
+    configuration: Configuration, folders: Sequence[Path], threads: int | None, workers: int | None = None
+) -> FolderRun:
+    """Score the folders into a new output folder.
 
     Args:
         workers: threads that read ahead; None takes the runtime's default.
@@ -62,18 +64,18 @@ def score(side: Side, folders: Sequence[Path], threads: int | None, workers: int
     Raises:
         VerdictError: nothing was scored.
     """
-    options = side.options(threads, workers=workers, any_series=True, keep_all=True)
+    options = configuration.options(threads, workers=workers, any_series=True, keep_all=True)
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "out"
         opening = _Opening()
         start = time.perf_counter()
-        report = run(side.bundle, list(folders), out, options, progress=opening)
+        report = run(configuration.bundle, list(folders), out, options, progress=opening)
         seconds = time.perf_counter() - start - opening.seconds
         stages = json.loads((out / RUN).read_text(encoding="utf-8"))["seconds"]
     scored = [row for study in report.studies for row in study.slices if row.status is Status.SCORED]
     if not scored:
-        raise VerdictError(f"{side.name}: a run over the studies scored nothing")
-    return Whole(
+        raise VerdictError(f"{configuration.name}: a run over the studies scored nothing")
+    return FolderRun(
         seconds,
         opening.seconds,
         {stage: float(value) for stage, value in stages.items()},
@@ -84,63 +86,68 @@ def score(side: Side, folders: Sequence[Path], threads: int | None, workers: int
 
 
 @dataclass
-class Runs:
+class FolderRuns:
     """Alternating runs of everything.
 
     Attributes:
-        samples: milliseconds by `SIDE: a slice`, `SIDE: opening` and `SIDE: stage NAME`, the last by the slice as well.
+        samples: milliseconds by `CONTENDER: a slice`, `CONTENDER: opening` and `CONTENDER: stage NAME`, the last by
+            the slice as well.
         last: the last run of each.
     """
 
     samples: dict[str, list[float]] = field(default_factory=dict)
-    last: dict[str, Whole] = field(default_factory=dict)
+    last: dict[str, FolderRun] = field(default_factory=dict)
 
-    def add(self, name: str, whole: Whole) -> None:
+    def add(self, name: str, folder_run: FolderRun) -> None:
         """Take one run."""
-        found = {names.A_SLICE: whole.seconds * 1e3 / whole.slices}
-        found |= {} if whole.opening_s is None else {names.OPENING: whole.opening_s * 1e3}
-        found |= {f"stage {stage}": seconds * 1e3 / whole.slices for stage, seconds in whole.stages.items()}
-        for key, value in found.items():
-            self.samples.setdefault(part(name, key), []).append(value)
-        self.last[name] = whole
+        milliseconds = {names.PER_SLICE: folder_run.seconds * 1e3 / folder_run.slices}
+        milliseconds |= {} if folder_run.opening_s is None else {names.MODEL_OPENING: folder_run.opening_s * 1e3}
+        milliseconds |= {
+            f"stage {stage}": seconds * 1e3 / folder_run.slices for stage, seconds in folder_run.stages.items()
+        }
+        for key, value in milliseconds.items():
+            self.samples.setdefault(key_of(name, key), []).append(value)
+        self.last[name] = folder_run
 
     def summary(self) -> dict[str, float]:
         """Medians, and studies a minute."""
-        found = {part(key, "median"): statistics.median(values) for key, values in self.samples.items()}
-        for name, whole in self.last.items():
-            a_study = statistics.median(self.samples[part(name, names.A_SLICE)]) * whole.slices / len(whole.flagged)
-            found[part(name, "studies a minute")] = 60e3 / a_study
-        return found
+        figures = {key_of(key, "median"): statistics.median(values) for key, values in self.samples.items()}
+        for name, folder_run in self.last.items():
+            slice_ms = statistics.median(self.samples[key_of(name, names.PER_SLICE)])
+            study_ms = slice_ms * folder_run.slices / len(folder_run.flagged)
+            figures[key_of(name, "studies a minute")] = 60e3 / study_ms
+        return figures
 
-    def against(self, own: str, peer: str, seed: int) -> dict[str, float]:
+    def against(self, configuration: str, peer: str, seed: int) -> dict[str, float]:
         """How much faster than a peer's script, and how many of its decisions are the same."""
-        ours, theirs = self.last[own], self.last[peer]
+        ours, theirs = self.last[configuration], self.last[peer]
         shared = ours.decisions.keys() & theirs.decisions.keys()
         same = sum(ours.decisions[sop] == theirs.decisions[sop] for sop in shared)
         flagged = sum(theirs.flagged.get(uid) == flag for uid, flag in ours.flagged.items())
-        theirs_ms, ours_ms = (self.samples[part(name, names.A_SLICE)] for name in (peer, own))
-        times, key = ratio(theirs_ms, ours_ms, paired=True, seed=seed), part(own, f"times as fast as {peer}")
-        found = {
-            part(own, f"slices decided as by {peer}"): same / len(shared),
-            part(own, f"studies flagged as by {peer}"): flagged / len(ours.flagged),
+        theirs_ms, ours_ms = (self.samples[key_of(name, names.PER_SLICE)] for name in (peer, configuration))
+        times = ratio(theirs_ms, ours_ms, paired=True, seed=seed)
+        key = key_of(configuration, f"times as fast as {peer}")
+        figures = {
+            key_of(configuration, f"slices decided as by {peer}"): same / len(shared),
+            key_of(configuration, f"studies flagged as by {peer}"): flagged / len(ours.flagged),
             key: times.value,
         }
-        return found | ({f"{key}, low": times.low, f"{key}, high": times.high} if len(ours_ms) > 1 else {})
+        return figures | ({f"{key}, low": times.low, f"{key}, high": times.high} if len(ours_ms) > 1 else {})
 
 
 def measure(
-    calls: Mapping[str, Callable[[], Whole]],
+    calls: Mapping[str, Callable[[], FolderRun]],
     rounds: int,
     step: Callable[[int], None],
     mark: Callable[[], None] = lambda: None,
-) -> Runs:
+) -> FolderRuns:
     """Every run by turns; who is first goes round.
 
     Args:
-        calls: a run over all folders, by the name of a side or of a peer's script.
+        calls: a run over all folders, by the name of a configuration or of a peer's script.
         mark: called before each of them.
     """
-    runs, order = Runs(), list(calls)
+    runs, order = FolderRuns(), list(calls)
     for round_ in range(rounds):
         first = round_ % len(order)
         for name in order[first:] + order[:first]:

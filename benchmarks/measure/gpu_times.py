@@ -31,31 +31,31 @@ WARM_UP = 5
 
 
 @dataclass(frozen=True)
-class Prepared:
+class KernelOutput:
     """What the CUDA path made of N slices: (N, C, crop, crop) uint8, (N,) of `kernel.FOUND`, and microseconds each."""
 
     pixels: NDArray[np.uint8]
-    found: NDArray[np.void]
+    counts: NDArray[np.void]
     microseconds: list[float]
 
 
-def prepare(device: Device, spec: PreprocessSpec, slices: Sequence[Slice], rounds: int = 0) -> Prepared:
+def run_kernel(device: Device, spec: PreprocessSpec, slices: Sequence[Slice], rounds: int = 0) -> KernelOutput:
     """One batch through the kernel; `rounds` further launches of it are timed, one sample each.
 
     Inside the timer: the kernel alone, on slices that lie on the device already.
     """
-    return device.call(_prepare, device, spec, slices, rounds)
+    return device.call(_run_kernel, device, spec, slices, rounds)
 
 
-def differences(prepared: Prepared, spec: PreprocessSpec, slices: Sequence[Slice]) -> int:
+def differences(output: KernelOutput, spec: PreprocessSpec, slices: Sequence[Slice]) -> int:
     """Slices in which a byte, or a count, is not the CPU path's."""
     cpu = CpuPreprocessor(spec)
     wrong = 0
-    for slice_, pixels, found in zip(slices, prepared.pixels, prepared.found, strict=True):
+    for slice_, pixels, counts in zip(slices, output.pixels, output.counts, strict=True):
         expected = cpu(slice_.stored, slice_.header.encoding)
-        same = found["status"] == kernel.PREPARED and found["head"] == expected.head_pixels
+        same = counts["status"] == kernel.PREPARED and counts["head"] == expected.head_pixels
         same &= np.array_equal(pixels, expected.pixels)
-        same &= found["brain"] / max(found["head"], 1) == expected.brain_share
+        same &= counts["brain"] / max(counts["head"], 1) == expected.brain_share
         wrong += not same
     return wrong
 
@@ -101,29 +101,29 @@ def executor_ms(executor: Executor, slices: Sequence[Slice], batch: int, rounds:
     return samples[WARM_UP:]
 
 
-def _prepare(device: Device, spec: PreprocessSpec, slices: Sequence[Slice], rounds: int) -> Prepared:
+def _run_kernel(device: Device, spec: PreprocessSpec, slices: Sequence[Slice], rounds: int) -> KernelOutput:
     batch = kernel.pack([(s.stored, s.header.encoding) for s in slices], spec)
     shape = (len(slices), spec.channels, spec.crop, spec.crop)
     memory = Buffer(device, batch.places.end)
-    pixels, found = Buffer(device, int(np.prod(shape))), Buffer(device, len(slices) * kernel.FOUND.itemsize)
+    pixels, counts = Buffer(device, int(np.prod(shape))), Buffer(device, len(slices) * kernel.FOUND.itemsize)
     preprocess, stream = CudaPreprocessor(device, spec), device.stream()
     try:
         batch.write(memory.host)
-        launch = preprocess.plan(batch, memory.address, pixels.address, found.address)
+        launch = preprocess.plan(batch, memory.address, pixels.address, counts.address)
         memory.upload(stream, memory.nbytes)
         for _ in range(WARM_UP if rounds else 1):
             preprocess.launch(launch, stream)
         samples = _timed(device, stream, lambda: preprocess.launch(launch, stream), rounds)
         pixels.download(stream, pixels.nbytes)
-        found.download(stream, found.nbytes)
+        counts.download(stream, counts.nbytes)
         stream.synchronize()
-        return Prepared(
+        return KernelOutput(
             pixels.host.reshape(shape).copy(),
-            found.host.view(kernel.FOUND).copy(),
+            counts.host.view(kernel.FOUND).copy(),
             [1e3 * sample / len(slices) for sample in samples],
         )
     finally:
-        for held in (preprocess, memory, pixels, found):
+        for held in (preprocess, memory, pixels, counts):
             held.free()
 
 

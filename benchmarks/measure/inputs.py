@@ -1,4 +1,4 @@
-"""The slices that judge, and the folders that are scored: given ones, or phantoms."""
+"""The slices that give the accuracy, and the folders that are scored: given ones, or phantoms."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Inputs:
     """What a bundle is measured on.
 
     Attributes:
-        judging: the slices; data, studies: what a report calls them and the folders.
+        slices_judged: they give the accuracy; data, studies: what a report calls them and the folders.
         plan: of the folders.
     """
 
-    judging: SliceSet
+    slices_judged: SliceSet
     data: str
     folders: list[Path]
     plan: Plan
@@ -53,14 +53,14 @@ class Inputs:
         return headers[len(headers) // 2]
 
 
-def judging_slices(spec: PreprocessSpec, settings: Settings, progress: Progress = silent) -> tuple[SliceSet, str]:
-    """The set that judges, and what a report may call it: never by a path, which could carry a patient's name.
+def evaluation_slices(spec: PreprocessSpec, settings: Settings, progress: Progress = silent) -> tuple[SliceSet, str]:
+    """The set that gives the accuracy, and what a report may call it: no path, which could carry a patient's name.
 
     Raises:
         ConfigError: nothing usable, or phantoms among other sources.
     """
     texts = settings.slices or (settings.effort.phantoms,)
-    drawn = [found for text in texts if (found := phantom_set(text))]
+    drawn = [phantoms for text in texts if (phantoms := phantom_set(text))]
     if drawn:
         if len(texts) > 1:
             raise ConfigError("--slices takes one set of phantoms, or folders and CSVs")
@@ -97,7 +97,7 @@ def study_folders(settings: Settings, scratch: Path, progress: Progress = silent
     return folders, f"{count} phantom studies, seed {STUDIES_SEED}"
 
 
-def planned(folders: Sequence[Path]) -> Plan:
+def discover_slices(folders: Sequence[Path]) -> Plan:
     """What a run over the folders scores with `any_series`, which a plain script does as well.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Sides of a comparison, timed in one process in alternating rounds: whatever else the machine does falls on all."""
+"""Contenders, timed in one process in alternating rounds, so that what else the machine does falls on all."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ def alternate(
     lead: int = 0,
     pause_s: float = 0.0,
 ) -> dict[str, list[float]]:
-    """Milliseconds by side, one sample a round: the median of `runs` calls. Who is first goes round.
+    """Milliseconds by contender, one sample a round: the median of `runs` calls. Who is first goes round.
 
     Args:
         warm_up: how often each is called before anything is timed.
-        lead: how often a side is called, untimed, right before each of its samples.
-        pause_s: before these, so that threads of the side before have stopped waiting for more work.
+        lead: how often a contender is called, untimed, right before each of its samples.
+        pause_s: before these, so that threads of the contender before have stopped waiting for more work.
     """
     for call in calls.values():
         for _ in range(warm_up):
             call()
-    sides = list(calls)
-    samples: dict[str, list[float]] = {side: [] for side in sides}
+    contenders = list(calls)
+    samples: dict[str, list[float]] = {contender: [] for contender in contenders}
     for round_ in range(rounds):
-        first = round_ % len(sides)
-        for side in sides[first:] + sides[:first]:
+        first = round_ % len(contenders)
+        for contender in contenders[first:] + contenders[:first]:
             if pause_s:
                 time.sleep(pause_s)
             for _ in range(lead):
-                calls[side]()
-            samples[side].append(median_ms(calls[side], runs))
+                calls[contender]()
+            samples[contender].append(median_ms(calls[contender], runs))
     return samples
 
 

@@ -1,12 +1,12 @@
-"""Milliseconds of one slice: every side in alternating rounds, and the stages around the model.
+"""Milliseconds of one slice: every contender in alternating rounds, and the stages around the model.
 
 Inside the timer is one call of `Backend.infer` on one slice's model bytes, copies to a device and back included where
-there is one. Every call gets another slice. The null side, a backend that answers at once, is timed among them: what
-it takes is what the harness adds.
+there is one. Every call gets another slice. The null backend, which answers at once, is timed among them: what it takes
+is what the harness adds.
 
-Each timed call follows `LEAD` untimed ones of its own side, and where pools of threads may be at work a pause before
-those. A library's threads spin for a while after its last call, and so do the next one's while they wait for each
-other: on two cores PyTorch eager took 126 ms right after ONNX Runtime and OpenVINO, and 5 ms alone or so.
+Each timed call follows `LEAD` untimed ones of the same contender, and where pools of threads may be at work a pause
+before those. A library's threads spin for a while after its last call, and so do the next one's while they wait for
+each other: on two cores PyTorch eager took 126 ms right after ONNX Runtime and OpenVINO, and 5 ms alone or so.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from numpy.typing import NDArray
 from benchmarks.measure.interleaving import WARM_UP_RUNS, alternate
 from benchmarks.measure.slice_cost import stages
 from benchmarks.measure.yardstick import ALL, Yardstick
-from benchmarks.results.names import NULL
+from benchmarks.results.names import NULL_BACKEND
 from benchmarks.settings import Effort
 from dtvit_edge.backend import Logits
 from dtvit_edge.spec import HEAD_LABELS, OUTPUT_NAMES, PreprocessSpec
 from evaluation.sampling import Pixels
 
 LEAD, PAUSE_S = 2, 0.05
-INSIDE = (
+INSIDE_TIMER = (
     "one call of Backend.infer on one slice's model bytes (N=1), copies included; another slice every call, each after "
-    f"{LEAD} untimed ones of the same side"
+    f"{LEAD} untimed ones of the same contender"
 )
-INSIDE_PAUSED = (
-    f"{INSIDE}, and these after a pause of {PAUSE_S * 1e3:.0f} ms in which other sides' threads come to rest"
+INSIDE_TIMER_PAUSED = (
+    f"{INSIDE_TIMER}, and these after a pause of {PAUSE_S * 1e3:.0f} ms in which other contenders' threads come to rest"
 )
-INSIDE_STAGES = (
+INSIDE_TIMER_STAGES = (
     "header: the planning pass over one file; bytes: what lies in it, as any program must fetch it; read: fetching and "
     "decoding its pixels, one step in this reader, which leaves the header's bytes where they are; preprocess: stored "
     "pixels to model bytes"
@@ -48,7 +48,7 @@ STAGES = ("header", "bytes", "read", "preprocess")
 class NullBackend:
     """A backend that answers at once: whatever is timed of it is the harness."""
 
-    name, precision, batch = NULL, NULL, 1
+    name, precision, batch = NULL_BACKEND, NULL_BACKEND, 1
 
     def __init__(self) -> None:
         self._answer: Logits = {
@@ -74,12 +74,12 @@ def one_slice(infer: Callable[[NDArray[Any]], object], slices: NDArray[Any]) -> 
 def measure(
     calls: Mapping[str, Callable[[], object]], effort: Effort, yardstick: Yardstick, *, pools: bool = False
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Warm-up and samples in milliseconds, by side; the yardstick takes its turns among them.
+    """Warm-up and samples in milliseconds, by contender; the yardstick takes its turns among them.
 
-    All sides get the same number: what `effort.seconds` a side allow, between its least and its most.
+    All contenders get the same number: what `effort.seconds` a contender allow, between its least and its most.
 
     Args:
-        pools: a side may have threads beside the one that calls it.
+        pools: a contender may have threads beside the one that calls it.
     """
     everyone: dict[str, Callable[[], object]] = {**calls, _YARDSTICK: yardstick}
     warm_up = alternate(everyone, WARM_UP_RUNS, 1, warm_up=0)
@@ -95,5 +95,5 @@ def measure(
 
 def stage_calls(file: Path, spec: PreprocessSpec) -> dict[str, Callable[[], object]]:
     """What one file costs before the model, stage by stage (`benchmarks.measure.slice_cost`)."""
-    found = stages(file, spec)
-    return {name: found[name] for name in STAGES}
+    calls = stages(file, spec)
+    return {name: calls[name] for name in STAGES}

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import device_hooks
-from benchmarks.measure.configurations import Side
+from benchmarks.measure.configurations import Configuration
 from dtvit_edge.backend import Backend
 from dtvit_edge.spec import INPUT_NAME
 from evaluation.sampling import Pixels
@@ -23,26 +23,26 @@ CALLS = 5
 NAMED = 15
 
 
-def profile(side: Side, backend: Backend, pixels: Pixels, threads: int | None) -> dict[str, float]:
-    """Milliseconds by kind of layer (ONNX Runtime, OpenVINO) or by layer (a backend's own); empty where there is none.
+def profile(configuration: Configuration, backend: Backend, pixels: Pixels, threads: int | None) -> dict[str, float]:
+    """Milliseconds by kind of layer (ONNX Runtime, OpenVINO) or by layer (a backend's profile), else nothing.
 
     Args:
         pixels: (1, C, 224, 224) uint8.
     """
-    own = device_hooks.layers(backend, pixels)
-    if own or side.backend not in _PROFILERS:
-        return own
-    return _PROFILERS[side.backend](side, pixels, threads)
+    by_layer = device_hooks.layers(backend, pixels)
+    if by_layer or configuration.backend not in _PROFILERS:
+        return by_layer
+    return _PROFILERS[configuration.backend](configuration, pixels, threads)
 
 
-def largest(found: dict[str, float]) -> list[tuple[str, float]]:
+def largest(by_layer: dict[str, float]) -> list[tuple[str, float]]:
     """The costliest `NAMED`, and the rest as one."""
-    order = sorted(found.items(), key=lambda item: -item[1])
+    order = sorted(by_layer.items(), key=lambda item: -item[1])
     rest = sum(value for _, value in order[NAMED:])
     return order[:NAMED] + ([(f"{len(order) - NAMED} more", rest)] if rest else [])
 
 
-def _onnxruntime(side: Side, pixels: Pixels, threads: int | None) -> dict[str, float]:
+def _onnxruntime(configuration: Configuration, pixels: Pixels, threads: int | None) -> dict[str, float]:
     import onnxruntime
 
     with tempfile.TemporaryDirectory() as folder:
@@ -53,39 +53,45 @@ def _onnxruntime(side: Side, pixels: Pixels, threads: int | None) -> dict[str, f
         options.inter_op_num_threads = 1
         options.intra_op_num_threads = threads or 0
         session = onnxruntime.InferenceSession(
-            side.bundle.model_bytes(side.precision), options, providers=["CPUExecutionProvider"]
+            configuration.bundle.model_bytes(configuration.precision), options, providers=["CPUExecutionProvider"]
         )
         for _ in range(CALLS):
             session.run(None, {INPUT_NAME: pixels})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    found: dict[str, float] = {}
+    by_kind: dict[str, float] = {}
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
             kind = event["args"]["op_name"]
-            found[kind] = found.get(kind, 0.0) + event["dur"] / 1e3 / CALLS
-    return found
+            by_kind[kind] = by_kind.get(kind, 0.0) + event["dur"] / 1e3 / CALLS
+    return by_kind
 
 
-def _openvino(side: Side, pixels: Pixels, threads: int | None) -> dict[str, float]:
+def _openvino(configuration: Configuration, pixels: Pixels, threads: int | None) -> dict[str, float]:
     import openvino
 
     core = openvino.Core()
-    config = {"INFERENCE_PRECISION_HINT": side.hint or "f32", "PERFORMANCE_HINT": "LATENCY", "PERF_COUNT": True}
+    config = {
+        "INFERENCE_PRECISION_HINT": configuration.hint or "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "PERF_COUNT": True,
+    }
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = threads
-    compiled = core.compile_model(core.read_model(side.bundle.model_bytes(side.precision)), "CPU", config)
+    compiled = core.compile_model(
+        core.read_model(configuration.bundle.model_bytes(configuration.precision)), "CPU", config
+    )
     request = compiled.create_infer_request()
-    found: dict[str, float] = {}
+    by_kind: dict[str, float] = {}
     for _ in range(CALLS):
         request.infer({INPUT_NAME: np.ascontiguousarray(pixels)})
         for layer in request.profiling_info:
             milliseconds = layer.real_time.total_seconds() * 1e3 / CALLS
             if milliseconds:
-                found[layer.node_type] = found.get(layer.node_type, 0.0) + milliseconds
-    return found
+                by_kind[layer.node_type] = by_kind.get(layer.node_type, 0.0) + milliseconds
+    return by_kind
 
 
-_PROFILERS: dict[str, Callable[[Side, Pixels, int | None], dict[str, float]]] = {
+_PROFILERS: dict[str, Callable[[Configuration, Pixels, int | None], dict[str, float]]] = {
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
 }

@@ -136,18 +136,18 @@ class InaSensor:
 
 def find(makers: Sequence[Callable[[], Sensor]] = (NvmlSensor, InaSensor)) -> tuple[list[Sensor], dict[str, str]]:
     """The sensors of this machine, and why the others are absent, by name."""
-    found: list[Sensor] = []
+    sensors: list[Sensor] = []
     absent: dict[str, str] = {}
     for maker in makers:
         try:
-            found.append(maker())
+            sensors.append(maker())
         except OSError as error:
             absent[getattr(maker, "name", repr(maker))] = str(error)
-    return found, absent
+    return sensors, absent
 
 
 class Sampler:
-    """Reads sensors in a thread of its own while a `with` block runs.
+    """Reads sensors in a separate thread while a `with` block runs.
 
     Args:
         sensors: as `find` gives them; absent: why others are not among them.
@@ -180,27 +180,27 @@ class Sampler:
         """Figures of what was sampled, by `SENSOR: FIGURE`; no key where there is nothing to say.
 
         `seconds`, `samples`, for every rail `RAIL_watts_mean`, `RAIL_watts_max` and `RAIL_joules` (trapezoids over
-        time), `joules` by the sensor's own counter, `memory_bytes_max`.
+        time), `joules` by the sensor's counter, `memory_bytes_max`.
         """
-        found: dict[str, float] = {}
+        summary: dict[str, float] = {}
         for name, samples in self._samples.items():
             if len(samples) < 2:
                 continue
             seconds = samples[-1][0] - samples[0][0]
-            own: dict[str, float] = {"seconds": seconds, "samples": float(len(samples))}
+            figures: dict[str, float] = {"seconds": seconds, "samples": float(len(samples))}
             for rail in sorted(set.intersection(*(set(reading.watts) for _, reading in samples))):
                 points = [(when, reading.watts[rail]) for when, reading in samples]
                 joules = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(points))
-                own |= {f"{rail}_joules": joules, f"{rail}_watts_max": max(watts for _, watts in points)}
-                own |= {f"{rail}_watts_mean": joules / seconds} if seconds else {}
+                figures |= {f"{rail}_joules": joules, f"{rail}_watts_max": max(watts for _, watts in points)}
+                figures |= {f"{rail}_watts_mean": joules / seconds} if seconds else {}
             first, last = samples[0][1].energy_j, samples[-1][1].energy_j
             if first is not None and last is not None:
-                own["joules"] = last - first
+                figures["joules"] = last - first
             memory = [reading.memory_bytes for _, reading in samples if reading.memory_bytes is not None]
             if memory:
-                own["memory_bytes_max"] = float(max(memory))
-            found |= {f"{name}: {figure}": value for figure, value in own.items()}
-        return found
+                figures["memory_bytes_max"] = float(max(memory))
+            summary |= {f"{name}: {figure}": value for figure, value in figures.items()}
+        return summary
 
     def _loop(self) -> None:
         while not self._stop.wait(self._interval_s):

@@ -70,9 +70,15 @@ def measure(file: Path, rounds: int) -> dict[str, list[float]]:
 
 
 @click.command()
-@click.option("--file", type=click.Path(path_type=Path, exists=True), help="A slice (default: a phantom's).")
-@click.option("--rounds", default=200, show_default=True, type=click.IntRange(min=20))
-@click.option("--out", default=CPU_RECORDS, show_default=True, type=click.Path(path_type=Path))
+@click.option("--file", type=click.Path(path_type=Path, exists=True), help="Read this slice (default: a phantom's).")
+@click.option("--rounds", default=200, show_default=True, type=click.IntRange(min=20), help="Take this many samples.")
+@click.option(
+    "--out",
+    default=CPU_RECORDS,
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Append the record to this file.",
+)
 def main(file: Path | None, rounds: int, out: Path) -> None:
     """Measure what one slice costs before inference, and append the record."""
     cv2.setNumThreads(1)

@@ -87,18 +87,20 @@ def ratio(
         paired: sample i of both was taken in the same round. Else the two are resampled apart, in `BLOCKS` stretches of
             time by their medians: neighbouring samples are alike, and single ones would look surer than they are.
         units: of samples that are not paired: what one and the same thing took meanwhile, in order. Each stretch is
-            divided by its own.
+            divided by the unit taken in it.
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     value = float(np.median(first) / np.median(second))
     if not paired:
         first, second = _blocks(first), _blocks(second)
     if units is not None:
-        first, second = (own / _units(unit, len(own)) for own, unit in zip((first, second), units, strict=True))
+        first, second = (
+            values / _units(unit, len(values)) for values, unit in zip((first, second), units, strict=True)
+        )
         value = float(np.median(first) / np.median(second))
     if min(len(first), len(second)) < 2:
         return Ratio(value)
-    found = bootstrap(
+    interval = bootstrap(
         (first, second),
         _ratio_of_medians,
         paired=paired,
@@ -108,7 +110,7 @@ def ratio(
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return Ratio(value, float(found.low), float(found.high))
+    return Ratio(value, float(interval.low), float(interval.high))
 
 
 def _ratio_of_medians(a: NDArray[np.float64], b: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Slices a second over batch sizes, with the sensors beside them; and a sustained run that shows thermal drift.
+"""Slices a second over batch sizes, read by the sensors meanwhile; and a sustained run that shows thermal drift.
 
 Inside the timer is one call of `Backend.infer` on a batch that lies ready, whatever the batch holds.
 """
@@ -17,7 +17,7 @@ from benchmarks.settings import LEAST_SAMPLES
 from dtvit_edge.errors import DeviceFault
 from evaluation.sampling import Pixels
 
-INSIDE = "one call of Backend.infer on a batch of model bytes that lies ready"
+INSIDE_TIMER = "one call of Backend.infer on a batch of model bytes that lies ready"
 # A sample takes at least so long: of calls of microseconds a record need not hold a hundred thousand.
 SAMPLE_S = 0.02
 # Of a sustained run: its beginning and its end, each this share of the samples.
@@ -26,7 +26,7 @@ _SHARE = 5
 
 @dataclass(frozen=True)
 class Throughput:
-    """One side at one batch size.
+    """One configuration at one batch size.
 
     Attributes:
         slices_a_second: each sample over as many calls as `SAMPLE_S` hold.
@@ -66,12 +66,12 @@ def measure(
     with Sampler(sensors) as sampler:
         begin = time.perf_counter()
         while len(rates) < LEAST_SAMPLES or time.perf_counter() - begin < seconds:
-            start, own = time.perf_counter(), 0
+            start, calls_of_sample = time.perf_counter(), 0
             while (passed := time.perf_counter() - start) < SAMPLE_S:
                 infer(chosen)
-                own += 1
-            rates.append(batch * own / passed)
-            calls += own
+                calls_of_sample += 1
+            rates.append(batch * calls_of_sample / passed)
+            calls += calls_of_sample
         elapsed = time.perf_counter() - begin
     return Throughput(batch, rates, calls, elapsed, sampler.summary())
 
@@ -89,17 +89,17 @@ def sweep(
     Args:
         mark: called with the batch size before and after it is measured.
     """
-    found: list[Throughput] = []
+    measurements: list[Throughput] = []
     refused: dict[int, str] = {}
     for batch in batches:
         mark(batch)
         try:
-            found.append(measure(infer, pixels, batch, seconds, sensors))
+            measurements.append(measure(infer, pixels, batch, seconds, sensors))
         except DeviceFault as error:
             refused[batch] = str(error)
             break
         mark(batch)
-    return found, refused
+    return measurements, refused
 
 
 def sustained(infer: Callable[[Pixels], object], pixels: Pixels, batch: int, seconds: float) -> list[float]:
@@ -117,5 +117,5 @@ def sustained(infer: Callable[[Pixels], object], pixels: Pixels, batch: int, sec
 
 def drift(samples: Sequence[float]) -> Ratio:
     """The last fifth of a sustained run against its first."""
-    part = max(len(samples) // _SHARE, 1)
-    return ratio(samples[-part:], samples[:part], paired=False)
+    fifth = max(len(samples) // _SHARE, 1)
+    return ratio(samples[-fifth:], samples[:fifth], paired=False)

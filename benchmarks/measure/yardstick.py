@@ -3,7 +3,7 @@
 A machine that others use too is faster in one hour than in the next, by more than what a comparison looks for. What
 slows this workload a little slows a model about as much, so that two runs are compared after each was divided by it
 (`compare.STEADY` says how far that holds). It is what models do most, products of single-precision matrices that stay
-in a core's own cache, by NumPy's BLAS on one core.
+in a core's cache, by NumPy's BLAS on one core.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from benchmarks.measure.interleaving import median_ms
 from evaluation.records import Record
 
 SIZE, PRODUCTS = 256, 8
-INSIDE = f"{PRODUCTS} products of {SIZE} x {SIZE} float32 matrices by NumPy on one core"
+WORKLOAD = f"{PRODUCTS} products of {SIZE} x {SIZE} float32 matrices by NumPy on one core"
 OPTION = "yardstick_ms"
 # The key of samples that belong to all of a record's.
 ALL = ""
 # Of one sample, where it does not take turns with single calls; the median counts.
-GOES = 9
+CALLS_PER_SAMPLE = 9
 
 
 class Yardstick:
     """The workload, and what it took.
 
     Attributes:
-        ms: samples by the key of what they were taken beside, or `ALL`.
+        ms: samples by the key of the samples that they belong to, or `ALL`.
     """
 
     def __init__(self) -> None:
@@ -45,22 +45,22 @@ class Yardstick:
 
     def take(self, key: str = ALL) -> None:
         """A sample."""
-        self.ms.setdefault(key, []).append(median_ms(self, GOES))
+        self.ms.setdefault(key, []).append(median_ms(self, CALLS_PER_SAMPLE))
 
-    def told(self) -> dict[str, dict[str, list[float]]]:
+    def take_options(self) -> dict[str, dict[str, list[float]]]:
         """What a record's options keep of it; it begins anew."""
         kept, self.ms = self.ms, {}
         return {OPTION: kept} if kept else {}
 
 
-def beside(record: Record, key: str) -> list[float] | None:
+def yardstick_ms(record: Record, key: str) -> list[float] | None:
     """Its milliseconds while a record's samples of that key were taken, in order; None where there are none."""
     kept = record.options.get(OPTION, {})
-    found: list[float] | None = kept.get(key, kept.get(ALL))
-    return found
+    milliseconds: list[float] | None = kept.get(key, kept.get(ALL))
+    return milliseconds
 
 
-def units(a: tuple[Record, str], b: tuple[Record, str]) -> tuple[list[float], list[float]] | None:
-    """`beside` of the samples of two records, for `statistics.ratio`; None where it did not run beside both."""
-    first, second = beside(*a), beside(*b)
+def yardstick_units(a: tuple[Record, str], b: tuple[Record, str]) -> tuple[list[float], list[float]] | None:
+    """`yardstick_ms` of the samples of two records, for `statistics.ratio`; None where it did not run with both."""
+    first, second = yardstick_ms(*a), yardstick_ms(*b)
     return None if first is None or second is None else (first, second)

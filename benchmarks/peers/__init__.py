@@ -28,8 +28,8 @@ Infer = Callable[[Floats], Logits]
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One peer.
+class Peer:
+    """Something that a user could take instead.
 
     Attributes:
         name: as reports call it; extra: of the distribution, that installs it.
@@ -61,10 +61,10 @@ class Entry:
         return getattr(import_module(self.module), self.attribute)
 
 
-EAGER = Entry("PyTorch eager", "peer-pytorch", ("torch", "timm"), "benchmarks.peers.pytorch", "eager")
+EAGER = Peer("PyTorch eager", "peer-pytorch", ("torch", "timm"), "benchmarks.peers.pytorch", "eager")
 MODELS = (
     EAGER,
-    Entry(
+    Peer(
         "PyTorch compiled",
         "peer-pytorch-compile",
         ("torch", "timm"),
@@ -73,14 +73,14 @@ MODELS = (
         check="no_compiler",
         slow=True,
     ),
-    Entry(
+    Peer(
         "ONNX Runtime, plain export",
         "peer-onnxruntime",
         ("torch", "timm", "onnxruntime", "onnxscript"),
         "benchmarks.peers.plain_export",
         "onnx_runtime",
     ),
-    Entry(
+    Peer(
         "OpenVINO, plain export",
         "peer-openvino",
         ("torch", "timm", "openvino", "onnxscript"),
@@ -88,10 +88,10 @@ MODELS = (
         "openvino",
     ),
 )
-SCIKIT_IMAGE = Entry(
+SCIKIT_IMAGE = Peer(
     "pydicom, scikit-image", "peer-scikit-image", ("skimage",), "benchmarks.peers.preprocessing", "scikit_image"
 )
-OPENCV = Entry("pydicom, OpenCV", "", ("cv2",), "benchmarks.peers.preprocessing", "opencv")
+OPENCV = Peer("pydicom, OpenCV", "", ("cv2",), "benchmarks.peers.preprocessing", "opencv")
 PREPROCESSING = (SCIKIT_IMAGE, OPENCV)
 
 
@@ -101,16 +101,16 @@ def chosen_peers(names: Sequence[str], *, every: bool) -> tuple[str, ...]:
     Raises:
         ConfigError: no such peer; the message lists them.
     """
-    known = [entry.name for entry in (*MODELS, *PREPROCESSING)]
+    known = [peer.name for peer in (*MODELS, *PREPROCESSING)]
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ConfigError(f"no peer called {', '.join(map(repr, unknown))}; there are {'; '.join(known)}")
     return tuple(known) if every else tuple(names)
 
 
-def open_model(entry: Entry, model: DTViT, threads: int | None) -> Infer:
+def open_model(peer: Peer, model: DTViT, threads: int | None) -> Infer:
     """The peer over a model: loads and compiles."""
-    infer: Infer = entry.load()(model, threads)
+    infer: Infer = peer.load()(model, threads)
     return infer
 
 

@@ -1,4 +1,4 @@
-"""The peers of one bundle, opened: judged as the sides are, then measured beside them."""
+"""The baselines of one bundle: peers that were opened and agree with it, and are measured in turns with it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.measure.end_to_end import Whole
+from benchmarks.measure.end_to_end import FolderRun
 from benchmarks.measure.latency import one_slice
 from benchmarks.peers import (
     EAGER,
@@ -17,9 +17,9 @@ from benchmarks.peers import (
     OPENCV,
     PREPROCESSING,
     SCIKIT_IMAGE,
-    Entry,
     Floats,
     Infer,
+    Peer,
     load_weights,
     open_model,
 )
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 WITHOUT_WEIGHTS = "needs the weights that the bundle was made from: --weights"
 
 
-class Peers:
-    """What stands beside a bundle, once it is open.
+class Baselines:
+    """The peers that a bundle is compared with, once they are open.
 
     Attributes:
         opened: models by name, those that agree with the golden logits; left_out: why the others are not there.
@@ -56,8 +56,8 @@ class Peers:
         self.differences: dict[str, float] = {}
         self.reference: Callable[[Pixels], Logits] | None = None
 
-    def open(self) -> Peers:
-        """Load the weights, open every peer that is asked for, and judge it.
+    def open(self) -> Baselines:
+        """Load the weights, open every peer that is asked for, and compare it with the golden logits.
 
         Raises:
             VerdictError: weights without PyTorch, or those of another model.
@@ -68,9 +68,9 @@ class Peers:
                 raise VerdictError(f"--weights needs PyTorch: {why_not}")
             self._open(load_weights(self._weights, self._bundle.manifest.encoder))
         elif self._settings.peers:
-            self.left_out |= {entry.name: WITHOUT_WEIGHTS for entry in self._asked(MODELS)}
-        found = {entry.name: entry.why_not() for entry in self._asked(PREPROCESSING)}
-        self.left_out |= {name: why for name, why in found.items() if why is not None}
+            self.left_out |= {peer.name: WITHOUT_WEIGHTS for peer in self._asked(MODELS)}
+        reasons = {peer.name: peer.why_not() for peer in self._asked(PREPROCESSING)}
+        self.left_out |= {name: why for name, why in reasons.items() if why is not None}
         return self
 
     def calls(self, pixels: Pixels) -> dict[str, Callable[[], object]]:
@@ -80,24 +80,24 @@ class Peers:
 
     def stage_calls(self, file: Path) -> dict[str, Callable[[], object]]:
         """Reading and preparing one file, by `PEER: STAGE`."""
-        found: dict[str, Callable[[], object]] = {}
+        calls: dict[str, Callable[[], object]] = {}
         if self._settings.peers:
             from benchmarks.peers.preprocessing import read
 
             slice_ = read(file)
-            found["pydicom: read"] = partial(read, file)
-            for entry in self._preparing():
-                found[f"{entry.name}: preprocess"] = partial(entry.load(), slice_.hu, self._bundle.manifest.spec)
-        return found
+            calls["pydicom: read"] = partial(read, file)
+            for peer in self._preparing():
+                calls[f"{peer.name}: preprocess"] = partial(peer.load(), slice_.hu, self._bundle.manifest.spec)
+        return calls
 
-    def pipelines(self, files: list[Path]) -> dict[str, Callable[[], Whole]]:
+    def pipelines(self, files: list[Path]) -> dict[str, Callable[[], FolderRun]]:
         """The plain script with scikit-image and eager PyTorch, and OpenCV with every other model."""
         if not self._settings.peers:
             return {}
         from benchmarks.peers.pipeline import score
 
-        pairs: list[tuple[Entry, str]] = []
-        there = [entry.name for entry in self._preparing()]
+        pairs: list[tuple[Peer, str]] = []
+        there = [peer.name for peer in self._preparing()]
         for name in self.opened:
             if name == EAGER.name and SCIKIT_IMAGE.name in there:
                 pairs.append((SCIKIT_IMAGE, name))
@@ -105,10 +105,10 @@ class Peers:
                 pairs.append((OPENCV, name))
         manifest = self._bundle.manifest
         return {
-            f"{entry.name}, {name}": partial(
-                score, files, entry.load(), self.opened[name], manifest.spec, manifest.ich_threshold
+            f"{peer.name}, {name}": partial(
+                score, files, peer.load(), self.opened[name], manifest.spec, manifest.ich_threshold
             )
-            for entry, name in pairs
+            for peer, name in pairs
         }
 
     def _open(self, model: DTViT) -> None:
@@ -117,27 +117,27 @@ class Peers:
         if digest_file(self._weights) != manifest.weights_sha256:
             raise VerdictError(f"{self._weights.name}: not the weights that {manifest.name} was made from")
         eager = open_model(EAGER, model, self._settings.threads)
-        self._judge(EAGER.name, eager)
+        self._keep_if_equal(EAGER.name, eager)
         if EAGER.name not in self.opened:
             raise VerdictError(f"{manifest.name}: PyTorch itself is {self.left_out[EAGER.name]}; nothing was timed")
         self.reference = lambda pixels: eager(self._normalised(pixels))
-        others = [entry for entry in self._asked(MODELS) if entry is not EAGER]
+        others = [peer for peer in self._asked(MODELS) if peer is not EAGER]
         with self._progress("opening peers", len(others)) as step:
-            for entry in others:
-                why_not = entry.why_not()
-                if why_not is None and entry.slow and self._settings.effort.quick:
+            for peer in others:
+                why_not = peer.why_not()
+                if why_not is None and peer.slow and self._settings.effort.quick:
                     why_not = "takes minutes to compile; --quick leaves it out"
                 if why_not is None:
-                    self._judge(entry.name, open_model(entry, model, self._settings.threads))
+                    self._keep_if_equal(peer.name, open_model(peer, model, self._settings.threads))
                 else:
-                    self.left_out[entry.name] = why_not
+                    self.left_out[peer.name] = why_not
                 step(1)
 
-    def _judge(self, name: str, infer: Infer) -> None:
+    def _keep_if_equal(self, name: str, infer: Infer) -> None:
         """Keep a peer that gives the golden logits."""
         pixels, golden = self._bundle.golden()
-        found = infer(self._normalised(pixels))
-        worst = max(float(np.abs(found[output] - golden[output]).max()) for output in golden)
+        logits = infer(self._normalised(pixels))
+        worst = max(float(np.abs(logits[output] - golden[output]).max()) for output in golden)
         self.differences[name] = worst
         if worst <= TOLERANCES["fp32"]:
             self.opened[name] = infer
@@ -149,11 +149,11 @@ class Peers:
 
         from export.model import normalise
 
-        found: Floats = normalise(torch.from_numpy(np.ascontiguousarray(pixels)), self._bundle.manifest.spec).numpy()
-        return found
+        floats: Floats = normalise(torch.from_numpy(np.ascontiguousarray(pixels)), self._bundle.manifest.spec).numpy()
+        return floats
 
-    def _preparing(self) -> list[Entry]:
-        return [entry for entry in self._asked(PREPROCESSING) if entry.name not in self.left_out]
+    def _preparing(self) -> list[Peer]:
+        return [peer for peer in self._asked(PREPROCESSING) if peer.name not in self.left_out]
 
-    def _asked(self, entries: Sequence[Entry]) -> list[Entry]:
-        return [entry for entry in entries if entry.name in self._settings.peers]
+    def _asked(self, peers: Sequence[Peer]) -> list[Peer]:
+        return [peer for peer in peers if peer.name in self._settings.peers]

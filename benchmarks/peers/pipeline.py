@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure.end_to_end import Whole
+from benchmarks.measure.end_to_end import FolderRun
 from benchmarks.peers import Floats, Infer
 from benchmarks.peers.preprocessing import Prepare, Read, read
 from dtvit_edge.scoring.aggregate import TOP_SLICES
@@ -23,7 +23,7 @@ BATCH = 8
 STAGES = ("read", "preprocess", "infer", "aggregate")
 
 
-def score(files: Sequence[Path], prepare: Prepare, infer: Infer, spec: PreprocessSpec, threshold: float) -> Whole:
+def score(files: Sequence[Path], prepare: Prepare, infer: Infer, spec: PreprocessSpec, threshold: float) -> FolderRun:
     """Score slices with a model that is open already.
 
     Args:
@@ -37,24 +37,24 @@ def score(files: Sequence[Path], prepare: Prepare, infer: Infer, spec: Preproces
         batch: list[Floats] = []
         for file in files[first : first + BATCH]:
             began = time.perf_counter()
-            found = read(file)
+            slice_ = read(file)
             decoded = time.perf_counter()
-            batch.append(prepare(found.hu, spec))
+            batch.append(prepare(slice_.hu, spec))
             stages["read"] += decoded - began
             stages["preprocess"] += time.perf_counter() - decoded
-            kept.append(found)
+            kept.append(slice_)
         began = time.perf_counter()
         logits = infer(np.stack(batch))
         stages["infer"] += time.perf_counter() - began
         probabilities += softmax(logits[ICH_OUTPUT])[:, 1].tolist()
     began = time.perf_counter()
     series: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for one, probability in zip(kept, probabilities, strict=True):
-        series[one.study, one.series].append(probability)
+    for slice_, probability in zip(kept, probabilities, strict=True):
+        series[slice_.study, slice_.series].append(probability)
     flagged: dict[str, bool | None] = {}
     for (study, _), values in series.items():
         top = float(np.mean(sorted(values)[-TOP_SLICES:]))
         flagged[study] = bool(flagged.get(study)) or top >= threshold
     stages["aggregate"] += time.perf_counter() - began
-    decisions = {one.sop: p >= threshold for one, p in zip(kept, probabilities, strict=True)}
-    return Whole(time.perf_counter() - start, None, stages, len(kept), decisions, flagged)
+    decisions = {slice_.sop: p >= threshold for slice_, p in zip(kept, probabilities, strict=True)}
+    return FolderRun(time.perf_counter() - start, None, stages, len(kept), decisions, flagged)

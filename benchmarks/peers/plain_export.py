@@ -40,8 +40,8 @@ def openvino(model: DTViT, threads: int | None = None) -> Infer:
     compiled = core.compile_model(core.read_model(_export(model)), "CPU", config)
 
     def infer(floats: Floats) -> Logits:
-        found = compiled({INPUT_NAME: floats})
-        return {name: found[name] for name in OUTPUT_NAMES}
+        outputs = compiled({INPUT_NAME: floats})
+        return {name: outputs[name] for name in OUTPUT_NAMES}
 
     return infer
 

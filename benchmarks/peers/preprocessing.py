@@ -1,6 +1,6 @@
 """The bundle's preprocessing as a user would write it: pydicom, then scikit-image or OpenCV, in floats.
 
-The same steps in the same order (window, fixation device removed, resize, centre crop, normalise) by the libraries' own
+The same steps in the same order (window, fixation device removed, resize, centre crop, normalise) by the libraries'
 functions. Their resizes are not Pillow's, so that bytes differ by a little; decisions must not.
 """
 

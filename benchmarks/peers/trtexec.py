@@ -1,6 +1,6 @@
-"""NVIDIA's trtexec: the line that builds and times a bundle's graph, and its own times where it is installed.
+"""NVIDIA's trtexec: the line that builds and times a bundle's graph, and the times that it gives where it is installed.
 
-trtexec runs as a process of its own, so that it cannot alternate with the other sides.
+trtexec runs as a separate process, so that it cannot alternate with the other contenders.
 
 Inside its timer, `latencyMs`: the copy of one batch to the device, the engine, and the copy of the logits back, between
 CUDA events; no preprocessing. From TensorRT 11 on trtexec leaves the copies out unless it is asked
@@ -45,7 +45,7 @@ def command(
     Args:
         max_batch: of the engine.
         batch: 1, or a larger one up to `max_batch`.
-        folder: written in place of the bundle's own, which could carry a name.
+        folder: written in place of the bundle's folder, which could carry a name.
         copies: ask for the copies by name, as TensorRT 11 wants it.
     """
     spec = bundle.manifest.spec

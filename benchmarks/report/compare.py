@@ -1,7 +1,7 @@
 """Two runs side by side: what changed, and whether it is more than noise.
 
 Times are compared by the ratio of their medians with a bootstrap interval (`statistics.ratio`), apart, since the runs
-did not alternate, and each in units of the yardstick that ran beside it, so that a machine which is slower today is not
+did not alternate, and each in units of the yardstick that ran with it, so that a machine which is slower today is not
 taken for a slower program; a change is one whose whole interval lies beyond `statistics.MARGIN`. Where the yardstick
 itself changed by more than `STEADY`, the two runs had not the same machine, and a change must be larger than what that
 could explain. Accuracy has no noise: the same slices through the same bytes give the same figures, so that every
@@ -22,13 +22,22 @@ import click
 
 from benchmarks.measure.statistics import MARGIN, Ratio, ratio
 from benchmarks.measure.throughput import SAMPLE_S
-from benchmarks.measure.yardstick import INSIDE, units
+from benchmarks.measure.yardstick import WORKLOAD, yardstick_units
+from benchmarks.report.verdicts import MIB
 from benchmarks.results import names
 from dtvit_edge.cli import render
 from dtvit_edge.errors import ConfigError
 from evaluation.records import Record, read
 
-TIMED = (names.LATENCY, names.STAGES, names.THROUGHPUT, names.END_TO_END, names.COLD, names.MEMORY, names.SUSTAINED)
+TIMED = (
+    names.LATENCY,
+    names.STAGES,
+    names.THROUGHPUT,
+    names.END_TO_END,
+    names.COLD_START,
+    names.MEMORY,
+    names.SUSTAINED,
+)
 # Figures of accuracy that are compared, each with whether a larger one is better.
 FIGURES = {"agreement": True, "location_agreement": True, "ich_recall": True, "ich_specificity": True, "ich_auc": True,
            "selftest_worst": False}  # fmt: skip
@@ -50,12 +59,12 @@ class Change:
     """One measured thing in both runs; the ratio is after over before, above 1 where it got slower or larger.
 
     Attributes:
-        machine: the yardstick's own ratio, which is divided out; None where it did not run in both.
+        machine: the ratio of the yardstick, which is divided out; None where it did not run in both.
     """
 
     bundle: str
     what: str
-    side: str
+    contender: str
     before: float
     after: float
     unit: str
@@ -68,7 +77,7 @@ class Comparison:
     """What two runs say.
 
     Attributes:
-        changes: of everything timed; accuracy: (bundle, side, figure, before, after) that differ.
+        changes: of everything timed; accuracy: (bundle, configuration, figure, before, after) that differ.
         differences: of options, environment and digests, by name, (before, after).
         only: what one of them alone has; worse: in words, what got slower or less right.
     """
@@ -98,10 +107,10 @@ def compare(before: Path, after: Path, *, seed: int = 0) -> Comparison:
     differences: dict[str, tuple[str, str]] = {}
     for key in shared:
         differences |= _differences(a[key], b[key])
-    only = [f"{which}: {what} of {bundle}" for which, own, other in (("before", a, b), ("after", b, a))
-            for bundle, what in own if (bundle, what) not in other]  # fmt: skip
-    worse = [f"{c.side} ({c.what})" for c in changes if c.ratio.verdict == "slower"]
-    worse += [f"{side}: {figure}" for _, side, figure, x, y in accuracy if (y < x) == FIGURES[figure]]
+    only = [f"{which}: {what} of {bundle}" for which, run, other in (("before", a, b), ("after", b, a))
+            for bundle, what in run if (bundle, what) not in other]  # fmt: skip
+    worse = [f"{c.contender} ({c.what})" for c in changes if c.ratio.verdict == "slower"]
+    worse += [f"{contender}: {figure}" for _, contender, figure, x, y in accuracy if (y < x) == FIGURES[figure]]
     return Comparison(changes, accuracy, differences, tuple(only), tuple(worse))
 
 
@@ -111,66 +120,72 @@ def records_of(path: Path) -> dict[tuple[str, str], Record]:
     Raises:
         ConfigError: neither a folder of a run nor its records.
     """
-    file = path / names.FILE if path.is_dir() else path
+    file = path / names.RECORDS_FILE if path.is_dir() else path
     if not file.is_file():
         raise ConfigError(f"{path}: no records of a run of `dtvit-edge bench`")
     return {(r.options["bundle"], r.what): r for r in read(file) if r.what.startswith(names.PREFIX)}
 
 
-def show_comparison(found: Comparison, *, as_json: bool) -> None:
+def show_comparison(comparison: Comparison, *, as_json: bool) -> None:
     """Print a comparison."""
     if as_json:
-        data = asdict(found)
-        for change, own in zip(data["changes"], found.changes, strict=True):
-            change["verdict"] = own.ratio.verdict
-            change["ratio"]["high"] = own.ratio.high if math.isfinite(own.ratio.high) else None  # JSON has no infinity
+        data = asdict(comparison)
+        for change, entry in zip(data["changes"], comparison.changes, strict=True):
+            change["verdict"] = entry.ratio.verdict
+            if not math.isfinite(entry.ratio.high):
+                change["ratio"]["high"] = None  # JSON has no infinity
         click.echo(json.dumps(data, indent=1, allow_nan=False))
         return
-    for name, (x, y) in found.differences.items():
+    for name, (x, y) in comparison.differences.items():
         click.echo(f"{name}: {x} -> {y}")
-    for line in found.only:
+    for line in comparison.only:
         click.echo(f"only {line}")
     rows = [
         (
             c.what.removeprefix(names.PREFIX),
-            c.side,
-            f"{c.before:.4g} {c.unit}",
-            f"{c.after:.4g} {c.unit}",
+            c.contender,
+            _quantity(c.before, c.unit),
+            _quantity(c.after, c.unit),
             "" if c.machine is None else f"{c.machine:.3f}",
             str(c.ratio),
             c.ratio.verdict,
         )
-        for c in found.changes
+        for c in comparison.changes
     ]
-    render.rows(("measured", "side", "before", "after", "the machine", "after / before", "verdict"), rows)
-    if found.accuracy:
-        cells = [(side, figure, f"{x:.6g}", f"{y:.6g}") for _, side, figure, x, y in found.accuracy]
-        render.rows(("side", "figure", "before", "after"), cells)
+    render.rows(("measured", "contender", "before", "after", "the machine", "after / before", "verdict"), rows)
+    if comparison.accuracy:
+        cells = [(contender, figure, f"{x:.6g}", f"{y:.6g}") for _, contender, figure, x, y in comparison.accuracy]
+        render.rows(("contender", "figure", "before", "after"), cells)
     else:
         click.echo("accuracy: the same figures")
-    if any(c.machine is not None for c in found.changes):
-        click.echo(f"the machine: what {INSIDE} took after, over before; it is divided out, and widens the interval "
+    if any(c.machine is not None for c in comparison.changes):
+        click.echo(f"the machine: what {WORKLOAD} took after, over before; it is divided out, and widens the interval "
                    f"where it is more than {STEADY:.0%} from 1")  # fmt: skip
     click.echo(f"a change is one whose whole 95 % interval lies more than {MARGIN:.0%} from 1")
+
+
+def _quantity(value: float, unit: str) -> str:
+    """A value as people say it: `129 MiB`, `1.908 ms`."""
+    return f"{value / MIB:.0f} MiB" if unit == names.BYTES else f"{value:.4g} {unit}"
 
 
 def _changes(a: Record, b: Record, seed: int) -> Iterator[Change]:
     if a.what not in TIMED:
         return
-    for side, samples in a.samples.items():
-        if side == names.NULL or side not in b.samples:
+    for contender, samples in a.samples.items():
+        if contender == names.NULL_BACKEND or contender not in b.samples:
             continue
-        first, second = _costs(a, side), _costs(b, side)
-        taken = None if a.unit == names.BYTES else units((b, side), (a, side))
-        found = ratio(second, first, paired=False, seed=seed, units=taken)
+        first, second = _costs(a, contender), _costs(b, contender)
+        taken = None if a.unit == names.BYTES else yardstick_units((b, contender), (a, contender))
+        change_ratio = ratio(second, first, paired=False, seed=seed, units=taken)
         machine = None if taken is None else statistics.median(taken[0]) / statistics.median(taken[1])
         if machine is not None and abs(machine - 1) > STEADY:
-            found = _widened(found.value, ratio(second, first, paired=False, seed=seed), machine)
+            change_ratio = _widened(change_ratio.value, ratio(second, first, paired=False, seed=seed), machine)
         least_s = LEAST_STRETCH_S if a.what == names.THROUGHPUT else LEAST_S
-        if min(_seconds(a.unit, samples), _seconds(b.unit, b.samples[side])) < least_s:
-            found = Ratio(found.value)
-        middle = (statistics.median(samples), statistics.median(b.samples[side]))
-        yield Change(a.options["bundle"], a.what, side, *middle, a.unit, found, machine)
+        if min(_seconds(a.unit, samples), _seconds(b.unit, b.samples[contender])) < least_s:
+            change_ratio = Ratio(change_ratio.value)
+        middle = (statistics.median(samples), statistics.median(b.samples[contender]))
+        yield Change(a.options["bundle"], a.what, contender, *middle, a.unit, change_ratio, machine)
 
 
 def _widened(value: float, raw: Ratio, machine: float) -> Ratio:
@@ -179,35 +194,39 @@ def _widened(value: float, raw: Ratio, machine: float) -> Ratio:
     return Ratio(value, min(raw.low, raw.low / most), max(raw.high, raw.high / most))
 
 
-def _costs(record: Record, side: str) -> list[float]:
+def _costs(record: Record, contender: str) -> list[float]:
     """Its samples so that more is worse: of a rate what one takes."""
-    samples = record.samples[side]
-    return [1 / rate for rate in samples] if record.unit == names.RATE else samples
+    samples = record.samples[contender]
+    return [1 / rate for rate in samples] if record.unit == names.SLICES_PER_SECOND else samples
 
 
 def _seconds(unit: str, samples: Sequence[float]) -> float:
     """How long the samples lasted, at least; what is no time at all lasts for ever."""
-    lasting = {names.MS: sum(samples) / 1e3, names.SECONDS: sum(samples), names.RATE: len(samples) * SAMPLE_S}
+    lasting = {
+        names.MS: sum(samples) / 1e3,
+        names.SECONDS: sum(samples),
+        names.SLICES_PER_SECOND: len(samples) * SAMPLE_S,
+    }
     return lasting.get(unit, math.inf)
 
 
 def _figures(a: Record, b: Record) -> Iterator[tuple[str, str, str, float, float]]:
     for key, value in a.summary.items():
-        side, _, figure = key.rpartition(": ")
+        contender, _, figure = key.rpartition(": ")
         other = b.summary.get(key)
         if figure in FIGURES and other is not None and abs(other - value) > SAME:
-            yield a.options["bundle"], side, figure, value, other
+            yield a.options["bundle"], contender, figure, value, other
 
 
 def _differences(a: Record, b: Record) -> dict[str, tuple[str, str]]:
     """What the two were made of, where it differs: environment, digests and what was chosen."""
-    chosen = ("threads", "data", "studies", "limits", "sides", "left_out", "training", "encoder")
+    chosen = ("threads", "data", "studies", "limits", "configurations", "left_out", "training", "encoder")
     pairs: dict[str, tuple[Any, Any]] = {}
     for kind in ("machine", "packages"):
         pairs |= _pairs(a.environment.get(kind, {}), b.environment.get(kind, {}))
     pairs |= _pairs(a.digests, b.digests, "digest of ")
     pairs |= _pairs({k: a.options.get(k) for k in chosen}, {k: b.options.get(k) for k in chosen})
-    pairs |= _pairs(a.options.get("before", {}).get("facts", {}), b.options.get("before", {}).get("facts", {}))
+    pairs |= _pairs(a.options.get("before", {}).get("observed", {}), b.options.get("before", {}).get("observed", {}))
     return {name: (str(x), str(y)) for name, (x, y) in pairs.items()}
 
 

@@ -1,16 +1,17 @@
-"""README's tables, written from the code and from the records, so that no figure is typed by hand.
+"""docs/figures.md as a whole, and generated parts of other pages, so that no figure or code is typed by hand.
 
 python -m benchmarks.report.figures_page
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from benchmarks.measure import slice_cost
 from benchmarks.peers import EAGER, SCIKIT_IMAGE
-from benchmarks.report import encoders
-from benchmarks.report.view import runs, views
+from benchmarks.report import encoders, page_parts
+from benchmarks.report.view import group_by_run, run_views
 from benchmarks.results import CPU_RECORDS, names
 from benchmarks.standalone import (
     gate,
@@ -22,38 +23,42 @@ from benchmarks.standalone import (
     reading,
     startup,
 )
-from dtvit_edge.reasons import REASONS, STUDY_REASONS
 from evaluation.gate import NOT_ASSESSED
 from evaluation.records import Record, interval_text, latest, read
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[2]
+PAGE = "docs/figures.md"
+_TEMPLATE = Path(__file__).with_suffix(".txt")
 EVALUATIONS = CPU_RECORDS.with_name("paper.jsonl")
 ENCODERS = CPU_RECORDS.with_name("encoders.jsonl")
 
 
-def tables() -> dict[str, str]:
-    """The text between `<!-- NAME -->` and `<!-- /NAME -->`, by name."""
-    return {
-        "reasons": _reasons(),
-        "study reasons": _study_reasons(),
-        "figures": _figures(CPU_RECORDS),
+def figures_page() -> str:
+    """The whole of docs/figures.md: the template, with a table for every `{{ NAME }}`."""
+    made = {
+        "in short": page_parts.key_figures_with_commands(),
+        "single questions": _single_questions(CPU_RECORDS),
         "evaluations": _evaluations(EVALUATIONS),
         "encoders": _evaluations(ENCODERS),
         "gate": _gate(gate.RECORDS),
         "bench": _bench(harness_check.RECORDS),
     }
+    return re.sub(r"{{ (.*?) }}", lambda place: made[place[1]].strip("\n"), _TEMPLATE.read_text(encoding="utf-8"))
 
 
-def _reasons() -> str:
-    rows = "".join(f"| {r.status} | `{r.code}` | {r.sentence} |\n" for r in REASONS.values())
-    return f"\n| status | reason | meaning |\n|---|---|---|\n{rows}\n"
+def tables() -> dict[str, dict[str, str]]:
+    """By page, the text between `<!-- NAME -->` and `<!-- /NAME -->` by name."""
+    return {
+        "README.md": {"figures": page_parts.key_figures()},
+        "docs/results.md": {
+            "reasons": page_parts.slice_reasons(),
+            "study reasons": page_parts.study_reasons(),
+            "exit status": page_parts.exit_statuses(),
+        },
+    }
 
 
-def _study_reasons() -> str:
-    return "\n" + "".join(f"- `{code}`: {sentence}\n" for code, sentence in STUDY_REASONS.items()) + "\n"
-
-
-def _figures(path: Path) -> str:
+def _single_questions(path: Path) -> str:
     rows = []
     if record := latest(path, graph_rewrites.WHAT):
         s = record.summary
@@ -65,14 +70,14 @@ def _figures(path: Path) -> str:
         ))  # fmt: skip
     if record := latest(path, int8_speed.WHAT):
         s = record.summary
-        for side in record.samples:
-            if side != int8_speed.PYTORCH:
+        for contender in record.samples:
+            if contender != int8_speed.PYTORCH:
                 rows.append((
-                    f"{side} against PyTorch eager fp32, {record.options['encoder']} "
+                    f"{contender} against PyTorch eager fp32, {record.options['encoder']} "
                     f"({record.options['training']}), one core, batch 1",
-                    f"{s[f'{side}: ratio_median']:.2f} times faster (quartiles "
-                    f"{s[f'{side}: ratio_lower_quartile']:.2f} to {s[f'{side}: ratio_upper_quartile']:.2f}); "
-                    f"{s[f'{side}: ms_median']:.0f} ms",
+                    f"{s[f'{contender}: ratio_median']:.2f} times faster (quartiles "
+                    f"{s[f'{contender}: ratio_lower_quartile']:.2f} to {s[f'{contender}: ratio_upper_quartile']:.2f}); "
+                    f"{s[f'{contender}: ms_median']:.0f} ms",
                     record,
                 ))  # fmt: skip
     if record := latest(path, outlier_smoothing.WHAT):
@@ -85,9 +90,9 @@ def _figures(path: Path) -> str:
         ))  # fmt: skip
     if record := latest(path, reading.WHAT):
         s = record.summary
-        sides = (f"{side} {s[f'{side}: ratio_median']:.1f} times as fast ({s[f'{side}: ms']:.2f} ms)" for side in
-                 record.samples if not side.endswith(reading.PYDICOM))  # fmt: skip
-        rows.append(("reading and decoding a 512x512 slice against pydicom, one core", "; ".join(sides), record))
+        readers = (f"{name} {s[f'{name}: ratio_median']:.1f} times as fast ({s[f'{name}: ms']:.2f} ms)" for name in
+                   record.samples if not name.endswith(reading.PYDICOM))  # fmt: skip
+        rows.append(("reading and decoding a 512x512 slice against pydicom, one core", "; ".join(readers), record))
     if record := latest(path, slice_cost.WHAT):
         s = record.summary
         parts = ", ".join(f"{name} {s[f'{name}_ms_median']:.2f}" for name in ("read", "table", "mask", "resample"))
@@ -164,37 +169,37 @@ def _gate(path: Path) -> str:
         given_back = ", ".join(record.options["given_back"]) or "nothing"
         lines.append(
             f"- `{_command(record)}`: ranges from {held['ranges']} slices by {record.options['method']}, given back: "
-            f"{given_back}; {s['seconds']:.0f} s, {s['peak_bytes'] / 2**30:.1f} GiB at most\n"
+            f"{given_back}; {s['seconds'] / 60:.0f} min, {s['peak_bytes'] / 2**30:.1f} GiB at most\n"
         )
     return "".join(lines) + "\n"
 
 
 def _bench(path: Path) -> str:
-    """The newest run of each bundle by each command, its fastest side first, and the harness's proofs."""
+    """The newest run of each bundle by each command, its fastest configuration first, and the harness's proofs."""
     kept = list(read(path)) if path.is_file() else []
-    columns = ("run", "model", "side", "gate", "one slice in the model, median ms (samples)",
+    columns = ("run", "model", "contender", "gate", "one slice in the model, median ms (samples)",
                "folder to result, ms a slice", "studies a minute", "against the plain script",
                "decided as by it")  # fmt: skip
     lines = [f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"]
-    shown = views([record for record in kept if record.what.startswith(names.PREFIX)])
-    numbers = {run[0].command: number for number, run in enumerate(runs(shown), start=1)}
+    shown = run_views([record for record in kept if record.what.startswith(names.PREFIX)])
+    numbers = {run[0].command: number for number, run in enumerate(group_by_run(shown), start=1)}
     for view in shown:
         script = f"{SCIKIT_IMAGE.name}, {EAGER.name}"
-        for side in [*view.passed, *view.peers()]:
-            latency = view.records[names.LATENCY].samples[side]
-            figures = [view.figure(names.END_TO_END, side, figure) for figure in
-                       (f"{names.A_SLICE}: median", "studies a minute", f"times as fast as {script}",
+        for contender in [*view.passed, *view.peers()]:
+            latency = view.records[names.LATENCY].samples[contender]
+            figures = [view.figure(names.END_TO_END, contender, figure) for figure in
+                       (f"{names.PER_SLICE}: median", "studies a minute", f"times as fast as {script}",
                         f"slices decided as by {script}")]  # fmt: skip
             forms = ("{:.4g}", "{:.3g}", "{:.2f} times as fast", "{:.2%}")
             cells = ["" if n is None else form.format(n) for n, form in zip(figures, forms, strict=True)]
-            said = str(view.accuracy.options["verdicts"].get(side, ""))
-            timed = f"{view.median_ms(side):.4g} ({len(latency)})"
-            cells = [str(numbers[view.command]), view.title, side, said, timed, *cells]
+            said = str(view.accuracy.options["verdicts"].get(contender, ""))
+            timed = f"{view.median_ms(contender):.4g} ({len(latency)})"
+            cells = [str(numbers[view.command]), view.title, contender, said, timed, *cells]
             lines.append(f"| {' | '.join(cells)} |\n")
     lines.append("\n")
-    for run in runs(shown):
+    for run in group_by_run(shown):
         view = run[0]
-        facts = view.records[names.LATENCY].options["before"]["facts"]
+        facts = view.records[names.LATENCY].options["before"]["observed"]
         busy = f"; {view.busy}" if view.busy else ""
         cores = facts["cores of this process"]
         lines.append(f"{numbers[view.command]}. `{view.command}`: {view.slices} slices judged; cores {cores}{busy}\n")
@@ -207,7 +212,7 @@ def _bench(path: Path) -> str:
             f"{record.options['share']:.0%} slower {s['slower: ratio']:.3f} ({s['slower: low']:.3f} to "
             f"{s['slower: high']:.3f}), {said[harness_check.SLOWER]}\n"
         )
-    several = [run for run in runs(shown) if len(run) > 1]
+    several = [run for run in group_by_run(shown) if len(run) > 1]
     return "".join(lines) + "\n" + "".join(f"{encoders.table(run).markdown()}\n" for run in several)
 
 
@@ -221,13 +226,16 @@ def _command(record: Record) -> str:
 
 
 def main() -> None:
-    """Write the tables into README.md."""
-    text = README.read_text(encoding="utf-8")
-    for name, table in tables().items():
-        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        before, rest = text.split(start)
-        text = before + start + table + end + rest.split(end)[1]
-    README.write_text(text, encoding="utf-8")
+    """Write docs/figures.md, and the tables of the other pages between their markers."""
+    (ROOT / PAGE).write_text(figures_page(), encoding="utf-8")
+    for page, parts in tables().items():
+        file = ROOT / page
+        text = file.read_text(encoding="utf-8")
+        for name, table in parts.items():
+            start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+            before, rest = text.split(start)
+            text = before + start + table + end + rest.split(end)[1]
+        file.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from matplotlib.ticker import ScalarFormatter
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, confusion_matrix
 
-from benchmarks.report.view import View
+from benchmarks.report.view import RunView
 from benchmarks.results import names
-from benchmarks.results.names import part
+from benchmarks.results.names import key_of
 from dtvit_edge.spec import HEAD_LABELS, ICH_HEAD, LOCATION_HEAD
 from evaluation.metrics import HeadFigures
 from evaluation.plots import Cell, Picture, confusions
@@ -32,77 +32,81 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def latency(view: View) -> Picture | None:
-    """Every sample of one slice through every side and peer."""
+def latency(view: RunView) -> Picture | None:
+    """Every sample of one slice through every contender and peer."""
     if names.LATENCY not in view.records:
         return None
     order = sorted([*view.passed, *view.peers()], key=view.median_ms, reverse=True)
-    samples = [view.records[names.LATENCY].samples[side] for side in order]
+    samples = [view.records[names.LATENCY].samples[contender] for contender in order]
     figure = Figure(figsize=(9, _HEAD + _ROW * len(order)), layout="constrained")
     axes = figure.add_subplot()
     axes.boxplot(samples, orientation="horizontal", whis=(0, 100), widths=0.5, medianprops={"color": "C3"})
     rng = np.random.default_rng(0)  # only spreads the dots
     for row, values in enumerate(samples, start=1):
         axes.plot(values, row + rng.uniform(-0.15, 0.15, len(values)), ".", color="C0", alpha=0.25, markersize=4)
-    axes.set_yticks(range(1, len(order) + 1), [plain(side) for side in order], fontsize=9)
+    axes.set_yticks(range(1, len(order) + 1), [plain(contender) for contender in order], fontsize=9)
     _milliseconds(axes, [value for values in samples for value in values])
     rows = tuple(
-        (side, i, value) for side, values in zip(order, samples, strict=True) for i, value in enumerate(values)
+        (contender, i, value)
+        for contender, values in zip(order, samples, strict=True)
+        for i, value in enumerate(values)
     )
     return Picture(f"latency-{view.slug}", f"Latency of one slice in the model: {view.title}", figure,
-                   ("side", "round", "ms"), rows, ("box: quartiles; red: median; whiskers: all samples",))  # fmt: skip
+                   ("contender", "round", "ms"), rows,
+                   ("box: quartiles; red: median; whiskers: all samples",))  # fmt: skip
 
 
-def stages(view: View) -> Picture | None:
+def stages(view: RunView) -> Picture | None:
     """What a slice costs by stage, from folder to result."""
     record = view.records.get(names.END_TO_END)
     if record is None:
         return None
-    found: dict[str, dict[str, float]] = {}
+    stage_ms: dict[str, dict[str, float]] = {}
     for key, values in record.samples.items():
-        side, _, rest = key.rpartition(": ")
+        contender, _, rest = key.rpartition(": ")
         if rest.startswith("stage "):
-            found.setdefault(side, {})[rest.removeprefix("stage ")] = statistics.median(values)
+            stage_ms.setdefault(contender, {})[rest.removeprefix("stage ")] = statistics.median(values)
     # With several threads that read ahead stages overlap, and their sum says nothing.
-    told = [side for side in found if side in view.sides or not side.startswith(tuple(view.sides))]
-    order = sorted(told, key=lambda side: sum(found[side].values()), reverse=True)
-    known = [*_STAGES, *sorted({stage for own in found.values() for stage in own} - set(_STAGES))]
+    ours = tuple(view.configurations)
+    drawn = [contender for contender in stage_ms if contender in ours or not contender.startswith(ours)]
+    order = sorted(drawn, key=lambda contender: sum(stage_ms[contender].values()), reverse=True)
+    known = [*_STAGES, *sorted({stage for stages_of in stage_ms.values() for stage in stages_of} - set(_STAGES))]
     figure = Figure(figsize=(9, _HEAD + 0.3 + _ROW * len(order)), layout="constrained")
     axes = figure.add_subplot()
-    for row, side in enumerate(order):
+    for row, contender in enumerate(order):
         left = 0.0
         for colour, stage in enumerate(known):
-            if stage in found[side]:
-                width = found[side][stage]
+            if stage in stage_ms[contender]:
+                width = stage_ms[contender][stage]
                 axes.barh(row, width, left=left, color=f"C{colour}", height=0.6)
                 left += width
-    shown = [(c, stage) for c, stage in enumerate(known) if any(stage in own for own in found.values())]
+    shown = [(c, stage) for c, stage in enumerate(known) if any(stage in stages_of for stages_of in stage_ms.values())]
     for colour, stage in shown:
         axes.barh(0, 0, color=f"C{colour}", label=plain(stage))
     axes.legend(fontsize=8, ncols=len(shown), loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
-    axes.set_yticks(range(len(order)), [plain(side) for side in order], fontsize=9)
+    axes.set_yticks(range(len(order)), [plain(contender) for contender in order], fontsize=9)
     axes.set_xlabel("ms a slice", fontsize=9)
     axes.grid(axis="x", alpha=0.3)
-    rows = tuple((side, stage, value) for side in order for stage, value in found[side].items())
+    rows = tuple((contender, stage, value) for contender in order for stage, value in stage_ms[contender].items())
     notes = ("median over the runs of what run.json gives for a stage, divided by the slices; opening is not in it",
              "stages that overlap add up to more than the time that passes")  # fmt: skip
     return Picture(f"stages-{view.slug}", f"A slice from folder to result, by stage: {view.title}", figure,
-                   ("side", "stage", "ms"), rows, notes)  # fmt: skip
+                   ("contender", "stage", "ms"), rows, notes)  # fmt: skip
 
 
-def throughput(view: View) -> Picture | None:
+def throughput(view: RunView) -> Picture | None:
     """Slices a second over batch sizes."""
     record = view.records.get(names.THROUGHPUT)
     if record is None:
         return None
     lines: dict[str, list[tuple[int, float]]] = {}
     for key in record.samples:
-        side, batch = names.side_and_batch(key)
-        lines.setdefault(side, []).append((batch, record.summary[part(key, names.RATE)]))
+        configuration, batch = names.contender_and_batch(key)
+        lines.setdefault(configuration, []).append((batch, record.summary[key_of(key, names.SLICES_PER_SECOND)]))
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.add_subplot()
-    for i, (side, points) in enumerate(lines.items()):
-        axes.plot(*zip(*points, strict=True), marker=_MARKERS[i % len(_MARKERS)], label=plain(side))
+    for i, (configuration, points) in enumerate(lines.items()):
+        axes.plot(*zip(*points, strict=True), marker=_MARKERS[i % len(_MARKERS)], label=plain(configuration))
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.set_xticks(sorted({batch for points in lines.values() for batch, _ in points}))
@@ -111,44 +115,57 @@ def throughput(view: View) -> Picture | None:
     axes.set_ylabel("slices a second", fontsize=9)
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
-    rows = tuple((side, batch, rate) for side, points in lines.items() for batch, rate in points)
+    rows = tuple((configuration, batch, rate) for configuration, points in lines.items() for batch, rate in points)
     return Picture(f"throughput-{view.slug}", f"Throughput over batch: {view.title}", figure,
-                   ("side", "batch", "slices_per_second"), rows, (str(record.options["inside"]),))  # fmt: skip
+                   ("configuration", "batch", "slices_per_second"), rows, (str(record.options["inside"]),))  # fmt: skip
 
 
-def speed_against_accuracy(views: Sequence[View], place: int = 0) -> Picture | None:
+def speed_against_accuracy(views: Sequence[RunView], place: int = 0) -> Picture | None:
     """Every precision, backend and encoder in one plane; of what was never trained the speed alone.
 
     Args:
         place: of the run among those of a report, from 0.
     """
     trained = [view for view in views if not view.untrained]
-    aucs = [view.figure(names.ACCURACY, side, "ich_auc") for view in trained for side in view.passed]
+    aucs = [view.figure(names.ACCURACY, configuration, "ich_auc") for view in trained for configuration in view.passed]
     labelled = bool(aucs) and None not in aucs
     wanted = "ich_auc" if labelled else "agreement"
     rows: list[tuple[Cell, ...]] = []
     figure = Figure(figsize=(9, 4.6), layout="constrained")
     axes = figure.add_subplot()
-    backends = sorted({view.accuracy.options["sides"][side]["backend"] for view in views for side in view.passed})
+    backends = sorted(
+        {
+            view.accuracy.options["configurations"][configuration]["backend"]
+            for view in views
+            for configuration in view.passed
+        }
+    )
     for colour, view in enumerate(views):
-        for side in view.passed:
-            value = view.figure(names.ACCURACY, side, wanted)
+        for configuration in view.passed:
+            value = view.figure(names.ACCURACY, configuration, wanted)
             if trained and view.untrained:
-                axes.axvline(view.median_ms(side), color=f"C{colour}", linestyle=":", alpha=0.6)
-                rows.append((view.name, side, view.median_ms(side), ""))
+                axes.axvline(view.median_ms(configuration), color=f"C{colour}", linestyle=":", alpha=0.6)
+                rows.append((view.name, configuration, view.median_ms(configuration), ""))
                 continue
             if value is None:
                 continue
-            low, high = (view.figure(names.ACCURACY, side, f"{wanted}_{end}") for end in ("low", "high"))
-            ms = view.median_ms(side)
-            marker = _MARKERS[backends.index(view.accuracy.options["sides"][side]["backend"]) % len(_MARKERS)]
+            low, high = (view.figure(names.ACCURACY, configuration, f"{wanted}_{end}") for end in ("low", "high"))
+            ms = view.median_ms(configuration)
+            marker = _MARKERS[
+                backends.index(view.accuracy.options["configurations"][configuration]["backend"]) % len(_MARKERS)
+            ]
             if low is not None and high is not None:
                 axes.plot([ms, ms], [low, high], color=f"C{colour}", alpha=0.35)
             axes.plot(ms, value, marker, color=f"C{colour}", markersize=8)
             axes.annotate(
-                plain(view.precision(side)), (ms, value), (4, 7), textcoords="offset points", fontsize=8, rotation=30
+                plain(view.precision(configuration)),
+                (ms, value),
+                (4, 7),
+                textcoords="offset points",
+                fontsize=8,
+                rotation=30,
             )
-            rows.append((view.name, side, ms, value))
+            rows.append((view.name, configuration, ms, value))
     if not rows:
         return None
     for colour, view in enumerate(views):
@@ -167,12 +184,12 @@ def speed_against_accuracy(views: Sequence[View], place: int = 0) -> Picture | N
     notes += ["dotted: never trained, only the speed"] if 0 < len(trained) < len(views) else []
     name = "speed-accuracy" + (f"-{place + 1}" if place else "")
     return Picture(name, "Speed against accuracy: every precision, backend and encoder", figure,
-                   ("bundle", "side", "ms", wanted), tuple(rows), tuple(notes))  # fmt: skip
+                   ("bundle", "configuration", "ms", wanted), tuple(rows), tuple(notes))  # fmt: skip
 
 
-def reliability(view: View) -> Picture | None:
+def reliability(view: RunView) -> Picture | None:
     """How often a slice of a given probability is labelled as haemorrhage (scikit-learn's `calibration_curve`)."""
-    truth = np.array(view.accuracy.samples[names.LABELS])
+    truth = np.array(view.accuracy.samples[names.ICH_LABELS])
     kept = truth >= 0
     if len(set(truth[kept].tolist())) < 2:
         return None
@@ -181,19 +198,19 @@ def reliability(view: View) -> Picture | None:
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="as often as it says")
     notes = []
-    for i, side in enumerate(view.best() or view.sides[:1]):
-        probability = np.array(view.accuracy.samples[side])[kept]
+    for i, configuration in enumerate(view.best() or view.configurations[:1]):
+        probability = np.array(view.accuracy.samples[configuration])[kept]
         share, mean = calibration_curve(truth[kept], probability, n_bins=BINS, strategy="quantile")
-        axes.plot(mean, share, marker=_MARKERS[i % len(_MARKERS)], label=plain(side))
-        rows += [(side, float(a), float(b)) for a, b in zip(mean, share, strict=True)]
-        notes.append(f"{side}: Brier score {brier_score_loss(truth[kept], probability):.4f}")
+        axes.plot(mean, share, marker=_MARKERS[i % len(_MARKERS)], label=plain(configuration))
+        rows += [(configuration, float(a), float(b)) for a, b in zip(mean, share, strict=True)]
+        notes.append(f"{configuration}: Brier score {brier_score_loss(truth[kept], probability):.4f}")
     axes.set_xlabel("mean probability of a bin", fontsize=9)
     axes.set_ylabel("share labelled as haemorrhage", fontsize=9)
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
     notes.append(f"{BINS} bins of equally many slices; {int(kept.sum())} labelled slices")
     return Picture(f"reliability-{view.slug}", f"Reliability of the probabilities: {view.title}", figure,
-                   ("side", "mean_probability", "share_positive"), tuple(rows), tuple(notes))  # fmt: skip
+                   ("configuration", "mean_probability", "share_positive"), tuple(rows), tuple(notes))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -203,31 +220,33 @@ class _Matrices:
     location: HeadFigures | None
 
 
-def confusion(view: View) -> Picture | None:
-    """Confusion matrices of both heads, for the fastest side of every precision."""
+def confusion(view: RunView) -> Picture | None:
+    """Confusion matrices of both heads, for the fastest configuration of every precision."""
     samples, threshold = view.accuracy.samples, float(view.accuracy.options["threshold"]["value"])
     rows = []
-    for side in view.best() or [side for side in view.sides if side in samples][:1]:
-        ich = _matrix(samples[names.LABELS], [float(p >= threshold) for p in samples[side]], ICH_HEAD)
-        located = samples.get(part(side, LOCATION_HEAD))
-        location = _matrix(samples[names.LOCATIONS], located, LOCATION_HEAD) if located else None
-        rows.append(_Matrices(plain(side), ich, location))
+    for configuration in (
+        view.best() or [configuration for configuration in view.configurations if configuration in samples][:1]
+    ):
+        ich = _matrix(samples[names.ICH_LABELS], [float(p >= threshold) for p in samples[configuration]], ICH_HEAD)
+        located = samples.get(key_of(configuration, LOCATION_HEAD))
+        location = _matrix(samples[names.LOCATION_LABELS], located, LOCATION_HEAD) if located else None
+        rows.append(_Matrices(plain(configuration), ich, location))
     if not any(row.ich or row.location for row in rows):
         return None
     notes = (f"threshold {threshold:g} ({view.accuracy.options['threshold']['source']})",)
     return confusions(rows, notes, name=f"confusion-{view.slug}", title=f"Confusion matrices: {view.title}")
 
 
-def sustained(view: View) -> Picture | None:
+def sustained(view: RunView) -> Picture | None:
     """Milliseconds of every call of a sustained run."""
     record = view.records.get(names.SUSTAINED)
     if record is None:
         return None
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     axes = figure.add_subplot()
-    ((side, values),) = record.samples.items()
+    ((configuration, values),) = record.samples.items()
     seconds = np.cumsum(values) / 1e3
-    axes.plot(seconds, values, ".", markersize=3, alpha=0.5, label=plain(side))
+    axes.plot(seconds, values, ".", markersize=3, alpha=0.5, label=plain(configuration))
     axes.set_xlabel("seconds", fontsize=9)
     axes.set_ylabel(f"ms a batch of {record.options['batch']}", fontsize=9)
     axes.set_ylim(bottom=0)

@@ -9,7 +9,7 @@ from benchmarks.report import encoders, plots
 from benchmarks.report.html import page
 from benchmarks.report.tables import TABLES
 from benchmarks.report.verdicts import NOT_CLINICAL, summary
-from benchmarks.report.view import View, runs, views
+from benchmarks.report.view import RunView, group_by_run, run_views
 from dtvit_edge.files import write_atomically
 from dtvit_edge.spec import NOTICE
 from evaluation.plots import Picture
@@ -18,7 +18,7 @@ from evaluation.tables import Table
 
 HTML, MARKDOWN, SUMMARY = "report.html", "report.md", "summary.txt"
 TITLE = "How fast and how faithful on this machine"
-_PICTURES: dict[str, Callable[[View], Picture | None]] = {
+_PICTURES: dict[str, Callable[[RunView], Picture | None]] = {
     "latency": plots.latency,
     "end_to_end": plots.stages,
     "throughput": plots.throughput,
@@ -34,10 +34,10 @@ def write_report(out: Path, records: Sequence[Record]) -> None:
         records: of one run of `bench`; the accuracy's comes first for every bundle.
     """
     out.mkdir(parents=True, exist_ok=True)
-    shown = views(records)
+    shown = run_views(records)
     summaries = [(f"In one minute: {view.title}", summary(view)) for view in shown]
     parts: list[Table | Picture | str] = []
-    for place, run in enumerate(runs(shown)):
+    for place, run in enumerate(group_by_run(shown)):
         timed = [view for view in run if view.passed]
         if len(timed) > 1:
             summaries.insert(0, (encoders.HEADING, encoders.sentences(timed)))
@@ -53,14 +53,14 @@ def write_report(out: Path, records: Sequence[Record]) -> None:
     write_atomically(out / SUMMARY, "".join(lines) + notice + "\n")
 
 
-def _of_bundle(view: View) -> list[Table | Picture | str]:
+def _of_bundle(view: RunView) -> list[Table | Picture | str]:
     parts: list[Table | Picture | str] = []
     for make in TABLES:
         table = make(view)
         parts += [] if table is None else [table]
         picture = _PICTURES.get(make.__name__)
-        found = picture(view) if picture else None
-        parts += [] if found is None else [found]
+        drawn = picture(view) if picture else None
+        parts += [] if drawn is None else [drawn]
         if make.__name__ == "accuracy" and (curve := plots.reliability(view)):
             parts.append(curve)
     return parts

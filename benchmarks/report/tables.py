@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from benchmarks.measure.statistics import QUANTILES, least_samples, percentiles
 from benchmarks.report.verdicts import MIB, verdicts
-from benchmarks.report.view import View
+from benchmarks.report.view import RunView
 from benchmarks.results import names
-from benchmarks.results.names import part
+from benchmarks.results.names import key_of
 from evaluation.gate import NOT_ASSESSED
 from evaluation.metrics import LEVEL, RESAMPLES
 from evaluation.records import interval_text
@@ -18,28 +18,32 @@ from evaluation.tables import Table
 NOTHING = "–"
 
 
-def verdict_table(view: View) -> Table:
+def verdict_table(view: RunView) -> Table:
     """One sentence a precision."""
     return Table("verdicts", f"Verdicts: {view.title}", ("precision", "verdict"), tuple(verdicts(view)))
 
 
-def accuracy(view: View) -> Table:
-    """Every side against the reference and the labels."""
+def accuracy(view: RunView) -> Table:
+    """Every configuration against the reference and the labels."""
     record, options = view.accuracy, view.accuracy.options
     rows = []
-    for side in view.sides:
-        figures = {key.removeprefix(f"{side}: "): v for key, v in record.summary.items() if key.startswith(f"{side}: ")}
+    for configuration in view.configurations:
+        figures = {
+            key.removeprefix(f"{configuration}: "): v
+            for key, v in record.summary.items()
+            if key.startswith(f"{configuration}: ")
+        }
 
-        def shown(name: str, form: str, own: dict[str, float] = figures) -> str:
-            return form.format(own[name]) if name in own else NOT_ASSESSED
+        def shown(name: str, form: str, values: dict[str, float] = figures) -> str:
+            return form.format(values[name]) if name in values else NOT_ASSESSED
 
-        def interval(name: str, own: dict[str, float] = figures) -> str:
-            return interval_text(own, name) or NOT_ASSESSED
+        def interval(name: str, values: dict[str, float] = figures) -> str:
+            return interval_text(values, name) or NOT_ASSESSED
 
         rows.append((
-            side,
+            configuration,
             f"{shown('selftest_worst', '{:.1e}')} of {shown('selftest_tolerance', '{:.1e}')}",
-            str(options["verdicts"][side]),
+            str(options["verdicts"][configuration]),
             shown("agreement", "{:.4f}"),
             shown("flips", "{:.0f}"),
             shown("largest_difference", "{:.2g}"),
@@ -49,7 +53,7 @@ def accuracy(view: View) -> Table:
             interval("ich_auc"),
             interval("location_accuracy"),
         ))  # fmt: skip
-    columns = ("side", "self-test: worst of allowed", "gate", "ICH agrees", "flips", "largest |dp|", "dAUC",
+    columns = ("configuration", "self-test: worst of allowed", "gate", "ICH agrees", "flips", "largest |dp|", "dAUC",
                "sensitivity", "specificity", "AUC", "location accuracy")  # fmt: skip
     limits = options["limits"]
     notes = (
@@ -60,12 +64,12 @@ def accuracy(view: View) -> Table:
         f"in brackets: {LEVEL:.0%} bootstrap intervals over patients, {RESAMPLES} resamples"
         if any(key.endswith("_low") for key in record.summary)
         else "a quick run draws no intervals: over so few patients they would say nothing",
-        *(f"{side}: {'; '.join(why)}" for side, why in options["reasons"].items() if why),
+        *(f"{configuration}: {'; '.join(why)}" for configuration, why in options["reasons"].items() if why),
     )
     return Table("accuracy", f"Accuracy, judged before anything was timed: {view.title}", columns, tuple(rows), notes)
 
 
-def latency(view: View) -> Table | str:
+def latency(view: RunView) -> Table | str:
     """Percentiles of one slice in the model, as far as there are samples."""
     record = view.records.get(names.LATENCY)
     if record is None:
@@ -74,21 +78,21 @@ def latency(view: View) -> Table | str:
     shown = peers[:1]  # PyTorch eager; the ratios to the others are in the record
     labels = [f"p{q * 100:.0f}" for q in QUANTILES]
     rows = []
-    for side in [*view.passed, *peers, names.NULL]:
-        samples = record.samples[side]
-        found = percentiles(samples)
-        ratios = [_against(view, side, peer) for peer in shown]
-        rows.append((side, str(len(samples)), *(_ms(found.get(label)) for label in labels), *ratios))
-    columns = ("side", "samples", *(f"{label}, ms" for label in labels), *(f"against {peer}" for peer in shown))
+    for contender in [*view.passed, *peers, names.NULL_BACKEND]:
+        samples = record.samples[contender]
+        quantiles = percentiles(samples)
+        ratios = [_against(view, contender, peer) for peer in shown]
+        rows.append((contender, str(len(samples)), *(_ms(quantiles.get(label)) for label in labels), *ratios))
+    columns = ("contender", "samples", *(f"{label}, ms" for label in labels), *(f"against {peer}" for peer in shown))
     floors = ", ".join(f"{label} {least_samples(q)}" for label, q in zip(labels, QUANTILES, strict=True))
-    share = record.summary["harness: share of the fastest side"]
+    share = record.summary["harness: share of the fastest configuration"]
     notes = [
         f"inside the timer: {record.options['inside']}",
         f"a percentile is shown from so many samples on: {floors}",
-        f"{names.NULL} is a backend that answers at once: the harness adds {share:.3%} of the fastest side's time",
+        f"{names.NULL_BACKEND} is a backend that answers at once: the harness adds {share:.3%} of the fastest time",
         f"device time: {record.options['device_time']}",
         f"NVTX: {record.options['nvtx']}",
-        *(f"not timed: {side}: {why}" for side, why in view.left_out.items()),
+        *(f"not timed: {contender}: {why}" for contender, why in view.left_out.items()),
         *(f"peer not timed: {peer}: {why}" for peer, why in record.options["peers_left_out"].items()),
     ]
     device = [
@@ -100,7 +104,7 @@ def latency(view: View) -> Table | str:
     return Table("latency", f"Latency of one slice in the model: {view.title}", columns, tuple(rows), tuple(notes))
 
 
-def stages(view: View) -> Table | None:
+def stages(view: RunView) -> Table | None:
     """What a slice costs before the model."""
     record = view.records.get(names.STAGES)
     if record is None:
@@ -114,19 +118,22 @@ def stages(view: View) -> Table | None:
                  rows, notes)  # fmt: skip
 
 
-def throughput(view: View) -> Table | None:
+def throughput(view: RunView) -> Table | None:
     """Slices a second by batch size, and joules a slice where a sensor says."""
     record = view.records.get(names.THROUGHPUT)
     if record is None:
         return None
-    found: dict[str, dict[int, str]] = {}
+    rates: dict[str, dict[int, str]] = {}
     for key in record.samples:
-        side, batch = names.side_and_batch(key)
+        configuration, batch = names.contender_and_batch(key)
         joules = [v for k, v in record.summary.items() if k.startswith(f"{key}: ") and k.endswith("joules a slice")]
         more = f", {max(joules):.3g} J a slice" if joules else ""
-        found.setdefault(side, {})[batch] = f"{record.summary[part(key, names.RATE)]:.4g}{more}"
-    batches = sorted({batch for own in found.values() for batch in own})
-    rows = tuple((side, *(own.get(batch, NOTHING) for batch in batches)) for side, own in found.items())
+        rates.setdefault(configuration, {})[batch] = f"{record.summary[key_of(key, names.SLICES_PER_SECOND)]:.4g}{more}"
+    batches = sorted({batch for by_batch in rates.values() for batch in by_batch})
+    rows = tuple(
+        (configuration, *(by_batch.get(batch, NOTHING) for batch in batches))
+        for configuration, by_batch in rates.items()
+    )
     absent = [f"energy: no {name}: {why}" for name, why in record.options["sensors_absent"].items()]
     refused = [f"{key}: {why}" for key, why in record.options["refused"].items()]
     held = [f"{key.removesuffix(': device_bytes')}: {value / MIB:.0f} MiB of device memory at most"
@@ -135,81 +142,83 @@ def throughput(view: View) -> Table | None:
         held = ["device memory: no backend here runs on a device"]
     notes = (str(record.options["inside"]), *absent, *refused, *held)
     return Table("throughput", f"Throughput, slices a second: {view.title}",
-                 ("side", *(f"batch {batch}" for batch in batches)), rows, notes)  # fmt: skip
+                 ("configuration", *(f"batch {batch}" for batch in batches)), rows, notes)  # fmt: skip
 
 
-def end_to_end(view: View) -> Table | None:
-    """From folder to result, beside the peers' plain scripts."""
+def end_to_end(view: RunView) -> Table | None:
+    """From folder to result, compared with the peers' plain scripts."""
     record = view.records.get(names.END_TO_END)
     if record is None:
         return None
-    suffix = f": {names.A_SLICE}"
+    suffix = f": {names.PER_SLICE}"
     order = [key.removesuffix(suffix) for key in record.samples if key.endswith(suffix)]
-    order.sort(key=lambda side: statistics.median(record.samples[part(side, names.A_SLICE)]))
-    scripts = [side for side in order if side in _scripts(view)][-1:]  # the slowest; the record has all ratios
+    order.sort(key=lambda contender: statistics.median(record.samples[key_of(contender, names.PER_SLICE)]))
+    scripts = [contender for contender in order if contender in _scripts(view)][
+        -1:
+    ]  # the slowest; the record has all ratios
     rows = []
-    for side in order:
-        slices = record.samples[part(side, names.A_SLICE)]
-        opening = record.samples.get(part(side, names.OPENING))
+    for contender in order:
+        slices = record.samples[key_of(contender, names.PER_SLICE)]
+        opening = record.samples.get(key_of(contender, names.MODEL_OPENING))
         rows.append((
-            side,
+            contender,
             str(len(slices)),
             f"{statistics.median(slices):.4g}",
-            f"{record.summary[part(side, 'studies a minute')]:.4g}",
+            f"{record.summary[key_of(contender, 'studies a minute')]:.4g}",
             f"{statistics.median(opening) / 1e3:.3g}" if opening else NOTHING,
-            *(_compared(view, side, script) for script in scripts),
+            *(_compared(view, contender, script) for script in scripts),
         ))  # fmt: skip
-    columns = ("side", "rounds", "ms a slice", "studies a minute", "opening, s",
+    columns = ("contender", "rounds", "ms a slice", "studies a minute", "opening, s",
                *(f"against {script}" for script in scripts))  # fmt: skip
     decided = {key: value for key, value in record.summary.items() if "decided as by" in key or "flagged as by" in key}
     same = [f"{key}: {value:.2%}" for key, value in decided.items() if value < 1]
     if decided and not same:
         same = ["every slice is decided and every study flagged as by every one of the peers' scripts"]
     counted = next(iter(record.options["counted"].values()))
-    told = [f"{record.options['studies']}: {counted['slices']} slices of {counted['studies']} studies",
+    counts = [f"{record.options['studies']}: {counted['slices']} slices of {counted['studies']} studies",
             f"{record.options['workers']} threads read ahead where no number is said"]  # fmt: skip
-    told += [record.options["inside_scripts"]] if record.options["inside_scripts"] else []
-    notes = (str(record.options["inside"]), *told, *same)
+    counts += [record.options["inside_scripts"]] if record.options["inside_scripts"] else []
+    notes = (str(record.options["inside"]), *counts, *same)
     return Table("end-to-end", f"From folder to result: {view.title}", columns, tuple(rows), notes)
 
 
-def needs(view: View) -> Table | None:
+def needs(view: RunView) -> Table | None:
     """Cold start, memory and file sizes."""
-    cold, memory = view.records.get(names.COLD), view.records.get(names.MEMORY)
+    cold, memory = view.records.get(names.COLD_START), view.records.get(names.MEMORY)
     if cold is None or memory is None:
         return None
     rows = tuple(
         (
-            side,
+            configuration,
             str(len(values)),
             f"{statistics.median(values):.2f}",
-            f"{max(memory.samples[side]) / MIB:.0f}",
-            _size(view.model_bytes(side)),
+            f"{max(memory.samples[configuration]) / MIB:.0f}",
+            _size(view.model_bytes(configuration)),
         )
-        for side, values in cold.samples.items()
+        for configuration, values in cold.samples.items()
     )
-    columns = ("side", "processes", "cold start, s (median)", "peak memory, MiB", "model file, MiB")
+    columns = ("configuration", "processes", "cold start, s (median)", "peak memory, MiB", "model file, MiB")
     return Table("needs", f"Cold start and memory: {view.title}", columns, rows, (str(cold.options["inside"]),))
 
 
-def layers(view: View) -> Table | None:
+def layers(view: RunView) -> Table | None:
     """Milliseconds by layer, the costliest first."""
     record = view.records.get(names.LAYERS)
     if record is None:
         return None
     rows = tuple((*key.rsplit(": ", 1), f"{values[0]:.3f}") for key, values in record.samples.items())
     notes = [f"mean of {record.options['calls']} calls of one slice with the library's profiler on, which costs time"]
-    notes += [f"{side}: its backend has no profile" for side in record.options["without_a_profile"]]
-    return Table("layers", f"Layers: {view.title}", ("side", "layer", "ms"), rows, tuple(notes))
+    notes += [f"{configuration}: its backend has no profile" for configuration in record.options["without_a_profile"]]
+    return Table("layers", f"Layers: {view.title}", ("configuration", "layer", "ms"), rows, tuple(notes))
 
 
-def conditions(view: View) -> Table:
+def conditions(view: RunView) -> Table:
     """The machine, before and after the latency."""
     record = view.records.get(names.LATENCY, view.accuracy)
-    before, after = (record.options.get(when, {"facts": {}, "absent": {}}) for when in ("before", "after"))
+    before, after = (record.options.get(when, {"observed": {}, "absent": {}}) for when in ("before", "after"))
     machine = dict(record.environment["machine"])
     rows = [(name, value, "") for name, value in machine.items()]
-    rows += [(name, value, after["facts"].get(name, "")) for name, value in before["facts"].items()]
+    rows += [(name, value, after["observed"].get(name, "")) for name, value in before["observed"].items()]
     rows += [(name, f"not readable here: {why}", "") for name, why in before["absent"].items()]
     versions = ", ".join(f"{name} {number}" for name, number in record.environment["packages"].items())
     digests = [f"{what}: sha256 {digest}" for what, digest in _digests(view).items()]
@@ -223,7 +232,7 @@ def conditions(view: View) -> Table:
                  tuple(rows), notes)  # fmt: skip
 
 
-def trtexec(view: View) -> Table | None:
+def trtexec(view: RunView) -> Table | None:
     """NVIDIA's tool's own times."""
     record = view.records.get(names.TRTEXEC)
     if record is None:
@@ -233,39 +242,41 @@ def trtexec(view: View) -> Table | None:
         for precision, values in record.samples.items()
     )
     failed = tuple(f"{precision}: {why}" for precision, why in record.options["failed"].items())
-    return Table("trtexec", f"trtexec, a process of its own: {view.title}", ("graph", "queries", "latencyMs, median"),
+    return Table("trtexec", f"trtexec, a separate process: {view.title}", ("graph", "queries", "latencyMs, median"),
                  rows, failed)  # fmt: skip
 
 
-TABLES: tuple[Callable[[View], Table | str | None], ...] = (
+TABLES: tuple[Callable[[RunView], Table | str | None], ...] = (
     verdict_table, accuracy, latency, stages, end_to_end, throughput, needs, layers, trtexec, conditions,
 )  # fmt: skip
 
 
-def _digests(view: View) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _digests(view: RunView) -> dict[str, str]:
+    digests: dict[str, str] = {}
     for record in view.records.values():
-        found |= record.digests
-    return found
+        digests |= record.digests
+    return digests
 
 
-def _scripts(view: View) -> set[str]:
-    """The peers' scripts among what was run from folder to result: no side is theirs, with any number of workers."""
+def _scripts(view: RunView) -> set[str]:
+    """The peers' scripts among what was run from folder to result: no name begins with that of a configuration."""
     return {
-        name for name in view.records[names.END_TO_END].options["counted"] if not name.startswith(tuple(view.sides))
+        name
+        for name in view.records[names.END_TO_END].options["counted"]
+        if not name.startswith(tuple(view.configurations))
     }
 
 
-def _against(view: View, side: str, peer: str) -> str:
-    if side in (peer, names.NULL) or side not in view.passed:
+def _against(view: RunView, contender: str, peer: str) -> str:
+    if contender in (peer, names.NULL_BACKEND) or contender not in view.passed:
         return NOTHING
-    found = view.ratio(peer, side)
-    return f"{found.value:.2f} times as fast ({found.low:.2f} to {found.high:.2f})"
+    speed = view.ratio(peer, contender)
+    return f"{speed.value:.2f} times as fast ({speed.low:.2f} to {speed.high:.2f})"
 
 
-def _compared(view: View, side: str, pipeline: str) -> str:
+def _compared(view: RunView, contender: str, pipeline: str) -> str:
     value, low, high = (
-        view.figure(names.END_TO_END, side, f"times as fast as {pipeline}{end}") for end in ("", ", low", ", high")
+        view.figure(names.END_TO_END, contender, f"times as fast as {pipeline}{end}") for end in ("", ", low", ", high")
     )
     if value is None:
         return NOTHING

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from benchmarks.measure.statistics import Ratio, ratio
 from benchmarks.results import names
-from benchmarks.results.names import part
+from benchmarks.results.names import key_of
 from evaluation.gate import INCONCLUSIVE
 from evaluation.records import Record
 
@@ -20,7 +20,7 @@ _BUSY, _LONGER = "other work ran meanwhile", "times are longer than on a quiet m
 
 
 @dataclass(frozen=True)
-class View:
+class RunView:
     """One bundle's records, by what they measure; the accuracy's is always there.
 
     Attributes:
@@ -62,69 +62,71 @@ class View:
         return f"{options['bundle']} ({options['encoder']}, {options['training']})"
 
     @property
-    def sides(self) -> list[str]:
-        """Every side that was judged."""
-        return list(self.accuracy.options["sides"])
+    def configurations(self) -> list[str]:
+        """Every configuration whose accuracy is known."""
+        return list(self.accuracy.options["configurations"])
 
     @property
     def passed(self) -> list[str]:
-        """The sides that were timed, the fastest first."""
+        """The configurations that were timed, the fastest first."""
         latency = self.records.get(names.LATENCY)
-        return sorted((s for s in self.sides if latency and s in latency.samples), key=self.median_ms)
+        return sorted((name for name in self.configurations if latency and name in latency.samples), key=self.median_ms)
 
     @property
     def slices(self) -> int:
-        """That judged."""
-        return len(self.accuracy.samples[names.LABELS])
+        """How many slices the accuracy is about."""
+        return len(self.accuracy.samples[names.ICH_LABELS])
 
     @property
     def left_out(self) -> dict[str, str]:
-        """Why a side has no latency, by its name."""
+        """Why a configuration has no latency, by its name."""
         return dict(self.accuracy.options["left_out"])
 
-    def model_bytes(self, side: str) -> float | None:
-        """Size of the ONNX file that a side runs; None where it runs an engine, or memory was not measured."""
-        described, memory = self.accuracy.options["sides"][side], self.records.get(names.MEMORY)
-        return memory.summary.get(names.file(described["precision"])) if memory and "sha256" in described else None
+    def model_bytes(self, configuration: str) -> float | None:
+        """Size of the ONNX file that a configuration runs; None where it runs an engine, or memory was not measured."""
+        described, memory = self.accuracy.options["configurations"][configuration], self.records.get(names.MEMORY)
+        if memory is None or "sha256" not in described:
+            return None
+        return memory.summary.get(names.file_size_key(described["precision"]))
 
     @property
     def busy(self) -> str | None:
-        """That other work ran beside the latency, in words; None where too little to matter.
+        """That other work ran during the latency, in words; None where too little to matter.
 
         Where the kernel did not tell what others used, the load before decides, which holds this process's own.
         """
         options = self.records[names.LATENCY].options if names.LATENCY in self.records else {}
-        others = options.get(names.OTHERS)
+        others = options.get(names.OTHER_WORK)
         if others is not None:
             return f"{_BUSY}, on {others:.1f} cores: {_LONGER}" if others > MUCH else None
-        facts = options.get("before", {"facts": {}})["facts"]
+        facts = options.get("before", {"observed": {}})["observed"]
         load, cores = facts.get("load average, one minute"), facts.get("cores of this process", "")
-        found = re.search(r"of (\d+)", cores)
-        if load is None or found is None or float(load) <= int(found[1]):
+        total = re.search(r"of (\d+)", cores)
+        if load is None or total is None or float(load) <= int(total[1]):
             return None
-        return f"{_BUSY} (load {load} on {found[1]} cores): {_LONGER}"
+        return f"{_BUSY} (load {load} on {total[1]} cores): {_LONGER}"
 
-    def precision(self, side: str) -> str:
-        """Of a side; a hint makes it another one to a reader."""
-        described = self.accuracy.options["sides"][side]
-        hint = side.partition(", rest ")[2]
+    def precision(self, configuration: str) -> str:
+        """Of a configuration; a hint makes it another one to a reader."""
+        described = self.accuracy.options["configurations"][configuration]
+        hint = configuration.partition(", rest ")[2]
         return str(described["precision"]) + (f", rest {hint}" if hint else "")
 
     def precisions(self) -> dict[str, list[str]]:
-        """Sides by precision, the fastest first, those that did not pass last."""
-        order = [*self.passed, *(side for side in self.sides if side not in self.passed)]
-        found: dict[str, list[str]] = {}
-        for side in order:
-            found.setdefault(self.precision(side), []).append(side)
-        return found
+        """Configurations by precision, the fastest first, those that did not pass last."""
+        order = [*self.passed, *(name for name in self.configurations if name not in self.passed)]
+        by_precision: dict[str, list[str]] = {}
+        for configuration in order:
+            by_precision.setdefault(self.precision(configuration), []).append(configuration)
+        return by_precision
 
     def best(self) -> list[str]:
-        """The fastest side of every precision that passed, the fastest of all first."""
-        return [own[0] for own in self.precisions().values() if own[0] in self.passed]
+        """The fastest configuration of every precision that passed, the fastest of all first."""
+        return [configurations[0] for configurations in self.precisions().values() if configurations[0] in self.passed]
 
-    def median_ms(self, side: str) -> float:
-        """Of one slice through a side or peer."""
-        return statistics.median(self.records[names.LATENCY].samples[side])
+    def median_ms(self, contender: str) -> float:
+        """Of one slice through a contender or peer."""
+        return statistics.median(self.records[names.LATENCY].samples[contender])
 
     def ratio(self, slow: str, fast: str) -> Ratio:
         """How many times as fast the second is, round by round."""
@@ -132,41 +134,41 @@ class View:
         return ratio(samples[slow], samples[fast], paired=True)
 
     def peers(self) -> list[str]:
-        """Models that were timed beside the sides."""
+        """Models of peers that were timed as well."""
         latency = self.records.get(names.LATENCY)
-        known = {*self.sides, names.NULL}
-        return [s for s in latency.samples if s not in known and ": device " not in s] if latency else []
+        known = {*self.configurations, names.NULL_BACKEND}
+        return [name for name in latency.samples if name not in known and ": device " not in name] if latency else []
 
     def figure(self, what: str, name: str, figure: str) -> float | None:
         """A figure of a record's summary, `NAME: FIGURE`; None where it was not measured."""
         record = self.records.get(what)
-        return record.summary.get(part(name, figure)) if record else None
+        return record.summary.get(key_of(name, figure)) if record else None
 
-    def inconclusive(self, side: str) -> bool:
-        """True where too few slices judged it."""
-        return bool(self.accuracy.options["verdicts"][side] == INCONCLUSIVE)
+    def inconclusive(self, configuration: str) -> bool:
+        """True where too few slices were judged."""
+        return bool(self.accuracy.options["verdicts"][configuration] == INCONCLUSIVE)
 
 
-def runs(shown: Sequence[View]) -> list[list[View]]:
-    """The bundles by the run that measured them, in order: only those of one run stand beside each other."""
-    found: dict[str, list[View]] = {}
+def group_by_run(shown: Sequence[RunView]) -> list[list[RunView]]:
+    """The bundles by the run that measured them, in order: only those of one run are compared."""
+    grouped: dict[str, list[RunView]] = {}
     for view in shown:
-        found.setdefault(view.command, []).append(view)
-    return list(found.values())
+        grouped.setdefault(view.command, []).append(view)
+    return list(grouped.values())
 
 
-def views(records: Sequence[Record]) -> list[View]:
+def run_views(records: Sequence[Record]) -> list[RunView]:
     """The bundles of a run, in the order in which they were measured; of several runs by one command the last."""
-    found: dict[tuple[str, str], dict[str, Record]] = {}
+    bundles: dict[tuple[str, str], dict[str, Record]] = {}
     for record in records:
         key = record.options["bundle"], record.options["command"]
         if record.what == names.ACCURACY:  # the first record of a run: whatever is there is an earlier one's
-            found.pop(key, None)
-        found.setdefault(key, {})[record.what] = record
+            bundles.pop(key, None)
+        bundles.setdefault(key, {})[record.what] = record
     places: Counter[str] = Counter()
     shown = []
-    for (bundle, _), own in found.items():
-        if names.ACCURACY in own:
-            shown.append(View(own, places[bundle]))
+    for (bundle, _), bundle_records in bundles.items():
+        if names.ACCURACY in bundle_records:
+            shown.append(RunView(bundle_records, places[bundle]))
             places[bundle] += 1
     return shown

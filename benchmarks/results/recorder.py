@@ -21,7 +21,7 @@ class Recorder:
     """Makes records.
 
     Attributes:
-        data: what a report calls the slices that judged; left_out: why a side has no latency, by its name.
+        data: what a report calls the slices of the accuracy; left_out: why a configuration has no latency, by its name.
         yardstick: what it took since the last record goes into the next.
     """
 
@@ -57,8 +57,8 @@ class Recorder:
             "trtexec": trtexec.lines(self.bundle, largest),
             "trtexec_absent": trtexec.why_not(),
             "command": self.settings.command,
-            **self.yardstick.told(),
+            **self.yardstick.take_options(),
         }
-        own = {"bundle": self.bundle.digest, "weights": manifest.weights_sha256, **(digests or {})}
+        all_digests = {"bundle": self.bundle.digest, "weights": manifest.weights_sha256, **(digests or {})}
         kept = {name: [float(f"{value:.{_DIGITS}g}") for value in values] for name, values in samples.items()}
-        return Record(what, unit, kept, summary, digests=own, options=options | dict(extra))
+        return Record(what, unit, kept, summary, digests=all_digests, options=options | dict(extra))

@@ -1,1 +1,1 @@
-"""Single questions, each a command of its own: `python -m benchmarks.standalone.NAME`."""
+"""Single questions, each with a command: `python -m benchmarks.standalone.NAME`."""

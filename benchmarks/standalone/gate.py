@@ -2,7 +2,7 @@
 
     python -m benchmarks.standalone.gate "demo, phantoms" -- out/demo/demo.dtvit --slices out/cal/truth.csv
 
-Everything behind `--` goes to `dtvit-edge calibrate`, which runs as a process of its own, as a user would run it.
+Everything behind `--` goes to `dtvit-edge calibrate`, which runs as a separate process, as a user would run it.
 Time and memory are the whole process's: reading slices, ranges, all methods, sensitivity and verdicts.
 """
 
@@ -26,15 +26,15 @@ RECORDS = CPU_RECORDS.with_name("gate.jsonl")
 
 
 @dataclass(frozen=True)
-class Run:
+class CalibrationRun:
     """One calibration: what it printed as JSON, its seconds and its peak resident memory."""
 
-    found: dict[str, Any]
+    report: dict[str, Any]
     seconds: float
     peak_bytes: int
 
 
-def calibrate(arguments: tuple[str, ...]) -> Run:
+def calibrate(arguments: tuple[str, ...]) -> CalibrationRun:
     """Run the command; a gate that says no is a result.
 
     Raises:
@@ -44,17 +44,17 @@ def calibrate(arguments: tuple[str, ...]) -> Run:
     ended = child_process.run(command, keep_stderr=False)
     if ended.status not in (0, 1) or not ended.stdout.strip():
         raise click.ClickException(f"{shlex.join(command)}: exit status {ended.status}")
-    return Run(json.loads(ended.stdout), ended.seconds, ended.peak_bytes)
+    return CalibrationRun(json.loads(ended.stdout), ended.seconds, ended.peak_bytes)
 
 
-def record_of(name: str, run: Run, arguments: tuple[str, ...]) -> Record:
+def record_of(name: str, run: CalibrationRun, arguments: tuple[str, ...]) -> Record:
     """A calibration as a line of records; the samples are the differences of the slices that differ most."""
     summary: dict[str, float] = {"seconds": run.seconds, "peak_bytes": float(run.peak_bytes)}
     samples: dict[str, list[float]] = {}
-    for verdict in run.found["verdicts"]:
+    for verdict in run.report["verdicts"]:
         precision = verdict["precision"]
         samples[precision] = [difference for _, difference in verdict["worst"]]
-        figures = {"size": run.found["sizes"][precision], "rms": verdict["rms"]}
+        figures = {"size": run.report["sizes"][precision], "rms": verdict["rms"]}
         for head in ("ich", "location"):
             figures |= {f"{head}_{key}": value for key, value in (verdict[head] or {}).items()}
         for key in ("auc", "auc_reference"):
@@ -65,24 +65,30 @@ def record_of(name: str, run: Run, arguments: tuple[str, ...]) -> Record:
         summary |= {f"{precision}: {key}": float(value) for key, value in figures.items()}
     options = {
         "name": name,
-        "verdicts": {v["precision"]: v["verdict"] for v in run.found["verdicts"]},
-        "reasons": {v["precision"]: v["reasons"] for v in run.found["verdicts"]},
-        **{key: run.found[key] for key in ("method", "methods", "given_back", "encoder", "training", "slices")},
+        "verdicts": {v["precision"]: v["verdict"] for v in run.report["verdicts"]},
+        "reasons": {v["precision"]: v["reasons"] for v in run.report["verdicts"]},
+        **{key: run.report[key] for key in ("method", "methods", "given_back", "encoder", "training", "slices")},
         "command": shlex.join(["dtvit-edge", "calibrate", *arguments]),
     }
-    digests = {"bundle": run.found["digest"]}
+    digests = {"bundle": run.report["digest"]}
     return Record(WHAT, "|difference of ICH probability|", samples, summary, digests=digests, options=options)
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.option("--out", default=RECORDS, show_default=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--out",
+    default=RECORDS,
+    show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Append the record to this file.",
+)
 def main(name: str, arguments: tuple[str, ...], out: Path) -> None:
     """Calibrate with these ARGUMENTS of `dtvit-edge calibrate`, and append the record as NAME."""
     run = calibrate(arguments)
     append(out, record_of(name, run, arguments))
-    for verdict in run.found["verdicts"]:
+    for verdict in run.report["verdicts"]:
         click.echo(f"{verdict['precision']}: {verdict['verdict']} {' '.join(verdict['reasons'])}")
     click.echo(f"{run.seconds:.0f} s, peak {run.peak_bytes / 2**30:.2f} GiB")
 

@@ -56,11 +56,11 @@ def check_preprocessing(bundle: Bundle, slices: list[Slice], rounds: int) -> Rec
     samples, summary = {}, {}
     with Device() as device:
         wrong = sum(
-            gpu_times.differences(gpu_times.prepare(device, spec, part), spec, part)
+            gpu_times.differences(gpu_times.run_kernel(device, spec, part), spec, part)
             for part in (slices[i : i + 64] for i in range(0, len(slices), 64))
         )
         for batch in sorted({1, min(64, len(slices))}):
-            samples[f"batch {batch}"] = gpu_times.prepare(device, spec, slices[:batch], rounds).microseconds
+            samples[f"batch {batch}"] = gpu_times.run_kernel(device, spec, slices[:batch], rounds).microseconds
             summary[f"batch {batch}: median"] = statistics.median(samples[f"batch {batch}"])
         options = {"sm": device.sm, "slices": len(slices)}
     summary |= {"slices": float(len(slices)), "slices that differ": float(wrong)}
@@ -134,12 +134,29 @@ def check_pytorch(bundle: Bundle, weights: Path, batches: tuple[int, ...], round
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("studies", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path))
-@click.option("--backend", default=library.AUTO, show_default=True, type=click.Choice([library.AUTO, *library.MODULES]))
-@click.option("--precision", "precisions", multiple=True, type=click.Choice(PRECISIONS), default=PRECISIONS)
-@click.option("--max-batch", type=click.IntRange(1), default=64, show_default=True)
-@click.option("--rounds", type=click.IntRange(10), default=200, show_default=True, help="Samples of each time.")
-@click.option("--no-library-tactics", is_flag=True, help="Below TensorRT 11: leave cuBLAS and cuDNN out.")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Write the results of scoring here.")
+@click.option(
+    "--backend",
+    default=library.AUTO,
+    show_default=True,
+    type=click.Choice([library.AUTO, *library.MODULES]),
+    help="Build with this library.",
+)
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    type=click.Choice(PRECISIONS),
+    default=PRECISIONS,
+    help="Check only this precision (default: all of them).",
+)
+@click.option(
+    "--max-batch", type=click.IntRange(1), default=64, show_default=True, help="Build engines for batches up to this."
+)
+@click.option(
+    "--rounds", type=click.IntRange(10), default=200, show_default=True, help="Take this many samples of each time."
+)
+@click.option("--no-library-tactics", is_flag=True, help="Leave cuBLAS and cuDNN out, below TensorRT 11.")
 @click.option("--weights", type=click.Path(path_type=Path, exists=True), help="Time PyTorch on the same GPU as well.")
 @click.option("--record", type=click.Path(path_type=Path), help="Append the records to this file.")
 def main(
@@ -158,8 +175,8 @@ def main(
     opened = Bundle.open(bundle)
     reader = SliceReader()
     slices = [reader.read(h) for h in headers_of(discover(walk([Path(f) for f in studies])))]
-    found = [check_preprocessing(opened, slices, rounds)]
-    bad = found[0].summary["slices that differ"] > 0
+    records = [check_preprocessing(opened, slices, rounds)]
+    bad = records[0].summary["slices that differ"] > 0
     for precision in precisions:
         try:
             build_engine(opened, BuildOptions(precision, flavour, max_batch, library_tactics=not no_library_tactics))
@@ -170,10 +187,10 @@ def main(
         options = Options(backend=flavour, precision=precision)
         decisions = check_decisions(opened, list(studies), out, options)
         bad |= decisions.summary["agreement"] < Limits().agreement or decisions.summary["statuses that differ"] > 0
-        found += [decisions, check_engine(opened, slices, options, (1, 8, max_batch), rounds)]
+        records += [decisions, check_engine(opened, slices, options, (1, 8, max_batch), rounds)]
     if weights is not None:
-        found += check_pytorch(opened, weights, (1, max_batch), rounds)
-    for made in found:
+        records += check_pytorch(opened, weights, (1, max_batch), rounds)
+    for made in records:
         render.rows((made.what, made.options.get("precision", "")), [(k, f"{v:.6g}") for k, v in made.summary.items()])
         if record is not None:
             append(record, made)

@@ -3,7 +3,7 @@
     python -m benchmarks.standalone.graph_rewrites --encoder vit_base_patch16_224 --rounds 12
 
 Both run in one process on ONNX Runtime with one thread, batch 1, in alternating rounds, so that whatever else
-the machine does falls on both. Inside the timer is `session.run` alone; the plain side is handed float input
+the machine does falls on both. Inside the timer is `session.run` alone; the plain graph is handed float input
 that was normalised outside of it. The two must agree before either is timed.
 """
 
@@ -42,7 +42,7 @@ class Measurement:
 
     Attributes:
         digests: sha256 of the two ONNX files.
-        difference: largest |logit difference| between the two sides on the timed input.
+        difference: largest |logit difference| between the two graphs on the timed input.
     """
 
     plain_ms: list[float]
@@ -65,10 +65,10 @@ def measure(encoder: str, rounds: int, runs: int) -> Measurement:
     """Time both graphs of a seeded, untrained model on one seeded slice.
 
     Args:
-        rounds: each times `runs` calls of one side, then of the other; who is first alternates.
+        rounds: each times `runs` calls of one graph, then of the other; who is first alternates.
 
     Raises:
-        VerdictError: the two sides disagree by more than the fp32 tolerance.
+        VerdictError: the two graphs disagree by more than the fp32 tolerance.
     """
     spec = PreprocessSpec()
     model = untrained_model(encoder)
@@ -78,33 +78,45 @@ def measure(encoder: str, rounds: int, runs: int) -> Measurement:
     }
     pixels = np.random.default_rng(0).integers(0, 256, (1, spec.channels, spec.crop, spec.crop), dtype=np.uint8)
     inputs = {"plain": normalise(torch.from_numpy(pixels), spec).numpy(), "rewritten": pixels}
-    sessions = {side: open_session(graph, threads=1) for side, graph in graphs.items()}
-    calls = {side: _call(sessions[side], inputs[side]) for side in graphs}
+    sessions = {graph: open_session(onnx_bytes, threads=1) for graph, onnx_bytes in graphs.items()}
+    calls = {graph: _call(sessions[graph], inputs[graph]) for graph in graphs}
     plain, rewritten = calls["plain"](), calls["rewritten"]()
     difference = max(float(np.abs(a - b).max()) for a, b in zip(plain, rewritten, strict=True))
     if not difference <= TOLERANCES["fp32"]:
         raise VerdictError(f"{encoder}: the two graphs differ by {difference:.3g}; nothing was timed")
     times = alternate(calls, rounds, runs)
-    digests = {side: digest_bytes(graph) for side, graph in graphs.items()}
+    digests = {graph: digest_bytes(onnx_bytes) for graph, onnx_bytes in graphs.items()}
     return Measurement(times["plain"], times["rewritten"], digests, difference)
 
 
 @click.command()
-@click.option("--encoder", default=DEFAULT_ENCODER, show_default=True, help="timm's name, or alexnet.")
-@click.option("--rounds", default=12, show_default=True, type=click.IntRange(min=LEAST_ROUNDS))
-@click.option("--runs", default=5, show_default=True, type=click.IntRange(min=1), help="Calls in a round.")
-@click.option("--out", default=CPU_RECORDS, show_default=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--encoder", default=DEFAULT_ENCODER, show_default=True, help="Take this encoder, by timm's name, or alexnet."
+)
+@click.option(
+    "--rounds", default=12, show_default=True, type=click.IntRange(min=LEAST_ROUNDS), help="Time this many rounds."
+)
+@click.option(
+    "--runs", default=5, show_default=True, type=click.IntRange(min=1), help="Make this many calls in a round."
+)
+@click.option(
+    "--out",
+    default=CPU_RECORDS,
+    show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Append the record to this file.",
+)
 def main(encoder: str, rounds: int, runs: int, out: Path) -> None:
     """Measure how much faster the exact graph rewrites make a model on one CPU core."""
-    found = measure(encoder, rounds, runs)
-    samples = {"plain": found.plain_ms, "rewritten": found.rewritten_ms}
-    for side, values in samples.items():
-        click.echo(f"{side:<10} ms by round: {' '.join(f'{value:.2f}' for value in values)}")
-    summary = found.summary
+    measurement = measure(encoder, rounds, runs)
+    samples = {"plain": measurement.plain_ms, "rewritten": measurement.rewritten_ms}
+    for graph, values in samples.items():
+        click.echo(f"{graph:<10} ms by round: {' '.join(f'{value:.2f}' for value in values)}")
+    summary = measurement.summary
     median, low, high = (summary[f"ratio_{name}"] for name in ("median", "lower_quartile", "upper_quartile"))
     click.echo(
         f"{encoder}: {median:.3f} times faster (quartiles {low:.3f} to {high:.3f}), "
-        f"logits within {found.difference:.2g}"
+        f"logits within {measurement.difference:.2g}"
     )
     options = {
         "encoder": encoder,
@@ -115,7 +127,7 @@ def main(encoder: str, rounds: int, runs: int, out: Path) -> None:
         "command": f"python -m benchmarks.standalone.graph_rewrites --encoder {encoder} "
         f"--rounds {rounds} --runs {runs}",
     }
-    append(out, Record(WHAT, "ms", samples, summary, digests=found.digests, options=options))
+    append(out, Record(WHAT, "ms", samples, summary, digests=measurement.digests, options=options))
 
 
 def _call(session: InferenceSession, values: NDArray[Any]) -> Callable[[], list[NDArray[np.float32]]]:

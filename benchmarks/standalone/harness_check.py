@@ -1,10 +1,10 @@
-"""What the harness itself adds, and whether a repetition is told from a slowdown; each run a process of its own.
+"""What the harness itself adds, and whether a repetition is told from a slowdown; each run a separate process.
 
     python -m benchmarks.standalone.harness_check BUNDLE --backend onnxruntime --precision int8
 
-Three runs of one side: twice alike, and once with every call made longer by a share that is asked for (the backend is
-called, then the clock is watched until it is over). Each also times the null backend, which answers at once. A sample
-is the median of `RUNS` calls, so that a run can last longer than its samples are many.
+Three runs of one configuration: twice alike, and once with every call made longer by a share that is asked for (the
+backend is called, then the clock is watched until it is over). Each also times the null backend, which answers at once.
+A sample is the median of `RUNS` calls, so that a run can last longer than its samples are many.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 
 from benchmarks.measure import child_process, conditions, latency
-from benchmarks.measure.configurations import Side
+from benchmarks.measure.configurations import Configuration
 from benchmarks.measure.interleaving import LEAST_ROUNDS, alternate
 from benchmarks.measure.statistics import ratio
 from benchmarks.results import CPU_RECORDS, names
@@ -29,13 +29,13 @@ from dtvit_edge.errors import VerdictError
 from evaluation.records import Record, append
 from evaluation.sampling import Pixels
 
-WHAT = "bench proof: what the harness adds, a repetition, a seeded slowdown"
+WHAT = "harness check: what the harness adds, a repetition, a seeded slowdown"
 RECORDS = CPU_RECORDS.with_name("bench.jsonl")
 RUNS = 15
 FIRST, AGAIN, SLOWER = "first", "again", "slower"
 
 
-class Slowed:
+class SlowedBackend:
     """A backend whose every call takes longer by a share."""
 
     def __init__(self, backend: Backend, share: float) -> None:
@@ -45,82 +45,94 @@ class Slowed:
     def infer(self, pixels: Pixels) -> Logits:
         """The backend's answer, later."""
         start = time.perf_counter()
-        found = self._backend.infer(pixels)
+        logits = self._backend.infer(pixels)
         end = start + (time.perf_counter() - start) * (1 + self._share)
         while time.perf_counter() < end:
             pass
-        return found
+        return logits
 
 
-def time_side(side: Side, share: float, seconds: float, threads: int) -> dict[str, list[float]]:
-    """Milliseconds of the side, slowed by a share, and of the null backend, in alternating rounds."""
-    pixels, _ = side.bundle.golden()
-    with side.create(threads) as backend:
-        infer = Slowed(backend, share).infer if share else backend.infer
-        calls = {side.name: latency.one_slice(infer, pixels)}
-        calls[names.NULL] = latency.one_slice(latency.NullBackend().infer, pixels)
-        (call_ms,) = alternate({side.name: calls[side.name]}, 1, RUNS).values()
+def time_configuration(
+    configuration: Configuration, share: float, seconds: float, threads: int
+) -> dict[str, list[float]]:
+    """Milliseconds of the configuration, slowed by a share, and of the null backend, in alternating rounds."""
+    pixels, _ = configuration.bundle.golden()
+    with configuration.create(threads) as backend:
+        infer = SlowedBackend(backend, share).infer if share else backend.infer
+        calls = {configuration.name: latency.one_slice(infer, pixels)}
+        calls[names.NULL_BACKEND] = latency.one_slice(latency.NullBackend().infer, pixels)
+        (call_ms,) = alternate({configuration.name: calls[configuration.name]}, 1, RUNS).values()
         return alternate(calls, max(round(seconds * 1e3 / call_ms[0] / RUNS), LEAST_ROUNDS), RUNS)
 
 
-def measure(side: Side, share: float, seconds: float, threads: int) -> dict[str, dict[str, list[float]]]:
-    """The three runs, each in a process of its own, one after the other.
+def measure(
+    configuration: Configuration, share: float, seconds: float, threads: int
+) -> dict[str, dict[str, list[float]]]:
+    """The three runs, each in a separate process, one after the other.
 
     Raises:
         VerdictError: a process failed.
     """
-    found = {}
-    for name, own in ((FIRST, 0.0), (AGAIN, 0.0), (SLOWER, share)):
-        words = ["--one", "--share", str(own), "--seconds", str(seconds), "--threads", str(threads)]
-        words += ["--backend", side.backend, "--precision", side.precision]
+    runs = {}
+    for name, slowdown in ((FIRST, 0.0), (AGAIN, 0.0), (SLOWER, share)):
+        words = ["--one", "--share", str(slowdown), "--seconds", str(seconds), "--threads", str(threads)]
+        words += ["--backend", configuration.backend, "--precision", configuration.precision]
         ended = child_process.run(
-            [sys.executable, "-m", "benchmarks.standalone.harness_check", str(side.bundle.path), *words]
+            [sys.executable, "-m", "benchmarks.standalone.harness_check", str(configuration.bundle.path), *words]
         )
         if ended.status:
             raise VerdictError(f"{name}: ended with {ended.status}: {ended.stderr.strip()[-200:]}")
-        found[name] = json.loads(ended.stdout)
-    return found
+        runs[name] = json.loads(ended.stdout)
+    return runs
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--backend", default="onnxruntime", show_default=True)
-@click.option("--precision", default="int8", show_default=True)
-@click.option("--share", default=0.05, show_default=True, help="Of the slowdown.")
-@click.option("--seconds", default=20.0, show_default=True, help="A run.")
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1))
-@click.option("--one", is_flag=True, hidden=True, help="One run, as JSON.")
-@click.option("--out", default=RECORDS, show_default=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--backend", default="onnxruntime", show_default=True, help="Check this backend.")
+@click.option("--precision", default="int8", show_default=True, help="Check this precision.")
+@click.option("--share", default=0.05, show_default=True, help="Make the third run slower by this share.")
+@click.option("--seconds", default=20.0, show_default=True, help="Let each run last this many seconds.")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="Use this many threads.")
+@click.option("--one", is_flag=True, hidden=True, help="Make one run and print its samples as JSON.")
+@click.option(
+    "--out",
+    default=RECORDS,
+    show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Append the record to this file.",
+)
 def main(
     bundle: Path, backend: str, precision: str, share: float, seconds: float, threads: int, one: bool, out: Path
 ) -> None:
-    """Prove the harness on one side of BUNDLE, and append the record."""
-    side = Side(Bundle.open(bundle), backend, precision)
+    """Check the harness on one configuration of BUNDLE, and append the record."""
+    configuration = Configuration(Bundle.open(bundle), backend, precision)
     if one:
-        click.echo(json.dumps(time_side(side, share, seconds, threads)))
+        click.echo(json.dumps(time_configuration(configuration, share, seconds, threads)))
         return
-    before = asdict(conditions.look())
-    found = measure(side, share, seconds, threads)
-    own = {name: runs[side.name] for name, runs in found.items()}
-    null = found[FIRST][names.NULL]
-    samples = {**own, names.NULL: null}
-    summary = {"harness: share": statistics.median(null) / statistics.median(own[FIRST])}
+    before = asdict(conditions.observe())
+    samples_by_run = measure(configuration, share, seconds, threads)
+    times = {name: runs[configuration.name] for name, runs in samples_by_run.items()}
+    null = samples_by_run[FIRST][names.NULL_BACKEND]
+    samples = {**times, names.NULL_BACKEND: null}
+    summary = {"harness: share": statistics.median(null) / statistics.median(times[FIRST])}
     verdicts = {}
     for name in (AGAIN, SLOWER):
-        against = ratio(own[name], own[FIRST], paired=False)
+        against = ratio(times[name], times[FIRST], paired=False)
         summary |= {f"{name}: ratio": against.value, f"{name}: low": against.low, f"{name}: high": against.high}
         verdicts[name] = against.verdict
         click.echo(f"{name}: {against}, {against.verdict}")
-    click.echo(f"the harness adds {summary['harness: share']:.4%} of {statistics.median(own[FIRST]):.3f} ms")
-    manifest = side.bundle.manifest
+    click.echo(f"the harness adds {summary['harness: share']:.4%} of {statistics.median(times[FIRST]):.3f} ms")
+    manifest = configuration.bundle.manifest
     options = {
-        "bundle": manifest.name, "encoder": manifest.encoder, "training": manifest.training, "side": side.name,
-        "share": share, "threads": threads, "runs": RUNS, "verdicts": verdicts,
-        "before": before, "after": asdict(conditions.look()),
+        "bundle": manifest.name, "encoder": manifest.encoder, "training": manifest.training,
+        "configuration": configuration.name, "share": share, "threads": threads, "runs": RUNS, "verdicts": verdicts,
+        "before": before, "after": asdict(conditions.observe()),
         "command": f"python -m benchmarks.standalone.harness_check {bundle.name} --backend {backend} "
         f"--precision {precision} --share {share:g} --seconds {seconds:g} --threads {threads}",
     }  # fmt: skip
-    append(out, Record(WHAT, names.MS, samples, summary, digests={"bundle": side.bundle.digest}, options=options))
+    append(
+        out, Record(WHAT, names.MS, samples, summary, digests={"bundle": configuration.bundle.digest}, options=options)
+    )
 
 
 if __name__ == "__main__":

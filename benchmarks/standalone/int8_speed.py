@@ -2,8 +2,8 @@
 
     python -m benchmarks.standalone.int8_speed BUNDLE WEIGHTS --rounds 12
 
-Every side runs in one process with the same number of threads, in alternating rounds. Inside the timer is one call of
-one slice: `infer` of the runtime's own backend on bytes, and for PyTorch (eager, fp32) the forward pass on floats that
+Every contender runs in one process with the same number of threads, in alternating rounds. Inside the timer is one call
+of one slice: `infer` of the runtime's backend on bytes, and for PyTorch (eager, fp32) the forward pass on floats that
 were normalised outside of it. Before anything is timed PyTorch must give the bundle's golden logits, and every file
 must pass the self-test that `dtvit-edge verify` makes; what fails is not timed.
 """
@@ -34,8 +34,8 @@ from export.model import normalise
 
 WHAT = "a bundle's files against PyTorch eager fp32 on a CPU, batch 1"
 PYTORCH = "pytorch"
-# Side -> backend, precision, hint; a hint of its own is another side.
-SIDES = {
+# Configuration -> backend, precision, hint; another hint is another configuration.
+CONFIGURATIONS = {
     "openvino fp32": ("openvino", "fp32", None),
     "openvino int8": ("openvino", "int8", None),
     "openvino int8, rest bf16": ("openvino", "int8", "bf16"),
@@ -49,9 +49,9 @@ class Measurement:
     """One comparison.
 
     Attributes:
-        samples: milliseconds a slice, by side.
-        deviations: largest |logit difference| from the golden logits, by side.
-        left_out: why a side was not timed.
+        samples: milliseconds a slice, by contender.
+        deviations: largest |logit difference| from the golden logits, by contender.
+        left_out: why a contender was not timed.
         sizes: bytes of each timed precision's file.
     """
 
@@ -63,18 +63,18 @@ class Measurement:
     @property
     def summary(self) -> dict[str, float]:
         """How many times faster than PyTorch, round by round; median times; file sizes as shares of fp32's."""
-        found: dict[str, float] = {}
-        for side, values in self.samples.items():
-            found[f"{side}: ms_median"] = statistics.median(values)
-            found[f"{side}: max_abs_difference"] = self.deviations[side]
-            if side != PYTORCH:
+        figures: dict[str, float] = {}
+        for contender, values in self.samples.items():
+            figures[f"{contender}: ms_median"] = statistics.median(values)
+            figures[f"{contender}: max_abs_difference"] = self.deviations[contender]
+            if contender != PYTORCH:
                 ratios = ratio_summary(self.samples[PYTORCH], values)
-                found |= {f"{side}: {name}": value for name, value in ratios.items()}
-        return found | {f"{name}: size": size / self.sizes["fp32"] for name, size in self.sizes.items()}
+                figures |= {f"{contender}: {name}": value for name, value in ratios.items()}
+        return figures | {f"{name}: size": size / self.sizes["fp32"] for name, size in self.sizes.items()}
 
 
 def measure(bundle: Bundle, weights: Path, *, rounds: int, runs: int, threads: int) -> Measurement:
-    """Judge every side on the golden slices, then time one slice on each that passes.
+    """Compare every configuration with the golden slices, then time one slice on each that passes.
 
     Raises:
         VerdictError: the weights are not the ones that the bundle was made from.
@@ -85,14 +85,16 @@ def measure(bundle: Bundle, weights: Path, *, rounds: int, runs: int, threads: i
     inputs = normalise(torch.from_numpy(pixels), bundle.manifest.spec)
     with torch.inference_mode():
         reference = [output.numpy() for output in model(inputs)]
-    own = max(float(np.abs(a - golden[name]).max()) for name, a in zip(OUTPUT_NAMES, reference, strict=True))
-    if not own <= TOLERANCES["fp32"]:
-        raise VerdictError(f"{weights}: PyTorch is {own:.3g} from the bundle's golden logits; nothing was timed")
-    one = inputs[:1].contiguous()
-    calls: dict[str, Callable[[], object]] = {PYTORCH: partial(_forward, model, one)}
-    deviations, left_out = {PYTORCH: own}, {}
+    pytorch_error = max(float(np.abs(a - golden[name]).max()) for name, a in zip(OUTPUT_NAMES, reference, strict=True))
+    if not pytorch_error <= TOLERANCES["fp32"]:
+        raise VerdictError(
+            f"{weights}: PyTorch is {pytorch_error:.3g} from the bundle's golden logits; nothing was timed"
+        )
+    first_slice = inputs[:1].contiguous()
+    calls: dict[str, Callable[[], object]] = {PYTORCH: partial(_forward, model, first_slice)}
+    deviations, left_out = {PYTORCH: pytorch_error}, {}
     with ExitStack() as stack:
-        for side, (name, precision, hint) in SIDES.items():
+        for configuration, (name, precision, hint) in CONFIGURATIONS.items():
             why_not = backends.availability()[name]
             if why_not is None and precision not in bundle.present:
                 why_not = f"this copy of the bundle has no {precision}"
@@ -100,15 +102,15 @@ def measure(bundle: Bundle, weights: Path, *, rounds: int, runs: int, threads: i
                 load = partial(bundle.model_bytes, precision)
                 backend = stack.enter_context(backends.create(name, load, precision, threads=threads, hint=hint))
                 test = selftest(bundle, backend)
-                deviations[side] = test.worst
+                deviations[configuration] = test.worst
                 if not test.passed:
                     why_not = f"{test.worst:.3g} from the golden logits, {test.tolerance:.3g} is allowed"
                 else:
-                    calls[side] = partial(backend.infer, pixels[:1])
+                    calls[configuration] = partial(backend.infer, pixels[:1])
             if why_not is not None:
-                left_out[side] = why_not
+                left_out[configuration] = why_not
         samples = alternate(calls, rounds, runs)
-    timed = {"fp32"} | {SIDES[side][1] for side in calls if side in SIDES}
+    timed = {"fp32"} | {CONFIGURATIONS[configuration][1] for configuration in calls if configuration in CONFIGURATIONS}
     sizes = {name: bundle.manifest.models[name].bytes for name in sorted(timed)}
     return Measurement(samples, deviations, left_out, sizes)
 
@@ -121,38 +123,50 @@ def _forward(model: torch.nn.Module, inputs: torch.Tensor) -> object:
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("weights", type=click.Path(path_type=Path))
-@click.option("--rounds", default=12, show_default=True, type=click.IntRange(min=LEAST_ROUNDS))
-@click.option("--runs", default=3, show_default=True, type=click.IntRange(min=1), help="Calls in a round.")
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1))
-@click.option("--out", default=CPU_RECORDS, show_default=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--rounds", default=12, show_default=True, type=click.IntRange(min=LEAST_ROUNDS), help="Time this many rounds."
+)
+@click.option(
+    "--runs", default=3, show_default=True, type=click.IntRange(min=1), help="Make this many calls in a round."
+)
+@click.option(
+    "--threads", default=1, show_default=True, type=click.IntRange(min=1), help="Use this many threads for each."
+)
+@click.option(
+    "--out",
+    default=CPU_RECORDS,
+    show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Append the record to this file.",
+)
 def main(bundle: Path, weights: Path, rounds: int, runs: int, threads: int, out: Path) -> None:
     """Measure how much faster than PyTorch the files of BUNDLE, made from WEIGHTS, are on this CPU."""
     try:
         opened = Bundle.open(bundle)
-        found = measure(opened, weights, rounds=rounds, runs=runs, threads=threads)
+        measurement = measure(opened, weights, rounds=rounds, runs=runs, threads=threads)
     except DtvitError as error:
         raise click.ClickException(str(error)) from error
-    for side, why in found.left_out.items():
-        click.echo(f"{side}: not timed, {why}")
-    s = found.summary
-    for side in found.samples:
-        ratio = "" if side == PYTORCH else (
-            f"  {s[f'{side}: ratio_median']:.2f} times faster than PyTorch (quartiles "
-            f"{s[f'{side}: ratio_lower_quartile']:.2f} to {s[f'{side}: ratio_upper_quartile']:.2f})"
+    for contender, why in measurement.left_out.items():
+        click.echo(f"{contender}: not timed, {why}")
+    s = measurement.summary
+    for contender in measurement.samples:
+        ratio = "" if contender == PYTORCH else (
+            f"  {s[f'{contender}: ratio_median']:.2f} times faster than PyTorch (quartiles "
+            f"{s[f'{contender}: ratio_lower_quartile']:.2f} to {s[f'{contender}: ratio_upper_quartile']:.2f})"
         )  # fmt: skip
-        click.echo(f"{side:<26} {s[f'{side}: ms_median']:8.2f} ms{ratio}")
+        click.echo(f"{contender:<26} {s[f'{contender}: ms_median']:8.2f} ms{ratio}")
     options = {
         "encoder": opened.manifest.encoder,
         "training": opened.manifest.training,
         "threads": threads,
         "rounds": rounds,
         "runs": runs,
-        "left_out": found.left_out,
+        "left_out": measurement.left_out,
         "command": f"python -m benchmarks.standalone.int8_speed {bundle} {weights} --rounds {rounds} --runs {runs} "
         f"--threads {threads}",
     }
     digests = {"bundle": opened.digest, "weights": digest_file(weights)}
-    append(out, Record(WHAT, "ms", found.samples, s, digests=digests, options=options))
+    append(out, Record(WHAT, "ms", measurement.samples, s, digests=digests, options=options))
 
 
 if __name__ == "__main__":

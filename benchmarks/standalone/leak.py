@@ -39,17 +39,28 @@ def open_files() -> int:
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("studies", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--slices", default=10_000, show_default=True, type=click.IntRange(2 * EVERY))
-@click.option("--backend", default=backends.AUTO, show_default=True)
-@click.option("--precision", default="fp32", show_default=True)
-@click.option("--threads", type=click.IntRange(1))
-@click.option("--workers", type=click.IntRange(1))
-@click.option("--out", default=CPU_RECORDS, show_default=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--slices", default=10_000, show_default=True, type=click.IntRange(2 * EVERY), help="Score this many slices."
+)
+@click.option("--backend", default=backends.AUTO, show_default=True, help="Score with this backend.")
+@click.option("--precision", default="fp32", show_default=True, help="Score in this precision.")
+@click.option("--threads", type=click.IntRange(1), help="Use this many threads in a CPU backend.")
+@click.option("--workers", type=click.IntRange(1), help="Read ahead with this many threads.")
+@click.option(
+    "--out",
+    default=CPU_RECORDS,
+    show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Append the record to this file.",
+)
 def main(
     bundle: Path, studies: tuple[Path, ...], slices: int, backend: str, precision: str, threads: int | None,
     workers: int | None, out: Path,
 ) -> None:  # fmt: skip
-    """Score and watch; the growth is the median of the last quarter against the second."""
+    """Score slices of STUDIES with BUNDLE again and again, and watch memory and open files.
+
+    The growth is the median of the last quarter of the looks less that of the second quarter.
+    """
     opened = Bundle.open(bundle)
     options = Options(backends.choose(backend).name, precision, threads=threads, workers=workers)
     headers = list(islice(cycle(headers_of(discover(walk([*studies])))), slices))
@@ -71,7 +82,7 @@ def main(
     chosen = {"command": command, "workers": workers, "precision": precision} | described
     append(out, Record(WHAT, "MiB", {"resident": memory, "files": files}, summary, {"bundle": opened.digest}, chosen))
     for name, value in summary.items():
-        click.echo(f"{name:16} {value:.1f}")
+        click.echo(f"{name:16} {value:.0f}" if name.startswith(("files", "slices")) else f"{name:16} {value:.1f}")
 
 
 if __name__ == "__main__":

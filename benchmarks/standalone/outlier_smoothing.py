@@ -54,7 +54,7 @@ class Errors:
     deviation: float
 
 
-def stressed(encoder: str, seed: int = 0) -> onnx.ModelProto:
+def model_with_outliers(encoder: str, seed: int = 0) -> onnx.ModelProto:
     """The fp32 graph of the model with outliers."""
     spec, model = PreprocessSpec(), untrained_model(encoder)
     rng = np.random.default_rng(seed)
@@ -76,18 +76,20 @@ def measure(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> Errors:
     folded = onnx.ModelProto()
     folded.CopyFrom(model)
     _, after = smooth(folded, products, maxima)
-    found = []
+    int8_logits = []
     for graph, values in ((model, maxima), (folded, after)):
-        ranges = {name: float(own.max()) for name, own in values.items()}
-        found.append(_logits(quantise(graph, products, ranges), pixels))
-    plain, smoothed = ([_one(reference, own, i) for i in range(len(pixels))] for own in found)
+        ranges = {name: float(logits.max()) for name, logits in values.items()}
+        int8_logits.append(_logits(quantise(graph, products, ranges), pixels))
+    plain, smoothed = ([_slice_error(reference, logits, i) for i in range(len(pixels))] for logits in int8_logits)
     deviation = float(np.mean([reference[name].std(axis=0).mean() for name in OUTPUT_NAMES]))
-    return Errors(plain, smoothed, logit_error(reference, found[0]) / logit_error(reference, found[1]), deviation)
+    return Errors(
+        plain, smoothed, logit_error(reference, int8_logits[0]) / logit_error(reference, int8_logits[1]), deviation
+    )
 
 
-def _one(reference: Logits, found: Logits, place: int) -> float:
+def _slice_error(reference: Logits, logits: Logits, place: int) -> float:
     part = slice(place, place + 1)
-    return logit_error({n: v[part] for n, v in reference.items()}, {n: v[part] for n, v in found.items()})
+    return logit_error({n: v[part] for n, v in reference.items()}, {n: v[part] for n, v in logits.items()})
 
 
 def _logits(graph: bytes, pixels: NDArray[np.uint8]) -> Logits:
@@ -95,20 +97,26 @@ def _logits(graph: bytes, pixels: NDArray[np.uint8]) -> Logits:
 
 
 @click.command()
-@click.option("--encoder", default=SMALL_VIT, show_default=True, help="timm's name of a ViT.")
-@click.option("--out", default=CPU_RECORDS, show_default=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--encoder", default=SMALL_VIT, show_default=True, help="Take this ViT, by timm's name.")
+@click.option(
+    "--out",
+    default=CPU_RECORDS,
+    show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Append the record to this file.",
+)
 def main(encoder: str, out: Path) -> None:
     """Measure what folding outliers saves, and append the record."""
-    model = stressed(encoder)
-    found = measure(model, golden_pixels(PreprocessSpec()))
-    summary = {"ratio": found.ratio, "logit_deviation": found.deviation}
-    summary |= {f"{side}_rms": float(np.sqrt(np.mean(np.square(own)))) for side, own in
-                (("plain", found.plain), ("smoothed", found.smoothed))}  # fmt: skip
+    model = model_with_outliers(encoder)
+    errors = measure(model, golden_pixels(PreprocessSpec()))
+    summary = {"ratio": errors.ratio, "logit_deviation": errors.deviation}
+    summary |= {f"{kind}_rms": float(np.sqrt(np.mean(np.square(slice_errors)))) for kind, slice_errors in
+                (("plain", errors.plain), ("smoothed", errors.smoothed))}  # fmt: skip
     for name, value in summary.items():
         click.echo(f"{name:<16} {value:.4g}")
-    options = {"encoder": encoder, "channels": CHANNELS, "factor": FACTOR, "slices": len(found.plain),
+    options = {"encoder": encoder, "channels": CHANNELS, "factor": FACTOR, "slices": len(errors.plain),
                "command": f"python -m benchmarks.standalone.outlier_smoothing --encoder {encoder}"}  # fmt: skip
-    samples = {"plain": found.plain, "smoothed": found.smoothed}
+    samples = {"plain": errors.plain, "smoothed": errors.smoothed}
     digests = {"fp32": digest_bytes(model.SerializeToString())}
     append(out, Record(WHAT, "rms logit error of a slice", samples, summary, digests=digests, options=options))
 

@@ -4,7 +4,7 @@
 
 Inside the timer, from the page cache: `parse and read` finds the header's fields as plain values, and the stored
 pixels; `read` the pixels alone, as a run does with a slice that it has planned; `plan and read` is both of a run's
-passes, with all that the first makes of a header; pydicom's side is `dcmread(file).pixel_array`. Two files unless
+passes, with all that the first makes of a header; pydicom's way is `dcmread(file).pixel_array`. Two files unless
 one is given: a phantom's slice as `dtvit-edge phantom` writes it, and the same compressed by RLE, where both use
 pylibjpeg-rle. All must give the same pixels before anything is timed.
 """
@@ -45,10 +45,10 @@ def plan_and_read(file: Path) -> NDArray[np.uint16]:
 
 def parse_and_read(file: Path) -> NDArray[np.uint16]:
     """Fields and pixels, and no more."""
-    found = read_fast_header(file)
-    if found is None or found.pixel_location is None:
+    header = read_fast_header(file)
+    if header is None or header.pixel_location is None:
         raise VerdictError(f"{file.name} is not of the plain case")
-    pixels = read_pixels(file, found.pixel_location, found.get("Rows"), found.get("Columns"))
+    pixels = read_pixels(file, header.pixel_location, header.get("Rows"), header.get("Columns"))
     if pixels is None:
         raise VerdictError(f"{file.name} changed")
     return pixels
@@ -64,10 +64,10 @@ def pydicoms(file: Path) -> NDArray[np.integer]:
 
 
 def measure(files: dict[str, Path], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds by `KIND: SIDE`.
+    """Milliseconds by `KIND: READER`.
 
     Raises:
-        VerdictError: the two sides give other pixels.
+        VerdictError: the two readers give other pixels.
     """
     calls: dict[str, Callable[[], object]] = {}
     for kind, file in files.items():
@@ -92,24 +92,32 @@ def _phantoms(folder: Path) -> dict[str, Path]:
 
 
 @click.command()
-@click.option("--file", type=click.Path(path_type=Path, exists=True), help="A slice (default: a phantom's).")
-@click.option("--rounds", default=10, show_default=True, type=click.IntRange(min=LEAST_ROUNDS))
-@click.option("--out", default=CPU_RECORDS, show_default=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--file", type=click.Path(path_type=Path, exists=True), help="Read this slice (default: a phantom's).")
+@click.option(
+    "--rounds", default=10, show_default=True, type=click.IntRange(min=LEAST_ROUNDS), help="Time this many rounds."
+)
+@click.option(
+    "--out",
+    default=CPU_RECORDS,
+    show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Append the record to this file.",
+)
 def main(file: Path | None, rounds: int, out: Path) -> None:
     """Measure both readers on a slice, and append the record."""
     with tempfile.TemporaryDirectory() as folder:
         files = {"given file": file} if file else _phantoms(Path(folder))
         samples = measure(files, rounds)
-        digests = {kind: digest_file(own) for kind, own in files.items()}
+        digests = {kind: digest_file(path) for kind, path in files.items()}
     summary: dict[str, float] = {}
-    for side, values in samples.items():
-        summary[f"{side}: ms"] = float(np.median(values))
-        kind = side.split(":")[0]
-        if not side.endswith(PYDICOM):
+    for reader, values in samples.items():
+        summary[f"{reader}: ms"] = float(np.median(values))
+        kind = reader.split(":")[0]
+        if not reader.endswith(PYDICOM):
             ratios = ratio_summary(samples[f"{kind}: {PYDICOM}"], values)
-            summary |= {f"{side}: {name}": value for name, value in ratios.items()}
+            summary |= {f"{reader}: {name}": value for name, value in ratios.items()}
             click.echo(
-                f"{side}: {ratios['ratio_median']:.2f} times as fast as pydicom, {summary[f'{side}: ms']:.3f} ms"
+                f"{reader}: {ratios['ratio_median']:.2f} times as fast as pydicom, {summary[f'{reader}: ms']:.3f} ms"
             )
     options = {"rounds": rounds, "runs": RUNS, "command": "python -m benchmarks.standalone.reading"}
     append(out, Record(WHAT, "ms", samples, summary, digests=digests, options=options))

@@ -24,16 +24,16 @@ _TIMED_IMPORT = "import time; t = time.perf_counter(); import dtvit_edge; print(
 
 
 def measure(rounds: int) -> dict[str, list[float]]:
-    """Seconds by side, one sample a round, after one round of warm-up."""
+    """Seconds by process, one sample a round, after one round of warm-up."""
     samples: dict[str, list[float]] = {"import": [], "help": [], "bare": []}
     for round_ in range(rounds + 1):
-        found = {
+        seconds = {
             "import": float(_run("-c", _TIMED_IMPORT)[1]),
             "help": _run("-m", "dtvit_edge", "--help")[0],
             "bare": _run("-c", "pass")[0],
         }
         if round_:
-            for name, value in found.items():
+            for name, value in seconds.items():
                 samples[name].append(value)
     return samples
 
@@ -45,8 +45,14 @@ def _run(*arguments: str) -> tuple[float, str]:
 
 
 @click.command()
-@click.option("--rounds", default=20, show_default=True, type=click.IntRange(min=5))
-@click.option("--out", default=CPU_RECORDS, show_default=True, type=click.Path(path_type=Path))
+@click.option("--rounds", default=20, show_default=True, type=click.IntRange(min=5), help="Take this many samples.")
+@click.option(
+    "--out",
+    default=CPU_RECORDS,
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Append the record to this file.",
+)
 def main(rounds: int, out: Path) -> None:
     """Measure start-up times, and append the record."""
     samples = measure(rounds)

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from benchmarks.command import bench, command_line, run
 from benchmarks.measure.bundle_run import cold_start
-from benchmarks.measure.configurations import Side
+from benchmarks.measure.configurations import Configuration
 from benchmarks.settings import Settings
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli.commands import main
@@ -37,6 +37,23 @@ def test_bench_alone_is_bench_run(tmp_path: Path) -> None:
     assert "compare" in CliRunner().invoke(bench, ["--help"]).output
 
 
+def test_the_help_has_the_options_of_a_run_and_the_other_commands() -> None:
+    said = CliRunner().invoke(bench, ["--help"], terminal_width=80).output
+    for option in [max(parameter.opts, key=len) for parameter in run.params if isinstance(parameter, click.Option)]:
+        assert f"{option} " in said, option
+    assert "  compare  " in said and "  report  " in said and "  run  " not in said
+    assert max(map(len, said.splitlines())) <= 80
+    for name, option in (("compare", "--json"), ("report", "--out")):
+        assert option in CliRunner().invoke(bench, [name, "--help"]).output
+
+
+@pytest.mark.parametrize("command", [bench, *bench.commands.values()], ids=lambda command: str(command.name))
+def test_every_help_text_is_a_sentence(command: click.Command) -> None:
+    texts = [parameter.help or "" for parameter in command.params if isinstance(parameter, click.Option)]
+    for text in (command.help or "", *texts):
+        assert text[:1].isupper() and text.rstrip().endswith((".", ")")), text
+
+
 def test_it_is_a_command_of_dtvit_edge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", str(tmp_path / "none.dtvit"), "-o", str(tmp_path / "o")]) == 2
     assert "no bundle here" in capsys.readouterr().err
@@ -51,4 +68,4 @@ def test_a_sustained_run_of_seconds_shows_nothing() -> None:
 def test_a_cold_start_that_scores_nothing_is_no_cold_start(tiny_bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "text.dcm").write_text("no slice")
     with pytest.raises(VerdictError, match="ended with 4"):
-        cold_start.measure(Side(tiny_bundle, "onnxruntime", "fp32"), tmp_path / "text.dcm", 1, None)
+        cold_start.measure(Configuration(tiny_bundle, "onnxruntime", "fp32"), tmp_path / "text.dcm", 1, None)

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from benchmarks.standalone.outlier_smoothing import measure, stressed
+from benchmarks.standalone.outlier_smoothing import measure, model_with_outliers
 from calibration.activations import channel_maxima
 from calibration.products import weight_products
 from calibration.smoothing import smooth
@@ -18,7 +18,7 @@ PIXELS = golden_pixels(PreprocessSpec())
 
 @pytest.fixture(scope="module")
 def outliers() -> onnx.ModelProto:
-    return stressed("test_vit")
+    return model_with_outliers("test_vit")
 
 
 def test_folding_changes_no_bit_of_the_fp32_graph(outliers: onnx.ModelProto) -> None:

@@ -22,11 +22,11 @@ FP32, INT8 = "onnxruntime fp32", "onnxruntime int8"
 
 def test_the_records_are_what_was_returned_and_accuracy_is_first(ran: Ran) -> None:
     out, records = ran
-    kept = list(read(out / names.FILE))
+    kept = list(read(out / names.RECORDS_FILE))
     assert [record.what for record in kept] == list(records)
     assert kept[0].what == names.ACCURACY
     assert set(records) == {names.ACCURACY, names.LATENCY, names.STAGES, names.THROUGHPUT, names.LAYERS,
-                            names.END_TO_END, names.COLD, names.MEMORY}  # fmt: skip
+                            names.END_TO_END, names.COLD_START, names.MEMORY}  # fmt: skip
     assert {record.options["command"] for record in kept} == {"the line"}
 
 
@@ -44,25 +44,25 @@ def test_what_fails_the_gate_is_judged_and_never_timed(ran: Ran) -> None:
 
 def test_raw_probabilities_labels_and_patients_are_kept(ran: Ran) -> None:
     samples = ran[1][names.ACCURACY].samples
-    count = len(samples[names.LABELS])
+    count = len(samples[names.ICH_LABELS])
     assert 6 <= count <= 12 and {len(values) for values in samples.values()} == {count}
-    assert set(samples[names.LABELS]) == {0.0, 1.0} and set(samples[names.PATIENTS]) == {0.0, 1.0}
+    assert set(samples[names.ICH_LABELS]) == {0.0, 1.0} and set(samples[names.PATIENTS]) == {0.0, 1.0}
     assert all(0 <= p <= 1 for p in samples[FP32])
 
 
 def test_warm_up_is_apart_and_the_harness_is_measured(ran: Ran) -> None:
     latency = ran[1][names.LATENCY]
-    assert set(latency.samples) == {FP32, names.NULL} == set(latency.options["warm_up"])
+    assert set(latency.samples) == {FP32, names.NULL_BACKEND} == set(latency.options["warm_up"])
     assert {len(values) for values in latency.samples.values()} <= {11, 12}
     assert f"{FP32}: p50" in latency.summary and f"{FP32}: p90" not in latency.summary
-    assert 0 < latency.summary["harness: share of the fastest side"] < 1
+    assert 0 < latency.summary["harness: share of the fastest configuration"] < 1
     assert "before" in latency.options and "Backend.infer" in latency.options["inside"]
 
 
 def test_the_yardstick_runs_beside_everything_that_is_timed(ran: Ran) -> None:
     latency, stages, throughput, whole, cold = (
         ran[1][what].options[OPTION]
-        for what in (names.LATENCY, names.STAGES, names.THROUGHPUT, names.END_TO_END, names.COLD)
+        for what in (names.LATENCY, names.STAGES, names.THROUGHPUT, names.END_TO_END, names.COLD_START)
     )
     assert len(latency[ALL]) == len(ran[1][names.LATENCY].samples[FP32]) and len(stages[ALL]) >= 11
     assert {key: len(values) for key, values in throughput.items()} == {f"{FP32}: batch {n}": 2 for n in (1, 2)}
@@ -77,7 +77,7 @@ def test_a_full_run_takes_samples_for_p90_at_least_and_p99_at_most() -> None:
 def test_end_to_end_keeps_the_opening_apart(ran: Ran) -> None:
     record = ran[1][names.END_TO_END]
     for name in (FP32, names.with_workers(FP32, 1)):
-        a_slice, opening = (record.samples[f"{name}: {key}"] for key in (names.A_SLICE, names.OPENING))
+        a_slice, opening = (record.samples[f"{name}: {key}"] for key in (names.PER_SLICE, names.MODEL_OPENING))
         counted = record.options["counted"][name]
         assert counted["studies"] == 2 and counted["slices"] > 30
         assert len(a_slice) == len(opening) == 2 and min(opening) > 0
@@ -91,7 +91,7 @@ def test_absent_sensors_clocks_and_profilers_are_named(ran: Ran) -> None:
     throughput, latency = ran[1][names.THROUGHPUT], ran[1][names.LATENCY]
     assert throughput.options["sensors_absent"]  # this project's CI has neither a GPU nor a Jetson
     before = latency.options["before"]
-    assert "power mode" in before["absent"] or "power mode" in before["facts"]
+    assert "power mode" in before["absent"] or "power mode" in before["observed"]
     assert latency.options["nvtx"]
 
 
@@ -110,7 +110,7 @@ def test_where_nothing_passes_the_accuracy_is_written_and_nothing_else(settings:
     out = tmp_path / "out"
     with pytest.raises(VerdictError, match="nothing was timed"):
         bench([bundle], replace(settings, precisions=("int8",)), out)
-    (record,) = read(out / names.FILE)
+    (record,) = read(out / names.RECORDS_FILE)
     assert "from PyTorch's logits on the golden slices" in record.options["left_out"][INT8]
     assert "Nothing was timed" in (out / "report.md").read_text()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.measure.conditions import OtherWork, look
+from benchmarks.measure.conditions import OtherWork, observe
 
 
 def test_what_the_kernel_shows_is_read(tmp_path: Path) -> None:
@@ -20,7 +20,7 @@ def test_what_the_kernel_shows_is_read(tmp_path: Path) -> None:
         (folder / "thermal_throttle" / "core_throttle_count").write_text(f"{core * 3}\n")
     (tmp_path / "thermal_zone0").mkdir()
     (tmp_path / "thermal_zone0" / "temp").write_text("61500\n")
-    facts = look(tmp_path, tmp_path, {"OMP_NUM_THREADS": "1"}).facts
+    facts = observe(tmp_path, tmp_path, {"OMP_NUM_THREADS": "1"}).observed
     assert facts["clock governor"] == "powersave" and facts["clock, MHz"] == "1200 to 3400"
     assert facts["clock limit, MHz"] == "3400" and facts["throttled so far, times"] == "0 to 3"
     assert facts["temperature, degrees C"] in ("61", "62") and facts["OMP_NUM_THREADS"] == "1"
@@ -29,18 +29,18 @@ def test_what_the_kernel_shows_is_read(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_named_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     monkeypatch.setenv("PATH", str(tmp_path))
-    found = look(tmp_path, tmp_path)
-    assert found.absent["clock, MHz"] == "the kernel shows none here"
-    assert found.absent["power mode"] == "no nvpmodel: not a Jetson"
-    assert found.absent["gpu"] == "nvidia-ml-py is not installed"
-    assert "cores of this process" in found.facts and "load average, one minute" in found.facts
+    conditions = observe(tmp_path, tmp_path)
+    assert conditions.absent["clock, MHz"] == "the kernel shows none here"
+    assert conditions.absent["power mode"] == "no nvpmodel: not a Jetson"
+    assert conditions.absent["gpu"] == "nvidia-ml-py is not installed"
+    assert "cores of this process" in conditions.observed and "load average, one minute" in conditions.observed
 
 
 def test_what_others_used_is_what_the_cores_did_less_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stat, ticks = tmp_path / "stat", os.sysconf("SC_CLK_TCK")
-    clock, own = iter([10.0, 20.0]), iter([1.0, 9.0])
+    clock, used = iter([10.0, 20.0]), iter([1.0, 9.0])
     monkeypatch.setattr("benchmarks.measure.conditions.time.perf_counter", lambda: next(clock))
-    monkeypatch.setattr("benchmarks.measure.conditions.time.process_time", lambda: next(own))
+    monkeypatch.setattr("benchmarks.measure.conditions.time.process_time", lambda: next(used))
     stat.write_text("cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 0\n")
     with OtherWork(stat) as others:
         # Ten seconds of two cores: eight our own, three other programs', one another guest's, the rest idle.
@@ -56,4 +56,4 @@ def test_a_jetsons_power_mode_is_asked(tmp_path: Path, monkeypatch: pytest.Monke
     tool.write_text("#!/bin/sh\necho 'NV Power Mode: 15W'\necho 0\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert look(tmp_path, tmp_path).facts["power mode"] == "NV Power Mode: 15W; 0"
+    assert observe(tmp_path, tmp_path).observed["power mode"] == "NV Power Mode: 15W; 0"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.measure.configurations import Side, sides
+from benchmarks.measure.configurations import Configuration, find_configurations
 from benchmarks.settings import FULL, QUICK, Effort, Settings
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle, FileRecord
@@ -14,12 +14,12 @@ from tests.support.bench_runs import TINY
 needs_openvino = pytest.mark.skipif(backends.availability()["openvino"] is not None, reason="openvino is not installed")
 
 
-def test_every_backend_is_a_side_or_named_as_absent(tiny_bundle: Bundle) -> None:
-    found, left_out = sides(tiny_bundle, Settings(effort=TINY))
+def test_every_backend_is_a_configuration_or_named_as_absent(tiny_bundle: Bundle) -> None:
+    configurations, left_out = find_configurations(tiny_bundle, Settings(effort=TINY))
     for name, why_not in backends.availability().items():
         assert (name in left_out) == (why_not is not None)
         if why_not is None and not backends.runs_engines(name):
-            assert f"{name} fp32" in [side.name for side in found]
+            assert f"{name} fp32" in [configuration.name for configuration in configurations]
             assert left_out[f"{name} int8"] == "the bundle has no int8"
 
 
@@ -28,26 +28,35 @@ def test_the_other_spelling_of_fp32_is_left_out_unless_it_is_asked_for(tiny_bund
     models = tiny_bundle.manifest.models | {"fp32-op16": FileRecord("x", "", 0)}
     bundle = replace(tiny_bundle, manifest=replace(tiny_bundle.manifest, models=models))
     settings = Settings(effort=effort, backends=("onnxruntime",))
-    assert "--precision fp32-op16 asks for it" in sides(bundle, settings)[1]["onnxruntime fp32-op16"]
-    asked = sides(bundle, replace(settings, precisions=("fp32-op16",)))[0]
-    assert [side.name for side in asked] == ["onnxruntime fp32-op16"]
+    assert "--precision fp32-op16 asks for it" in find_configurations(bundle, settings)[1]["onnxruntime fp32-op16"]
+    asked = find_configurations(bundle, replace(settings, precisions=("fp32-op16",)))[0]
+    assert [configuration.name for configuration in asked] == ["onnxruntime fp32-op16"]
 
 
 @needs_openvino
-def test_a_hint_is_a_side_of_its_own_where_the_backend_has_it(tiny_bundle: Bundle) -> None:
-    found, _ = sides(tiny_bundle, Settings(effort=TINY, hints=("bf16",), backends=("openvino", "onnxruntime")))
-    assert [side.name for side in found] == ["openvino fp32", "openvino fp32, rest bf16", "onnxruntime fp32"]
+def test_a_hint_is_another_configuration_where_the_backend_has_it(tiny_bundle: Bundle) -> None:
+    configurations, _ = find_configurations(
+        tiny_bundle, Settings(effort=TINY, hints=("bf16",), backends=("openvino", "onnxruntime"))
+    )
+    assert [configuration.name for configuration in configurations] == [
+        "openvino fp32",
+        "openvino fp32, rest bf16",
+        "onnxruntime fp32",
+    ]
 
 
-def test_a_side_names_the_bytes_that_it_runs(tiny_bundle: Bundle) -> None:
-    side = Side(tiny_bundle, "onnxruntime", "fp32")
-    assert side.sha256 == tiny_bundle.manifest.models["fp32"].sha256
-    assert Side(tiny_bundle, "tensorrt", "fp32").sha256 is None
-    assert side.options(3).threads == 3 and Side(tiny_bundle, "tensorrt", "fp32").options(3).threads is None
+def test_a_configuration_names_the_bytes_that_it_runs(tiny_bundle: Bundle) -> None:
+    configuration = Configuration(tiny_bundle, "onnxruntime", "fp32")
+    assert configuration.sha256 == tiny_bundle.manifest.models["fp32"].sha256
+    assert Configuration(tiny_bundle, "tensorrt", "fp32").sha256 is None
+    assert (
+        configuration.options(3).threads == 3
+        and Configuration(tiny_bundle, "tensorrt", "fp32").options(3).threads is None
+    )
 
 
 def test_what_nothing_here_has_is_refused(tiny_bundle: Bundle) -> None:
     with pytest.raises(ConfigError, match="no backend called abacus"):
-        sides(tiny_bundle, Settings(backends=("abacus",)))
+        find_configurations(tiny_bundle, Settings(backends=("abacus",)))
     with pytest.raises((ConfigError, MissingDependency), match="nothing to measure"):
-        sides(tiny_bundle, Settings(backends=("onnxruntime",), precisions=("int8",)))
+        find_configurations(tiny_bundle, Settings(backends=("onnxruntime",), precisions=("int8",)))

@@ -47,8 +47,8 @@ def test_an_engine_tells_times_between_events_its_layers_and_its_memory(
         assert {name: len(values) for name, values in stages.items()} == {"copy in": 3, "infer": 3, "copy out": 3}
         assert min(stages["infer"]) > 0
         before = gpu.launched.count("engine")
-        found = device_hooks.layers(backend, pixels[:1])
-        assert found == {"whole": pytest.approx(2 * LAYER_MS)}
+        layers = device_hooks.layers(backend, pixels[:1])
+        assert layers == {"whole": pytest.approx(2 * LAYER_MS)}
         assert gpu.launched.count("engine") == before + 1 + PROFILED
         tensors = gpu.device_bytes
         assert device_hooks.device_bytes(backend) == tensors + ACTIVATIONS + len(bundle.model_bytes("fp32"))

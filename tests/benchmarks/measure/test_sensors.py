@@ -100,8 +100,8 @@ def test_a_gpu_that_does_not_answer_is_an_error_in_words(monkeypatch: pytest.Mon
 def test_absent_sensors_are_named_with_the_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     monkeypatch.setattr(InaSensor.__init__, "__defaults__", ([tmp_path],))
-    found, absent = find()
-    assert found == []
+    sensors, absent = find()
+    assert sensors == []
     assert absent == {"nvml": "nvidia-ml-py is not installed", "ina3221": f"no INA3221 monitor below {tmp_path}"}
 
 
@@ -127,11 +127,11 @@ def test_energy_is_watts_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
     with Sampler([ramp], interval_s=1000) as sampler:
         for _ in range(3):
             sampler._look()
-    found = sampler.summary()
-    assert (found["ramp: samples"], found["ramp: seconds"]) == (5, 4)
-    assert found["ramp: board_joules"] == (2 + 4) / 2 + (4 + 6) / 2 + (6 + 8) / 2 + (8 + 10) / 2
-    assert found["ramp: board_watts_mean"] == 6 and found["ramp: board_watts_max"] == 10
-    assert found["ramp: joules"] == 40 and found["ramp: memory_bytes_max"] == 5 << 20
+    summary = sampler.summary()
+    assert (summary["ramp: samples"], summary["ramp: seconds"]) == (5, 4)
+    assert summary["ramp: board_joules"] == (2 + 4) / 2 + (4 + 6) / 2 + (6 + 8) / 2 + (8 + 10) / 2
+    assert summary["ramp: board_watts_mean"] == 6 and summary["ramp: board_watts_max"] == 10
+    assert summary["ramp: joules"] == 40 and summary["ramp: memory_bytes_max"] == 5 << 20
 
 
 def test_it_samples_by_itself_and_stops() -> None:

@@ -16,8 +16,8 @@ def test_a_percentile_needs_its_samples() -> None:
     assert set(percentiles(range(63))) == {"p50"}
     assert set(percentiles(range(64))) == {"p50", "p90"}
     assert set(percentiles(range(661))) == {"p50", "p90", "p95"}
-    found = percentiles(np.arange(1001.0))
-    assert found == {"p50": 500.0, "p90": 900.0, "p95": 950.0, "p99": 990.0}
+    quantiles = percentiles(np.arange(1001.0))
+    assert quantiles == {"p50": 500.0, "p90": 900.0, "p95": 950.0, "p99": 990.0}
 
 
 def noisy(seed: int, factor: float = 1.0, count: int = 200) -> np.ndarray:
@@ -36,8 +36,8 @@ def test_a_repetition_is_no_change_and_five_percent_is_found(seed: int) -> None:
 
 
 def test_a_small_difference_between_two_runs_is_not_called_a_change() -> None:
-    found = ratio(noisy(0, 1.01, 2000), noisy(1, count=2000), paired=False)
-    assert found.low > 1 and found.verdict == "no change"
+    change = ratio(noisy(0, 1.01, 2000), noisy(1, count=2000), paired=False)
+    assert change.low > 1 and change.verdict == "no change"
 
 
 def test_too_few_samples_cannot_tell() -> None:
@@ -58,9 +58,9 @@ def test_pairs_see_what_a_shared_drift_hides() -> None:
 def test_units_take_out_what_the_machine_did() -> None:
     drift = np.concatenate([np.full(100, 1.0), np.full(100, 1.3)])
     slower_machine = 1.1 * drift
-    found = ratio(slower_machine * noisy(1), drift[::-1] * noisy(2), paired=False,
+    change = ratio(slower_machine * noisy(1), drift[::-1] * noisy(2), paired=False,
                   units=(slower_machine * 3, drift[::-1] * 3))  # fmt: skip
-    assert found.verdict == "no change"
+    assert change.verdict == "no change"
     assert ratio(slower_machine * noisy(1), drift[::-1] * noisy(2), paired=False).verdict != "no change"
     seeded = ratio(1.1 * noisy(1, 1.05), noisy(2), paired=False, units=([3.3], [3.0]))
     assert seeded.verdict == "slower" and seeded.value == pytest.approx(1.05, abs=0.01)

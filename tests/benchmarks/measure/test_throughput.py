@@ -45,23 +45,23 @@ class Model:
 
 def test_every_call_has_the_batch_that_is_measured_and_is_counted() -> None:
     model = Model()
-    found = measure(model.infer, PIXELS, 8, 0.05, [])
-    assert set(model.seen) == {8} and found.calls == len(model.seen) - 1
-    assert found.rate == pytest.approx(8 * found.calls / found.seconds)
-    assert 2 <= len(found.slices_a_second) <= found.seconds / SAMPLE_S + 1
+    throughput = measure(model.infer, PIXELS, 8, 0.05, [])
+    assert set(model.seen) == {8} and throughput.calls == len(model.seen) - 1
+    assert throughput.rate == pytest.approx(8 * throughput.calls / throughput.seconds)
+    assert 2 <= len(throughput.slices_a_second) <= throughput.seconds / SAMPLE_S + 1
 
 
 def test_energy_is_by_the_slice() -> None:
-    found = measure(lambda pixels: time.sleep(0.03), PIXELS, 4, 0.0, [Counter()])
-    assert found.calls == 2
-    (per_slice,) = found.joules_a_slice().values()
-    assert per_slice == pytest.approx(found.sensors["counter: joules"] / 8) and per_slice > 0
+    throughput = measure(lambda pixels: time.sleep(0.03), PIXELS, 4, 0.0, [Counter()])
+    assert throughput.calls == 2
+    (per_slice,) = throughput.joules_a_slice().values()
+    assert per_slice == pytest.approx(throughput.sensors["counter: joules"] / 8) and per_slice > 0
 
 
 def test_a_batch_that_is_refused_is_named_and_larger_ones_are_not_tried() -> None:
     model = Model(most=2)
-    found, refused = sweep(model.infer, PIXELS, (1, 2, 4, 8), 0.0, [])
-    assert [one.batch for one in found] == [1, 2] and refused == {4: "a batch of 4"}
+    measurements, refused = sweep(model.infer, PIXELS, (1, 2, 4, 8), 0.0, [])
+    assert [measurement.batch for measurement in measurements] == [1, 2] and refused == {4: "a batch of 4"}
 
 
 def test_a_sustained_run_that_slows_down_drifts() -> None:
@@ -84,7 +84,9 @@ def test_a_latency_takes_between_the_least_and_the_most_samples() -> None:
 
 
 @pytest.mark.parametrize("pools", [False, True])
-def test_where_sides_have_pools_of_threads_they_rest_before_each(pools: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_contenders_have_pools_of_threads_they_rest_before_each(
+    pools: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rests: list[float] = []
     monkeypatch.setattr("benchmarks.measure.interleaving.time.sleep", rests.append)
     latency.measure({"a": lambda: None}, TINY, Yardstick(), pools=pools)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.measure.yardstick import ALL, OPTION, Yardstick, beside
+from benchmarks.measure.yardstick import ALL, OPTION, Yardstick, yardstick_ms
 from benchmarks.results import names
 from evaluation.records import Record
 
@@ -11,14 +11,14 @@ from evaluation.records import Record
 def test_what_it_took_goes_into_one_record_and_it_begins_anew() -> None:
     yardstick = Yardstick()
     yardstick.take()
-    yardstick.take("a side")
-    kept = yardstick.told()
-    assert set(kept[OPTION]) == {ALL, "a side"} and min(min(values) for values in kept[OPTION].values()) > 0
-    assert yardstick.told() == {}
-    record = Record(names.LATENCY, "ms", {"a side": [1.0]}, {}, options=kept)
-    assert beside(record, "a side") == kept[OPTION]["a side"]
-    assert beside(record, "another") == kept[OPTION][ALL]
-    assert beside(Record(names.LATENCY, "ms", {"a side": [1.0]}, {}), "a side") is None
+    yardstick.take("a configuration")
+    kept = yardstick.take_options()
+    assert set(kept[OPTION]) == {ALL, "a configuration"} and min(min(values) for values in kept[OPTION].values()) > 0
+    assert yardstick.take_options() == {}
+    record = Record(names.LATENCY, "ms", {"a configuration": [1.0]}, {}, options=kept)
+    assert yardstick_ms(record, "a configuration") == kept[OPTION]["a configuration"]
+    assert yardstick_ms(record, "another") == kept[OPTION][ALL]
+    assert yardstick_ms(Record(names.LATENCY, "ms", {"a configuration": [1.0]}, {}), "a configuration") is None
 
 
 def test_it_is_the_same_work_every_time() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.peers import EAGER, MODELS, OPENCV, SCIKIT_IMAGE, chosen_peers, trtexec
-from benchmarks.peers.baselines import WITHOUT_WEIGHTS, Peers
+from benchmarks.peers.baselines import WITHOUT_WEIGHTS, Baselines
 from benchmarks.peers.preprocessing import opencv, read, scikit_image
 from benchmarks.results import names
 from benchmarks.run import bench
@@ -47,7 +47,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Path]:
 @pytest.mark.parametrize("prepare", [opencv, scikit_image])
 def test_plain_preprocessing_is_the_same_treatment(prepare: object, spec: PreprocessSpec, phantom_folder: Path) -> None:
     if prepare is scikit_image:
-        pytest.importorskip("skimage", reason="scikit-image is a peer of its own extra")
+        pytest.importorskip("skimage", reason="scikit-image is a peer with an extra")
     for file in sorted(phantom_folder.rglob("*.dcm"))[8:20:4]:
         (header,) = read_headers(file, file.name)
         ours = CpuPreprocessor(spec)(SliceReader().read(header).stored, header.encoding).pixels / 255
@@ -68,7 +68,7 @@ def test_peers_stand_beside_the_bundle_and_decide_the_same(
     records = {record.what: record for record in bench([bundle], settings, tmp_path / "out")}
     latency, whole = records[names.LATENCY], records[names.END_TO_END]
     assert records[names.ACCURACY].options["reference"] == "PyTorch eager fp32"
-    asked = {entry.name for entry in MODELS}
+    asked = {peer.name for peer in MODELS}
     assert asked == (set(latency.samples) & asked) | (set(latency.options["peers_left_out"]) & asked)
     assert EAGER.name in latency.samples and "--quick" in latency.options["peers_left_out"]["PyTorch compiled"]
     assert all(difference < 1e-5 for difference in latency.options["peers_difference"].values())
@@ -85,7 +85,7 @@ def test_without_weights_every_model_is_named_and_without_packages_the_line_that
     monkeypatch.setattr(sys, "path", [p for p in sys.path if "site-packages" not in p and "extra" not in p])
     monkeypatch.delitem(sys.modules, "skimage", raising=False)
     assert "pip install -e '.[peer-scikit-image]'" in (SCIKIT_IMAGE.why_not() or "")
-    peers = Peers(tiny_bundle, None, Settings(peers=EVERY), silent).open()
+    peers = Baselines(tiny_bundle, None, Settings(peers=EVERY), silent).open()
     assert peers.left_out[EAGER.name] == WITHOUT_WEIGHTS and not peers.opened
     assert SCIKIT_IMAGE.name in peers.left_out
 
@@ -95,10 +95,10 @@ def test_a_model_that_is_not_the_bundles_is_not_timed(small: tuple[Bundle, Path]
     other = tmp_path / "other.safetensors"
     save_checkpoint(untrained_model("test_vit", seed=1), other, training="untrained")
     with pytest.raises(VerdictError, match="not the weights"):
-        Peers(bundle, other, Settings(), silent).open()
+        Baselines(bundle, other, Settings(), silent).open()
     named = replace(bundle, manifest=replace(bundle.manifest, weights_sha256=digest(other)))
     with pytest.raises(VerdictError, match="from the golden logits"):
-        Peers(named, other, Settings(), silent).open()
+        Baselines(named, other, Settings(), silent).open()
 
 
 def digest(path: Path) -> str:
@@ -167,4 +167,4 @@ def test_a_peer_is_asked_for_by_name() -> None:
 
 
 def test_quick_leaves_out_what_compiles_for_minutes() -> None:
-    assert [entry.name for entry in MODELS if entry.slow] == ["PyTorch compiled"] and QUICK.rounds == 1
+    assert [peer.name for peer in MODELS if peer.slow] == ["PyTorch compiled"] and QUICK.rounds == 1

@@ -1,4 +1,4 @@
-"""Bundles beside each other: in units of the yardstick, and nothing is said of answers that mean nothing."""
+"""Bundles of one run: in units of the yardstick, and nothing is said of answers that mean nothing."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ import pytest
 from benchmarks.measure.yardstick import ALL, OPTION
 from benchmarks.report import encoders, plots
 from benchmarks.report.report import HTML, SUMMARY, write_report
-from benchmarks.report.view import View, views
+from benchmarks.report.view import RunView, run_views
 from benchmarks.results import names
 from evaluation.records import Record
 
-SIDE = "onnxruntime int8"
+INT8 = "onnxruntime int8"
 
 
-def view(name: str, ms: float, *, auc: tuple[float, float, float] | None, machine: float = 1.0) -> View:
-    """A bundle of one side that takes `ms` on a machine that is `machine` times as slow; untrained without an AUC."""
+def view(name: str, ms: float, *, auc: tuple[float, float, float] | None, machine: float = 1.0) -> RunView:
+    """A bundle whose configuration takes `ms` on a machine `machine` times as slow; untrained without an AUC."""
     options = {
         "bundle": name,
         "encoder": f"encoder of {name}",
         "training": "synthetic" if auc else "untrained",
         "data": "d",
         "command": "line",
-        "verdicts": {SIDE: "passed"},
-        "sides": {SIDE: {"precision": "int8", "backend": "onnxruntime"}},
+        "verdicts": {INT8: "passed"},
+        "configurations": {INT8: {"precision": "int8", "backend": "onnxruntime"}},
     }
     value, low, high = auc or (0.5, 0.4, 0.6)
     figures = {"agreement": 1.0, "ich_auc": value, "ich_auc_low": low, "ich_auc_high": high}
-    summary = {names.part(SIDE, key): figure for key, figure in figures.items()}
+    summary = {names.key_of(INT8, key): figure for key, figure in figures.items()}
     samples = [machine * (ms + 0.001 * i) for i in range(24)]
     timed = options | {OPTION: {ALL: [3.0 * machine] * 24}}
-    judged = {names.LABELS: [0.0, 1.0], SIDE: [0.1, 0.9]}
-    accuracy = Record(names.ACCURACY, "p", judged, summary, options=options)
-    latency = Record(names.LATENCY, "ms", {SIDE: samples, names.NULL: [0.001] * 24}, {}, options=timed)
-    return View({names.ACCURACY: accuracy, names.LATENCY: latency})
+    kept = {names.ICH_LABELS: [0.0, 1.0], INT8: [0.1, 0.9]}
+    accuracy = Record(names.ACCURACY, "p", kept, summary, options=options)
+    latency = Record(names.LATENCY, "ms", {INT8: samples, names.NULL_BACKEND: [0.001] * 24}, {}, options=timed)
+    return RunView({names.ACCURACY: accuracy, names.LATENCY: latency})
 
 
 def test_a_slower_hour_is_not_held_against_a_model() -> None:
     first, second = view("a", 2.0, auc=None), view("b", 4.0, auc=None, machine=1.3)
     assert encoders.times_as_long(second, first).value == pytest.approx(2.0, rel=0.01)
     without = replace(second.records[names.LATENCY], options={})
-    second = View(second.records | {names.LATENCY: without})
+    second = RunView(second.records | {names.LATENCY: without})
     assert encoders.times_as_long(second, first).value == pytest.approx(2.6, rel=0.01)
 
 
@@ -64,7 +64,7 @@ def test_of_an_untrained_model_the_speed_alone_is_shown() -> None:
     said = " ".join(encoders.sentences(both))
     assert "only their speed means anything: never." in said and "AUC" not in said
     picture = plots.speed_against_accuracy(both)
-    assert picture is not None and ("never", SIDE, pytest.approx(1.0115), "") in picture.rows
+    assert picture is not None and ("never", INT8, pytest.approx(1.0115), "") in picture.rows
     assert "dotted: never trained, only the speed" in picture.notes
 
 
@@ -81,7 +81,7 @@ def test_two_bundles_have_it_in_their_report_and_one_has_not(
     write_report(tmp_path, [*records, *other])
     assert encoders.HEADING in (tmp_path / SUMMARY).read_text() and "times as long" in (tmp_path / HTML).read_text()
     assert encoders.HEADING not in (ran[0] / SUMMARY).read_text()
-    assert len(views(records)) == 1
+    assert len(run_views(records)) == 1
 
 
 def test_bundles_of_two_runs_do_not_stand_beside_each_other(

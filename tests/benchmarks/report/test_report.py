@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.report.report import HTML, MARKDOWN, SUMMARY, write_report
 from benchmarks.report.verdicts import summary, verdicts
-from benchmarks.report.view import View, views
+from benchmarks.report.view import RunView, run_views
 from benchmarks.results import names
 from dtvit_edge.spec import NOTICE
 from evaluation.records import Record
@@ -53,7 +53,7 @@ def test_markdown_pictures_exist(ran: Ran) -> None:
 
 
 def test_a_failed_precision_has_a_verdict_and_no_milliseconds(ran: Ran) -> None:
-    (view,) = views(list(ran[1].values()))
+    (view,) = run_views(list(ran[1].values()))
     said = dict(verdicts(view))
     assert said["int8"].startswith("not usable here, no latency: failed: ich: ")
     assert "prove too little" in said["fp32"] and "only one timed" in said["fp32"]
@@ -63,9 +63,9 @@ def test_a_failed_precision_has_a_verdict_and_no_milliseconds(ran: Ran) -> None:
 def test_a_run_by_another_command_stands_beside_and_one_by_the_same_replaces(ran: Ran, tmp_path: Path) -> None:
     records = list(ran[1].values())
     other = [replace(record, options=record.options | {"command": "another line"}) for record in records]
-    assert [view.slug for view in views([*records, *other])] == ["wrong", "wrong-2"]
+    assert [view.slug for view in run_views([*records, *other])] == ["wrong", "wrong-2"]
     failed = replace(records[0], options=records[0].options | {"verdicts": {}})
-    (view,) = views([*records, failed])
+    (view,) = run_views([*records, failed])
     assert list(view.records) == [names.ACCURACY] and view.accuracy is failed
 
 
@@ -73,9 +73,9 @@ def test_a_run_by_another_command_stands_beside_and_one_by_the_same_replaces(ran
 def test_a_busy_machine_is_said_first(ran: Ran, load: str, careful: bool) -> None:
     latency = ran[1][names.LATENCY]
     facts = {"load average, one minute": load, "cores of this process": "1 of 2, pinned to 1"}
-    for told in ({names.OTHERS: None}, {names.OTHERS: float(load) / 10}):
-        options = latency.options | {"before": {"facts": facts, "absent": {}}} | told
-        (view,) = views(list((ran[1] | {names.LATENCY: replace(latency, options=options)}).values()))
+    for others in ({names.OTHER_WORK: None}, {names.OTHER_WORK: float(load) / 10}):
+        options = latency.options | {"before": {"observed": facts, "absent": {}}} | others
+        (view,) = run_views(list((ran[1] | {names.LATENCY: replace(latency, options=options)}).values()))
         assert any(line.startswith("Careful: other work ran meanwhile") for line in summary(view)) == careful
 
 
@@ -90,18 +90,20 @@ def test_names_cannot_break_out_of_the_page(ran: Ran, tmp_path: Path) -> None:
     assert {path.parent for path in tmp_path.rglob("*")} == {tmp_path}
 
 
-def invented(medians: dict[str, tuple[str, float]], verdict: str = "passed") -> View:
-    """A view of sides with constant times: name -> (precision, ms)."""
+def invented(medians: dict[str, tuple[str, float]], verdict: str = "passed") -> RunView:
+    """A view of configurations with constant times: name -> (precision, ms)."""
     common: dict[str, Any] = {"bundle": "b", "encoder": "e", "training": "synthetic", "left_out": {}, "data": "d",
                               "reference": "PyTorch eager fp32"}  # fmt: skip
     options = {
         **common,
         "verdicts": dict.fromkeys(medians, verdict),
-        "sides": {side: {"precision": precision, "backend": "x"} for side, (precision, _) in medians.items()},
+        "configurations": {
+            configuration: {"precision": precision, "backend": "x"} for configuration, (precision, _) in medians.items()
+        },
     }
-    accuracy = Record(names.ACCURACY, "p", {names.LABELS: [0.0, 1.0]}, {}, options=options)
-    samples = {side: [ms + 0.001 * i for i in range(20)] for side, (_, ms) in medians.items()}
-    return View({names.ACCURACY: accuracy, names.LATENCY: Record(names.LATENCY, "ms", samples, {}, options=common)})
+    accuracy = Record(names.ACCURACY, "p", {names.ICH_LABELS: [0.0, 1.0]}, {}, options=options)
+    samples = {configuration: [ms + 0.001 * i for i in range(20)] for configuration, (_, ms) in medians.items()}
+    return RunView({names.ACCURACY: accuracy, names.LATENCY: Record(names.LATENCY, "ms", samples, {}, options=common)})
 
 
 def test_the_fastest_faithful_precision_is_named() -> None:
@@ -128,5 +130,5 @@ def test_a_gate_without_enough_slices_is_never_called_faithful() -> None:
 @pytest.mark.parametrize("training", ["untrained", "synthetic", "clinical-unvalidated"])
 def test_the_summary_says_how_the_model_was_trained(ran: Ran, training: str) -> None:
     records = [replace(r, options=r.options | {"training": training}) for r in ran[1].values()]
-    text = " ".join(summary(views(records)[0]))
+    text = " ".join(summary(run_views(records)[0]))
     assert {"untrained": "never trained", "synthetic": "phantoms alone"}.get(training, "nobody has validated") in text

@@ -56,12 +56,12 @@ def test_it_compares_times_and_records(
     monkeypatch.setattr(gpu_check, "build_engine", lambda opened, options: install_engine(opened, 8))
     result = check(bundle, phantom_folder, tmp_path)
     assert result.exit_code == 0, result.output
-    found = {record.what: record for record in records.read(tmp_path / "gpu.jsonl")}
-    preprocessing = found[gpu_check.WHAT_PREPROCESS].summary
+    by_what = {record.what: record for record in records.read(tmp_path / "gpu.jsonl")}
+    preprocessing = by_what[gpu_check.WHAT_PREPROCESS].summary
     assert preprocessing["slices"] > 30 and preprocessing["slices that differ"] == 0
-    decisions = found[gpu_check.WHAT_DECISIONS].summary
+    decisions = by_what[gpu_check.WHAT_DECISIONS].summary
     assert decisions["flips"] == decisions["statuses that differ"] == decisions["largest difference"] == 0
-    assert len(found[gpu_check.WHAT_ENGINE].samples["executor 8"]) == 10
+    assert len(by_what[gpu_check.WHAT_ENGINE].samples["executor 8"]) == 10
 
 
 def test_an_engine_that_is_not_built_is_a_negative_verdict(

@@ -44,11 +44,11 @@ def test_a_sample_follows_a_pause_and_untimed_calls_of_its_own_side(monkeypatch:
     assert {name: len(values) for name, values in samples.items()} == {"a": 2, "b": 2}
 
 
-def test_sides_alternate_and_nobody_is_always_first() -> None:
+def test_contenders_alternate_and_nobody_is_always_first() -> None:
     called: list[str] = []
-    calls = {side: partial(called.append, side) for side in "abc"}
+    calls = {contender: partial(called.append, contender) for contender in "abc"}
     samples = alternate(calls, rounds=4, runs=2)
-    assert {side: len(values) for side, values in samples.items()} == {"a": 4, "b": 4, "c": 4}
+    assert {contender: len(values) for contender, values in samples.items()} == {"a": 4, "b": 4, "c": 4}
     warm_up, timed = "".join(called[:9]), "".join(called[9:])
     assert warm_up == "aaabbbccc"
     assert timed == "aabbcc" + "bbccaa" + "ccaabb" + "aabbcc"
@@ -68,16 +68,16 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "small.dtvit", folder / "w.safetensors"
 
 
-def test_int8_speed_records_every_side_and_its_distance(calibrated: tuple[Path, Path], tmp_path: Path) -> None:
+def test_int8_speed_records_every_configuration_and_its_distance(calibrated: tuple[Path, Path], tmp_path: Path) -> None:
     bundle, weights = map(str, calibrated)
     arguments = [bundle, weights, "--rounds", "10", "--runs", "1", "--out", str(tmp_path / "r")]
     done = CliRunner().invoke(int8_speed.main, arguments)
     assert done.exit_code == 0, done.output
     (record,) = read(tmp_path / "r")
     here = {name for name, why_not in backends.availability().items() if why_not is None}
-    sides = {side for side, (name, *_) in int8_speed.SIDES.items() if name in here}
-    assert set(record.samples) == {"pytorch", *sides}
-    assert set(record.options["left_out"]) == set(int8_speed.SIDES) - sides
+    configurations = {configuration for configuration, (name, *_) in int8_speed.CONFIGURATIONS.items() if name in here}
+    assert set(record.samples) == {"pytorch", *configurations}
+    assert set(record.options["left_out"]) == set(int8_speed.CONFIGURATIONS) - configurations
     s = record.summary
     assert s["pytorch: max_abs_difference"] <= 1e-5 < s["onnxruntime int8: max_abs_difference"]
     assert 0.2 < s["int8: size"] < 0.5 and s["fp32: size"] == 1.0
@@ -92,9 +92,9 @@ def test_int8_speed_times_nothing_that_is_not_the_same_model(
     assert done.exit_code == 1 and "from the bundle's golden logits; nothing was timed" in done.output
     opened = Bundle.open(bundle)
     strict = replace(opened.manifest, tolerances=opened.manifest.tolerances | {"int8": 1e-7})
-    found = int8_speed.measure(replace(opened, manifest=strict), weights, rounds=10, runs=1, threads=1)
-    assert not [side for side in found.samples if "int8" in side]
-    assert "from the golden logits, 1e-07 is allowed" in found.left_out["onnxruntime int8"]
+    measurement = int8_speed.measure(replace(opened, manifest=strict), weights, rounds=10, runs=1, threads=1)
+    assert not [contender for contender in measurement.samples if "int8" in contender]
+    assert "from the golden logits, 1e-07 is allowed" in measurement.left_out["onnxruntime int8"]
 
 
 def test_gate_records_the_verdicts_of_the_command(
@@ -108,8 +108,8 @@ def test_gate_records_the_verdicts_of_the_command(
 
     rows = (phantom_folder / "truth.csv").read_text().splitlines()
     many = tmp_path / "many.csv"  # two studies by the names of five patients, since ranges and verdict share none
-    own = [f"{phantom_folder}/{row.split(',')[0]},P{place % 5},,,," for place, row in enumerate(rows[1:])]
-    many.write_text("\n".join([rows[0], *own]) + "\n")
+    renamed = [f"{phantom_folder}/{row.split(',')[0]},P{place % 5},,,," for place, row in enumerate(rows[1:])]
+    many.write_text("\n".join([rows[0], *renamed]) + "\n")
     arguments = [str(bundle), "--slices", str(many), "--agreement", "0", "--delta-auc", "1"]
     done = CliRunner().invoke(gate.main, ["x", "--out", str(tmp_path / "r"), "--", *arguments])
     assert done.exit_code == 0, done.output
@@ -125,20 +125,20 @@ def test_gate_records_the_verdicts_of_the_command(
     assert Bundle.open(bundle).digest == record.digests["bundle"]
 
 
-def test_reading_records_both_files_and_every_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_records_both_files_and_every_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "RUNS", 1)
     done = CliRunner().invoke(reading.main, ["--out", str(tmp_path / "r")])
     assert done.exit_code == 0, done.output
     (record,) = read(tmp_path / "r")
-    sides = ("read", "parse and read", "plan and read", "pydicom")
-    assert set(record.samples) == {f"{kind}: {side}" for kind in ("uncompressed", "RLE") for side in sides}
+    readers = ("read", "parse and read", "plan and read", "pydicom")
+    assert set(record.samples) == {f"{kind}: {reader}" for kind in ("uncompressed", "RLE") for reader in readers}
     assert all(len(values) == 10 for values in record.samples.values())
     monkeypatch.setattr(reading, "pydicoms", lambda file: np.zeros((512, 512), np.int16))
     done = CliRunner().invoke(reading.main, ["--out", str(tmp_path / "r")])
     assert isinstance(done.exception, VerdictError) and len(list(read(tmp_path / "r"))) == 1
 
 
-def test_stress_records_how_much_is_saved(tmp_path: Path) -> None:
+def test_outlier_smoothing_records_how_much_is_saved(tmp_path: Path) -> None:
     done = CliRunner().invoke(outlier_smoothing.main, ["--encoder", "test_vit", "--out", str(tmp_path / "r")])
     assert done.exit_code == 0, done.output
     (record,) = read(tmp_path / "r")
@@ -146,7 +146,7 @@ def test_stress_records_how_much_is_saved(tmp_path: Path) -> None:
     assert record.summary["ratio"] == pytest.approx(record.summary["plain_rms"] / record.summary["smoothed_rms"])
 
 
-def test_startup_records_three_sides(tmp_path: Path) -> None:
+def test_startup_records_three_processes(tmp_path: Path) -> None:
     done = CliRunner().invoke(startup.main, ["--rounds", "5", "--out", str(tmp_path / "r")])
     assert done.exit_code == 0, done.output
     (record,) = read(tmp_path / "r")

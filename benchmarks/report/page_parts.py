@@ -1,0 +1,136 @@
+"""Generated parts of pages that people write otherwise: README's five figures, the codes of docs/results.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from benchmarks.peers import EAGER, SCIKIT_IMAGE
+from benchmarks.report.verdicts import MIB
+from benchmarks.report.view import RunView, run_views
+from benchmarks.results import CPU_RECORDS, names
+from benchmarks.standalone import int8_speed, reading
+from dtvit_edge.errors import ConfigError, DeviceFault, VerdictError
+from dtvit_edge.reasons import REASONS, STUDY_REASONS
+from evaluation.records import Record, latest, read
+
+EVALUATIONS = CPU_RECORDS.with_name("paper.jsonl")
+BENCH = CPU_RECORDS.with_name("bench.jsonl")
+DEMO = "demo"
+SCRIPT = f"{SCIKIT_IMAGE.name}, {EAGER.name}"
+INT8 = "openvino int8"
+
+# What `dtvit-edge` returns to its caller; 0, 3 and 4 are `score`'s by `RunReport.exit_status`.
+EXIT_STATUSES = {
+    0: "Everything went well; for `score`, every slice was scored or skipped, and at least one was scored.",
+    VerdictError.exit_status: "A negative verdict: parity, the self-test, the gate or a comparison said no.",
+    ConfigError.exit_status: "Wrong usage, or a bundle, a checkpoint, a machine or a folder that cannot be used; said "
+    "before the first file.",
+    3: "`score`: some slices were refused or failed.",
+    4: "`score`: no slice was scored.",
+    DeviceFault.exit_status: "The device failed while it ran; the same command continues where it stopped.",
+    6: "An error of this program itself, with what to report.",
+    130: "Interrupted.",
+}
+
+
+@dataclass(frozen=True)
+class KeyFigure:
+    """One line of README's table.
+
+    Attributes:
+        what: was measured; value: in words; commands: that repeat it.
+    """
+
+    what: str
+    value: str
+    commands: tuple[str, ...]
+
+
+def key_figures() -> str:
+    """README's table of five figures."""
+    rows = "".join(f"| {figure.what} | {figure.value} |\n" for figure in _key_figures())
+    return f"\n| what | figure |\n|---|---|\n{rows}\n"
+
+
+def key_figures_with_commands() -> str:
+    """The same for docs/figures.md, each with what repeats it."""
+    rows = "".join(
+        f"| {figure.what} | {figure.value} | {'; '.join(f'`{command}`' for command in figure.commands)} |\n"
+        for figure in _key_figures()
+    )
+    return f"\n| what | figure | command |\n|---|---|---|\n{rows}\n"
+
+
+def slice_reasons() -> str:
+    """Every code that a row of slices.csv can have as its reason."""
+    rows = "".join(f"| {reason.status} | `{reason.code}` | {reason.sentence} |\n" for reason in REASONS.values())
+    return f"\n| status | reason | meaning |\n|---|---|---|\n{rows}\n"
+
+
+def study_reasons() -> str:
+    """Every code that a row of studies.csv can have."""
+    return "\n" + "".join(f"- `{code}`: {sentence}\n" for code, sentence in STUDY_REASONS.items()) + "\n"
+
+
+def exit_statuses() -> str:
+    """What the command line returns."""
+    rows = "".join(f"| {status} | {sentence} |\n" for status, sentence in EXIT_STATUSES.items())
+    return f"\n| status | meaning |\n|---|---|\n{rows}\n"
+
+
+def _key_figures() -> Iterator[KeyFigure]:
+    """Five figures, from the newest record of each; one that has no record is left out."""
+    evaluation = [record for record in read(EVALUATIONS) if record.options["model"] == DEMO]
+    if evaluation:
+        s = evaluation[-1].summary
+        yield KeyFigure(
+            f"the demo model on {s['ich_slices']:.0f} phantom slices that it never saw",
+            f"haemorrhage: AUC {s['ich_auc']:.3f}, accuracy {s['ich_accuracy']:.1%}; location: accuracy "
+            f"{s['location_accuracy']:.1%}",
+            (_command(evaluation[-1]),),
+        )
+    if record := latest(CPU_RECORDS, int8_speed.WHAT):
+        s = record.summary
+        yield KeyFigure(
+            "int8 on OpenVINO against PyTorch eager fp32, ViT-B/16, one core, one slice",
+            f"{s[f'{INT8}: ratio_median']:.1f} times as fast, {s[f'{INT8}: ms_median']:.0f} ms",
+            (_command(record),),
+        )
+    views = run_views([record for record in read(BENCH) if record.what.startswith(names.PREFIX)])
+    whole = {view.name: speed for view in views if (speed := _against_script(view))}
+    if whole:
+        yield KeyFigure(
+            "from folder to result against a plain script (pydicom, scikit-image, PyTorch), one core",
+            "; ".join(f"{name} {times:.1f} times as fast" for name, (times, _) in whole.items()),
+            tuple(command for _, command in whole.values()),
+        )
+    if record := latest(CPU_RECORDS, reading.WHAT):
+        s = record.summary
+        both = ((kind, f"{kind}: plan and read") for kind in ("uncompressed", "RLE"))
+        yield KeyFigure(
+            "reading a 512 x 512 slice, header and pixels, against pydicom, one core",
+            "; ".join(f"{kind} {s[f'{key}: ratio_median']:.1f} times as fast, {s[f'{key}: ms']:.2f} ms" for kind, key
+                      in both),
+            (_command(record),),
+        )  # fmt: skip
+    cold = [view for view in views if view.name == DEMO and names.COLD_START in view.records]
+    if cold:
+        fastest = cold[0].passed[0]
+        seconds, peak = (cold[0].figure(what, fastest, figure) or 0.0 for what, figure in
+                         ((names.COLD_START, "median"), (names.MEMORY, "max")))  # fmt: skip
+        yield KeyFigure(
+            "cold start: `dtvit-edge score` of one slice, as a whole process, with the demo model",
+            f"{seconds:.1f} s, {peak / MIB:.0f} MiB of memory at most",
+            (cold[0].command,),
+        )
+
+
+def _against_script(view: RunView) -> tuple[float, str] | None:
+    """How many times as fast as the plain script the fastest configuration is, and what repeats it."""
+    times = view.figure(names.END_TO_END, view.passed[0], f"times as fast as {SCRIPT}") if view.passed else None
+    return None if times is None else (times, view.command)
+
+
+def _command(record: Record) -> str:
+    return str(record.options["command"])

@@ -1,0 +1,72 @@
+"""docs/figures.md and the generated parts of other pages are what the code and the records say."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from importlib.util import find_spec
+
+import pytest
+
+from benchmarks.report.figures_page import PAGE, figures_page, tables
+from benchmarks.report.page_parts import EXIT_STATUSES, key_figures, key_figures_with_commands
+from benchmarks.results import CPU_RECORDS, FOLDER
+from dtvit_edge.errors import BuildKilled, BundleError, DtvitError, VerdictError
+from evaluation.records import latest, read
+from tests.support.data import ROOT
+
+ANEW = "python -m benchmarks.report.figures_page writes it anew"
+PARTS = [(page, name) for page, parts in tables().items() for name in parts]
+
+
+def test_the_page_of_figures_is_what_the_records_say() -> None:
+    assert (ROOT / PAGE).read_text(encoding="utf-8") == figures_page(), ANEW
+    assert "{{" not in figures_page()
+
+
+@pytest.mark.parametrize(("page", "name"), PARTS)
+def test_tables_are_what_code_and_records_say(page: str, name: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    table = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", text, re.DOTALL)
+    assert table is not None
+    assert table.group(1) == tables()[page][name], ANEW
+
+
+def test_the_figures_have_records() -> None:
+    from benchmarks.measure import slice_cost
+    from benchmarks.standalone import graph_rewrites, startup
+
+    for module in (graph_rewrites, slice_cost, startup):
+        assert latest(CPU_RECORDS, module.WHAT) is not None, module.__name__
+
+
+def test_readme_has_five_figures_and_the_page_the_command_of_each() -> None:
+    rows = [line for line in key_figures().splitlines() if line.startswith("| ")][1:]
+    with_commands = [line for line in key_figures_with_commands().splitlines() if line.startswith("| ")][1:]
+    assert len(rows) == len(with_commands) == 5
+    for row, longer in zip(rows, with_commands, strict=True):
+        assert longer.startswith(row) and longer.removeprefix(row).startswith(" `"), row
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.jsonl")), ids=lambda file: file.name)
+def test_every_recorded_command_calls_a_module_of_today(file: object) -> None:
+    for record in read(file):  # type: ignore[arg-type]
+        words = shlex.split(record.options["command"])
+        if words[:2] == ["python", "-m"]:
+            assert find_spec(words[2]) is not None, words[2]
+        else:
+            assert words[0] == "dtvit-edge"
+        assert "benchmarks/records" not in record.options["command"]
+
+
+def test_exit_statuses_are_those_of_the_errors() -> None:
+    assert list(EXIT_STATUSES) == [0, 1, 2, 3, 4, 5, 6, 130]
+    assert (VerdictError.exit_status, DtvitError.exit_status, BuildKilled.exit_status) == (1, 2, 5)
+    assert BundleError.exit_status in EXIT_STATUSES
+
+
+def test_every_module_that_make_calls_is_there() -> None:
+    modules = re.findall(r"python -m ([\w.]+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert {"benchmarks.standalone.gpu_check", "training.phe_sich"} <= set(modules)
+    for module in modules:
+        assert find_spec(module) is not None, module
