@@ -6,6 +6,7 @@ import ctypes
 import json
 import shutil
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,12 +81,28 @@ def test_every_stage_killed_leaves_its_records_and_the_next_one_runs(
         assert len(made_by(settings, stage.name)) == 1, "the record before its end is there"
 
 
-def test_a_stage_that_hangs_is_ended_with_what_it_started(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_that_hangs_is_ended_with_what_it_started(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("END", "hang")
-    stage = replace(stages(settings)[0], limit_s=20)
+    monkeypatch.setenv("SLEEPER", str(tmp_path / "sleeper"))
+    stage = replace(stages(settings)[0], limit_s=25)
     (end,) = run_stages(settings, [stage], lambda line: None)
-    assert end.outcome == FAILED and end.why.startswith("timed out after 20 s") and end.status == -9
-    assert len(made_by(settings, "machine")) == 1
+    assert end.outcome == FAILED and end.why.startswith("timed out after 25 s") and end.status == -9
+    assert not runs(int((tmp_path / "sleeper").read_text()))
+
+
+def runs(pid: int) -> bool:
+    """False also for a process that has ended and that nobody has waited for."""
+    stat = Path(f"/proc/{pid}/stat")
+    for _ in range(50):
+        try:
+            if stat.read_text().rpartition(")")[2].split()[0] == "Z":
+                return False
+        except OSError:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def test_what_is_not_there_is_not_run_and_what_does_not_start_fails(settings: Settings) -> None:

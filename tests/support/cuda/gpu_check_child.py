@@ -1,7 +1,7 @@
 """One stage of the GPU's check on the stand-in GPU, as a process of its own; see `test_gpu_check`.
 
 The environment says where the kernel's library lies (`KERNEL_LIBRARY`), and how the stage is to end: `END` is `kill`
-(by SIGKILL, after its first record), `hang` (likewise) or empty.
+(by SIGKILL, after its first record), `hang` (with a process that it has started, whose id goes to `SLEEPER`) or empty.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -101,17 +102,20 @@ def build(bundle: Bundle, options: BuildOptions) -> BuildRecord:
 def ends_early(path: Path, record: Record) -> None:
     """Append a record, then end as `END` says."""
     append(path, record)
-    end_as_told()
-
-
-def end_as_told() -> None:
     if os.environ.get("END") == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
-    if os.environ.get("END") == "hang":
-        time.sleep(3600)
+
+
+def hang() -> None:
+    """For longer than anybody waits, and so does what it starts."""
+    sleeper = subprocess.Popen(["sleep", "3600"])
+    Path(os.environ["SLEEPER"]).write_text(str(sleeper.pid), encoding="ascii")
+    time.sleep(3600)
 
 
 if __name__ == "__main__":
+    if os.environ.get("END") == "hang":
+        hang()
     stand_in()
     child.append = ends_early  # type: ignore[attr-defined]
     raise SystemExit(child.main(*sys.argv[1:]))
