@@ -31,10 +31,14 @@ calibrate-demo: demo
 	$(BIN)/dtvit-edge phantom $(OUT)/calibration --studies 100 --seed 7000 --overwrite
 	$(BIN)/dtvit-edge calibrate $(OUT)/demo.dtvit --slices $(OUT)/calibration/truth.csv
 
-# On a machine with a GPU: engines of the demo bundle, held to the CPU path and timed. Elsewhere it says what is missing.
-gpu-check: demo
-	$(BIN)/python -m benchmarks.standalone.gpu_check $(OUT)/demo.dtvit $(OUT)/phantoms $(REAL_STUDIES) -o $(OUT)/gpu-check \
-	  --weights $(DEMO_MODEL) --record benchmarks/results/gpu.jsonl $(GPU_CHECK)
+# On a machine with a GPU: everything that needs one, about a ready bundle (docs/first-gpu-run.md). It asks for no network,
+# no environment of this Makefile and no torch; GPU_CHECK takes more options, --list among them.
+GPU_PYTHON ?= python3
+GPU_OUT ?= out/gpu-check
+gpu-check:
+	@test -n "$(BUNDLE)" || { echo "make gpu-check BUNDLE=path/to/ready.dtvit (with its int8 files)" >&2; exit 2; }
+	@test -d $(GPU_OUT)/phantoms || $(GPU_PYTHON) -m dtvit_edge phantom $(GPU_OUT)/phantoms --studies 8 --seed 1
+	$(GPU_PYTHON) -m benchmarks.gpu_check $(BUNDLE) $(GPU_OUT)/phantoms -o $(GPU_OUT) $(GPU_CHECK)
 
 # The demo bundle against PyTorch, plain exports and plain scripts on this machine: out/demo/bench/report.html.
 bench-demo: calibrate-demo

@@ -5,5 +5,5 @@ timed afterwards; one that fails has no latency. What was measured is records (`
 written from nothing but those.
 
 `measure` takes the times, `peers` holds what a bundle is compared with, `results` the records, `report` what is made of
-them; `standalone` are single questions with a command each.
+them; `standalone` are single questions with a command each, `gpu_check` asks all that needs a GPU.
 """

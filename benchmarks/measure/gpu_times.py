@@ -1,7 +1,10 @@
 """What is timed on a GPU: preprocessing alone, the engine alone, and the whole executor from host memory.
 
-Device times are between two CUDA events and hold launches alone, no copies. The executor's are wall times from slices
-in the host's memory to logits in the host's memory, two batches under way.
+Device times lie between two CUDA events around each round. All rounds are queued and waited for once, so that the
+device works on one while Python launches the next, and Python's launch is not counted as the device's time. Where a
+round takes the device less than Python takes to queue one (some 10 us a launch), the device waits for Python even so,
+and the time is an upper bound. The executor's are wall times from slices in the host's memory to logits in the host's
+memory, two batches under way.
 """
 
 from __future__ import annotations
@@ -37,7 +40,10 @@ class KernelOutput:
 
 
 def run_kernel(device: Device, spec: PreprocessSpec, slices: Sequence[Slice], rounds: int = 0) -> KernelOutput:
-    """One batch through the kernel; `rounds` further launches of it are timed, one sample each."""
+    """One batch through the kernel; `rounds` further launches of it are timed, one sample each.
+
+    Inside the timer: the kernel alone, on slices that lie on the device already.
+    """
     return device.call(_run_kernel, device, spec, slices, rounds)
 
 
@@ -55,12 +61,18 @@ def differences(output: KernelOutput, spec: PreprocessSpec, slices: Sequence[Sli
 
 
 def engine_ms(backend: EngineBackend, batch: int, rounds: int) -> list[float]:
-    """Milliseconds of device time a call of the engine alone, as a CUDA graph where it can be one."""
+    """Milliseconds of device time a call of the engine alone, as a CUDA graph where it can be one.
+
+    Inside the timer: the engine on bytes that lie on the device already; no preprocessing, no copy.
+    """
     return backend.device.call(_engine_ms, backend, batch, rounds)
 
 
 def stages_ms(backend: EngineBackend, pixels: NDArray[np.uint8], rounds: int) -> dict[str, list[float]]:
     """Milliseconds of device time of one batch by stage: `copy in`, `infer`, `copy out`; mapped memory has no copies.
+
+    Inside the timers: the copy of prepared bytes to the device, the engine, the copy of the logits back. The three of a
+    round follow each other in the stream, as in `EngineBackend.infer`; what the host does before is in none of them.
 
     Args:
         pixels: (N, C, side, side) uint8, N up to the engine's largest batch.
@@ -69,7 +81,10 @@ def stages_ms(backend: EngineBackend, pixels: NDArray[np.uint8], rounds: int) ->
 
 
 def executor_ms(executor: Executor, slices: Sequence[Slice], batch: int, rounds: int) -> list[float]:
-    """Milliseconds of wall time a batch through the whole executor, after it has been filled."""
+    """Milliseconds of wall time a batch through the whole executor, after it has been filled.
+
+    Inside the timer: packing on the host, copy, preprocessing, engine, copy back and Python; no file is read.
+    """
     batches = [[slices[(i * batch + k) % len(slices)] for k in range(batch)] for i in range(WARM_UP)]
     for i in range(executor.depth):
         executor.submit(batches[i % WARM_UP])
@@ -131,21 +146,27 @@ def _stages_ms(backend: EngineBackend, pixels: NDArray[np.uint8], rounds: int) -
         "infer": lambda: engine.run(count, b"alone", lambda: None),
         "copy out": lambda: engine.fetch(count),
     }
-    samples: dict[str, list[float]] = {name: [] for name in stages}
-    for round_ in range(WARM_UP + rounds):
-        for name, stage in stages.items():
-            (sample,) = _timed(backend.device, engine.stream, stage, 1)
-            samples[name] += [sample] if round_ >= WARM_UP else []
-    return samples
+    for _ in range(WARM_UP):
+        for launch in stages.values():
+            launch()
+    return dict(zip(stages, _queued(backend.device, engine.stream, list(stages.values()), rounds), strict=True))
 
 
-def _timed(device: Device, stream: Any, launch: Any, rounds: int) -> list[float]:
-    """Milliseconds between events around each launch."""
-    events = [(device.cuda.Event(), device.cuda.Event()) for _ in range(rounds)]
-    for start, end in events:
-        start.record(stream)
-        launch()
-        end.record(stream)
+def _timed(device: Device, stream: Any, launch: Callable[[], None], rounds: int) -> list[float]:
+    return _queued(device, stream, [launch], rounds)[0]
+
+
+def _queued(device: Device, stream: Any, launches: Sequence[Callable[[], None]], rounds: int) -> list[list[float]]:
+    """Milliseconds of each launch by round: all rounds are queued with an event before and after each, then waited for.
+
+    An event marks the end of one launch and the start of the next.
+    """
+    events = [[device.cuda.Event() for _ in range(len(launches) + 1)] for _ in range(rounds)]
+    for marks in events:
+        marks[0].record(stream)
+        for launch, mark in zip(launches, marks[1:], strict=True):
+            launch()
+            mark.record(stream)
     if events:
-        events[-1][1].synchronize()
-    return [float(end.time_since(start)) for start, end in events]
+        events[-1][-1].synchronize()
+    return [[float(marks[i + 1].time_since(marks[i])) for marks in events] for i in range(len(launches))]

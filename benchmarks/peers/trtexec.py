@@ -1,7 +1,12 @@
 """NVIDIA's trtexec: the line that builds and times a bundle's graph, and the times that it gives where it is installed.
 
-trtexec runs as a separate process, so that it cannot alternate with the other contenders. `latencyMs` is its copy in,
-compute and copy out of one query; releases before 10 had the same fields by the same names.
+trtexec runs as a separate process, so that it cannot alternate with the other contenders.
+
+Inside its timer, `latencyMs`: the copy of one batch to the device, the engine, and the copy of the logits back, between
+CUDA events; no preprocessing. From TensorRT 11 on trtexec leaves the copies out unless it is asked
+(`--includeDataTransfers`), waits spinning and replays a CUDA graph without being asked; before, it launches each layer.
+TF32 is off as in this project's engines (`--noTF32`), and the shapes are those of its profiles: one for batch 1 alone,
+one for 1 to the largest batch that is tuned for the largest.
 """
 
 from __future__ import annotations
@@ -21,7 +26,10 @@ NAME = "trtexec"
 FIELD = "latencyMs"
 # Typed graphs, which TensorRT 10 and newer take as they are; fp32 needs no flag.
 GRAPHS = {"fp32": (), "fp16": ("--stronglyTyped",), "int8-fp16": ("--stronglyTyped",)}
+# Since TensorRT 11; older releases copy without being asked and refuse the flag.
+COPIES = "--includeDataTransfers"
 WARM_UP_MS = 500
+_HELP_S = 60.0
 
 
 def why_not() -> str | None:
@@ -29,46 +37,72 @@ def why_not() -> str | None:
     return None if shutil.which(NAME) else "trtexec is not on the path (it comes with TensorRT)"
 
 
-def command(bundle: Bundle, precision: str, max_batch: int, *, folder: str | None = None) -> list[str]:
-    """The line that times a graph at batch 1 with an engine for batches up to `max_batch`.
+def command(
+    bundle: Bundle, precision: str, max_batch: int, *, batch: int = 1, folder: str | None = None, copies: bool = False
+) -> list[str]:
+    """The line that times a graph at a batch size, with the profile that this project's engines have for it.
 
     Args:
+        max_batch: of the engine.
+        batch: 1, or a larger one up to `max_batch`.
         folder: written in place of the bundle's folder, which could carry a name.
+        copies: ask for the copies by name, as TensorRT 11 wants it.
     """
     spec = bundle.manifest.spec
     file = bundle.manifest.models[precision].file
-    shape = f"{spec.channels}x{spec.crop}x{spec.crop}"
+    best = 1 if batch == 1 else max_batch
+    shapes = {"min": 1, "opt": best, "max": best}
+    slice_ = f"{spec.channels}x{spec.crop}x{spec.crop}"
     return [
         NAME,
         f"--onnx={folder or bundle.path}/{file}",
         *GRAPHS[precision],
-        f"--minShapes={INPUT_NAME}:1x{shape}",
-        f"--optShapes={INPUT_NAME}:1x{shape}",
-        f"--maxShapes={INPUT_NAME}:{max_batch}x{shape}",
-        f"--shapes={INPUT_NAME}:1x{shape}",
+        "--noTF32",
+        *(f"--{name}Shapes={INPUT_NAME}:{count}x{slice_}" for name, count in shapes.items()),
+        f"--shapes={INPUT_NAME}:{batch}x{slice_}",
+        *((COPIES,) if copies else ()),
         "--useSpinWait",
         f"--warmUp={WARM_UP_MS}",
     ]
 
 
 def lines(bundle: Bundle, max_batch: int) -> list[str]:
-    """The line of every graph that the bundle has for it."""
+    """The line of every graph that the bundle has for it, at batch 1 and at the largest, for the trtexec that is here.
+
+    Where none is here they are for TensorRT 10; from 11 on `COPIES` has to be added.
+    """
+    copies = asks_for_copies()
     return [
-        shlex.join(command(bundle, precision, max_batch, folder=bundle.path.name))
+        shlex.join(command(bundle, precision, max_batch, batch=batch, folder=bundle.path.name, copies=copies))
         for precision in GRAPHS
         if precision in bundle.manifest.models
+        for batch in sorted({1, max_batch})
     ]
 
 
-def measure(bundle: Bundle, precision: str, max_batch: int, timeout_s: float = 1800.0) -> list[float]:
-    """Milliseconds of every query that trtexec timed.
+def asks_for_copies() -> bool:
+    """True where the trtexec of this machine times no copies unless it is asked: its help text names the flag."""
+    if why_not() is not None:
+        return False
+    try:
+        said = subprocess.run([NAME, "--help"], capture_output=True, text=True, timeout=_HELP_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return COPIES in said.stdout + said.stderr
+
+
+def measure(
+    bundle: Bundle, precision: str, max_batch: int, timeout_s: float = 1800.0, *, batch: int = 1
+) -> list[float]:
+    """Milliseconds of every query of `batch` slices that trtexec timed; see the module for what is inside.
 
     Raises:
         VerdictError: it failed, with its last words.
     """
     with tempfile.TemporaryDirectory() as folder:
         times = Path(folder) / "times.json"
-        words = [*command(bundle, precision, max_batch), f"--exportTimes={times}"]
+        asked = command(bundle, precision, max_batch, batch=batch, copies=asks_for_copies())
+        words = [*asked, f"--exportTimes={times}"]
         try:
             done = subprocess.run(words, capture_output=True, text=True, timeout=timeout_s, check=False)
         except subprocess.TimeoutExpired as error:

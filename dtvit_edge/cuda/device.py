@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, TypeVar
 
+from dtvit_edge.cuda.driver import cuda_version
 from dtvit_edge.cuda.resources import drop_locals
 from dtvit_edge.environment import usable_cores
 from dtvit_edge.errors import ConfigError, DeviceFault, MissingDependency, OutOfDeviceMemory
@@ -23,6 +24,8 @@ INSTALL = (
     "pip install '.[jetson]' on a Jetson, '.[gpu]' elsewhere (in a checkout; or the wheel's file instead of the dot); "
     "it is built with nvcc on the path"
 )
+# What CUDA 13's header makes of names without a suffix (cuda.h): pycuda built with it asks the driver for these.
+_SINCE_13 = ("cuCtxCreate_v4", "cuEventElapsedTime_v2", "cuMemAdvise_v2", "cuMemPrefetchAsync_v2")
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no order with the default stream, which libraries use
 # With fewer cores than this a thread that spins while it waits takes one from the threads that read and decode. The
 # smallest Jetson Orin has six.
@@ -154,7 +157,7 @@ class Device:
         try:
             self.cuda = import_module("pycuda.driver")
         except (ImportError, OSError) as error:
-            raise MissingDependency(f"pycuda does not load: {error}; {INSTALL}") from error
+            raise MissingDependency(_why_pycuda_does_not_load(error)) from error
         cuda = self.cuda
         cuda.init()
         device = cuda.Device(self.ordinal)
@@ -184,3 +187,17 @@ class Device:
         owner, self._owner, self._owner_thread = self._owner, None, None
         if owner is not None:
             owner.shutdown()
+
+
+def _why_pycuda_does_not_load(error: ImportError | OSError) -> str:
+    """In words: most often it was built with a newer CUDA than the driver runs, and asks the driver for new symbols."""
+    driver = cuda_version()
+    if "undefined symbol" not in str(error) or driver is None:
+        return f"pycuda does not load: {error}; {INSTALL}"
+    runs = f"{driver[0]}.{driver[1]}"
+    built = "CUDA 13.0 or newer" if any(name in str(error) for name in _SINCE_13) else f"a newer CUDA than {runs}"
+    return (
+        f"pycuda was built with {built}, and this machine's driver runs CUDA up to {runs}: {error}. Build it with "
+        f"nvcc {driver[0]} (`nvcc --version` says which is first on the path): PATH=/usr/local/cuda-{runs}/bin:$PATH "
+        "pip install --force-reinstall --no-deps --no-cache-dir pycuda; or update the driver"
+    )

@@ -85,6 +85,18 @@ def make_current(ordinal: int, driver: Any = None) -> None:
     _check(driver.cuCtxPushCurrent_v2(context), "cuCtxPushCurrent")
 
 
+def cuda_version(driver: Any = None) -> tuple[int, int] | None:
+    """The highest CUDA release that the driver runs, (12, 6), or None without a driver; no GPU is needed to ask.
+
+    Args:
+        driver: the loaded driver library, for tests.
+    """
+    driver, version = driver or load_driver(), ctypes.c_int()
+    if driver is None or driver.cuDriverGetVersion(ctypes.byref(version)) != 0 or version.value < 1000:
+        return None
+    return version.value // 1000, version.value % 1000 // 10
+
+
 def free_bytes(gpu: Gpu | None, driver: Any = None) -> int:
     """Memory that a build may use: the GPU's free memory, or the machine's without a GPU or with an integrated one.
 

@@ -107,12 +107,35 @@ def digest(path: Path) -> str:
     return digest_file(path)
 
 
-def test_the_trtexec_line_is_the_graphs_and_hides_the_folder(small: tuple[Bundle, Path]) -> None:
+def test_the_trtexec_lines_are_the_graphs_with_our_profiles_and_hide_the_folder(small: tuple[Bundle, Path]) -> None:
     bundle, _ = small
-    fp32, fp16 = trtexec.lines(bundle, 16)
-    assert fp32.startswith("trtexec --onnx=small.dtvit/model.fp32.onnx --minShapes=pixels:1x1x224x224")
-    assert "--maxShapes=pixels:16x1x224x224" in fp32 and "--stronglyTyped" not in fp32
+    alone, most, fp16, _ = (line.split() for line in trtexec.lines(bundle, 16))
+    assert alone[:2] == ["trtexec", "--onnx=small.dtvit/model.fp32.onnx"]
+    slice_ = "1x224x224"
+    for words, batch in ((alone, 1), (most, 16)):
+        assert f"--minShapes=pixels:1x{slice_}" in words and f"--shapes=pixels:{batch}x{slice_}" in words
+        assert f"--optShapes=pixels:{batch}x{slice_}" in words and f"--maxShapes=pixels:{batch}x{slice_}" in words
+        assert "--noTF32" in words and "--stronglyTyped" not in words
     assert "--stronglyTyped" in fp16
+    (words,) = {line for line in trtexec.lines(bundle, 1) if "fp32" in line}
+    assert "pixels:1x1x224x224" in words
+
+
+@pytest.mark.parametrize(("release", "asked"), [(10, False), (11, True)])
+def test_from_tensorrt_11_on_the_copies_are_asked_for(
+    release: int, asked: bool, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "trtexec"
+    flag = "--includeDataTransfers  Time the copies as well" if release == 11 else "--noDataTransfers"
+    times = '[{"latencyMs": 1.5}]'
+    tool.write_text(f"#!/bin/sh\ncase $1 in --help) echo '{flag}'; exit 0;; esac\necho \"$@\" > {tmp_path}/asked\n"
+                    f"for a; do case $a in --exportTimes=*) echo '{times}' > \"${{a#*=}}\";; esac; done\n")  # fmt: skip
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert trtexec.measure(tiny_bundle, "fp32", 8, batch=8) == [1.5]
+    words = (tmp_path / "asked").read_text().split()
+    assert ("--includeDataTransfers" in words) is asked and "--noTF32" in words
+    assert ("--includeDataTransfers" in trtexec.lines(tiny_bundle, 8)[0]) is asked
 
 
 @pytest.mark.parametrize("status", [0, 1])

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from dtvit_edge.cuda import driver
+from dtvit_edge.cuda import device, driver
+from dtvit_edge.cuda.device import Device
 from dtvit_edge.cuda.driver import Gpu
-from dtvit_edge.errors import ConfigError, DeviceFault
+from dtvit_edge.errors import ConfigError, DeviceFault, MissingDependency
 
 
 class Driver:
@@ -101,3 +103,28 @@ def test_free_memory_is_the_gpus_or_the_machines(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(("free", "workspace"), [(0, 64 << 20), (1 << 30, 1 << 29), (1 << 40, 4 << 30)])
 def test_the_workspace_is_half_of_what_is_free_and_bounded(free: int, workspace: int) -> None:
     assert driver.workspace_bytes(free) == workspace
+
+
+def test_the_release_that_the_driver_runs_is_asked_without_a_gpu() -> None:
+    def version(status: int, number: int) -> Any:
+        return SimpleNamespace(cuDriverGetVersion=lambda at: setattr(at._obj, "value", number) or status)
+
+    assert driver.cuda_version(version(0, 12060)) == (12, 6)
+    assert driver.cuda_version(version(0, 0)) is None  # a stub of the driver library
+    assert driver.cuda_version(version(999, 12060)) is None
+
+
+@pytest.mark.parametrize(
+    ("symbol", "built"),
+    [("cuEventElapsedTime_v2", r"CUDA 13\.0 or newer"), ("cuNew", r"a newer CUDA than 12\.6")],
+    ids=["known", "unknown"],
+)
+def test_pycuda_of_a_newer_cuda_is_said_in_words(symbol: str, built: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> None:
+        raise ImportError(f"_driver.cpython-310-x86_64-linux-gnu.so: undefined symbol: {symbol}")
+
+    monkeypatch.setattr(device, "import_module", refuse)
+    monkeypatch.setattr(device, "cuda_version", lambda: (12, 6))
+    words = rf"pycuda was built with {built}, and this machine's driver runs CUDA up to 12\.6: .*{symbol}.*"
+    with pytest.raises(MissingDependency, match=words + r"nvcc 12 .*/usr/local/cuda-12\.6/bin.* pip install"), Device():
+        pass

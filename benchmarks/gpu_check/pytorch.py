@@ -1,10 +1,16 @@
 """What a user of PyTorch would take on the same GPU: eager, torch.compile and a CUDA graph, in float16.
 
-Inside the timer: normalised float16 slices on the device to both heads' logits, waited for.
+    python3 -m benchmarks.gpu_check.pytorch SETTINGS.json
+
+A script of its own for the interpreter that has torch, timm and NumPy (not the one that runs the other stages); it
+appends records to the same file. Inside the timer: normalised float16 slices on the device to both heads' logits,
+waited for.
 """
 
 from __future__ import annotations
 
+import statistics
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,12 +18,35 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.gpu_check.settings import Settings
+from benchmarks.gpu_check.stages import NOT_HERE_STATUS, PYTORCH
 from benchmarks.measure.interleaving import alternate
-from dtvit_edge.spec import PreprocessSpec
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.spec import PreprocessSpec, digest_file
+from evaluation.records import Record, append
 from export.checkpoint import load_checkpoint
 from export.model import normalise
 
+WHAT = "PyTorch on the same GPU"
 WARM_UP = 5
+
+
+def main(settings_file: str) -> int:
+    """A record for each batch size; 75 where PyTorch has no GPU."""
+    settings = Settings.read(Path(settings_file))
+    if why_not := absent():
+        print(why_not, file=sys.stderr)
+        return NOT_HERE_STATUS
+    assert settings.weights
+    weights, bundle = Path(settings.weights), Bundle.open(settings.bundle)
+    golden, digests = bundle.golden().pixels, {"weights": digest_file(weights), "bundle": bundle.digest}
+    for batch in settings.batches:
+        pixels = np.resize(golden, (batch, *golden.shape[1:]))
+        samples = peers_ms(weights, pixels, bundle.manifest.spec, settings.rounds)
+        summary = {f"{name}: p50 ms": statistics.median(values) for name, values in samples.items()}
+        about = {"stage": PYTORCH, "batch": batch, "precision": "fp16", "device": torch.cuda.get_device_name()}
+        append(settings.records, Record(WHAT, "ms", samples, summary, digests, about))
+    return 0
 
 
 def absent() -> str:
@@ -67,3 +96,7 @@ def _waited(call: Callable[[], object], device: str) -> Callable[[], object]:
             torch.cuda.synchronize()
 
     return run
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(*sys.argv[1:]))

@@ -1,0 +1,157 @@
+"""Stages of one precision's engine: build, golden slices, layers, speed."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.gpu_check.inputs import repeated, study_slices
+from benchmarks.gpu_check.settings import Settings
+from benchmarks.gpu_check.stages import NotHere
+from benchmarks.measure import gpu_times
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.cuda import driver
+from dtvit_edge.errors import VerdictError
+from dtvit_edge.scoring.api import Options, open_backend, open_executor
+from dtvit_edge.selftest import selftest
+from dtvit_edge.trt import library
+from dtvit_edge.trt.backend import EngineBackend
+from dtvit_edge.trt.build import BuildOptions, build_engine
+from dtvit_edge.trt.store import engine_precisions, load_engine
+from evaluation.records import Record
+
+WHAT_BUILD = "engine built"
+WHAT_GOLDEN = "golden slices through an engine, batch sizes interleaved"
+WHAT_LAYERS = "engine by layer"
+WHAT_SPEED = "engine alone, and the whole executor from host memory"
+# From the third equal call on a batch is a CUDA graph: the sequence is gone through so often.
+_PASSES = 3
+_NAMED_LAYERS = 20
+
+
+def options_of(settings: Settings, precision: str, **more: Any) -> Options:
+    """How this engine is asked for."""
+    return Options(backend=settings.flavour, precision=precision, **more)
+
+
+def require_engine(settings: Settings, bundle: Bundle, precision: str) -> None:
+    """Stages after a build that failed have nothing to ask.
+
+    Raises:
+        NotHere: no engine of this precision has been installed.
+    """
+    if precision not in engine_precisions(bundle, settings.flavour):
+        raise NotHere(f"no {precision} engine has been installed (stage engine-{precision})")
+
+
+def build(settings: Settings, precision: str) -> Iterator[Record]:
+    """Build, prove and install it; its record and the inspector's JSON are kept beside the records."""
+    bundle = Bundle.open(settings.bundle)
+    asked = BuildOptions(precision, settings.flavour, settings.max_batch, library_tactics=settings.library_tactics)
+    built = build_engine(bundle, asked)
+    (settings.folder / f"engine-{precision}.json").write_text(built.to_json(), encoding="utf-8")
+    summary = {"seconds": built.seconds, "plan_bytes": float(built.plan_bytes)}
+    summary |= {f"layers: {kind}": float(count) for kind, count in built.layer_precisions.items()}
+    told: dict[str, Any] = {
+        "precision": precision,
+        "version": built.version,
+        "flags": list(built.flags),
+        "selftest": built.selftest,
+    }
+    told |= {"profiles": list(built.profiles), "warnings": list(built.warnings), "max_batch": settings.max_batch}
+    digests = {"bundle": bundle.digest, "plan": built.plan_sha256, "onnx": built.onnx_sha256}
+    yield Record(WHAT_BUILD, "s", {"build": [built.seconds]}, summary, digests, told)
+    (settings.folder / f"inspector-{precision}.json").write_text(_inspected(settings, bundle, precision), "utf-8")
+
+
+def golden(settings: Settings, precision: str) -> Iterator[Record]:
+    """Batches of max, 1, 7 and max again, three times over, each against the golden logits.
+
+    Raises:
+        VerdictError: a deviation outside the precision's tolerance, or logits that are not finite.
+    """
+    bundle = Bundle.open(settings.bundle)
+    require_engine(settings, bundle, precision)
+    deviations: dict[str, list[float]] = {}
+    with open_backend(bundle, settings.flavour, options_of(settings, precision)) as backend:
+        largest = backend.batch
+        for batch in (largest, 1, min(7, largest), largest) * _PASSES:
+            result = selftest(bundle, backend, (batch,))
+            if not math.isfinite(result.worst):
+                raise VerdictError(f"{precision}: logits that are not finite at batch {batch}")
+            deviations.setdefault(f"batch {batch}", []).append(result.worst)
+        described = backend.describe()
+    worst = max(max(values) for values in deviations.values())
+    summary = {"worst": worst, "tolerance": result.tolerance, "slices": float(result.slices)}
+    digests = {"bundle": bundle.digest}
+    yield Record(WHAT_GOLDEN, "logit", deviations, summary, digests, described | {"precision": precision})
+    if worst > result.tolerance:
+        raise VerdictError(f"{precision}: {worst:.3g} from the golden logits, allowed {result.tolerance:.3g}")
+
+
+def layers(settings: Settings, precision: str) -> Iterator[Record]:
+    """Milliseconds by layer at batch 1 and at the largest; all of them go to a file, the costliest into the record."""
+    bundle = Bundle.open(settings.bundle)
+    require_engine(settings, bundle, precision)
+    with open_backend(bundle, settings.flavour, options_of(settings, precision)) as backend:
+        assert isinstance(backend, EngineBackend)
+        for batch in sorted({1, backend.batch}):
+            by_layer = backend.layers(_golden_batch(bundle, batch))
+            file = settings.folder / f"layers-{precision}-{batch}.json"
+            file.write_text(json.dumps(by_layer, indent=1) + "\n", encoding="utf-8")
+            costliest = dict(sorted(by_layer.items(), key=lambda item: -item[1])[:_NAMED_LAYERS])
+            summary = {"layers": float(len(by_layer)), "sum ms": sum(by_layer.values())}
+            told = {"precision": precision, "batch": batch, "file": file.name}
+            yield Record(
+                WHAT_LAYERS, "ms", {k: [v] for k, v in costliest.items()}, summary, {"bundle": bundle.digest}, told
+            )
+
+
+def speed(settings: Settings, precision: str) -> Iterator[Record]:
+    """The engine alone and the executor, alternating in parts of 10 rounds, and copies apart; a record a batch size."""
+    bundle, options = Bundle.open(settings.bundle), options_of(settings, precision)
+    require_engine(settings, bundle, precision)
+    slices = study_slices(settings)
+    with open_backend(bundle, settings.flavour, options) as backend:
+        assert isinstance(backend, EngineBackend)
+        manifest = bundle.manifest
+        told = {"precision": precision, "encoder": manifest.encoder, "training": manifest.training}
+        told |= backend.describe()
+        for batch in (size for size in settings.batches if size <= backend.batch):
+            engine, whole = f"engine {batch}", f"executor {batch}"
+            samples: dict[str, list[float]] = {engine: [], whole: []}
+            with open_executor(bundle, backend, options) as executor:
+                for done in range(0, settings.rounds, 10):
+                    rounds = min(10, settings.rounds - done)
+                    samples[engine] += gpu_times.engine_ms(backend, batch, rounds)
+                    samples[whole] += gpu_times.executor_ms(executor, repeated(slices, batch), batch, rounds)
+            stages = gpu_times.stages_ms(backend, _golden_batch(bundle, batch), settings.rounds)
+            samples |= {f"{stage} {batch}": values for stage, values in stages.items()}
+            medians = {name: statistics.median(values) for name, values in samples.items()}
+            summary = {f"{name}: p50 ms": value for name, value in medians.items()}
+            summary[f"{whole}: slices a second"] = 1e3 * batch / medians[whole]
+            summary[f"{whole}: share of the engine's rate"] = medians[engine] / medians[whole]
+            yield Record(WHAT_SPEED, "ms", samples, summary, {"bundle": bundle.digest}, told | {"batch": str(batch)})
+
+
+def _golden_batch(bundle: Bundle, batch: int) -> NDArray[np.uint8]:
+    """(batch, C, side, side) of the golden slices over and over."""
+    pixels = bundle.golden().pixels
+    return np.ascontiguousarray(np.resize(pixels, (batch, *pixels.shape[1:])))
+
+
+def _inspected(settings: Settings, bundle: Bundle, precision: str) -> str:
+    """The inspector's JSON of the installed engine as the library gives it."""
+    trt, release = library.load(settings.flavour)
+    gpu = driver.find()
+    assert gpu is not None
+    engine = load_engine(bundle, settings.flavour, release.text, gpu, precision, unproven=True)
+    runtime = trt.Runtime(library.logger(trt, lambda severity, message: None))
+    inspector = runtime.deserialize_cuda_engine(engine.plan).create_engine_inspector()
+    return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
