@@ -19,6 +19,7 @@ from dtvit_edge.bundle import Bundle
 from dtvit_edge.cuda import driver
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.scoring.api import Options, open_backend, open_executor
+from dtvit_edge.scoring.proof import prove_chain
 from dtvit_edge.selftest import selftest
 from dtvit_edge.trt import library
 from dtvit_edge.trt.backend import EngineBackend
@@ -54,7 +55,7 @@ def build(settings: Settings, precision: str) -> Iterator[Record]:
     """Build, prove and install it; its record and the inspector's JSON are kept beside the records."""
     bundle = Bundle.open(settings.bundle)
     asked = BuildOptions(precision, settings.flavour, settings.max_batch, library_tactics=settings.library_tactics)
-    built = build_engine(bundle, asked)
+    built = build_engine(bundle, asked, prove_chain)
     (settings.folder / f"engine-{precision}.json").write_text(built.to_json(), encoding="utf-8")
     summary = {"seconds": built.seconds, "plan_bytes": float(built.plan_bytes)}
     summary |= {f"layers: {kind}": float(count) for kind, count in built.layer_precisions.items()}

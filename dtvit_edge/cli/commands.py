@@ -149,7 +149,7 @@ def verify(
     from dtvit_edge import backends
     from dtvit_edge.bundle import Bundle
     from dtvit_edge.scoring.api import Options, open_backend, testable
-    from dtvit_edge.selftest import selftest
+    from dtvit_edge.scoring.proof import selftest_chain
 
     opened = Bundle.open(bundle, expect_digest=expect_digest)
     chosen = names or [name for name, why_not in backends.availability().items() if why_not is None]
@@ -159,7 +159,7 @@ def verify(
             gpu = backends.runs_engines(name)
             options = Options(precision=precision, threads=None if gpu else threads, device=device if gpu else None)
             with open_backend(opened, name, options) as backend:
-                results.append(selftest(opened, backend))
+                results.append(selftest_chain(opened, backend))
     render.selftests(opened, results, as_json=as_json)
     if not results:
         runs = [f"{name} runs {backends.what_runs(name)}" for name in chosen] or ["no backend is here"]
@@ -196,10 +196,12 @@ def build(bundle: Path, expect_digest: str | None, no_library_tactics: bool, as_
     Exit status 1 where they do not, or where the engine is not of the precision that was asked for.
     """
     from dtvit_edge.bundle import Bundle
+    from dtvit_edge.scoring.proof import prove_chain
     from dtvit_edge.trt.build import BuildOptions, build_engine
 
     opened = Bundle.open(bundle, expect_digest=expect_digest)
-    record = build_engine(opened, BuildOptions(**options, library_tactics=not no_library_tactics))
+    asked = BuildOptions(**options, library_tactics=not no_library_tactics)
+    record = build_engine(opened, asked, prove_chain)
     render.build(record, opened, as_json=as_json)
 
 

@@ -114,6 +114,8 @@ def selftests(opened: Bundle, results: Sequence[SelfTest], *, as_json: bool) -> 
                 "passed": r.passed,
                 "tolerance": r.tolerance,
                 "deviations": {str(batch): value for batch, value in r.deviations.items()},
+                "differing_bytes": r.differing_bytes,
+                "chain": r.chain,
             }
             for r in results
         ]
@@ -123,12 +125,13 @@ def selftests(opened: Bundle, results: Sequence[SelfTest], *, as_json: bool) -> 
     _absent(opened)
     if not results:
         return
-    grid = table("backend", "precision", "batches", "largest |logit difference|", "tolerance", "verdict")
+    grid = table("backend", "precision", "batches", "bytes", "largest |logit difference|", "tolerance", "verdict")
     for r in results:
         batches = ", ".join(map(str, r.deviations))
         verdict = "pass" if r.passed else "FAIL"
         name = f"{r.backend['backend']} {r.backend['version'].split('-')[0]}"
-        grid.add_row(name, r.precision, batches, f"{r.worst:.2e}", f"{r.tolerance:.0e}", verdict)
+        prepared = "equal" if not r.differing_bytes else f"{r.differing_bytes} differ"
+        grid.add_row(name, r.precision, batches, prepared, f"{r.worst:.3g}", f"{r.tolerance:g}", verdict)
     show(grid)
 
 
@@ -160,8 +163,8 @@ def build(record: BuildRecord, opened: Bundle, *, as_json: bool) -> None:
 
 
 def _passed(test: dict[str, Any]) -> str:
-    worst = max(test["deviations"].values())
-    return f"passed: {worst:.2e} at batch {' and '.join(test['deviations'])}, allowed {test['tolerance']:.2e}"
+    worst = max([*test["deviations"].values(), *test["chain"].values()])
+    return f"passed: {worst:.2e} at batch {' and '.join(test['deviations'])}, allowed {test['tolerance']:g}"
 
 
 def bundle(opened: Bundle, *, as_json: bool) -> None:

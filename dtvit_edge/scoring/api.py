@@ -27,7 +27,8 @@ from dtvit_edge.scoring.executor import CpuExecutor, Executor
 from dtvit_edge.scoring.gpu_executor import GpuExecutor
 from dtvit_edge.scoring.pipeline import Pipeline, least_brain_share, rejected_row
 from dtvit_edge.scoring.prefetch import default_workers
-from dtvit_edge.selftest import prove, tolerance_key
+from dtvit_edge.scoring.proof import prove_chain
+from dtvit_edge.selftest import tolerance_key
 from dtvit_edge.trt.backend import EngineBackend
 from dtvit_edge.trt.store import engine_precisions, load_engine
 
@@ -150,7 +151,7 @@ def open_executor(bundle: Bundle, backend: Backend, options: Options) -> Iterato
         yield CpuExecutor(spec, backend, share, options.batch or backend.batch)
         return
     if not backend.proven:
-        prove(bundle, backend, sorted({1, backend.batch}))
+        prove_chain(bundle, backend, sorted({1, backend.batch}))
     with GpuExecutor(spec, backend, options.batch or backend.batch, fixed=options.deterministic) as executor:
         yield executor
 

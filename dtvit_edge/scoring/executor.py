@@ -79,6 +79,14 @@ class Executor(Protocol):
         """
         ...
 
+    def prepared_bytes(self, slices: Sequence[Slice]) -> NDArray[np.uint8]:
+        """What the model is shown of these slices: (N, C, side, side) uint8; for reports and proofs."""
+        ...
+
+    def logits(self, pixels: NDArray[np.uint8]) -> Logits:
+        """What the model says of prepared bytes, as `Backend.infer`; for reports and gates."""
+        ...
+
 
 class CpuExecutor:
     """The CPU path and any backend. Slices that will not be scored never reach the model.
@@ -120,3 +128,11 @@ class CpuExecutor:
                 logits[name][inferred] = answer[name]
         head_pixels = np.array([p.head_pixels for p in batch], np.int64)
         return BatchResult(head_pixels, np.array([p.brain_share for p in batch]), inferred, logits)
+
+    def prepared_bytes(self, slices: Sequence[Slice]) -> NDArray[np.uint8]:
+        """See `Executor.prepared_bytes`."""
+        return np.stack([self.prepare(slice_).pixels for slice_ in slices])
+
+    def logits(self, pixels: NDArray[np.uint8]) -> Logits:
+        """See `Executor.logits`."""
+        return self._backend.infer(pixels)

@@ -11,7 +11,9 @@ from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
+from dtvit_edge.backend import Logits
 from dtvit_edge.cuda.device import Device
 from dtvit_edge.cuda.memory import Buffer, GrowableMemory
 from dtvit_edge.cuda.resources import Resources
@@ -87,6 +89,27 @@ class GpuExecutor:
         result = self._result(self._under_way[0])
         self._under_way.popleft()
         return result
+
+    def prepared_bytes(self, slices: Sequence[Slice]) -> NDArray[np.uint8]:
+        """See `Executor.prepared_bytes`; nothing may be under way."""
+        parts = [slices[i : i + self.batch] for i in range(0, len(slices), self.batch)]
+        return np.concatenate([self._device.call(self._prepared_bytes, part) for part in parts])
+
+    def logits(self, pixels: NDArray[np.uint8]) -> Logits:
+        """See `Executor.logits`."""
+        return self._backend.infer(pixels)
+
+    def _prepared_bytes(self, slices: Sequence[Slice]) -> NDArray[np.uint8]:
+        """The kernel alone, and a copy of what it leaves as the engine's input."""
+        slot, engine = self._free[0], self._backend.engine
+        batch = kernel.pack([(s.stored, s.header.encoding) for s in slices], self._spec)
+        engine.stream.synchronize()
+        memory = slot.memory.at_least(batch.layout.end)
+        launch = self._preprocess.prepare_launch(batch, memory.address, engine.input, slot.head_stats.address)
+        batch.write(memory.host)
+        memory.upload(engine.stream, batch.layout.end)
+        self._preprocess.launch(launch, engine.stream)
+        return engine.read_input(len(slices))
 
     def _result(self, batch: _Slot | BatchResult) -> BatchResult:
         return batch if isinstance(batch, BatchResult) else self._device.call(self._finish, batch)

@@ -23,7 +23,7 @@ from dtvit_edge.cuda import device
 from dtvit_edge.cuda.driver import MIB, Gpu
 from dtvit_edge.environment import available_memory, machine
 from dtvit_edge.errors import BuildError, ConfigError, DigestMismatch, MissingDependency, VerdictError
-from dtvit_edge.selftest import prove, tolerance_key
+from dtvit_edge.selftest import SelfTest, tolerance_key
 from dtvit_edge.spec import digest_file
 from dtvit_edge.trt import backend, layers, library, process
 from dtvit_edge.trt.builder import BuildJob
@@ -40,6 +40,7 @@ from dtvit_edge.trt.store import (
     install_cache,
 )
 
+Proof = Callable[[Bundle, Backend, Sequence[int]], SelfTest]
 EngineOpener = Callable[[str, SerializedEngine, str], Backend]
 
 logger = logging.getLogger(__name__)
@@ -84,8 +85,12 @@ class BuildOptions:
             raise ConfigError(f"SM {COMPILED_ALONE} is compiled alone; build it by itself")
 
 
-def build_engine(bundle: Bundle, options: BuildOptions) -> BuildRecord:
+def build_engine(bundle: Bundle, options: BuildOptions, prove: Proof) -> BuildRecord:
     """Build, check, test and install an engine.
+
+    Args:
+        prove: the self-test that decides whether it is installed, `scoring.proof.prove_chain`; given the bundle, the
+            opened backend and the batch sizes to test. A VerdictError is its no.
 
     Returns:
         The record as it lies beside the plan.
@@ -118,7 +123,7 @@ def build_engine(bundle: Bundle, options: BuildOptions) -> BuildRecord:
         record = _build(bundle, options, release, gpu if opener else None, capabilities, graph, stage)
         plan = stage / record.plan
         if opener is not None:
-            record = _proved(bundle, record, plan, opener)
+            record = _proved(bundle, record, plan, opener, prove)
         folder = bundle.path / ENGINES
         device = _device(release, record.gpu, record.capabilities)
         record = install(folder, record, plan)
@@ -173,7 +178,8 @@ def _build(
         precision=options.precision,
         graph=graph,
         onnx_sha256=model.sha256,
-        bundle_digest=bundle.digest,
+        spec_digest=spec.digest,
+        golden_digest=bundle.manifest.golden_digest,
         flavour=release.flavour,
         version=release.text,
         gpu=gpu.name if gpu else None,
@@ -197,8 +203,8 @@ def _build(
     )
 
 
-def _proved(bundle: Bundle, record: BuildRecord, plan: Path, opener: EngineOpener) -> BuildRecord:
-    """The record with its self-test: golden slices at batch 1 and at the largest batch."""
+def _proved(bundle: Bundle, record: BuildRecord, plan: Path, opener: EngineOpener, prove: Proof) -> BuildRecord:
+    """The record with its self-test: golden slices at batch 1, at the largest batch, and between them."""
     engine = Engine(record, plan.read_bytes())
     try:
         with opener(record.flavour, engine, tolerance_key(bundle.manifest, record.precision)) as backend:

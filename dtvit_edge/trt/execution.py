@@ -125,6 +125,13 @@ class RunningEngine:
         """Queue the copy of that many slices to the device, on `stream`."""
         self._pixels.upload(self.stream, count * int(np.prod(self.slice_shape)))
 
+    def read_input(self, count: int) -> NDArray[np.uint8]:
+        """Wait, and copy so many slices of the input back: what preprocessing on the device has made."""
+        nbytes = count * int(np.prod(self.slice_shape))
+        self._pixels.download(self.stream, nbytes)
+        self.stream.synchronize()
+        return self._pixels.host[:nbytes].reshape(count, *self.slice_shape).copy()
+
     def run(self, count: int, key: bytes, before: Callable[[], None]) -> None:
         """Queue `before` and the engine on `stream`; as a CUDA graph from the third equal call of a captured size on.
 

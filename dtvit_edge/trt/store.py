@@ -38,7 +38,7 @@ class BuildRecord:
     Attributes:
         plan, plan_sha256, plan_bytes: the file beside the record.
         precision: as asked for; graph: the bundle's model it was built from, by its key, and onnx_sha256 its digest.
-        bundle_digest: of the manifest at that time.
+        spec_digest, golden_digest: of the preprocessing and the golden slices that it was proved with.
         flavour, version: the library's.
         gpu, cuda_ordinal: name of the GPU it was built on, and CUDA's number of it then; None where it was compiled
             ahead of time.
@@ -60,7 +60,8 @@ class BuildRecord:
     precision: str
     graph: str
     onnx_sha256: str
-    bundle_digest: str
+    spec_digest: str
+    golden_digest: str
     flavour: str
     version: str
     gpu: str | None
@@ -278,7 +279,9 @@ def _refusal(bundle: Bundle, record: BuildRecord, version: str, gpu: Gpu) -> str
 
 def _is_foreign(bundle: Bundle, record: BuildRecord) -> bool:
     model = bundle.manifest.models.get(record.graph)
-    return model is None or model.sha256 != record.onnx_sha256
+    same_model = model is not None and model.sha256 == record.onnx_sha256
+    same_proof = record.golden_digest == bundle.manifest.golden_digest
+    return not (same_model and same_proof and record.spec_digest == bundle.manifest.spec.digest)
 
 
 def _verified(path: Path, record: BuildRecord, again: str) -> bytes:

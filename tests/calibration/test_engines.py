@@ -16,6 +16,7 @@ from evaluation.gate import Limits, SliceLabels
 from evaluation.sampling import SETS, SliceSet
 from export.bundle_export import export_bundle
 from tests.support.data import ROOT
+from tests.support.golden_backend import prove_backend
 
 pytestmark = pytest.mark.skipif(
     find_spec("tensorrt_rtx") is None, reason="TensorRT for RTX is not installed (pip install tensorrt-rtx-cu13)"
@@ -40,7 +41,9 @@ def calibrated(request: pytest.FixtureRequest, demo: Bundle, tmp_path_factory: p
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_the_demo_model_compiles_in_every_precision(calibrated: Bundle, precision: str) -> None:
-    record = build_engine(calibrated, BuildOptions(precision, backend="tensorrt-rtx", ahead_of_time=True))
+    record = build_engine(
+        calibrated, BuildOptions(precision, backend="tensorrt-rtx", ahead_of_time=True), prove_backend
+    )
     assert record.capabilities == ("8.6", "8.9", "12.0") and record.selftest is None
     assert record.graph == {"int8": "int8-fp16"}.get(precision, precision)
     expected = {"fp32": {"fp32"}, "fp16": {"fp16", "fp32"}, "int8": {"int8", "fp16", "fp32"}}

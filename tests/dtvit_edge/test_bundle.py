@@ -24,20 +24,12 @@ from dtvit_edge.bundle import (
 )
 from dtvit_edge.errors import BundleError, ConfigError, DigestMismatch, UnknownFormat
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
-from dtvit_edge.spec import digest_json
-from tests.support.tiny_bundle import tiny_model, write_tiny_bundle
+from tests.support.tiny_bundle import edit_manifest, tiny_model, write_tiny_bundle
 
 
 @pytest.fixture
 def copy(tiny_bundle: Bundle, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_bundle.path, tmp_path / "copy.dtvit"))
-
-
-def edit(path: Path, **changes: object) -> None:
-    """Change a manifest's fields, its checksum with them: what is refused is refused for what it says."""
-    manifest = json.loads((path / MANIFEST).read_text()) | changes
-    rest = {key: value for key, value in manifest.items() if key != "checksum"}
-    (path / MANIFEST).write_text(json.dumps(rest | {"checksum": digest_json(rest)}))
 
 
 def test_what_is_written_is_read_back(tiny_bundle: Bundle) -> None:
@@ -166,13 +158,13 @@ def test_a_copy_with_no_model_needs_an_engine(typed_bundle: Bundle, tmp_path: Pa
 
 @pytest.mark.parametrize("version", [0, 1, 3, "2", True])
 def test_another_format_version_is_refused_with_what_makes_the_bundle_anew(copy: Path, version: object) -> None:
-    edit(copy, format=version)
+    edit_manifest(copy, format=version)
     with pytest.raises(UnknownFormat, match=r"this code reads 2; .*dtvit-edge export WEIGHTS -o NAME\.dtvit"):
         Bundle.open(copy)
 
 
 def test_a_manifest_without_a_format_is_none(copy: Path) -> None:
-    edit(copy, format=None)
+    edit_manifest(copy, format=None)
     with pytest.raises(BundleError, match="it names no format"):
         Bundle.open(copy)
 
@@ -186,7 +178,7 @@ def test_a_damaged_manifest_is_found_by_its_own_checksum(copy: Path) -> None:
 
 def test_a_spec_that_does_not_match_its_digest_is_refused(copy: Path) -> None:
     spec = json.loads((copy / MANIFEST).read_text())["spec"]
-    edit(copy, spec=spec | {"mask_threshold": 20})
+    edit_manifest(copy, spec=spec | {"mask_threshold": 20})
     with pytest.raises(DigestMismatch, match="spec digest"):
         Bundle.open(copy)
 
@@ -215,7 +207,7 @@ def test_a_spec_that_does_not_match_its_digest_is_refused(copy: Path) -> None:
     ],
 )
 def test_manifests_that_contradict_this_code_are_refused(copy: Path, change: dict[str, object]) -> None:
-    edit(copy, **change)
+    edit_manifest(copy, **change)
     with pytest.raises(BundleError):
         Bundle.open(copy)
 
@@ -232,7 +224,7 @@ def test_an_untrained_location_head_is_read_back(tiny_bundle_without_location: B
     ids=["ich", "both", "unknown", "twice", "nested", "text", "null", "number"],
 )
 def test_no_other_head_than_the_location_head_may_be_untrained(copy: Path, heads: object) -> None:
-    edit(copy, untrained_heads=heads)
+    edit_manifest(copy, untrained_heads=heads)
     with pytest.raises(BundleError, match=r"untrained heads are .*; only 'location' can be one|untrained_heads"):
         Bundle.open(copy)
 
@@ -241,7 +233,7 @@ def test_no_other_head_than_the_location_head_may_be_untrained(copy: Path, heads
 def test_files_outside_the_bundle_are_refused(copy: Path, name: str) -> None:
     models = json.loads((copy / MANIFEST).read_text())["models"]
     models["fp32"]["file"] = name
-    edit(copy, models=models)
+    edit_manifest(copy, models=models)
     with pytest.raises(BundleError, match="outside the bundle"):
         Bundle.open(copy)
 

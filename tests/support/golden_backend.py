@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from dtvit_edge.bundle import Bundle
+from dtvit_edge.selftest import SelfTest, require_passed, selftest
 from dtvit_edge.trt.execution import SerializedEngine
 
 bundle: Bundle | None = None
@@ -45,3 +47,8 @@ def open_serialized(flavour: str, serialized: SerializedEngine, precision: str, 
     devices.append(device)
     opened.append((flavour, serialized.plan, precision, serialized.max_batch))
     return Golden(precision)
+
+
+def prove_backend(of: Bundle, backend: Any, batches: Sequence[int]) -> SelfTest:
+    """The self-test of a backend alone, for `build`: this one has no device that a chain could run on."""
+    return require_passed(selftest(of, backend, batches))

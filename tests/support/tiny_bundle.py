@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,16 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from dtvit_edge.bundle import MODEL_FILES, Bundle, FileRecord, Manifest, write_bundle
-from dtvit_edge.spec import ICH_OUTPUT, INPUT_NAME, LOCATION_OUTPUT, PreprocessSpec
+from dtvit_edge.bundle import MANIFEST, MODEL_FILES, Bundle, FileRecord, Manifest, write_bundle
+from dtvit_edge.spec import ICH_OUTPUT, INPUT_NAME, LOCATION_OUTPUT, PreprocessSpec, digest_json
 from tests.support.golden import make_golden
+
+
+def edit_manifest(path: Path, **changes: object) -> None:
+    """Change a bundle's manifest, its checksum with it: what is refused is refused for what it says."""
+    manifest = json.loads((path / MANIFEST).read_text()) | changes
+    rest = {key: value for key, value in manifest.items() if key != "checksum"}
+    (path / MANIFEST).write_text(json.dumps(rest | {"checksum": digest_json(rest)}))
 
 
 def tiny_model(*, channels: int = 1, slope: float = 0.05, middle: float = 45.0) -> bytes:

@@ -30,6 +30,8 @@ from dtvit_edge.trt import backend, build
 from dtvit_edge.trt.build import BuildOptions, build_engine
 from dtvit_edge.trt.store import ENGINES, load_engine
 from tests.support import golden_backend, trt_standins
+from tests.support.golden_backend import prove_backend
+from tests.support.tiny_bundle import edit_manifest
 from tests.support.typed_graphs import graph
 
 ORIN = Gpu("Orin", "8.7", integrated=True, driver="12.6")
@@ -83,7 +85,7 @@ def test_a_device_proves_and_installs_its_engine(
     bundle: Bundle, device: Any, version: str, precision: str, graph_key: str
 ) -> None:
     device(version)
-    record = build_engine(bundle, BuildOptions(precision, backend="tensorrt", max_batch=7))
+    record = build_engine(bundle, BuildOptions(precision, backend="tensorrt", max_batch=7), prove_backend)
     plan = trt_standins.PLAN + version.encode()
     key = "int8-fp16" if precision == "int8" else precision
     assert golden_backend.opened == [("tensorrt", plan, key, 7)]
@@ -114,17 +116,17 @@ def test_a_thin_copy_builds_from_what_it_has_and_names_what_it_lacks(bundle: Bun
     for precision in ("fp32", "fp32-op16", "int8", "int8-fp16"):
         (bundle.path / MODEL_FILES[precision]).unlink()
     thin = Bundle.open(bundle.path)
-    assert build_engine(thin, BuildOptions("fp16")).graph == "fp16"
+    assert build_engine(thin, BuildOptions("fp16"), prove_backend).graph == "fp16"
     with pytest.raises(BundleError, match=r"model\.int8-fp16\.onnx: not in this copy of the bundle"):
-        build_engine(thin, BuildOptions("int8"))
+        build_engine(thin, BuildOptions("int8"), prove_backend)
     assert len(left(bundle)) == 3
 
 
 def test_building_again_uses_the_timing_cache_and_replaces_the_engine(bundle: Bundle, device: Any) -> None:
     device("10.3.0")
-    first = build_engine(bundle, BuildOptions("fp16"))
+    first = build_engine(bundle, BuildOptions("fp16"), prove_backend)
     files = left(bundle)
-    second = build_engine(bundle, BuildOptions("fp16", max_batch=2))
+    second = build_engine(bundle, BuildOptions("fp16", max_batch=2), prove_backend)
     assert len(left(bundle)) == len(files) == 3
     assert (first.max_batch, second.max_batch) == (8, 2)
     assert second.log == ()
@@ -137,7 +139,7 @@ def test_too_little_memory_is_said_before_the_build(
 ) -> None:
     device("10.3.0")
     monkeypatch.setattr(build, "available_memory", lambda: 1 << 27)
-    build_engine(bundle, BuildOptions("fp16"))
+    build_engine(bundle, BuildOptions("fp16"), prove_backend)
     assert "128 MiB of memory are free" in caplog.text
 
 
@@ -156,17 +158,17 @@ def test_a_build_that_fails_leaves_nothing_in_the_bundle(
 ) -> None:
     device("8.6.1", behaviour)
     with pytest.raises(kind, match=message):
-        build_engine(bundle, BuildOptions("fp16", backend="tensorrt"))
+        build_engine(bundle, BuildOptions("fp16", backend="tensorrt"), prove_backend)
     assert not (bundle.path / ENGINES).exists()
 
 
 def test_a_failure_leaves_the_engine_that_is_there(bundle: Bundle, device: Any) -> None:
     device("8.6.1")
-    build_engine(bundle, BuildOptions("fp16"))
+    build_engine(bundle, BuildOptions("fp16"), prove_backend)
     files = left(bundle)
     device("8.6.1", "kill")
     with pytest.raises(BuildKilled):
-        build_engine(bundle, BuildOptions("fp16"))
+        build_engine(bundle, BuildOptions("fp16"), prove_backend)
     assert left(bundle) == files
     assert load_engine(bundle, "tensorrt", "8.6.1", ORIN, "fp16").record.selftest
 
@@ -174,7 +176,7 @@ def test_a_failure_leaves_the_engine_that_is_there(bundle: Bundle, device: Any) 
 @pytest.mark.parametrize("behaviour", ["foreign", "names"])
 def test_layers_that_do_not_show_their_precision_are_a_warning(bundle: Bundle, device: Any, behaviour: str) -> None:
     device("8.6.1", behaviour)
-    (warning,) = build_engine(bundle, BuildOptions("fp16")).warnings
+    (warning,) = build_engine(bundle, BuildOptions("fp16"), prove_backend).warnings
     assert "fused regions do not show" in warning
 
 
@@ -185,14 +187,14 @@ def test_an_engine_that_disagrees_is_not_installed(
     device("10.3.0")
     monkeypatch.setattr(golden_backend, "error", error)
     with pytest.raises(VerdictError, match=r"differs from the golden logits by .* at batch 1.* it is not installed"):
-        build_engine(bundle, BuildOptions("fp16"))
+        build_engine(bundle, BuildOptions("fp16"), prove_backend)
     assert not (bundle.path / ENGINES).exists()
 
 
 def test_each_precision_has_its_own_tolerance(bundle: Bundle, device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     device("10.3.0")
     monkeypatch.setattr(golden_backend, "error", 0.06)
-    record = build_engine(bundle, BuildOptions("int8"))
+    record = build_engine(bundle, BuildOptions("int8"), prove_backend)
     assert record.selftest is not None
     assert (record.selftest["precision"], record.selftest["tolerance"]) == ("int8-fp16", 0.2)
 
@@ -203,22 +205,22 @@ def test_an_engine_that_cannot_be_tested_here_is_not_built(
     device("10.3.0", "kill")
     monkeypatch.setattr(backend, "unavailable", lambda flavour: "pycuda is not installed")
     with pytest.raises(MissingDependency, match=r"pycuda is not installed: .* not tested"):
-        build_engine(bundle, BuildOptions("fp16"))
+        build_engine(bundle, BuildOptions("fp16"), prove_backend)
     assert not (bundle.path / ENGINES).exists()
 
 
 def test_what_this_machine_or_bundle_lacks_is_said_before_anything_is_built(bundle: Bundle, device: Any) -> None:
     device("10.3.0", "kill", gpu=None)
     with pytest.raises(BuildError, match="no GPU that CUDA can use"):
-        build_engine(bundle, BuildOptions("fp16", backend="tensorrt"))
+        build_engine(bundle, BuildOptions("fp16", backend="tensorrt"), prove_backend)
     device("11.4.1", "kill")
     with pytest.raises(ConfigError, match=r"TensorRT 11\.4\.1 has no cuBLAS and cuDNN"):
-        build_engine(bundle, BuildOptions("fp16", library_tactics=False))
+        build_engine(bundle, BuildOptions("fp16", library_tactics=False), prove_backend)
     with pytest.raises(ConfigError, match="only TensorRT for RTX compiles ahead of time"):
-        build_engine(bundle, BuildOptions("fp16", backend="tensorrt", ahead_of_time=True))
+        build_engine(bundle, BuildOptions("fp16", backend="tensorrt", ahead_of_time=True), prove_backend)
     device("8.5.3.1", "kill")
     with pytest.raises(BuildError, match=r"int8 needs 8\.6"):
-        build_engine(bundle, BuildOptions("int8", backend="tensorrt"))
+        build_engine(bundle, BuildOptions("int8", backend="tensorrt"), prove_backend)
 
 
 def test_a_graph_whose_bytes_changed_after_opening_never_reaches_the_parser(bundle: Bundle, device: Any) -> None:
@@ -226,22 +228,21 @@ def test_a_graph_whose_bytes_changed_after_opening_never_reaches_the_parser(bund
     path = bundle.path / MODEL_FILES["fp16"]
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
     with pytest.raises(DigestMismatch):
-        build_engine(bundle, BuildOptions("fp16"))
+        build_engine(bundle, BuildOptions("fp16"), prove_backend)
 
 
 def test_a_manifest_without_a_tolerance_is_refused(bundle: Bundle, device: Any) -> None:
     device("10.3.0", "kill")
-    text = (bundle.path / "manifest.json").read_text()
-    (bundle.path / "manifest.json").write_text(text.replace('"fp16": 0.05', '"bf16": 0.05'))
+    edit_manifest(bundle.path, tolerances={"bf16": 0.05})
     with pytest.raises(BundleError, match="no tolerance for fp16"):
-        build_engine(Bundle.open(bundle.path), BuildOptions("fp16"))
+        build_engine(Bundle.open(bundle.path), BuildOptions("fp16"), prove_backend)
 
 
 def test_what_killed_builds_left_is_swept_and_what_runs_is_not(bundle: Bundle, device: Any) -> None:
     device("10.3.0")
     (bundle.path / ENGINES / ".999999999.abc.part").mkdir(parents=True)
     (bundle.path / ENGINES / f".{os.getppid()}.abc.part").mkdir()
-    build_engine(bundle, BuildOptions("fp16"))
+    build_engine(bundle, BuildOptions("fp16"), prove_backend)
     assert [name for name in left(bundle) if name.endswith(".part")] == [f".{os.getppid()}.abc.part"]
 
 
@@ -262,7 +263,7 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message
 @rtx
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_rtx_compiles_each_precision_with_no_gpu(bundle: Bundle, precision: str) -> None:
-    record = build_engine(bundle, BuildOptions(precision, backend="tensorrt-rtx", ahead_of_time=True))
+    record = build_engine(bundle, BuildOptions(precision, backend="tensorrt-rtx", ahead_of_time=True), prove_backend)
     assert record.capabilities == ("8.6", "8.9", "12.0")
     assert (record.gpu, record.selftest) == (None, None)
     assert "no GPU" in record.selftest_reason
@@ -284,13 +285,15 @@ def test_rtx_compiles_each_precision_with_no_gpu(bundle: Bundle, precision: str)
 
 def test_device_and_optimization_level_go_to_the_builder_and_into_the_record(bundle: Bundle, device: Any) -> None:
     device("8.6.1")
-    record = build_engine(bundle, BuildOptions("fp16", "tensorrt", builder_optimization_level=5, device=1))
+    record = build_engine(
+        bundle, BuildOptions("fp16", "tensorrt", builder_optimization_level=5, device=1), prove_backend
+    )
     assert (record.gpu, record.cuda_ordinal, record.optimization_level) == ("Orin", 1, 5)
     assert record.profiles == ({"min": 1, "opt": 1, "max": 1}, {"min": 1, "opt": 8, "max": 8})
     assert golden_backend.devices == [1], "tested where it was built"
     device("8.5.3.1")
     with pytest.raises(ConfigError, match=r"TensorRT 8\.5\.3\.1 has no builder optimization level"):
-        build_engine(bundle, BuildOptions("fp32", "tensorrt", builder_optimization_level=1))
+        build_engine(bundle, BuildOptions("fp32", "tensorrt", builder_optimization_level=1), prove_backend)
     for wrong in ({"builder_optimization_level": 6}, {"device": -1}, {"device": 0, "ahead_of_time": True}):
         with pytest.raises(ConfigError, match=r"--(builder-optimization-level|device) is"):
             BuildOptions("fp32", **wrong)  # type: ignore[arg-type]
@@ -298,7 +301,7 @@ def test_device_and_optimization_level_go_to_the_builder_and_into_the_record(bun
 
 def test_an_inspector_that_cannot_be_read_is_a_warning_and_the_build_stays_good(bundle: Bundle, device: Any) -> None:
     device("10.3.0", "broken")
-    record = build_engine(bundle, BuildOptions("fp16", "tensorrt"))
+    record = build_engine(bundle, BuildOptions("fp16", "tensorrt"), prove_backend)
     assert record.selftest is not None and record.layers_from == "not readable"
     assert any("could not be read back" in warning for warning in record.warnings)
     assert any("cannot be read" in line for line in record.log)
@@ -307,7 +310,7 @@ def test_an_inspector_that_cannot_be_read_is_a_warning_and_the_build_stays_good(
 def test_a_library_that_cannot_initialise_cuda_is_an_error_in_words(bundle: Bundle, device: Any) -> None:
     device("10.3.0", "no cuda")
     with pytest.raises(BuildError, match="makes no builder; most often CUDA cannot be initialised"):
-        build_engine(bundle, BuildOptions("fp32", "tensorrt"))
+        build_engine(bundle, BuildOptions("fp32", "tensorrt"), prove_backend)
 
 
 @rtx
@@ -317,7 +320,7 @@ def test_rtx_compiles_what_export_wrote(small_bundle: Bundle, tmp_path: Path) ->
         options = BuildOptions(
             precision, backend="tensorrt-rtx", ahead_of_time=True, capabilities=("8.6",), max_batch=3
         )
-        record = build_engine(bundle, options)
+        record = build_engine(bundle, options, prove_backend)
         assert record.capabilities == ("8.6",)
         assert record.profiles == ({"min": 1, "opt": 1, "max": 1}, {"min": 1, "opt": 3, "max": 3})
         assert record.optimization_level == 3
@@ -337,7 +340,9 @@ def test_rtx_refuses_a_graph_and_names_the_node(bundle: Bundle, capsys: pytest.C
 @rtx
 def test_rtx_refuses_an_architecture_that_it_does_not_know(bundle: Bundle) -> None:
     with pytest.raises(BuildError, match="not for SM53"):
-        build_engine(bundle, BuildOptions("fp32", "tensorrt-rtx", ahead_of_time=True, capabilities=("5.3",)))
+        build_engine(
+            bundle, BuildOptions("fp32", "tensorrt-rtx", ahead_of_time=True, capabilities=("5.3",)), prove_backend
+        )
 
 
 @rtx
