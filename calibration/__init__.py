@@ -1,1 +1,1 @@
-"""INT8: ranges, outlier smoothing, Q/DQ placement and sensitivity; the gate that judges it is `evaluation.gate`."""
+"""INT8: ranges, outlier smoothing, Q/DQ placement and sensitivity; `evaluation.gate` decides what is installed."""

@@ -1,4 +1,4 @@
-"""What flows into the products: largest values by channel, and histograms, over calibration slices.
+"""What flows into the quantizable ops: largest values by channel, and histograms, over calibration slices.
 
 Two passes, the second with bins that the first fixed, so that counts add up to the same whatever the order and the
 batches. Nothing of a batch is kept: memory is one batch's activations and one histogram a tensor.
@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from calibration.products import Product
+from calibration.quantizable import QuantizableOp
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.spec import INPUT_NAME
 from export.onnx_graph import open_session
@@ -35,9 +35,9 @@ class Histogram:
 
 
 def channel_maxima(
-    graph: bytes, products: Sequence[Product], pixels: Pixels, *, batch: int = BATCH, step: Step = lambda n: None
+    graph: bytes, ops: Sequence[QuantizableOp], pixels: Pixels, *, batch: int = BATCH, step: Step = lambda n: None
 ) -> dict[str, NDArray[np.float32]]:
-    """Largest |x| by channel of every product's activations: (channels,) float32 by tensor name.
+    """Largest |x| by channel of every op's activations: (channels,) float32 by tensor name.
 
     Args:
         graph: the fp32 model's bytes.
@@ -46,17 +46,17 @@ def channel_maxima(
     Raises:
         VerdictError: a tensor that holds a value which is not finite.
     """
-    axes = {name: 1 if p.operator == "Conv" else -1 for p in products for name in p.activations}
-    found: dict[str, NDArray[np.float32]] = {}
+    axes = {name: 1 if p.operator == "Conv" else -1 for p in ops for name in p.activations}
+    maxima: dict[str, NDArray[np.float32]] = {}
     for values in _run(graph, list(axes), pixels, batch, step):
         for name, value in values.items():
             others = tuple(i for i in range(value.ndim) if i != axes[name] % value.ndim)
             largest = np.abs(value).max(axis=others)
-            found[name] = np.maximum(found[name], largest) if name in found else largest
-    for name, largest in found.items():
+            maxima[name] = np.maximum(maxima[name], largest) if name in maxima else largest
+    for name, largest in maxima.items():
         if not np.isfinite(largest).all():
             raise VerdictError(f"the range of {name} is not finite")
-    return found
+    return maxima
 
 
 def histograms(
@@ -86,9 +86,9 @@ def _run(
 ) -> Iterator[dict[str, NDArray[np.float32]]]:
     """The tensors' values, batch by batch."""
     model = onnx.load_model_from_string(graph)
-    own = {value.name for value in model.graph.output}
+    outputs = {value.name for value in model.graph.output}
     model.graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tensors if name not in own
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tensors if name not in outputs
     )
     session = open_session(model.SerializeToString())
     for start in range(0, len(pixels), batch):

@@ -1,4 +1,4 @@
-"""From a bundle to its int8 files, and to a verdict on every lower precision."""
+"""Adds the int8 files to a bundle and passes every lower precision through the gate."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from calibration.activations import channel_maxima, histograms
-from calibration.products import RECIPES, Product, attention_products, weight_products
 from calibration.quantise import checked, placement, quantise, typed
+from calibration.quantizable import RECIPES, QuantizableOp, attention_ops, weight_ops
 from calibration.ranges import METHODS
 from calibration.sensitivity import Cost, by_block, rank
 from calibration.smoothing import ALPHA, smooth
@@ -23,7 +23,7 @@ from dtvit_edge.progress import Progress, silent
 from dtvit_edge.spec import LOCATION_HEAD, OUTPUT_NAMES
 from evaluation import gate
 from evaluation.gate import Limits, Logits, Verdict
-from evaluation.sampling import Guess, Pixels, SliceSet
+from evaluation.sampling import SETS, IchPredictor, Pixels, SliceSet
 from export.bundle_export import versions
 from export.facts import quantised_facts
 from export.onnx_graph import open_session
@@ -35,23 +35,24 @@ LOWER = ("fp16", "int8", "int8-fp16")
 
 @dataclass(frozen=True)
 class Config:
-    """What a calibration is made of.
+    """The options of a calibration.
 
     Attributes:
-        recipe: which products, one of `products.RECIPES`.
-        alpha: of smoothing; None leaves the graph as it is.
-        ranges, choice, verdict: slices of each set, at most.
-        sensitivity: slices that rank the products.
-        give_back: largest share of the products that may return to higher precision.
+        recipe: which ops are quantised, one of `quantizable.RECIPES`.
+        alpha: exponent of outlier smoothing; None leaves the graph as it is.
+        calibration_slices, validation_slices, test_slices: the largest number of slices in each set.
+        sensitivity_slices: how many slices of the validation set rank the ops.
+        keep_higher_limit: largest share of the ops that may be kept in higher precision, 0 to 1.
+        limits: what the gate asks for; seed: of the sampling and of the bootstrap.
     """
 
     recipe: str = RECIPES[0]
     alpha: float | None = ALPHA
-    ranges: int = 512
-    choice: int = 256
-    verdict: int = 2000
-    sensitivity: int = 16
-    give_back: float = 0.5
+    calibration_slices: int = 512
+    validation_slices: int = 256
+    test_slices: int = 2000
+    sensitivity_slices: int = 16
+    keep_higher_limit: float = 0.5
     limits: Limits = field(default_factory=Limits)
     seed: int = 0
 
@@ -59,14 +60,20 @@ class Config:
         if self.recipe not in RECIPES:
             raise ConfigError(f"recipe is {self.recipe!r}, expected one of {', '.join(RECIPES)}")
 
+    @property
+    def set_sizes(self) -> dict[str, int]:
+        """The largest number of slices in each set, by its name."""
+        return dict(zip(SETS, (self.calibration_slices, self.validation_slices, self.test_slices), strict=True))
+
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a calibration found; `bundle` is the one it left behind, with whatever passed.
+class CalibrationResult:
+    """What a calibration gave; `bundle` is the new one, with every precision that passed.
 
     Attributes:
-        methods: by name, (flips on both heads, rms logit error) on the choice set.
-        given_back: products that returned to higher precision.
+        method: which one gave the ranges.
+        methods: by name, (flips on both heads, rms logit error) on the validation set.
+        kept_higher: names of the ops that were kept in higher precision.
         sizes: share of the fp32 file's bytes, by precision.
         slices: how many each set held.
     """
@@ -75,7 +82,7 @@ class Outcome:
     method: str
     methods: dict[str, tuple[int, float]]
     costs: tuple[Cost, ...]
-    given_back: tuple[str, ...]
+    kept_higher: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
     sizes: dict[str, float]
     slices: dict[str, int]
@@ -86,104 +93,106 @@ class Outcome:
         return all(v.verdict == gate.PASSED for v in self.verdicts)
 
 
-def calibrate(bundle: Bundle, sets: Mapping[str, SliceSet], config: Config, *, progress: Progress = silent) -> Outcome:
-    """Add int8 to a bundle, judge every lower precision, and install what passes; all of it or nothing is written.
+def calibrate(
+    bundle: Bundle, sets: Mapping[str, SliceSet], config: Config, *, progress: Progress = silent
+) -> CalibrationResult:
+    """Add int8 to a bundle, gate every lower precision, and install what passes; all of it or nothing is written.
 
     Args:
-        sets: `ranges`, `choice` and `verdict` (`slices.load`).
+        sets: the slices of `calibration`, `validation` and `test` (`sampling.load_sets`).
 
     Raises:
         BundleError: a thin copy; every file is written anew.
         VerdictError: a range that is not finite, or a graph that does not check.
     """
     bundle.require_whole()
-    work = _Work(bundle, sets, config, progress)
-    smoothed, maxima = work.smoothed()
-    with progress("histograms", len(sets["ranges"])) as step:
+    calibrator = _Calibrator(bundle, sets, config, progress)
+    smoothed, maxima = calibrator.smoothed()
+    with progress("histograms", len(sets["calibration"])) as step:
         largest = {name: float(values.max()) for name, values in maxima.items()}
-        found = histograms(smoothed.SerializeToString(), largest, sets["ranges"].pixels, step=step)
+        counted = histograms(smoothed.SerializeToString(), largest, sets["calibration"].pixels, step=step)
     ranges: dict[str, dict[str, float]] = {}
     with progress("ranges", len(METHODS)) as step:
         for method, threshold in METHODS.items():
-            ranges[method] = {name: threshold(histogram) for name, histogram in found.items()}
+            ranges[method] = {name: threshold(histogram) for name, histogram in counted.items()}
             step(1)
-    method, methods = work.choose(smoothed, ranges)
-    few = sets["choice"].pixels[: config.sensitivity]
-    reference = {name: values[: len(few)] for name, values in work.reference("choice").items()}
-    costs = rank(smoothed, work.products, ranges[method], few, reference, progress=progress)
-    kept, given_back = work.give_back(smoothed, ranges[method], costs)
-    files = {"int8": checked(quantise(smoothed, kept, ranges[method]), work.channels)}
-    files["int8-fp16"] = typed(files["int8"], work.channels)
+    method, methods = calibrator.choose_method(smoothed, ranges)
+    few = sets["validation"].pixels[: config.sensitivity_slices]
+    reference = {name: values[: len(few)] for name, values in calibrator.reference("validation").items()}
+    costs = rank(smoothed, calibrator.ops, ranges[method], few, reference, progress=progress)
+    quantised, kept_higher = calibrator.keep_worst_higher(smoothed, ranges[method], costs)
+    files = {"int8": checked(quantise(smoothed, quantised, ranges[method]), calibrator.channels)}
+    files["int8-fp16"] = typed(files["int8"], calibrator.channels)
     if "fp16" in bundle.manifest.models:
         files["fp16"] = bundle.model_bytes("fp16")
-    verdicts = tuple(work.judge(name, files[name], "verdict") for name in LOWER if name in files)
+    verdicts = tuple(calibrator.assess(name, files[name], "test") for name in LOWER if name in files)
     summary = {
         "method": method,
         "methods": {name: {"flips": flips, "rms": rms} for name, (flips, rms) in methods.items()},
         "ranges": ranges[method],
-        "given_back": list(given_back),
-        "products": {name: placement(files[name]) for name in ("int8", "int8-fp16")},
-        "sensitivity": {"products": [asdict(c) for c in costs], "blocks": [asdict(c) for c in by_block(costs)]},
+        "kept_higher": list(kept_higher),
+        "ops": {name: placement(files[name]) for name in ("int8", "int8-fp16")},
+        "sensitivity": {"ops": [asdict(c) for c in costs], "blocks": [asdict(c) for c in by_block(costs)]},
         "verdicts": [verdict.to_dict() for verdict in verdicts],
-        "slices": {name: list(own.cases.digests) for name, own in sets.items()},
+        "slices": {name: list(slices.labels.digests) for name, slices in sets.items()},
         "config": asdict(config),
         "versions": versions(),
     }
     installed = _install(bundle, files, verdicts, summary)
-    sizes = {name: len(data) / len(work.fp32) for name, data in files.items()}
-    held = {name: len(own) for name, own in sets.items()}
-    return Outcome(installed, method, methods, costs, given_back, verdicts, sizes, held)
+    sizes = {name: len(data) / len(calibrator.fp32) for name, data in files.items()}
+    counts = {name: len(slices) for name, slices in sets.items()}
+    return CalibrationResult(installed, method, methods, costs, kept_higher, verdicts, sizes, counts)
 
 
-def flags(bundle: Bundle, progress: Progress = silent) -> Guess:
-    """What fp32 flags at the shipped threshold, as a function of (N, C, 224, 224) uint8 to (N,) bool."""
+def ich_predictor(bundle: Bundle, progress: Progress = silent) -> IchPredictor:
+    """A function from (N, C, 224, 224) uint8 to (N,) bool: which slices fp32 flags at the shipped threshold."""
 
-    def guess(pixels: Pixels) -> NDArray[np.bool_]:
+    def predict_ich(pixels: Pixels) -> NDArray[np.bool_]:
         with progress("looking for haemorrhage", len(pixels)) as step:
             logits = run_batches(open_session(bundle.model_bytes("fp32")), pixels, BATCH, step)
-        found: NDArray[np.bool_] = gate.softmax(logits[OUTPUT_NAMES[0]])[:, 1] >= bundle.manifest.ich_threshold
-        return found
+        flagged: NDArray[np.bool_] = gate.softmax(logits[OUTPUT_NAMES[0]])[:, 1] >= bundle.manifest.ich_threshold
+        return flagged
 
-    return guess
+    return predict_ich
 
 
-class _Work:
-    """The fp32 graph, its products and its logits on each set, computed once."""
+class _Calibrator:
+    """The steps of a calibration over one fp32 graph; its quantizable ops and its logits are computed once."""
 
     def __init__(self, bundle: Bundle, sets: Mapping[str, SliceSet], config: Config, progress: Progress) -> None:
         self.bundle, self.sets, self.config, self.progress = bundle, sets, config, progress
         self.fp32 = bundle.model_bytes("fp32")
         self.model: ModelProto = onnx.load_model_from_string(self.fp32)
-        self.products = weight_products(self.model)
+        self.ops = weight_ops(self.model)
         if config.recipe == "attention":
-            self.products += attention_products(self.model)
+            self.ops += attention_ops(self.model)
         self.channels = bundle.manifest.spec.channels
         self._reference: dict[str, Logits] = {}
 
     def reference(self, name: str) -> Logits:
-        """fp32's logits of a set."""
+        """The logits of fp32 on a set."""
         if name not in self._reference:
             self._reference[name] = self.run("fp32", self.fp32, self.sets[name].pixels)
         return self._reference[name]
 
     def run(self, name: str, data: bytes, pixels: Pixels) -> Logits:
-        """Logits of a file on ONNX Runtime."""
+        """The logits of a model file on ONNX Runtime; `name` is what the progress shows."""
         with self.progress(name, len(pixels)) as step:
             return run_batches(open_session(data), pixels, BATCH, step)
 
     def smoothed(self) -> tuple[ModelProto, dict[str, Any]]:
-        """The graph with its outliers folded, and its activations' largest values by channel.
+        """The graph with its outliers folded, and the largest values of its activations by channel.
 
-        What attention multiplies is looked up once more after the folding, which changes v.
+        What attention multiplies is measured once more after the folding, which changes v.
 
         Raises:
             VerdictError: the folded graph gives other bits than the one before.
         """
-        pixels = self.sets["ranges"].pixels
+        pixels = self.sets["calibration"].pixels
         with self.progress("largest values", len(pixels)) as step:
-            maxima = channel_maxima(self.fp32, self.products, pixels, step=step)
-        weights = [p for p in self.products if not p.attention]
-        attention = [p for p in self.products if p.attention]
+            maxima = channel_maxima(self.fp32, self.ops, pixels, step=step)
+        weights = [p for p in self.ops if not p.attention]
+        attention = [p for p in self.ops if p.attention]
         model = ModelProto()
         model.CopyFrom(self.model)
         if self.config.alpha is None:
@@ -198,53 +207,59 @@ class _Work:
                 maxima |= channel_maxima(model.SerializeToString(), attention, pixels, step=step)
         return model, maxima
 
-    def choose(
+    def choose_method(
         self, model: ModelProto, ranges: Mapping[str, Mapping[str, float]]
     ) -> tuple[str, dict[str, tuple[int, float]]]:
-        """Of the methods that pass the gate on the choice set the one with the least error, else with the fewest flips.
+        """The method with the least error among those that pass the gate on the validation set, else the fewest flips.
 
         One flip more or less among a few hundred slices is chance; the error of all logits is not.
         """
-        found: dict[str, tuple[int, float]] = {}
+        errors: dict[str, tuple[int, float]] = {}
         order: dict[str, tuple[bool, int, float, str]] = {}
-        for method, own in ranges.items():
-            data = quantise(model, self.products, own)
-            logits = self.run(f"trying {method}", data, self.sets["choice"].pixels)
-            verdict = self.verdict("int8", logits, "choice")
-            found[method] = (self.flips(verdict), verdict.rms)
+        for method, method_ranges in ranges.items():
+            data = quantise(model, self.ops, method_ranges)
+            logits = self.run(f"trying {method}", data, self.sets["validation"].pixels)
+            verdict = self.compare("int8", logits, "validation")
+            errors[method] = (self.flips(verdict), verdict.rms)
             failed = verdict.verdict == gate.FAILED
-            order[method] = (failed, found[method][0] if failed else 0, verdict.rms, method)
-        return min(order, key=lambda method: order[method]), found
+            order[method] = (failed, errors[method][0] if failed else 0, verdict.rms, method)
+        return min(order, key=lambda method: order[method]), errors
 
-    def give_back(
+    def keep_worst_higher(
         self, model: ModelProto, ranges: Mapping[str, float], costs: Sequence[Cost]
-    ) -> tuple[tuple[Product, ...], tuple[str, ...]]:
-        """Return the worst products to higher precision, one by one, until the choice set holds."""
-        allowed = int(self.config.give_back * len(self.products))
-        given: list[str] = []
+    ) -> tuple[tuple[QuantizableOp, ...], tuple[str, ...]]:
+        """Keep the costliest ops in higher precision, one more at a time, until the gate passes on the validation set.
+
+        Returns:
+            The ops that are quantised, and the names of those that are not.
+        """
+        limit = int(self.config.keep_higher_limit * len(self.ops))
+        higher: list[str] = []
         while True:
-            kept = tuple(p for p in self.products if p.name not in given)
-            verdict = self.judge("int8", quantise(model, kept, ranges), "choice")
-            if verdict.verdict != gate.FAILED or len(given) == allowed:
-                return kept, tuple(given)
-            given.append(costs[len(given)].name)
+            quantised = tuple(op for op in self.ops if op.name not in higher)
+            verdict = self.assess("int8", quantise(model, quantised, ranges), "validation")
+            if verdict.verdict != gate.FAILED or len(higher) == limit:
+                return quantised, tuple(higher)
+            higher.append(costs[len(higher)].name)
 
-    def judge(self, precision: str, data: bytes, name: str) -> Verdict:
-        """The gate's verdict on a file over a set."""
-        return self.verdict(precision, self.run(f"judging {precision}", data, self.sets[name].pixels), name)
+    def assess(self, precision: str, data: bytes, set_name: str) -> Verdict:
+        """The gate's verdict on a model file over a set."""
+        logits = self.run(f"comparing {precision} with fp32", data, self.sets[set_name].pixels)
+        return self.compare(precision, logits, set_name)
 
-    def verdict(self, precision: str, logits: Logits, name: str) -> Verdict:
+    def compare(self, precision: str, logits: Logits, set_name: str) -> Verdict:
+        """The gate's verdict on logits over a set; only the test set gets confidence intervals, which take seconds."""
         manifest = self.bundle.manifest
-        return gate.judge(
+        return gate.compare_with_fp32(
             precision,
-            self.reference(name),
+            self.reference(set_name),
             logits,
-            self.sets[name].cases,
+            self.sets[set_name].labels,
             threshold=manifest.ich_threshold,
             location_trained=LOCATION_HEAD not in manifest.untrained_heads,
             limits=self.config.limits,
             seed=self.config.seed,
-            intervals=name == "verdict",
+            intervals=set_name == "test",
         )
 
     @staticmethod
@@ -257,14 +272,14 @@ def _install(
 ) -> Bundle:
     """The bundle with the int8 files that passed, without the lower precisions that failed."""
     manifest = bundle.manifest
-    said = {v.precision: v.verdict for v in verdicts}
+    outcomes = {v.precision: v.verdict for v in verdicts}
     models, tolerances = dict(manifest.models), dict(manifest.tolerances)
     contents = {record.file: bundle.model_bytes(name) for name, record in models.items()}
     contents |= {record.file: (bundle.path / record.file).read_bytes() for record in manifest.golden.values()}
     pixels, golden = bundle.golden()
     for name in LOWER:
-        keep = said.get(name) == gate.PASSED or (name == "fp16" and said.get(name) == gate.INCONCLUSIVE)
-        if not keep:
+        passed = outcomes.get(name) == gate.PASSED
+        if not passed and not (name == "fp16" and outcomes.get(name) == gate.INCONCLUSIVE):
             if record := models.pop(name, None):
                 del contents[record.file]
             tolerances.pop(name, None)
@@ -272,8 +287,8 @@ def _install(
             facts = quantised_facts(files[name], manifest.models["fp32"].facts)
             models[name] = FileRecord(MODEL_FILES[name], "", 0, facts)
             contents[MODEL_FILES[name]] = files[name]
-            found = run_batches(open_session(files[name]), pixels, BATCH)
-            worst = max(float(np.abs(found[output] - golden[output]).max()) for output in GOLDEN_LOGITS)
+            logits = run_batches(open_session(files[name]), pixels, BATCH)
+            worst = max(float(np.abs(logits[output] - golden[output]).max()) for output in GOLDEN_LOGITS)
             # Backends round int8 differently: as far again from fp32, and a share of what tells slices apart.
             tolerances[name] = 2 * worst + tolerance_of("fp16", golden)
     new = replace(manifest, models=models, tolerances=tolerances, calibration=summary)

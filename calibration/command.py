@@ -9,39 +9,80 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from calibration.calibrate import Outcome
+    from calibration.calibrate import CalibrationResult
     from evaluation.gate import Verdict
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--slices", multiple=True, type=click.Path(path_type=Path), help="Study folders, or a labelled CSV.")
 @click.option(
-    "--judge",
+    "--slices",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="The verdict on these alone; their patients give no ranges. Else it is dealt from --slices.",
+    help="Take slices from this study folder or labelled CSV; may be repeated. They are split by patient into three "
+    "sets: calibration gives the ranges, validation chooses how they are computed and which ops keep higher "
+    "precision, and test decides whether a precision passes.",
 )
-@click.option("--count", default=512, show_default=True, type=click.IntRange(1), help="Slices that give the ranges.")
+@click.option(
+    "--test-slices",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Take the whole test set from this study folder or labelled CSV; may be repeated. Its patients are left out "
+    "of the other two sets. Without it, two fifths of the patients of --slices are the test set.",
+)
+@click.option(
+    "--count",
+    default=512,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Use at most this many slices in the calibration set.",
+)
 @click.option(
     "--recipe",
-    default="products",
+    default="linear",
     show_default=True,
-    type=click.Choice(["products", "attention"]),
-    help="attention: its own products too, where TensorRT's fused INT8 attention wants them; CPUs get slower.",
+    type=click.Choice(["linear", "attention"]),
+    help="Choose which ops are quantised. 'linear' takes the encoder's linear layers and convolutions; 'attention' "
+    "adds attention's two matrix products, as TensorRT's fused INT8 attention needs, and makes CPUs slower.",
 )
-@click.option("--alpha", default=0.5, show_default=True, type=click.FloatRange(0, 1), help="Of smoothing.")
-@click.option("--smooth/--no-smooth", default=True, show_default=True, help="Fold outliers into the weights first.")
-@click.option("--agreement", default=0.995, show_default=True, help="The gate: share of equal decisions, each head.")
-@click.option("--delta-auc", default=0.002, show_default=True, help="The gate: largest difference of the AUC.")
-@click.option("--least-slices", default=500, show_default=True, help="The gate: fewer are inconclusive.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--expect-digest", metavar="SHA256", help="Refuse any other bundle than this one.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--alpha",
+    default=0.5,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Set how much of the outliers smoothing moves from the activations into the weights.",
+)
+@click.option(
+    "--smooth/--no-smooth",
+    default=True,
+    show_default=True,
+    help="Fold the outliers of activations into the weights before quantising.",
+)
+@click.option(
+    "--agreement",
+    default=0.995,
+    show_default=True,
+    help="Ask of the gate that each head decides at least this share of the test slices as fp32 does.",
+)
+@click.option(
+    "--delta-auc",
+    default=0.002,
+    show_default=True,
+    help="Allow the AUC of the haemorrhage head to differ from that of fp32 by at most this much.",
+)
+@click.option(
+    "--least-slices",
+    default=500,
+    show_default=True,
+    help="Call the gate's verdict inconclusive where the test set has fewer slices than this.",
+)
+@click.option("--seed", default=0, show_default=True, help="Set the seed of the sampling and of the bootstrap.")
+@click.option("--expect-digest", metavar="SHA256", help="Refuse every bundle but the one with this digest.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def calibrate(
     bundle: Path,
     slices: tuple[Path, ...],
-    judge: tuple[Path, ...],
+    test_slices: tuple[Path, ...],
     count: int,
     recipe: str,
     alpha: float,
@@ -53,18 +94,18 @@ def calibrate(
     expect_digest: str | None,
     as_json: bool,
 ) -> None:
-    """Add int8 to BUNDLE and judge every lower precision against fp32.
+    """Add int8 to BUNDLE, and compare every lower precision with fp32.
 
-    What does not pass the gate is not installed. Exit status: 0 all passed, 1 one failed or is inconclusive. A bundle's
-    engines are left out of the new one: they belong to other files.
+    A precision that does not pass the gate is not installed. The exit status is 0 where all passed, and 1 where one
+    failed or is inconclusive. The engines of the bundle are not carried over, because they belong to the old files.
     """
-    from calibration.calibrate import Config, flags
+    from calibration.calibrate import Config, ich_predictor
     from calibration.calibrate import calibrate as run
     from dtvit_edge.bundle import Bundle
     from dtvit_edge.cli import render
     from dtvit_edge.errors import VerdictError
     from evaluation.gate import Limits
-    from evaluation.sampling import WHAT_TO_GIVE, candidates, deal, load_sets
+    from evaluation.sampling import WHAT_TO_GIVE, candidates, load_sets, split_into_sets
 
     opened = Bundle.open(bundle, expect_digest=expect_digest)
     opened.require_whole()
@@ -73,50 +114,54 @@ def calibrate(
     config = Config(
         recipe=recipe,
         alpha=alpha if smooth else None,
-        ranges=count,
+        calibration_slices=count,
         limits=Limits(agreement, delta_auc, least_slices),
         seed=seed,
     )
-    judges = candidates(judge, progress=render.progress) if judge else ()
-    dealt = deal(candidates(slices, progress=render.progress), judges, seed=seed)
-    sizes = {"ranges": config.ranges, "choice": config.choice, "verdict": config.verdict}
+    test = candidates(test_slices, progress=render.progress) if test_slices else ()
+    candidates_by_set = split_into_sets(candidates(slices, progress=render.progress), test, seed=seed)
     sets = load_sets(
-        dealt, sizes, opened.manifest.spec, seed=seed, guess=flags(opened, render.progress), progress=render.progress
+        candidates_by_set,
+        config.set_sizes,
+        opened.manifest.spec,
+        seed=seed,
+        predict_ich=ich_predictor(opened, render.progress),
+        progress=render.progress,
     )
-    outcome = run(opened, sets, config, progress=render.progress)
-    _show(outcome, as_json=as_json)
-    if not outcome.passed:
+    result = run(opened, sets, config, progress=render.progress)
+    _show(result, as_json=as_json)
+    if not result.passed:
         raise VerdictError("a lower precision did not pass the gate, and is not installed")
 
 
-def _show(outcome: Outcome, *, as_json: bool) -> None:
+def _show(result: CalibrationResult, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({
-            "bundle": str(outcome.bundle.path),
-            "digest": outcome.bundle.digest,
-            "encoder": outcome.bundle.manifest.encoder,
-            "training": outcome.bundle.manifest.training,
-            "slices": outcome.slices,
-            "method": outcome.method,
-            "methods": outcome.methods,
-            "given_back": outcome.given_back,
-            "sizes": outcome.sizes,
-            "verdicts": [verdict.to_dict() for verdict in outcome.verdicts],
+            "bundle": str(result.bundle.path),
+            "digest": result.bundle.digest,
+            "encoder": result.bundle.manifest.encoder,
+            "training": result.bundle.manifest.training,
+            "slices": result.slices,
+            "method": result.method,
+            "methods": result.methods,
+            "kept_higher": result.kept_higher,
+            "sizes": result.sizes,
+            "verdicts": [verdict.to_dict() for verdict in result.verdicts],
         }))  # fmt: skip
         return
-    tried = ", ".join(f"{m} {flips} flips, rms {rms:.3g}" for m, (flips, rms) in outcome.methods.items())
-    click.echo(f"ranges by {outcome.method} ({tried})")
-    click.echo("costliest: " + ", ".join(f"{cost.name} {cost.rms:.2g}" for cost in outcome.costs[:5]))
-    click.echo("given back to higher precision: " + (", ".join(outcome.given_back) or "nothing"))
+    tried = ", ".join(f"{m} {flips} flips, rms {rms:.3g}" for m, (flips, rms) in result.methods.items())
+    click.echo(f"ranges by {result.method} ({tried})")
+    click.echo("costliest: " + ", ".join(f"{cost.name} {cost.rms:.2g}" for cost in result.costs[:5]))
+    click.echo("kept in higher precision: " + (", ".join(result.kept_higher) or "nothing"))
     from dtvit_edge.cli import render
 
     columns = ("precision", "gate", "slices", "ICH agrees", "location agrees", "largest dp", "mean dp", "dAUC",
                "sensitivity", "specificity", "size")  # fmt: skip
-    render.rows(columns, [_row(v, outcome.sizes[v.precision]) for v in outcome.verdicts])
-    for verdict in outcome.verdicts:
+    render.rows(columns, [_row(v, result.sizes[v.precision]) for v in result.verdicts])
+    for verdict in result.verdicts:
         for reason in verdict.reasons:
             click.echo(f"{verdict.precision}: {reason}")
-    click.echo(f"{outcome.bundle.path}: {', '.join(sorted(outcome.bundle.manifest.models))}")
+    click.echo(f"{result.bundle.path}: {', '.join(sorted(result.bundle.manifest.models))}")
 
 
 def _row(v: Verdict, size: float) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
-"""The two int8 files: Q/DQ on the input and the weight of each product, nothing on any output.
+"""The two int8 files: Q/DQ on the input and the weight of each quantizable op, nothing on any output.
 
 onnxruntime.quantization writes Q/DQ well when it is told which nodes and which ranges; what it would choose by itself
 (products of two activations, outputs, its own calibrators' ranges, which depend on the order of slices) ruins a ViT or
-runs slower. Which products: `products`.
+runs slower. `quantizable` says which ops.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from calibration.products import OUTPUT_AXIS, Product
+from calibration.quantizable import OUTPUT_AXIS, QuantizableOp
 from dtvit_edge.errors import VerdictError
 from export.half import convert
 from export.onnx_graph import OPSET, check_graph, serialise
@@ -24,27 +24,27 @@ from export.onnx_graph import OPSET, check_graph, serialise
 TYPED_OPSET = 19  # the first with float16 scales
 
 
-def quantise(model: ModelProto, products: Sequence[Product], ranges: Mapping[str, float]) -> bytes:
+def quantise(model: ModelProto, ops: Sequence[QuantizableOp], ranges: Mapping[str, float]) -> bytes:
     """`model.int8.onnx`: symmetric int8, weights by output channel, float32 scales, everything else as it was.
 
     Args:
         model: the fp32 graph, smoothed or not; it is left as it is.
-        products: those to quantise.
-        ranges: largest magnitude by activation; others than the products' are ignored.
+        ops: the ones to quantise.
+        ranges: largest magnitude by activation; those of other tensors are ignored.
 
     Raises:
         VerdictError: a range that is missing, zero or not finite.
     """
-    for product in products:
-        for name in product.activations:
+    for op in ops:
+        for name in op.activations:
             value = ranges.get(name)
             if value is None or not 0 < value < np.inf:
-                raise VerdictError(f"{product.name}: the range of its input is {value}; expected a positive number")
+                raise VerdictError(f"{op.name}: the range of its input is {value}; expected a positive number")
     copy = ModelProto()
     copy.CopyFrom(model)
     limits = {
         name: TensorData(lowest=np.float32(-ranges[name]), highest=np.float32(ranges[name]))
-        for p in products
+        for p in ops
         for name in p.activations
     }
     quantizer = QDQQuantizer(
@@ -54,7 +54,7 @@ def quantise(model: ModelProto, products: Sequence[Product], ranges: Mapping[str
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, limits),
-        nodes_to_quantize=[p.node for p in products],
+        nodes_to_quantize=[p.node for p in ops],
         nodes_to_exclude=[],
         op_types_to_quantize=sorted(OUTPUT_AXIS),
         extra_options={
@@ -65,20 +65,20 @@ def quantise(model: ModelProto, products: Sequence[Product], ranges: Mapping[str
         },
     )
     quantizer.quantize_model()
-    _give_others_the_original(quantizer.model.model, {p.node for p in products})
+    _keep_floats_elsewhere(quantizer.model.model, {p.node for p in ops})
     quantizer.model.topological_sort()
     return serialise(quantizer.model.model)
 
 
-def _give_others_the_original(model: ModelProto, products: set[str]) -> None:
-    """Let whoever is no product read the float tensor that was quantised for one that is.
+def _keep_floats_elsewhere(model: ModelProto, quantised_nodes: set[str]) -> None:
+    """Let every other node read the float tensor whose rounded copy feeds a quantised op.
 
     The Slice that takes the class token out of the last block's norm would else hand on rounded values, to be rounded
     again with another scale.
     """
     producer = {n.output[0]: n for n in model.graph.node}
     for node in model.graph.node:
-        if node.name in products:
+        if node.name in quantised_nodes:
             continue
         for place, name in enumerate(node.input):
             dequantise = producer.get(name)
@@ -108,10 +108,10 @@ def checked(int8: bytes, channels: int) -> bytes:
 
 
 def placement(data: bytes) -> dict[str, int]:
-    """How many products with a weight or of quantised activations there are, and how many are quantised."""
+    """How many ops have a weight or quantised activations, and how many of them are quantised."""
     model = onnx.load_model_from_string(data)
     dequantised = {n.output[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
     constants = {t.name for t in model.graph.initializer}
-    products = [n for n in model.graph.node if n.op_type in OUTPUT_AXIS and n.input[1] in constants | dequantised]
-    quantised = [n for n in products if set(n.input[:2]) <= dequantised]
-    return {"products": len(products), "quantised": len(quantised)}
+    ops = [n for n in model.graph.node if n.op_type in OUTPUT_AXIS and n.input[1] in constants | dequantised]
+    quantised = [n for n in ops if set(n.input[:2]) <= dequantised]
+    return {"ops": len(ops), "quantised": len(quantised)}

@@ -1,4 +1,4 @@
-"""What each product costs: quantised alone, how far do the logits move?"""
+"""What each quantizable op costs: quantised alone, how far does it move the logits?"""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from calibration.products import Product
 from calibration.quantise import quantise
+from calibration.quantizable import QuantizableOp
 from dtvit_edge.progress import Progress, silent
 from evaluation.gate import Logits, logit_error
 from export.onnx_graph import open_session
@@ -21,7 +21,7 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Cost:
-    """Root mean square logit error of one product, or of one block, quantised alone."""
+    """Root mean square logit error of one op, or of one block, quantised alone."""
 
     name: str
     rms: float
@@ -29,29 +29,29 @@ class Cost:
 
 def rank(
     model: ModelProto,
-    products: Sequence[Product],
+    ops: Sequence[QuantizableOp],
     ranges: Mapping[str, float],
     pixels: NDArray[np.uint8],
     reference: Logits,
     *,
     progress: Progress = silent,
 ) -> tuple[Cost, ...]:
-    """Every product by its cost, the worst first.
+    """Every op by its cost, the worst first.
 
     Args:
         pixels: (N, C, 224, 224) uint8, a few slices; reference: fp32's logits of them.
     """
-    found = []
-    with progress("sensitivity", len(products)) as step:
-        for product in products:
-            session = open_session(quantise(model, [product], ranges))
-            found.append(Cost(product.name, logit_error(reference, run_batches(session, pixels, BATCH))))
+    costs = []
+    with progress("sensitivity", len(ops)) as step:
+        for op in ops:
+            session = open_session(quantise(model, [op], ranges))
+            costs.append(Cost(op.name, logit_error(reference, run_batches(session, pixels, BATCH))))
             step(1)
-    return tuple(sorted(found, key=lambda cost: (-cost.rms, cost.name)))
+    return tuple(sorted(costs, key=lambda cost: (-cost.rms, cost.name)))
 
 
 def by_block(costs: Sequence[Cost]) -> tuple[Cost, ...]:
-    """The products' costs added up over blocks, as independent errors add: the root of the sum of squares."""
+    """The ops' costs added up over blocks, as independent errors add: the root of the sum of squares."""
     squares: dict[str, float] = {}
     for cost in costs:
         block = cost.name.rpartition(".")[0] or cost.name

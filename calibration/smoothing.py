@@ -1,6 +1,6 @@
 """Activation outliers folded into the weights (SmoothQuant, arXiv 2211.10438; RepQ-ViT, arXiv 2212.08254).
 
-A LayerNorm's channels are divided by factors that the rows of the products behind it are multiplied by, and the columns
+A LayerNorm's channels are divided by factors that the rows of the ops behind it are multiplied by, and the columns
 of v likewise against the rows of proj. Factors are powers of two, so that the fp32 graph gives the same bits as before;
 nothing folds through GELU into fc2.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-from calibration.products import Product
+from calibration.quantizable import QuantizableOp
 
 ALPHA = 0.5  # how much of the difficulty moves from activations to weights; SmoothQuant's default
 # Operators that move tokens about and leave channels, the last axis, alone.
@@ -26,16 +26,16 @@ Maxima = Mapping[str, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Fold:
-    """What was folded: from where, into which products, and the largest and smallest factor."""
+    """What was folded: from where, into which ops, and the largest and smallest factor."""
 
     source: str
-    products: tuple[str, ...]
+    ops: tuple[str, ...]
     largest: float
     smallest: float
 
 
 def smooth(
-    model: ModelProto, products: Sequence[Product], maxima: Maxima, alpha: float = ALPHA
+    model: ModelProto, ops: Sequence[QuantizableOp], maxima: Maxima, alpha: float = ALPHA
 ) -> tuple[tuple[Fold, ...], dict[str, NDArray[np.float32]]]:
     """Fold in place whatever can be.
 
@@ -50,7 +50,7 @@ def smooth(
     after = dict(maxima)
     for node in model.graph.node:
         if node.op_type == "LayerNormalization":
-            behind = [p for p in products if graph.source(p.activation) == node.output[0]]
+            behind = [p for p in ops if graph.source(p.activation) == node.output[0]]
             if behind and graph.readers_of(node.output[0]) == {p.node for p in behind}:
                 factors = _factors(
                     np.max([maxima[p.activation] for p in behind], axis=0),
@@ -63,7 +63,7 @@ def smooth(
                     graph.set_weight(p.weight, graph.weight(p.weight) * factors[:, None])
                     after[p.activation] = maxima[p.activation] / factors
                 folds.append(_fold(node.name, behind, factors))
-    by_name = {p.name: p for p in products}
+    by_name = {p.name: p for p in ops}
     for name, proj in by_name.items():
         block, _, role = name.rpartition(".")
         source = by_name.get(f"{block}.qkv") or by_name.get(f"{block}.kv")
@@ -74,7 +74,7 @@ def smooth(
 
 
 def _fold_values(
-    graph: _Graph, source: Product, proj: Product, maxima: dict[str, NDArray[np.float32]], alpha: float
+    graph: _Graph, source: QuantizableOp, proj: QuantizableOp, maxima: dict[str, NDArray[np.float32]], alpha: float
 ) -> Fold | None:
     """v's columns, the last of qkv or kv, against proj's rows; softmax mixes tokens, never channels."""
     rows, columns = graph.weight(source.weight), graph.weight(proj.weight)
@@ -83,9 +83,9 @@ def _fold_values(
     if rows.shape[1] not in (2 * width, 3 * width) or bias is None:
         return None
     factors = _factors(maxima[proj.activation], np.abs(columns).max(axis=1), alpha)
-    own = np.concatenate([np.ones(rows.shape[1] - width, np.float32), factors])
-    graph.set_weight(source.weight, rows / own)
-    graph.set_weight(bias, graph.weight(bias) / own)
+    column_factors = np.concatenate([np.ones(rows.shape[1] - width, np.float32), factors])
+    graph.set_weight(source.weight, rows / column_factors)
+    graph.set_weight(bias, graph.weight(bias) / column_factors)
     graph.set_weight(proj.weight, columns * factors[:, None])
     maxima[proj.activation] = maxima[proj.activation] / factors
     return _fold(source.node, [proj], factors)
@@ -102,8 +102,8 @@ def _factors(activation: NDArray[np.float32], weight: NDArray[np.float32], alpha
     return factors
 
 
-def _fold(source: str, products: Sequence[Product], factors: NDArray[np.float32]) -> Fold:
-    return Fold(source, tuple(p.name for p in products), float(factors.max()), float(factors.min()))
+def _fold(source: str, ops: Sequence[QuantizableOp], factors: NDArray[np.float32]) -> Fold:
+    return Fold(source, tuple(p.name for p in ops), float(factors.max()), float(factors.min()))
 
 
 class _Graph:
@@ -134,13 +134,13 @@ class _Graph:
 
     def readers_of(self, name: str) -> set[str]:
         """Nodes that read a tensor or a part of it."""
-        found: set[str] = set()
+        readers: set[str] = set()
         for node in self.readers[name]:
-            found |= self.readers_of(node.output[0]) if node.op_type in _KEEPS_CHANNELS else {node.name}
-        return found
+            readers |= self.readers_of(node.output[0]) if node.op_type in _KEEPS_CHANNELS else {node.name}
+        return readers
 
     def bias_after(self, node: str) -> str | None:
-        """The constant that is added to a product's output right behind it."""
+        """The constant that is added to an op's output right behind it."""
         output = next(n.output[0] for nodes in self.readers.values() for n in nodes if n.name == node)
         for reader in self.readers[output]:
             if reader.op_type == "Add":

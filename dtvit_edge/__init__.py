@@ -6,7 +6,7 @@
     for result in dtvit_edge.score(bundle, ["studies/"]):
         print(result.study.study_uid, result.study.status, result.study.flagged)
 
-Importing this package loads NumPy at most; everything else is loaded when it is used.
+Importing this package loads NumPy at most; everything else is loaded when it is used, `__version__` included.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from dtvit_edge.bundle import Bundle
     from dtvit_edge.scoring.api import Options, StudyResult, score
 
-__all__ = ["Bundle", "Options", "StudyResult", "open_bundle", "score"]
+    __version__: str
+
+__all__ = ["Bundle", "Options", "StudyResult", "__version__", "open_bundle", "score"]
+
+# What `__version__` says where the package's files are used without being installed.
+UNKNOWN_VERSION = "0+unknown"
 
 _LAZY = {
     "Bundle": "dtvit_edge.bundle",
@@ -38,4 +43,16 @@ def open_bundle(path: str, *, expect_digest: str | None = None) -> Bundle:
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
+    if name == "__version__":
+        return _version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _version() -> str:
+    """The version that the installed package's metadata says: pyproject.toml alone states it."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("dtvit-edge")
+    except metadata.PackageNotFoundError:
+        return UNKNOWN_VERSION

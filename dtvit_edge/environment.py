@@ -26,13 +26,13 @@ DEVICE_PACKAGES = ("tensorrt", "tensorrt-rtx-cu13", "pycuda")
 
 def package_versions(names: tuple[str, ...] = RUNTIME_PACKAGES) -> dict[str, str]:
     """Version by distribution, read from metadata: nothing is imported. Absent ones are left out."""
-    found = {}
+    versions = {}
     for name in names:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def machine() -> dict[str, str]:

@@ -14,6 +14,8 @@ DtvitError                     base; `exit_status` is what the command line retu
 │   ├── OutOfDeviceMemory (5)  an allocation on the device failed; the context can still be used
 │   └── BuildKilled      (5)   the process that built an engine was killed or crashed
 └── SliceRejected              one file or frame cannot be scored; becomes a row, never a traceback
+
+Any other exception         (6)   an internal error: the command line says what to report
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Window:
 
 @dataclass(frozen=True)
 class PreprocessSpec:
-    """Stored pixels to model bytes (DESIGN: preprocessing). Lengths in pixels of the stored matrix.
+    """Stored pixels to model bytes (docs/architecture.md, preprocessing). Lengths in pixels of the stored matrix.
 
     The paper gives no window, threshold, disk, edge width, resize or pooling: these are this project's choices.
 

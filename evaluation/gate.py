@@ -22,7 +22,7 @@ Logits = dict[str, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Limits:
-    """What a precision has to hold; the defaults are this project's.
+    """What a precision must keep to pass; the defaults are this project's.
 
     Attributes:
         agreement: share of slices with the same decision, on each head.
@@ -36,11 +36,11 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Cases:
-    """The slices that judge.
+class SliceLabels:
+    """What is known of each of N slices.
 
     Attributes:
-        digests: of each slice's model bytes: slices are named by nothing else.
+        digests: sha256 of each slice's model bytes: slices are named by nothing else.
         patients: N names, for the intervals; ich: (N,) 1, 0 or -1 where not labelled.
         location: (N,) an index into `LOCATION_LABELS`, -1 where not labelled; None where nobody said any. The gate
             itself asks for agreement with fp32 alone.
@@ -65,7 +65,7 @@ class HeadAgreement:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate found.
+    """What the gate says of one precision.
 
     Attributes:
         verdict: `PASSED`, `FAILED` or `INCONCLUSIVE`; reasons: why not passed, in words.
@@ -93,11 +93,11 @@ class Verdict:
         return asdict(self)
 
 
-def judge(
+def compare_with_fp32(
     precision: str,
     reference: Logits,
-    found: Logits,
-    cases: Cases,
+    logits: Logits,
+    labels: SliceLabels,
     *,
     threshold: float,
     location_trained: bool = True,
@@ -105,24 +105,24 @@ def judge(
     seed: int = 0,
     intervals: bool = True,
 ) -> Verdict:
-    """Judge a precision's logits against fp32's on the same slices.
+    """Compare a precision's logits with fp32's on the same slices, and decide whether it passes.
 
     Args:
-        reference, found: (N, 2) and (N, 3) by output name.
-        threshold: of the haemorrhage probability, as shipped.
-        seed: of the bootstrap; intervals: False saves its seconds and leaves them NaN.
+        reference, logits: (N, 2) and (N, 3) by output name.
+        threshold: the shipped one, of the haemorrhage probability.
+        seed: of the bootstrap; intervals: False saves its seconds and leaves the intervals NaN.
     """
     name_ich, name_location = OUTPUT_NAMES
-    p, q = softmax(reference[name_ich])[:, 1], softmax(found[name_ich])[:, 1]
+    p, q = softmax(reference[name_ich])[:, 1], softmax(logits[name_ich])[:, 1]
     flagged = p >= threshold
     ich = _head(flagged, q >= threshold, np.abs(p - q))
     location = None
     if location_trained and flagged.any():
-        a, b = softmax(reference[name_location])[flagged], softmax(found[name_location])[flagged]
+        a, b = softmax(reference[name_location])[flagged], softmax(logits[name_location])[flagged]
         location = _head(a.argmax(1), b.argmax(1), np.abs(a - b).max(axis=1))
-    before = _labelled(p, cases, threshold, seed, resamples=0)
-    after = _labelled(q, cases, threshold, seed, resamples=None if intervals else 0)
-    finite = all(np.isfinite(values).all() for values in found.values())
+    before = _labelled(p, labels, threshold, seed, resamples=0)
+    after = _labelled(q, labels, threshold, seed, resamples=None if intervals else 0)
+    finite = all(np.isfinite(values).all() for values in logits.values())
     reasons = [] if finite else ["a logit is not finite"]
     for head, agreement in ((ICH_HEAD, ich), (LOCATION_HEAD, location)):
         if agreement and not agreement.agreement >= limits.agreement:
@@ -144,14 +144,14 @@ def judge(
         after["auc"][0] if after else None,
         after["recall"] if after else None,
         after["specificity"] if after else None,
-        logit_error(reference, found),
-        tuple((cases.digests[i], float(abs(p[i] - q[i]))) for i in order),
+        logit_error(reference, logits),
+        tuple((labels.digests[i], float(abs(p[i] - q[i]))) for i in order),
     )
 
 
-def logit_error(reference: Logits, found: Logits) -> float:
+def logit_error(reference: Logits, logits: Logits) -> float:
     """Root mean square difference over the slices and both heads; infinite where a logit is not finite."""
-    squares = [float(((reference[n].astype(np.float64) - found[n]) ** 2).mean()) for n in OUTPUT_NAMES]
+    squares = [float(((reference[n].astype(np.float64) - logits[n]) ** 2).mean()) for n in OUTPUT_NAMES]
     total = sum(squares) / len(squares)
     return math.sqrt(total) if math.isfinite(total) else math.inf
 
@@ -169,14 +169,14 @@ def _head(before: NDArray[Any], after: NDArray[Any], difference: NDArray[np.floa
 
 
 def _labelled(
-    probability: NDArray[np.float64], cases: Cases, threshold: float, seed: int, *, resamples: int | None
+    probability: NDArray[np.float64], labels: SliceLabels, threshold: float, seed: int, *, resamples: int | None
 ) -> dict[str, tuple[float, float, float]] | None:
     """Figures against the labels, each with its interval; None where those hold one class or none."""
-    kept = np.flatnonzero(cases.ich >= 0)
-    if len(set(cases.ich[kept].tolist())) < 2 or not np.isfinite(probability[kept]).all():
+    kept = np.flatnonzero(labels.ich >= 0)
+    if len(set(labels.ich[kept].tolist())) < 2 or not np.isfinite(probability[kept]).all():
         return None
-    patients: Sequence[str] = [cases.patients[i] for i in kept]
-    found = ich_figures(
-        cases.ich[kept], probability[kept], patients, threshold=threshold, seed=seed, resamples=resamples
+    patients: Sequence[str] = [labels.patients[i] for i in kept]
+    head = ich_figures(
+        labels.ich[kept], probability[kept], patients, threshold=threshold, seed=seed, resamples=resamples
     )
-    return {name: (f.value, f.low, f.high) for name, f in found.figures.items()}
+    return {name: (f.value, f.low, f.high) for name, f in head.figures.items()}

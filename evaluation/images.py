@@ -1,4 +1,4 @@
-"""Images of a labelled set as bytes between resize and crop, through the runtime's own preprocessing."""
+"""Prepares the images of a labelled set as bytes between resize and crop, by the runtime's preprocessing."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.dicom.slice import SliceHeader
 from dtvit_edge.errors import ConfigError, SliceRejected
-from dtvit_edge.preprocess.cpu import CpuPreprocessor, Prepared
+from dtvit_edge.preprocess.cpu import CpuPreprocessor, PreparedSlice
 from dtvit_edge.spec import WINDOWED_8_BIT, PixelEncoding, PreprocessSpec
 from evaluation.labels import LabelledSlice
 
-PICTURES = (".png", ".jpg", ".jpeg")
+WINDOWED_SUFFIXES = (".png", ".jpg", ".jpeg")  # 8-bit images that are windowed already
 _CHUNK = 16
 
 Item = TypeVar("Item")
@@ -30,12 +30,12 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Data:
-    """Images and labels side by side.
+class ImageSet:
+    """Prepared images and their labels, in the same order.
 
     Attributes:
         images: (C, h, w) uint8 each, of the slice at the same place.
-        digest: names them all.
+        digest: identity of the set.
         masks: (h, w) uint8 each, 1 where the haemorrhage is; None where nobody outlined any.
     """
 
@@ -58,18 +58,18 @@ def in_workers(call: Callable[[Item], Result], items: Iterable[Item], workers: i
 
 
 def read_image(file: Path) -> tuple[NDArray[np.uint16], PixelEncoding]:
-    """The stored pixels (rows, columns) uint16 of a DICOM slice, or of an 8-bit picture that is windowed already.
+    """The stored pixels (rows, columns) uint16 of a DICOM slice, or of an 8-bit image that is windowed already.
 
     Raises:
-        ConfigError: the file is no slice or picture that could be used.
+        ConfigError: the file is no slice or image that could be used.
     """
-    if file.suffix.lower() in PICTURES:
-        picture = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-        if picture is None or picture.dtype != np.uint8:
-            raise ConfigError(f"{file}: not readable as an 8-bit picture")
-        if picture.ndim == 3:
-            picture = cv2.cvtColor(picture[..., :3], cv2.COLOR_BGR2GRAY)
-        return picture.astype(np.uint16), WINDOWED_8_BIT
+    if file.suffix.lower() in WINDOWED_SUFFIXES:
+        image = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        if image is None or image.dtype != np.uint8:
+            raise ConfigError(f"{file}: not readable as an 8-bit image")
+        if image.ndim == 3:
+            image = cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2GRAY)
+        return image.astype(np.uint16), WINDOWED_8_BIT
     try:
         headers = read_headers(file, file.name)
         if len(headers) != 1:
@@ -79,7 +79,7 @@ def read_image(file: Path) -> tuple[NDArray[np.uint16], PixelEncoding]:
         raise ConfigError(f"{file}: {error}") from error
 
 
-def prepare_slice(header: SliceHeader, spec: PreprocessSpec) -> Prepared:
+def prepare_slice(header: SliceHeader, spec: PreprocessSpec) -> PreparedSlice:
     """One slice that was discovered already through `CpuPreprocessor`, cropped.
 
     Raises:
@@ -91,11 +91,11 @@ def prepare_slice(header: SliceHeader, spec: PreprocessSpec) -> Prepared:
         raise ConfigError(f"{header.file}: {error}") from error
 
 
-def prepare_image(file: Path, spec: PreprocessSpec, *, crop: bool = False) -> Prepared:
+def prepare_image(file: Path, spec: PreprocessSpec, *, crop: bool = False) -> PreparedSlice:
     """One image through `CpuPreprocessor`.
 
     Raises:
-        ConfigError: the file is no slice or picture that could be used.
+        ConfigError: the file is no slice or image that could be used.
     """
     try:
         return CpuPreprocessor(spec)(*read_image(file), crop=crop)

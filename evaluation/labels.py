@@ -59,11 +59,11 @@ def read_labels(csv_file: Path) -> tuple[LabelledSlice, ...]:
     slices: list[LabelledSlice] = []
     wrong: list[str] = []
     for line, row in rows:
-        found = _parse(csv_file.parent, row)
-        if isinstance(found, str):
-            wrong.append(f"line {line}: {found}")
+        parsed = _parse(csv_file.parent, row)
+        if isinstance(parsed, str):
+            wrong.append(f"line {line}: {parsed}")
         else:
-            slices.append(found)
+            slices.append(parsed)
     twice = [path for path, count in Counter(s.path for s in slices).items() if count > 1]
     wrong += [f"{path}: named more than once" for path in twice]
     if wrong:
@@ -91,7 +91,7 @@ def labels_digest(slices: Sequence[LabelledSlice]) -> str:
 
 
 def _parse(folder: Path, row: dict[str, str | None]) -> LabelledSlice | str:
-    """A row, or what is wrong with it."""
+    """A labelled slice, or a text that says what is wrong with the row."""
     path, patient, ich, location = ((row[name] or "").strip() for name in COLUMNS)
     file = folder / path
     if not path or not file.is_file():

@@ -42,7 +42,7 @@ class HeadFigures:
     Attributes:
         figures: by name; of the location head also per class, as `recall_lobar`.
         confusion: rows are the truth, columns the prediction, in label order.
-        slices, patients: how many were judged.
+        slices, patients: how many were evaluated.
         by_patient: share of each patient's slices that were right, in order of first appearance.
     """
 
@@ -82,7 +82,7 @@ def ich_figures(
         }
 
     said = (probability >= threshold).astype(np.int64)
-    return _judge(truth, probability, said, patients, figures, classes=2, seed=seed, resamples=resamples)
+    return _with_intervals(truth, probability, said, patients, figures, classes=2, seed=seed, resamples=resamples)
 
 
 def location_figures(
@@ -102,24 +102,24 @@ def location_figures(
 
     def figures(y: Labels, p: Probabilities) -> dict[str, float]:
         said = p.argmax(axis=1)
-        found = {"accuracy": float(accuracy_score(y, said))}
+        by_name = {"accuracy": float(accuracy_score(y, said))}
         scores = precision_recall_fscore_support(y, said, labels=list(classes), zero_division=np.nan)
         per_class = {name: values.tolist() for name, values in zip(("precision", "recall", "f1"), scores, strict=False)}
         per_class["auc"] = [
             float(roc_auc_score(y == c, p[:, c])) if 0 < (y == c).sum() < len(y) else math.nan for c in classes
         ]
         for name, values in per_class.items():
-            found[f"{name}_macro"] = float(np.mean(values))
-            found |= {f"{name}_{label}": value for label, value in zip(LOCATION_LABELS, values, strict=True)}
-        return found
+            by_name[f"{name}_macro"] = float(np.mean(values))
+            by_name |= {f"{name}_{label}": value for label, value in zip(LOCATION_LABELS, values, strict=True)}
+        return by_name
 
     said = probabilities.argmax(axis=1)
-    return _judge(
+    return _with_intervals(
         truth, probabilities, said, patients, figures, classes=len(LOCATION_LABELS), seed=seed, resamples=resamples
     )
 
 
-def _judge(
+def _with_intervals(
     truth: Labels,
     probability: Probabilities,
     said: Labels,
@@ -137,7 +137,7 @@ def _judge(
     rows: dict[str, list[int]] = defaultdict(list)
     for i, patient in enumerate(patients):
         rows[patient].append(i)
-    groups = [np.array(own) for own in rows.values()]
+    groups = [np.array(indices) for indices in rows.values()]
     values = figures(truth, probability)
     drawn: dict[str, list[float]] = {name: [] for name in values}
     rng = np.random.default_rng(seed)
@@ -152,7 +152,7 @@ def _judge(
         tuple(tuple(int(n) for n in row) for row in matrix),
         len(truth),
         len(groups),
-        tuple(float(np.mean(truth[own] == said[own])) for own in groups),
+        tuple(float(np.mean(truth[group] == said[group])) for group in groups),
     )
 
 

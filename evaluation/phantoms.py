@@ -20,7 +20,7 @@ from dtvit_edge.phantom import plan_study, render_slice
 from dtvit_edge.phantom.study import PhantomSlice
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.spec import LOCATION_LABELS, PixelEncoding, PreprocessSpec, digest_json
-from evaluation.images import Data, in_workers
+from evaluation.images import ImageSet, in_workers
 from evaluation.labels import LabelledSlice
 
 ENCODING = PixelEncoding()  # signed 16 bits, HU as stored
@@ -29,7 +29,7 @@ GENERATION = 1  # to be raised whenever phantoms come to look different: it is p
 
 @dataclass(frozen=True)
 class PhantomSet:
-    """Which phantoms.
+    """Names a set of phantoms.
 
     Attributes:
         studies: each is one patient, with a haemorrhage; the locations take turns.
@@ -56,7 +56,7 @@ def load_phantoms(
     crop: bool = False,
     workers: int = 1,
     step: Callable[[int], None] = lambda count: None,
-) -> Data:
+) -> ImageSet:
     """Render a set: images (C, 256, 256) uint8, or (C, 224, 224) with `crop`; slices without brain are left out.
 
     Args:
@@ -67,13 +67,13 @@ def load_phantoms(
     masks: list[NDArray[np.uint8]] = []
     numbers = range(chosen.first_seed, chosen.first_seed + chosen.studies)
     render = partial(_render, chosen=chosen, spec=spec, crop=crop)
-    for found in in_workers(render, numbers, workers, chunk=4):
-        for labelled, image, mask in found:
+    for study in in_workers(render, numbers, workers, chunk=4):
+        for labelled, image, mask in study:
             slices.append(labelled)
             images.append(image)
             masks.append(mask)
         step(1)
-    return Data(slices, images, chosen.digest, masks)
+    return ImageSet(slices, images, chosen.digest, masks)
 
 
 def render_again(labelled: LabelledSlice) -> NDArray[np.uint16]:
@@ -104,7 +104,7 @@ def _render(
         *rng.sample(plan.positive, min(chosen.positives, len(plan.positive))),
         *rng.sample(negative, min(chosen.negatives, len(negative))),
     ]
-    found = []
+    rendered_slices = []
     for index in sorted(indices):
         rendered = render_slice(plan, index)
         prepared = prepare(_stored(rendered), ENCODING, crop=crop)
@@ -113,8 +113,9 @@ def _render(
         location = LOCATION_LABELS.index(rendered.location) if rendered.location else None
         name = f"phantom-{seed}-{index}"
         labelled = LabelledSlice(Path(name), name, f"phantom-{seed}", rendered.ich, location)
-        found.append((labelled, prepared.pixels, _mask_of(rendered.haemorrhage, spec, prepared.pixels.shape[1])))
-    return found
+        mask = _mask_of(rendered.haemorrhage, spec, prepared.pixels.shape[1])
+        rendered_slices.append((labelled, prepared.pixels, mask))
+    return rendered_slices
 
 
 def _mask_of(haemorrhage: NDArray[np.bool_], spec: PreprocessSpec, size: int) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""A figure with its numbers: PNG, the numbers as CSV, a caption as Markdown; and the one that two reports share."""
+"""A figure with its numbers: PNG, the numbers as CSV, a caption as Markdown; and the plot that two reports share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Cell = str | int | float
 
 
 @dataclass(frozen=True)
-class Picture:
+class Plot:
     """A figure with the numbers that it shows.
 
     Attributes:
@@ -46,8 +46,8 @@ class Picture:
         write_atomically(out / f"{self.name}.md", self.markdown())
 
 
-class HasFigures(Protocol):
-    """A model that was judged; a head is None where it was not assessed."""
+class EvaluatedModel(Protocol):
+    """A model that was evaluated; a head is None where it was not assessed."""
 
     @property
     def name(self) -> str:
@@ -66,25 +66,25 @@ class HasFigures(Protocol):
 
 
 def confusions(
-    judged: Sequence[HasFigures],
+    models: Sequence[EvaluatedModel],
     notes: Sequence[str],
     *,
     name: str = "fig4",
     title: str = "Fig. 4: confusion matrices",
-) -> Picture:
+) -> Plot:
     """Confusion matrices of both heads, a row of panels for each model; the paper's Fig. 4."""
-    figure = Figure(figsize=(7, 3.1 * len(judged)), layout="constrained")
+    figure = Figure(figsize=(7, 3.1 * len(models)), layout="constrained")
     rows: list[tuple[Cell, ...]] = []
     heads: Mapping[str, tuple[str, ...]] = {"ich": ICH_LABELS, "location": LOCATION_LABELS}
-    for line, one in enumerate(judged):
+    for line, model in enumerate(models):
         for place, (head, labels) in enumerate(heads.items(), start=1):
-            found: HeadFigures | None = getattr(one, head)
-            axes = figure.add_subplot(len(judged), 2, 2 * line + place)
-            axes.set_title(f"{one.name}, {head}" + ("" if found else ": not assessed"), fontsize=9)
-            if found is None:
+            head_figures: HeadFigures | None = getattr(model, head)
+            axes = figure.add_subplot(len(models), 2, 2 * line + place)
+            axes.set_title(f"{model.name}, {head}" + ("" if head_figures else ": not assessed"), fontsize=9)
+            if head_figures is None:
                 axes.axis("off")
                 continue
-            matrix = np.array(found.confusion)
+            matrix = np.array(head_figures.confusion)
             axes.imshow(matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
             axes.set_xticks(range(len(labels)), labels, fontsize=8)
             axes.set_yticks(range(len(labels)), labels, fontsize=8)
@@ -93,6 +93,6 @@ def confusions(
             for (true, said), count in np.ndenumerate(matrix):
                 dark = count > 0.5 * matrix[true].sum()
                 axes.text(said, true, str(count), ha="center", va="center", color="white" if dark else "black")
-                rows.append((one.name, head, labels[true], labels[said], int(count)))
+                rows.append((model.name, head, labels[true], labels[said], int(count)))
     columns = ("model", "head", "true", "predicted", "slices")
-    return Picture(name, title, figure, columns, tuple(rows), tuple(notes))
+    return Plot(name, title, figure, columns, tuple(rows), tuple(notes))

@@ -87,8 +87,8 @@ def read(path: Path) -> Iterator[Record]:
 
 def latest(path: Path, what: str) -> Record | None:
     """The newest record of a measurement, or None."""
-    found = [record for record in read(path) if record.what == what] if path.is_file() else []
-    return found[-1] if found else None
+    records = [record for record in read(path) if record.what == what] if path.is_file() else []
+    return records[-1] if records else None
 
 
 def ratio_summary(slow: Sequence[float], fast: Sequence[float]) -> dict[str, float]:
@@ -103,10 +103,10 @@ def ratio_summary(slow: Sequence[float], fast: Sequence[float]) -> dict[str, flo
     }
 
 
-def head_summary(head: str, found: HeadFigures) -> dict[str, float]:
+def head_summary(head: str, head_figures: HeadFigures) -> dict[str, float]:
     """A head's figures for a record's summary, as `ich_auc`, `ich_auc_low` and `ich_auc_high`; NaN is left out."""
-    summary = {f"{head}_slices": float(found.slices), f"{head}_patients": float(found.patients)}
-    for figure, interval in found.figures.items():
+    summary = {f"{head}_slices": float(head_figures.slices), f"{head}_patients": float(head_figures.patients)}
+    for figure, interval in head_figures.figures.items():
         ends = {"": interval.value, "_low": interval.low, "_high": interval.high}
         summary |= {f"{head}_{figure}{end}": value for end, value in ends.items() if not math.isnan(value)}
     return summary

@@ -28,21 +28,20 @@ class WindowOption(click.ParamType[Window]):
 
 @click.command()
 @click.argument("weights", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The bundle to write, NAME.dtvit.")
-@click.option("--encoder", help="timm's name, or alexnet; needed where the checkpoint does not name it.")
-@click.option("--training", type=click.Choice(TRAINING_STATES), help="Where the checkpoint does not say.")
-@click.option(
-    "--window", "windows", type=WindowOption(), multiple=True, help="One window, or three for three channels."
-)
-@click.option(
-    "--untrained-head",
-    "untrained_heads",
-    type=click.Choice([LOCATION_HEAD]),
-    multiple=True,
-    help="Never trained, where the checkpoint does not say; its results are left empty.",
-)
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="NAME.dtvit",
+              help="Write the bundle to this folder.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace a bundle of that name.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result for machines.")
+@click.option("--encoder", metavar="NAME",
+              help="Name the encoder as timm does, or alexnet, where the checkpoint does not.")  # fmt: skip
+@click.option("--training", type=click.Choice(TRAINING_STATES),
+              help="Say what the weights were trained on, where the checkpoint does not.")  # fmt: skip
+@click.option("--window", "windows", type=WindowOption(), multiple=True,
+              help="Window by centre and width in HU, and by LINEAR or LINEAR_EXACT; "
+              "give one window, or three for three channels.")  # fmt: skip
+@click.option("--untrained-head", "untrained_heads", type=click.Choice([LOCATION_HEAD]), multiple=True,
+              help="Say that this head was never trained, where the checkpoint does not; "
+              "its results are left empty.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def export(
     weights: Path,
     output: Path,
@@ -54,6 +53,7 @@ def export(
     as_json: bool,
 ) -> None:
     """Turn the checkpoint WEIGHTS into a bundle whose parity with PyTorch is proved."""
+    from dtvit_edge.cli import units
     from export.bundle_export import export_bundle
 
     bundle = export_bundle(
@@ -82,7 +82,7 @@ def export(
     click.echo(f"bundle    {bundle.path}\ndigest    {bundle.digest}")
     click.echo(f"encoder   {manifest.encoder} ({manifest.training})")
     for name, record in manifest.models.items():
-        size, allowed = record.bytes / 2**20, manifest.tolerances[name]
-        click.echo(f"{name:<9} {size:.1f} MiB, at most {worst[name]:.2g} from PyTorch (allowed {allowed:g})")
+        size, allowed = units.size(record.bytes), manifest.tolerances[name]
+        click.echo(f"{name:<9} {size}, at most {worst[name]:.2g} from PyTorch (allowed {allowed:g})")
     if LOCATION_HEAD in manifest.untrained_heads:
         click.echo(UNTRAINED_LOCATION)

@@ -1,4 +1,4 @@
-"""What a graph consists of, for the manifest: `explain` reads it on machines that have no onnx."""
+"""What a graph consists of, for the manifest: `compat` reads it on machines that have no onnx."""
 
 from __future__ import annotations
 

@@ -59,10 +59,10 @@ class _Conversion:
 
     def run(self) -> None:
         for node in list(self.graph.node):
-            own = NodeProto()
-            own.CopyFrom(node)
-            self._retype(own)
-            self.nodes.append(own)
+            half_node = NodeProto()
+            half_node.CopyFrom(node)
+            self._retype(half_node)
+            self.nodes.append(half_node)
         del self.graph.node[:]
         self.graph.node.extend(self.nodes)
         used = {name for node in self.nodes for name in node.input}

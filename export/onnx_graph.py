@@ -90,9 +90,9 @@ def check_graph(data: bytes, opset: int, channels: int) -> None:
         (OUTPUT_NAMES[0], TensorProto.FLOAT, [BATCH, len(ICH_LABELS)]),
         (OUTPUT_NAMES[1], TensorProto.FLOAT, [BATCH, len(LOCATION_LABELS)]),
     ]
-    found = [_signature(value) for value in (*model.graph.input, *model.graph.output)]
-    if found != expected:
-        raise VerdictError(f"the exported graph has {found}, expected {expected}")
+    signatures = [_signature(value) for value in (*model.graph.input, *model.graph.output)]
+    if signatures != expected:
+        raise VerdictError(f"the exported graph has {signatures}, expected {expected}")
     try:
         onnx.checker.check_model(model, full_check=True)
         open_session(data)
@@ -150,9 +150,9 @@ def _export(module: nn.Module, example: Tensor) -> bytes:
         )
     assert program is not None
     model = program.model_proto
-    found = {entry.domain: entry.version for entry in model.opset_import}
-    if found != {"": EXPORTER_OPSET}:
-        raise VerdictError(f"the exporter gave opset {found}, expected {EXPORTER_OPSET} and no other domain")
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    if opsets != {"": EXPORTER_OPSET}:
+        raise VerdictError(f"the exporter gave opset {opsets}, expected {EXPORTER_OPSET} and no other domain")
     to_opset17(model)
     give_each_reader_its_weights(model)
     return serialise(model)

@@ -59,10 +59,10 @@ def give_each_reader_its_weights(model: ModelProto) -> None:
                 continue
             readers[name] = count = readers.get(name, 0) + 1
             if count > 1:
-                own = TensorProto()
-                own.CopyFrom(shared[name])
-                own.name = node.input[place] = f"{name}.{count}"
-                model.graph.initializer.append(own)
+                duplicate = TensorProto()
+                duplicate.CopyFrom(shared[name])
+                duplicate.name = node.input[place] = f"{name}.{count}"
+                model.graph.initializer.append(duplicate)
 
 
 def to_opset16(model: ModelProto) -> None:

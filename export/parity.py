@@ -46,12 +46,12 @@ def prove_parity(
             f"{spread}), so that a comparison would prove nothing"
         )
     for batch in BATCHES:
-        found = run_batches(session, pixels, batch)
+        logits = run_batches(session, pixels, batch)
         worst = 0.0
         for name in OUTPUT_NAMES:
-            if not (np.isfinite(found[name]).all() and np.isfinite(reference[name]).all()):
+            if not (np.isfinite(logits[name]).all() and np.isfinite(reference[name]).all()):
                 raise VerdictError(f"{precision}: {name} is not finite at batch {batch}")
-            worst = max(worst, float(np.abs(found[name] - reference[name]).max()))
+            worst = max(worst, float(np.abs(logits[name] - reference[name]).max()))
         if worst > tolerance:
             raise VerdictError(
                 f"{precision}: ONNX Runtime differs from PyTorch by {worst:.3g} at batch {batch}, allowed {tolerance:g}"

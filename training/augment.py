@@ -15,7 +15,7 @@ from torch import Tensor
 
 import export._torchvision  # noqa: F401 - makes torchvision importable beside a CPU torch
 from dtvit_edge.spec import PreprocessSpec
-from evaluation.images import Data
+from evaluation.images import ImageSet
 
 from torchvision import tv_tensors  # isort: skip
 from torchvision.transforms import v2  # isort: skip
@@ -51,7 +51,7 @@ def training(spec: PreprocessSpec, *, augment: bool = True, flip: bool = False) 
     return composed
 
 
-def batch(data: Data, chosen: Sequence[int], transform: Transform, *, masks: bool = False) -> tuple[Tensor, Any]:
+def batch(data: ImageSet, chosen: Sequence[int], transform: Transform, *, masks: bool = False) -> tuple[Tensor, Any]:
     """Images (N, C, crop, crop) uint8, and their masks (N, crop, crop) uint8 if asked for, else None."""
     if not masks or data.masks is None:
         return torch.stack([transform(torch.from_numpy(data.images[i])) for i in chosen]), None

@@ -1,4 +1,4 @@
-"""What a training run is made of; its digest decides whether an interrupted one may go on."""
+"""The configuration of a training run; its digest decides whether an interrupted one may go on."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class TrainConfig:
     """One training run; the defaults are the paper's (2.2.3, 3.2), what it leaves open is off.
 
     Attributes:
-        training: what the checkpoint will say of itself.
+        training: how the checkpoint will say that it was trained.
         flip: left and right change places at random; the paper does not.
-        epoch_images: of an epoch, drawn anew each time; None takes the whole training part.
+        epoch_images: images in an epoch, drawn anew each time; None takes the whole training part.
         batch: None takes the paper's, 8 without augmentation and 32 with it.
         warmup_epochs: the learning rate rises linearly over this many epochs.
         precision: of the forward pass; weights and optimiser stay fp32, fp16 scales its loss.
@@ -34,9 +34,9 @@ class TrainConfig:
             None starts from random weights.
         encoder_rate: the encoder's learning rate as a share of the heads'.
         frozen_blocks: the embedding and this many first blocks of a ViT stay as they are.
-        patch_weight: of the loss on patch tokens (`objective`), for data with masks; the paper has none.
+        patch_weight: weight of the loss on patch tokens (`objective`), for data with masks; the paper has none.
         paper_protocol: replicate first and split by image afterwards, leakage and all.
-        test_folds: tenths of the patients that judge (`protocol.split_by_patient`); the paper's protocol has one.
+        test_folds: tenths of the patients held out as test (`splits.split_by_patient`); the paper's protocol has one.
     """
 
     encoder: str = DEFAULT_ENCODER
@@ -78,7 +78,9 @@ class TrainConfig:
         if self.encoder_rate < 0 or self.frozen_blocks < 0 or self.patch_weight < 0:
             raise ConfigError("the encoder's rate, the frozen blocks and the patch loss must not be below 0")
         if not 1 <= self.test_folds <= (1 if self.paper_protocol else MAX_TEST_FOLDS):
-            raise ConfigError(f"{self.test_folds} tenths to judge: expected 1 to {MAX_TEST_FOLDS}, the paper's has 1")
+            raise ConfigError(
+                f"{self.test_folds} tenths held out as test: expected 1 to {MAX_TEST_FOLDS}, the paper's has 1"
+            )
         if not 0 <= self.warmup_epochs < self.epochs:
             raise ConfigError(f"{self.warmup_epochs} epochs of warm-up do not fit into {self.epochs}")
 

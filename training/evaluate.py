@@ -1,4 +1,4 @@
-"""Models judged on slices they never saw: trained runs on their own test part, other checkpoints on all of a set."""
+"""Evaluates models on slices they never saw: a training on its own test part, any other checkpoint on a whole set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.spec import LOCATION_HEAD, PreprocessSpec
-from evaluation.images import Data
+from evaluation.images import ImageSet
 from evaluation.metrics import HeadFigures, ich_figures, location_figures
 from export.checkpoint import load_checkpoint
 from export.model import DTViT, normalise
@@ -26,8 +26,8 @@ BATCH = 64
 
 
 @dataclass(frozen=True)
-class Run:
-    """A training's folder: its configuration, its split and its history, as `train` wrote them."""
+class TrainingRun:
+    """The folder of a training: its configuration, its split and its history, as `train` wrote them."""
 
     folder: Path
     config: dict[str, Any]
@@ -37,7 +37,7 @@ class Run:
     history: list[dict[str, Any]]
 
     @classmethod
-    def read(cls, folder: Path) -> Run:
+    def read(cls, folder: Path) -> TrainingRun:
         """Read a training's folder.
 
         Raises:
@@ -59,20 +59,20 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One model and what it showed.
+class Evaluation:
+    """The figures of one model.
 
     Attributes:
         name: of the run's folder or the checkpoint's file.
         run: None where the model came as a checkpoint alone.
         sha256: of the weights.
-        slices: indices of the data that judged it.
+        slices: indices of the slices that it was evaluated on.
         ich, location: None where nothing was labelled, or the head is untrained.
     """
 
     name: str
     encoder: str
-    run: Run | None
+    run: TrainingRun | None
     sha256: str
     slices: tuple[int, ...]
     ich: HeadFigures | None
@@ -91,36 +91,36 @@ def spec_of(models: Sequence[Path]) -> PreprocessSpec:
     return specs.pop()
 
 
-def judge(path: Path, data: Data, *, seed: int = 0, progress: Progress = silent) -> Judged:
-    """Judge a training's folder on the test part of its own split, or a checkpoint on every slice of `data`.
+def evaluate_model(path: Path, data: ImageSet, *, seed: int = 0, progress: Progress = silent) -> Evaluation:
+    """Evaluate a training's folder on the test part of its own split, or a checkpoint on every slice of `data`.
 
-    Nobody can see from a checkpoint what it was trained on: that none of `data` was among it is the caller's word.
+    A checkpoint does not say what it was trained on: that none of `data` was among it is the caller's word.
 
     Raises:
         ConfigError: another preprocessing or data than it was trained with; nothing in it.
     """
-    run = Run.read(path) if path.is_dir() else None
+    run = TrainingRun.read(path) if path.is_dir() else None
     checkpoint = load_checkpoint(path / BEST if run else path)
     if run and run.data != data.digest:
         raise ConfigError(f"{path}: trained on another labelled set (digest {run.data[:12]}, not {data.digest[:12]})")
     slices = tuple(run.split["test"]) if run else tuple(range(len(data.slices)))
     spec = checkpoint.spec or PreprocessSpec()
     ich, location = predict(checkpoint.model, data, slices, spec, progress=progress, name=path.name)
-    return Judged(
+    return Evaluation(
         path.stem if not run else path.name,
         checkpoint.model.encoder_name,
         run,
         checkpoint.sha256,
         slices,
-        _judge_ich(data, slices, ich, seed),
-        None if LOCATION_HEAD in checkpoint.untrained_heads else _judge_location(data, slices, location, seed),
+        _evaluate_ich(data, slices, ich, seed),
+        None if LOCATION_HEAD in checkpoint.untrained_heads else _evaluate_location(data, slices, location, seed),
     )
 
 
 @torch.no_grad()
 def predict(
     model: DTViT,
-    data: Data,
+    data: ImageSet,
     indices: Sequence[int],
     spec: PreprocessSpec,
     *,
@@ -131,7 +131,7 @@ def predict(
     model.eval()
     ich, location = [], []
     transform = augment.evaluation(spec)
-    with progress(f"judging {name}", len(indices)) as step:
+    with progress(f"evaluating {name}", len(indices)) as step:
         for start in range(0, len(indices), BATCH):
             chosen = indices[start : start + BATCH]
             pixels, _ = augment.batch(data, chosen, transform)
@@ -142,7 +142,9 @@ def predict(
     return torch.cat(ich).numpy(), torch.cat(location).numpy()
 
 
-def _judge_ich(data: Data, slices: Sequence[int], probability: NDArray[np.float64], seed: int) -> HeadFigures | None:
+def _evaluate_ich(
+    data: ImageSet, slices: Sequence[int], probability: NDArray[np.float64], seed: int
+) -> HeadFigures | None:
     kept = [k for k, i in enumerate(slices) if data.slices[i].ich is not None]
     if not kept:
         return None
@@ -150,8 +152,8 @@ def _judge_ich(data: Data, slices: Sequence[int], probability: NDArray[np.float6
     return ich_figures(truth, probability[kept], [data.slices[slices[k]].patient for k in kept], seed=seed)
 
 
-def _judge_location(
-    data: Data, slices: Sequence[int], probability: NDArray[np.float64], seed: int
+def _evaluate_location(
+    data: ImageSet, slices: Sequence[int], probability: NDArray[np.float64], seed: int
 ) -> HeadFigures | None:
     kept = [(k, location) for k, i in enumerate(slices) if (location := data.slices[i].location) is not None]
     if not kept:

@@ -21,12 +21,12 @@ import torch
 
 from dtvit_edge.cli import render
 from dtvit_edge.errors import ConfigError, DtvitError
+from evaluation.image_sets import load_image_set
 from evaluation.records import append
-from evaluation.source import load
 from export.encoders import DEFAULT_ENCODER
 from training.command import training_options
 from training.config import TrainConfig
-from training.evaluate import judge
+from training.evaluate import evaluate_model
 from training.report import record_of, write_report
 from training.train import train
 
@@ -49,10 +49,31 @@ def plan(
 
 @click.command()
 @click.argument("data")
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="A folder for each training.")
-@click.option("--encoders", default=",".join(ENCODERS), show_default=True, help="timm's names, or alexnet.")
-@click.option("--arms/--no-arms", default=True, show_default=True, help="The first encoder without augmentation too.")
-@click.option("--protocols/--no-protocols", default=True, show_default=True, help="And under the paper's protocol.")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Write a folder for each training, and the report, into this one.",
+)
+@click.option(
+    "--encoders",
+    default=",".join(ENCODERS),
+    show_default=True,
+    help="Train these encoders, by their names in timm, or alexnet.",
+)
+@click.option(
+    "--arms/--no-arms",
+    default=True,
+    show_default=True,
+    help="Train the first encoder in the other arm too, with or without augmentation.",
+)
+@click.option(
+    "--protocols/--no-protocols",
+    default=True,
+    show_default=True,
+    help="Train the first encoder under the paper's protocol too.",
+)
 @click.option("--record", type=click.Path(path_type=Path), help="Append the figures to this file of records (.jsonl).")
 @training_options
 def main(
@@ -71,18 +92,20 @@ def main(
         torch.set_num_threads(threads)
     try:
         base = TrainConfig(**options)
-        loaded = load(data, base.spec, workers=workers, progress=render.progress)
+        image_set = load_image_set(data, base.spec, workers=workers, progress=render.progress)
         folders = []
         for name, config in plan(base, tuple(encoders.split(",")), arms=arms, protocols=protocols):
             click.echo(f"training {name}", err=True)
-            train(loaded, config, out / name, progress=render.progress)
+            train(image_set, config, out / name, progress=render.progress)
             folders.append(out / name)
-        judged = [judge(folder, loaded, seed=base.seed, progress=render.progress) for folder in folders]
+        evaluations = [
+            evaluate_model(folder, image_set, seed=base.seed, progress=render.progress) for folder in folders
+        ]
         command = shlex.join(["python", "-m", "training.experiments", *sys.argv[1:]])
-        for one in judged:
+        for evaluation in evaluations:
             if record:
-                append(record, record_of(one, data, loaded, command))
-        click.echo(write_report(out / "report", loaded, judged, base.spec, seed=base.seed, command=command))
+                append(record, record_of(evaluation, data, image_set, command))
+        click.echo(write_report(out / "report", image_set, evaluations, base.spec, seed=base.seed, command=command))
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
     except DtvitError as error:

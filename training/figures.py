@@ -1,4 +1,4 @@
-"""The paper's Fig. 1 and 3, drawn from what was computed; Fig. 4 is `pictures.confusions`."""
+"""The paper's Fig. 1 and 3, drawn from what was computed; Fig. 4 is `evaluation.plots.confusions`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from dtvit_edge.preprocess.mask import head_mask
 from dtvit_edge.preprocess.table import rescale_table
 from dtvit_edge.spec import PixelEncoding, PreprocessSpec
-from evaluation.plots import Cell, Picture
-from training.evaluate import Run
+from evaluation.plots import Cell, Plot
+from training.evaluate import TrainingRun
 
 
 def device_removal(
     stored: NDArray[np.uint16], encoding: PixelEncoding, spec: PreprocessSpec, label: str, notes: Sequence[str]
-) -> Picture:
+) -> Plot:
     """Fig. 1: a slice after the window, what the mask takes away, and what is left.
 
     Args:
@@ -42,11 +42,11 @@ def device_removal(
         axes.axis("off")
     rows = ((label, *before.shape, int(np.count_nonzero(mask)), int(np.count_nonzero(removed))),)
     columns = ("slice", "rows", "columns", "head_pixels", "removed_pixels")
-    return Picture("fig1", "Fig. 1: a slice before and after the fixation device is removed", figure, columns, rows,
+    return Plot("fig1", "Fig. 1: a slice before and after the fixation device is removed", figure, columns, rows,
                    tuple(notes))  # fmt: skip
 
 
-def histories(with_augmentation: Run | None, without: Run | None, notes: Sequence[str]) -> Picture:
+def histories(with_augmentation: TrainingRun | None, without: TrainingRun | None, notes: Sequence[str]) -> Plot:
     """Fig. 3: loss and accuracy over the epochs, four panels, both arms; an arm that was not trained stays empty."""
     figure = Figure(figsize=(9, 6.2), layout="constrained")
     rows: list[tuple[Cell, ...]] = []
@@ -77,4 +77,4 @@ def histories(with_augmentation: Run | None, without: Run | None, notes: Sequenc
             for part in ("train", "validation")
         ]
     columns = ("arm", "epoch", "part", "loss", "ich_accuracy", "location_accuracy")
-    return Picture("fig3", "Fig. 3: loss and accuracy", figure, columns, tuple(rows), tuple(notes))
+    return Plot("fig3", "Fig. 3: loss and accuracy", figure, columns, tuple(rows), tuple(notes))

@@ -1,4 +1,4 @@
-"""What training minimises: cross-entropy on both heads, and, where outlines are known, on every patch token too.
+"""The loss of a training: cross-entropy on both heads, and, where outlines are known, on every patch token too.
 
 The location loss counts only where a location is labelled. The patch loss is no part of the paper: a small linear
 layer asks each patch token, after two thirds of the blocks, which share of its patch is blood, and of which location;
@@ -36,7 +36,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Targets:
-    """A batch's truth.
+    """The labels of a batch.
 
     Attributes:
         ich, location: (N,) int64, `NOT_LABELLED` where there is no label.
@@ -59,7 +59,7 @@ class Targets:
         )
 
 
-class Learner(nn.Module):
+class TrainingModel(nn.Module):
     """DTViT while it is trained: with the linear layer over its patch tokens if `patch_weight` is above 0."""
 
     def __init__(self, model: DTViT, patch_weight: float = 0.0) -> None:
@@ -103,8 +103,8 @@ class Learner(nn.Module):
         return self.patch_weight * losses[counted].sum() / max(int(counted.sum()), 1)
 
 
-class Tally:
-    """Adds up losses and hits over batches."""
+class RunningScores:
+    """Adds up the loss and the right answers of both heads over batches."""
 
     def __init__(self) -> None:
         self.loss = 0.0

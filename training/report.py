@@ -1,4 +1,4 @@
-"""The paper's tables and figures over judged models, beside what others published, as one report."""
+"""The paper's tables and figures over evaluated models, beside what others published, as one report."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 from dtvit_edge.environment import package_versions
 from dtvit_edge.files import write_atomically
 from dtvit_edge.spec import LOCATION_LABELS, NOTICE, PreprocessSpec
-from evaluation.images import Data
+from evaluation.image_sets import stored_pixels
+from evaluation.images import ImageSet
 from evaluation.labels import LabelledSlice
 from evaluation.metrics import LEVEL, RESAMPLES, HeadFigures, Interval
-from evaluation.plots import Picture, confusions
+from evaluation.plots import Plot, confusions
 from evaluation.records import WORKSTATION_PACKAGES, Record, head_summary
-from evaluation.source import stored_pixels
 from evaluation.tables import Table
 from training import figures, published
-from training.evaluate import Judged, Run
+from training.evaluate import Evaluation, TrainingRun
 
 ICH_METRICS = ("accuracy", "precision", "recall", "f1", "specificity", "auc")
 LOCATION_METRICS = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "auc_macro")
@@ -30,7 +30,7 @@ EVALUATION = "evaluation against labels"
 
 
 def write_report(
-    out: Path, data: Data, judged: Sequence[Judged], spec: PreprocessSpec, *, seed: int, command: str
+    out: Path, data: ImageSet, evaluations: Sequence[Evaluation], spec: PreprocessSpec, *, seed: int, command: str
 ) -> Path:
     """Every table and figure that these models allow, into `out`; what they do not allow is said in the report.
 
@@ -38,18 +38,18 @@ def write_report(
         `out/report.md`, which shows them all.
     """
     out.mkdir(parents=True, exist_ok=True)
-    notes = _provenance(data, judged, seed)
-    parts: list[Table | Picture | str] = [
+    notes = _provenance(data, evaluations, seed)
+    parts: list[Table | Plot | str] = [
         "# Evaluation\n\n" + NOTICE + "\n\n" + f"`{command}`\n\n" + _differences(data),
-        table_1(data, judged, notes),
-        _figure_1(data, judged, spec, notes),
-        _figure_3(judged, notes),
-        confusions(judged, notes),
-        _comparison("table2", "Table 2: with and without augmentation", judged, ARM, notes),
-        _comparison("table3", "Table 3: encoders", judged, ENCODER, notes),
-        _comparison("leakage", "Leakage: the clean split against the paper's protocol", judged, PROTOCOL, notes),
-        _table("models", "Every model that was judged", judged, notes),
-        per_class(judged, notes),
+        table_1(data, evaluations, notes),
+        _figure_1(data, evaluations, spec, notes),
+        _figure_3(evaluations, notes),
+        confusions(evaluations, notes),
+        _comparison("table2", "Table 2: with and without augmentation", evaluations, ARM, notes),
+        _comparison("table3", "Table 3: encoders", evaluations, ENCODER, notes),
+        _comparison("leakage", "Leakage: the clean split against the paper's protocol", evaluations, PROTOCOL, notes),
+        _table("models", "Every model that was judged", evaluations, notes),
+        per_class(evaluations, notes),
         published_table(),
     ]  # fmt: skip
     text = []
@@ -64,30 +64,34 @@ def write_report(
     return report
 
 
-def record_of(one: Judged, name: str, data: Data, command: str) -> Record:
-    """A judged model as a line of records: every figure with its interval, and each patient's share of right answers.
+def record_of(evaluation: Evaluation, name: str, data: ImageSet, command: str) -> Record:
+    """An evaluated model as a record: every figure with its interval, and each patient's share of right answers.
 
     Args:
         name: what the data are called on the command line.
     """
-    heads = {head: found for head, found in (("ich", one.ich), ("location", one.location)) if found}
+    heads = {
+        head: head_figures
+        for head, head_figures in (("ich", evaluation.ich), ("location", evaluation.location))
+        if head_figures
+    }
     summary: dict[str, float] = {}
-    for head, found in heads.items():
-        summary |= head_summary(head, found)
+    for head, head_figures in heads.items():
+        summary |= head_summary(head, head_figures)
     return Record(
         what=EVALUATION,
         unit="share of a patient's slices that were right",
-        samples={head: list(found.by_patient) for head, found in heads.items()},
+        samples={head: list(head_figures.by_patient) for head, head_figures in heads.items()},
         summary=summary,
-        digests={"weights": one.sha256, "data": data.digest},
-        options={"command": command, "model": one.name, "encoder": one.encoder, "data": name,
-                 "run": one.run.config if one.run else None, "split": _split_name(one.run)},
+        digests={"weights": evaluation.sha256, "data": data.digest},
+        options={"command": command, "model": evaluation.name, "encoder": evaluation.encoder, "data": name,
+                 "run": evaluation.run.config if evaluation.run else None, "split": _split_name(evaluation.run)},
     )  # fmt: skip
 
 
-def table_1(data: Data, judged: Sequence[Judged], notes: Sequence[str]) -> Table:
+def table_1(data: ImageSet, evaluations: Sequence[Evaluation], notes: Sequence[str]) -> Table:
     """What the set holds: patients and slices by label, and the parts of the first run's split."""
-    run = next((one.run for one in judged if one.run), None)
+    run = next((evaluation.run for evaluation in evaluations if evaluation.run), None)
     parts: dict[str, list[int]] = {"slices": list(range(len(data.slices)))}
     if run:
         train = run.split["train"]
@@ -111,13 +115,13 @@ def table_1(data: Data, judged: Sequence[Judged], notes: Sequence[str]) -> Table
                  (*notes, *_code_counts()))  # fmt: skip
 
 
-def per_class(judged: Sequence[Judged], notes: Sequence[str]) -> Table | str:
+def per_class(evaluations: Sequence[Evaluation], notes: Sequence[str]) -> Table | str:
     """The location head's figures for each class; a sentence where no location was assessed."""
     metrics = ("precision", "recall", "f1", "auc")
     rows = [
-        (one.name, label, *(_cell(one.location.figures[f"{metric}_{label}"]) for metric in metrics))
-        for one in judged
-        if one.location
+        (evaluation.name, label, *(_cell(evaluation.location.figures[f"{metric}_{label}"]) for metric in metrics))
+        for evaluation in evaluations
+        if evaluation.location
         for label in LOCATION_LABELS
     ]
     title = "Locations, class by class"
@@ -140,46 +144,46 @@ def published_table() -> Table:
 
 
 def _comparison(
-    name: str, title: str, judged: Sequence[Judged], by: frozenset[str], notes: Sequence[str]
+    name: str, title: str, evaluations: Sequence[Evaluation], by: frozenset[str], notes: Sequence[str]
 ) -> Table | str:
     """The largest group of runs that differ in nothing but `by`."""
-    groups: dict[str, list[Judged]] = {}
-    for one in judged:
-        if one.run:
-            rest = {k: v for k, v in one.run.config.items() if k not in by}
-            groups.setdefault(repr(sorted(rest.items())), []).append(one)
+    groups: dict[str, list[Evaluation]] = {}
+    for evaluation in evaluations:
+        if evaluation.run:
+            rest = {k: v for k, v in evaluation.run.config.items() if k not in by}
+            groups.setdefault(repr(sorted(rest.items())), []).append(evaluation)
     group = max(groups.values(), key=len, default=[])
     if len(group) < 2:
         return f"### {title}\n\nNot here: no two of these models differ in nothing but {' and '.join(sorted(by))}.\n"
     return _table(name, title, group, notes)
 
 
-def _table(name: str, title: str, judged: Sequence[Judged], notes: Sequence[str]) -> Table:
+def _table(name: str, title: str, evaluations: Sequence[Evaluation], notes: Sequence[str]) -> Table:
     columns = ("model", "encoder", "augmented", "split", "test slices",
                *(f"ich {m}" for m in ICH_METRICS), *(f"location {m}" for m in LOCATION_METRICS))  # fmt: skip
     rows = []
-    for one in judged:
-        config = one.run.config if one.run else {}
+    for evaluation in evaluations:
+        config = evaluation.run.config if evaluation.run else {}
         rows.append((
-            one.name,
-            one.encoder,
+            evaluation.name,
+            evaluation.encoder,
             {True: "yes", False: "no", None: ""}[config.get("augment")],
-            _split_name(one.run),
-            str(len(one.slices)),
-            *_cells(one.ich, ICH_METRICS),
-            *_cells(one.location, LOCATION_METRICS),
+            _split_name(evaluation.run),
+            str(len(evaluation.slices)),
+            *_cells(evaluation.ich, ICH_METRICS),
+            *_cells(evaluation.location, LOCATION_METRICS),
         ))  # fmt: skip
     blank = {i for i, cells in enumerate(zip(*rows, strict=True)) if set(cells) == {"not assessed"}}
     columns = tuple(c for i, c in enumerate(columns) if i not in blank)
     rows = [tuple(c for i, c in enumerate(row) if i not in blank) for row in rows]
-    budgets = [f"{one.name}: {_budget(one.run)}" for one in judged if one.run]
+    budgets = [f"{evaluation.name}: {_budget(evaluation.run)}" for evaluation in evaluations if evaluation.run]
     if blank:
         budgets.append("columns that nothing could fill are left out: no label, or a head that was not trained")
     intervals = f"in brackets: {LEVEL:.0%} bootstrap interval over patients, {RESAMPLES} resamples"
     return Table(name, title, columns, tuple(rows), (*budgets, intervals, *notes))
 
 
-def _split_name(run: Run | None) -> str:
+def _split_name(run: TrainingRun | None) -> str:
     if run is None:
         return "none: all judged"
     if not run.config["paper_protocol"]:
@@ -187,7 +191,7 @@ def _split_name(run: Run | None) -> str:
     return f"the paper's: {run.leaked} of {len(run.split['test'])} test images are also trained on"
 
 
-def _budget(run: Run) -> str:
+def _budget(run: TrainingRun) -> str:
     c = run.config
     done = f"{len(run.history)} of {c['epochs']} epochs" if not run.finished else f"{c['epochs']} epochs"
     start = "random start" if c["init"] is None else f"start {c['init'][:12]}"
@@ -198,8 +202,8 @@ def _budget(run: Run) -> str:
     )
 
 
-def _cells(found: HeadFigures | None, metrics: Sequence[str]) -> list[str]:
-    return [_cell(found.figures[m]) if found else "not assessed" for m in metrics]
+def _cells(head_figures: HeadFigures | None, metrics: Sequence[str]) -> list[str]:
+    return [_cell(head_figures.figures[m]) if head_figures else "not assessed" for m in metrics]
 
 
 def _cell(interval: Interval) -> str:
@@ -214,35 +218,37 @@ def _label(labelled: LabelledSlice) -> str:
     return {True: "ich, no location given", False: "no_ich", None: "not labelled"}[labelled.ich]
 
 
-def _figure_1(data: Data, judged: Sequence[Judged], spec: PreprocessSpec, notes: Sequence[str]) -> Picture:
-    """Of the first positive slice that judged, or the first slice."""
-    candidates = judged[0].slices if judged else range(len(data.slices))
+def _figure_1(data: ImageSet, evaluations: Sequence[Evaluation], spec: PreprocessSpec, notes: Sequence[str]) -> Plot:
+    """Fig. 1 of the first positive slice that was evaluated, or of the first slice."""
+    candidates = evaluations[0].slices if evaluations else range(len(data.slices))
     chosen = next((i for i in candidates if data.slices[i].ich), candidates[0])
     labelled = data.slices[chosen]
     stored, encoding = stored_pixels(labelled)
     return figures.device_removal(stored, encoding, spec, labelled.path, notes)
 
 
-def _figure_3(judged: Sequence[Judged], notes: Sequence[str]) -> Picture | str:
+def _figure_3(evaluations: Sequence[Evaluation], notes: Sequence[str]) -> Plot | str:
     """Both arms of one training where there are two, else the one there is."""
-    runs = [one.run for one in judged if one.run and not one.run.config["paper_protocol"]]
+    runs = [
+        evaluation.run for evaluation in evaluations if evaluation.run and not evaluation.run.config["paper_protocol"]
+    ]
     if not runs:
         return "### Fig. 3: loss and accuracy\n\nNot here: a checkpoint alone has no history.\n"
     encoder = next((r.config["encoder"] for r in runs if not r.config["augment"]), runs[0].config["encoder"])
-    arms: Mapping[bool, Run | None] = {
+    arms: Mapping[bool, TrainingRun | None] = {
         arm: next((r for r in runs if r.config["augment"] is arm and r.config["encoder"] == encoder), None)
         for arm in (True, False)
     }
     return figures.histories(arms[True], arms[False], (f"encoder {encoder}", *notes))
 
 
-def _provenance(data: Data, judged: Sequence[Judged], seed: int) -> tuple[str, ...]:
+def _provenance(data: ImageSet, evaluations: Sequence[Evaluation], seed: int) -> tuple[str, ...]:
     versions = package_versions(
         ("dtvit-edge", "numpy", "opencv-python-headless", *WORKSTATION_PACKAGES, "scikit-learn")
     )
     return (
         f"data {data.digest[:16]}, {len(data.slices)} slices; bootstrap seed {seed}",
-        "weights " + ", ".join(f"{one.name} {one.sha256[:12]}" for one in judged),
+        "weights " + ", ".join(f"{evaluation.name} {evaluation.sha256[:12]}" for evaluation in evaluations),
         "versions " + ", ".join(f"{name} {number}" for name, number in versions.items()),
     )
 
@@ -254,7 +260,7 @@ def _code_counts() -> tuple[str, ...]:
     return (f"the authors' set: {said} ({published.SOURCES[published.CODE]})",)
 
 
-def _differences(data: Data) -> str:
+def _differences(data: ImageSet) -> str:
     synthetic = any(s.path.startswith("phantom-") for s in data.slices)
     first = (
         "- **The data are phantoms**, drawn by this project: figures on them say nothing about people, nor the paper.\n"

@@ -1,4 +1,4 @@
-"""Who is trained on, who judges: balancing and splitting (paper 2.2.3), the clean way and the paper's.
+"""Balances a set and splits it into training, validation and test (paper 2.2.3), the clean way and the paper's.
 
 The clean protocol splits 8:1:1 by patient and balances the training part alone. The paper's replicates first and splits
 by image afterwards, so that copies of training images sit in the test set; `leaked` counts them.
@@ -44,7 +44,7 @@ def split_by_patient(slices: Sequence[LabelledSlice], *, seed: int, test_folds: 
     """8:1:1 by patient, labels spread evenly as far as patients allow; the training part balanced.
 
     Args:
-        test_folds: tenths of the patients that judge; 2 holds out a fifth, and 7:1:2 is trained.
+        test_folds: tenths of the patients held out as test; 2 holds out a fifth, and 7:1:2 is trained.
 
     Raises:
         ConfigError: fewer patients than ten.

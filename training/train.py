@@ -22,14 +22,14 @@ from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.files import write_atomically
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.spec import HEAD_LABELS, ICH_HEAD, LOCATION_HEAD, digest_json
-from evaluation.images import Data
+from evaluation.images import ImageSet
 from evaluation.labels import LabelledSlice, write_labels
 from export.checkpoint import load_checkpoint, save_checkpoint
 from export.encoder_weights import is_encoder_file, load_encoder
 from export.model import DTViT, normalise
 from training import augment
 from training.config import TrainConfig
-from training.objective import Learner, Scores, Tally, Targets
+from training.objective import RunningScores, Scores, Targets, TrainingModel
 from training.splits import Split, split_by_patient, split_like_the_paper
 
 STATE, BEST, HISTORY, RUN = "last.pt", "best.safetensors", "history.json", "run.json"
@@ -53,7 +53,7 @@ def make_split(slices: Sequence[LabelledSlice], config: TrainConfig) -> Split:
     return split_by_patient(slices, seed=config.seed, test_folds=config.test_folds)
 
 
-def train(data: Data, config: TrainConfig, out: Path, *, progress: Progress = silent) -> tuple[Epoch, ...]:
+def train(data: ImageSet, config: TrainConfig, out: Path, *, progress: Progress = silent) -> tuple[Epoch, ...]:
     """Train into `out`, from where an interrupted run of the same configuration and data stopped.
 
     Returns:
@@ -65,19 +65,19 @@ def train(data: Data, config: TrainConfig, out: Path, *, progress: Progress = si
     """
     split = make_split(data.slices, config)
     identity = config.digest(data.digest)
-    _claim(out, identity, config, data.digest, split)
+    _claim_folder(out, identity, config, data.digest, split)
     test = [data.slices[i] for i in sorted(set(split.test))]
     if all(s.file.is_file() for s in test):  # phantoms are no files
         write_labels(out / HELD_OUT, test)
     torch.manual_seed(config.seed)
-    model, untrained = _start(config, [data.slices[i] for i in split.train])
-    learner = Learner(model, config.patch_weight).to(config.device)
+    model, untrained = _initial_model(config, [data.slices[i] for i in split.train])
+    training_model = TrainingModel(model, config.patch_weight).to(config.device)
     if config.patch_weight and data.masks is None:
         raise ConfigError("a patch loss needs data with masks")
-    _freeze(learner.model, config.frozen_blocks)
-    optimizer = _optimizer(learner, config)
-    scaler = torch.amp.GradScaler(_kind(config), enabled=config.precision == "fp16")
-    history, best = _resume(out / STATE, learner, optimizer, scaler)
+    _freeze(training_model.model, config.frozen_blocks)
+    optimizer = _optimizer(training_model, config)
+    scaler = torch.amp.GradScaler(_device_type(config), enabled=config.precision == "fp16")
+    history, best = _resume(out / STATE, training_model, optimizer, scaler)
     for number in range(len(history) + 1, config.epochs + 1):
         rate = learning_rate(config, number)
         for group in optimizer.param_groups:
@@ -86,13 +86,13 @@ def train(data: Data, config: TrainConfig, out: Path, *, progress: Progress = si
         torch.manual_seed(int(digest_json([config.seed, number])[:15], 16))
         order = [split.train[i] for i in torch.randperm(len(split.train)).tolist()][: config.epoch_images]
         with progress(f"epoch {number}/{config.epochs}", math.ceil(len(order) / config.batch_size)) as step:
-            trained = _train_epoch(learner, optimizer, scaler, data, order, config, step)
-        judged = evaluate(learner.model, data, split.validation, config)
-        history.append(Epoch(number, rate, trained, judged))
-        if judged.loss < best:
-            best = judged.loss
-            _save_best(learner.model, out / BEST, config, untrained)
-        _save_state(out / STATE, learner, optimizer, scaler, history, best)
+            trained = _train_epoch(training_model, optimizer, scaler, data, order, config, step)
+        validated = validate(training_model.model, data, split.validation, config)
+        history.append(Epoch(number, rate, trained, validated))
+        if validated.loss < best:
+            best = validated.loss
+            _save_best(training_model.model, out / BEST, config, untrained)
+        _save_state(out / STATE, training_model, optimizer, scaler, history, best)
         write_atomically(out / HISTORY, json.dumps([asdict(epoch) for epoch in history], indent=1) + "\n")
     if not math.isfinite(best):
         raise VerdictError(f"{out}: no epoch ended with a finite validation loss; there are no best weights")
@@ -110,48 +110,48 @@ def learning_rate(config: TrainConfig, epoch: int) -> float:
 
 
 @torch.no_grad()
-def evaluate(model: DTViT, data: Data, indices: Sequence[int], config: TrainConfig) -> Scores:
+def validate(model: DTViT, data: ImageSet, indices: Sequence[int], config: TrainConfig) -> Scores:
     """Loss and accuracy of a part of the data, without augmentation, in fp32."""
     model.eval()
-    tally = Tally()
+    running = RunningScores()
     for chosen in _batches(indices, 64):
         inputs, targets = _load(data, chosen, augment.evaluation(config.spec), config, masks=False)
         ich, location = model(inputs)
-        tally.add(ich, location, targets)
-    return tally.scores()
+        running.add(ich, location, targets)
+    return running.scores()
 
 
 def _train_epoch(
-    learner: Learner,
+    training_model: TrainingModel,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
-    data: Data,
+    data: ImageSet,
     order: Sequence[int],
     config: TrainConfig,
     step: Callable[[int], None],
 ) -> Scores:
-    learner.train()
-    tally = Tally()
+    training_model.train()
+    running = RunningScores()
     transform = augment.training(config.spec, augment=config.augment, flip=config.flip)
     half = torch.float16 if config.precision == "fp16" else torch.bfloat16
     for chosen in _batches(order, config.batch_size):
         inputs, targets = _load(data, chosen, transform, config, masks=config.patch_weight > 0)
-        with torch.autocast(_kind(config), half, enabled=config.precision != "fp32"):
-            ich, location, patches = learner(inputs)
-        loss = tally.add(ich.float(), location.float(), targets)
+        with torch.autocast(_device_type(config), half, enabled=config.precision != "fp32"):
+            ich, location, patches = training_model(inputs)
+        loss = running.add(ich.float(), location.float(), targets)
         if loss is not None:
             if patches is not None and targets.masks is not None:
-                loss = loss + learner.patch_loss(patches.float(), targets)
+                loss = loss + training_model.patch_loss(patches.float(), targets)
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             scaler.step(optimizer)
             scaler.update()
         step(1)
-    return tally.scores()
+    return running.scores()
 
 
 def _load(
-    data: Data, chosen: Sequence[int], transform: augment.Transform, config: TrainConfig, *, masks: bool
+    data: ImageSet, chosen: Sequence[int], transform: augment.Transform, config: TrainConfig, *, masks: bool
 ) -> tuple[Tensor, Targets]:
     pixels, outlined = augment.batch(data, chosen, transform, masks=masks)
     targets = Targets.of([data.slices[i] for i in chosen], outlined, config.device)
@@ -162,7 +162,7 @@ def _batches(indices: Sequence[int], size: int) -> Iterator[Sequence[int]]:
     return (indices[i : i + size] for i in range(0, len(indices), size))
 
 
-def _start(config: TrainConfig, trained_on: Sequence[LabelledSlice]) -> tuple[DTViT, tuple[str, ...]]:
+def _initial_model(config: TrainConfig, trained_on: Sequence[LabelledSlice]) -> tuple[DTViT, tuple[str, ...]]:
     """The model to train, and the heads that will still be untrained after it for want of labels."""
     untrained = tuple(HEAD_LABELS)
     if config.init is None:
@@ -183,10 +183,10 @@ def _start(config: TrainConfig, trained_on: Sequence[LabelledSlice]) -> tuple[DT
 def _freeze(model: DTViT, blocks: int) -> None:
     if not blocks:
         return
-    own = getattr(model.encoder, "blocks", ())
-    if blocks > len(own):
-        raise ConfigError(f"{model.encoder_name} has {len(own)} blocks; {blocks} cannot be frozen")
-    kept = {id(p) for block in own[blocks:] for p in block.parameters()} | {
+    encoder_blocks = getattr(model.encoder, "blocks", ())
+    if blocks > len(encoder_blocks):
+        raise ConfigError(f"{model.encoder_name} has {len(encoder_blocks)} blocks; {blocks} cannot be frozen")
+    kept = {id(p) for block in encoder_blocks[blocks:] for p in block.parameters()} | {
         id(p)
         for p in model.encoder.norm.parameters()  # type: ignore[union-attr]
     }
@@ -194,25 +194,25 @@ def _freeze(model: DTViT, blocks: int) -> None:
         parameter.requires_grad_(id(parameter) in kept)
 
 
-def _optimizer(learner: Learner, config: TrainConfig) -> torch.optim.Optimizer:
+def _optimizer(training_model: TrainingModel, config: TrainConfig) -> torch.optim.Optimizer:
     """SGD or AdamW in two groups; each group's `share` is multiplied into its learning rate."""
-    encoder = [p for p in learner.model.encoder.parameters() if p.requires_grad]
-    own = {id(p) for p in learner.model.encoder.parameters()}
+    encoder = [p for p in training_model.model.encoder.parameters() if p.requires_grad]
+    encoder_ids = {id(p) for p in training_model.model.encoder.parameters()}
     groups = [
         {"params": encoder, "share": config.encoder_rate},
-        {"params": [p for p in learner.parameters() if id(p) not in own], "share": 1.0},
+        {"params": [p for p in training_model.parameters() if id(p) not in encoder_ids], "share": 1.0},
     ]
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay)
     return torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
 
 
-def _kind(config: TrainConfig) -> str:
+def _device_type(config: TrainConfig) -> str:
     """The device without its number."""
     return config.device.split(":")[0]
 
 
-def _claim(out: Path, identity: str, config: TrainConfig, data: str, split: Split) -> None:
+def _claim_folder(out: Path, identity: str, config: TrainConfig, data: str, split: Split) -> None:
     """Take the folder for this run, or find that it is this run's already."""
     run = out / RUN
     if run.is_file():
@@ -233,12 +233,12 @@ def _claim(out: Path, identity: str, config: TrainConfig, data: str, split: Spli
 
 
 def _resume(
-    path: Path, learner: Learner, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+    path: Path, training_model: TrainingModel, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
 ) -> tuple[list[Epoch], float]:
     if not path.is_file():
         return [], math.inf
     state = torch.load(path, weights_only=True)
-    learner.load_state_dict(state["learner"])
+    training_model.load_state_dict(state["learner"])
     optimizer.load_state_dict(state["optimizer"])
     scaler.load_state_dict(state["scaler"])
     history = [
@@ -250,7 +250,7 @@ def _resume(
 
 def _save_state(
     path: Path,
-    learner: Learner,
+    training_model: TrainingModel,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     history: Sequence[Epoch],
@@ -258,7 +258,7 @@ def _save_state(
 ) -> None:
     part = path.with_name(f".{path.name}.part")
     state = {
-        "learner": learner.state_dict(),
+        "learner": training_model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "scaler": scaler.state_dict(),
         "history": [asdict(epoch) for epoch in history],

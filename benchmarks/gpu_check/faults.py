@@ -100,12 +100,12 @@ def resumed(settings: Settings, precision: str) -> Iterator[Record]:
 
 def faulting_run(settings: Settings, precision: str) -> Iterator[Record]:
     """The run itself: its third batch is read from an address that is nobody's. It leaves no record, it raises."""
-    plan, calls = CudaPreprocessor.plan, iter(range(1 << 30))
+    prepare_launch, calls = CudaPreprocessor.prepare_launch, iter(range(1 << 30))
 
-    def misplaced(self: CudaPreprocessor, batch: kernel.Batch, memory: int, out: int, found: int) -> Any:
-        return plan(self, batch, _NOBODYS_ADDRESS if next(calls) == 2 else memory, out, found)
+    def misplaced(self: CudaPreprocessor, batch: kernel.Batch, memory: int, out: int, stats: int) -> Any:
+        return prepare_launch(self, batch, _NOBODYS_ADDRESS if next(calls) == 2 else memory, out, stats)
 
-    with mock.patch.object(CudaPreprocessor, "plan", misplaced):
+    with mock.patch.object(CudaPreprocessor, "prepare_launch", misplaced):
         _scored(settings, precision, FAULTING_RUN)
     yield from ()
 
@@ -130,7 +130,7 @@ def _enough_for(slices: Sequence[Slice], spec: PreprocessSpec) -> int:
     """Bytes for batches of these slices under way: two of them packed, scratch, and one more packed for slack."""
     batch = kernel.pack([(s.stored, s.header.encoding) for s in slices], spec)
     scratch = kernel.scratch_bytes(*batch.largest, spec.crop, kernel.RUN_CAPACITY, masks=False)
-    return 3 * batch.places.end + len(slices) * scratch
+    return 3 * batch.layout.end + len(slices) * scratch
 
 
 def _take_all_but(device: Device, spare: int) -> list[Any]:

@@ -136,11 +136,11 @@ def evaluate(
     with progress(f"accuracy of {configuration.name}", len(slices)) as step:
         logits = reference.logits if reference.backend is backend else in_batches(backend.infer, slices.pixels, step)
     trained = LOCATION_HEAD not in manifest.untrained_heads
-    verdict = gate.judge(
+    verdict = gate.compare_with_fp32(
         configuration.precision,
         reference.logits,
         logits,
-        slices.cases,
+        slices.labels,
         threshold=manifest.ich_threshold,
         location_trained=trained,
         limits=settings.limits,
@@ -172,7 +172,7 @@ def against_labels(
     Args:
         seed, resamples: of the bootstrap, as of `evaluation.metrics.ich_figures`.
     """
-    cases = slices.cases
+    cases = slices.labels
     if not all(np.isfinite(values).all() for values in logits.values()):
         return None, None
 
@@ -204,7 +204,7 @@ def samples(accuracies: Iterable[ConfigurationAccuracy], slices: SliceSet) -> di
         kept[name] = softmax(logits[ICH_OUTPUT])[:, 1].tolist()
         if LOCATION_HEAD not in accuracy.configuration.bundle.manifest.untrained_heads:
             kept[key_of(name, LOCATION_HEAD)] = logits[LOCATION_OUTPUT].argmax(axis=1).astype(float).tolist()
-    cases = slices.cases
+    cases = slices.labels
     kept[names.ICH_LABELS] = cases.ich.astype(float).tolist()
     if cases.location is not None:
         kept[names.LOCATION_LABELS] = cases.location.astype(float).tolist()

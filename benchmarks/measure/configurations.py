@@ -14,7 +14,7 @@ from dtvit_edge.errors import ConfigError
 from dtvit_edge.scoring.api import Options, open_backend
 
 # The same arithmetic as fp32 in another spelling, for TensorRT 8.5: on CPUs only where it is asked for.
-RESPELT = "fp32-op16"
+FP32_OPSET_16 = "fp32-op16"
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def find_configurations(bundle: Bundle, settings: Settings) -> tuple[list[Config
             if not configuration.runs_engine:
                 if precision not in bundle.manifest.models:
                     why_not = f"the bundle has no {precision}"
-                elif precision == RESPELT and not settings.precisions:
-                    why_not = f"fp32 in the spelling of TensorRT 8.5; --precision {RESPELT} asks for it"
+                elif precision == FP32_OPSET_16 and not settings.precisions:
+                    why_not = f"fp32 in the spelling of TensorRT 8.5; --precision {FP32_OPSET_16} asks for it"
             if why_not is not None:
                 left_out[configuration.name] = why_not
                 continue

@@ -39,7 +39,7 @@ def layers(backend: Backend, pixels: Pixels) -> dict[str, float]:
 def ranges() -> tuple[Callable[[str], AbstractContextManager[Any]], str | None]:
     """NVTX ranges by name, and why there are none where nvtx is not installed."""
     if find_spec("nvtx") is None:
-        return (lambda name: nullcontext()), "nvtx is not installed (pip install 'dtvit-edge[nvtx]')"
+        return (lambda name: nullcontext()), "nvtx is not installed (pip install -e . --group nvtx)"
     import nvtx
 
     return (lambda name: nvtx.annotate(name, domain="dtvit-edge")), None

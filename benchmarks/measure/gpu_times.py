@@ -32,7 +32,7 @@ WARM_UP = 5
 
 @dataclass(frozen=True)
 class KernelOutput:
-    """What the CUDA path made of N slices: (N, C, crop, crop) uint8, (N,) of `kernel.FOUND`, and microseconds each."""
+    """What the CUDA path made of N slices: (N, C, crop, crop) uint8, (N,) `kernel.HEAD_STATS`, microseconds each."""
 
     pixels: NDArray[np.uint8]
     counts: NDArray[np.void]
@@ -104,12 +104,12 @@ def executor_ms(executor: Executor, slices: Sequence[Slice], batch: int, rounds:
 def _run_kernel(device: Device, spec: PreprocessSpec, slices: Sequence[Slice], rounds: int) -> KernelOutput:
     batch = kernel.pack([(s.stored, s.header.encoding) for s in slices], spec)
     shape = (len(slices), spec.channels, spec.crop, spec.crop)
-    memory = Buffer(device, batch.places.end)
-    pixels, counts = Buffer(device, int(np.prod(shape))), Buffer(device, len(slices) * kernel.FOUND.itemsize)
+    memory = Buffer(device, batch.layout.end)
+    pixels, counts = Buffer(device, int(np.prod(shape))), Buffer(device, len(slices) * kernel.HEAD_STATS.itemsize)
     preprocess, stream = CudaPreprocessor(device, spec), device.stream()
     try:
         batch.write(memory.host)
-        launch = preprocess.plan(batch, memory.address, pixels.address, counts.address)
+        launch = preprocess.prepare_launch(batch, memory.address, pixels.address, counts.address)
         memory.upload(stream, memory.nbytes)
         for _ in range(WARM_UP if rounds else 1):
             preprocess.launch(launch, stream)
@@ -119,7 +119,7 @@ def _run_kernel(device: Device, spec: PreprocessSpec, slices: Sequence[Slice], r
         stream.synchronize()
         return KernelOutput(
             pixels.host.reshape(shape).copy(),
-            counts.host.view(kernel.FOUND).copy(),
+            counts.host.view(kernel.HEAD_STATS).copy(),
             [1e3 * sample / len(slices) for sample in samples],
         )
     finally:

@@ -17,13 +17,13 @@ from dtvit_edge.phantom import write_phantoms
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.scoring.api import headers_of
 from dtvit_edge.spec import PreprocessSpec, digest_bytes, digest_file, digest_json
-from evaluation.gate import Cases
+from evaluation.gate import SliceLabels
+from evaluation.image_sets import phantom_set
 from evaluation.phantoms import load_phantoms
-from evaluation.sampling import SliceSet, candidates, load
-from evaluation.source import phantom_set
+from evaluation.sampling import SliceSet, candidates, load_set
 
 STUDIES_SEED = 8_500_000
-GIVEN = "given slices"
+GIVEN_SLICES = "given slices"
 
 
 @dataclass(frozen=True)
@@ -69,21 +69,21 @@ def evaluation_slices(spec: PreprocessSpec, settings: Settings, progress: Progre
         chosen = range(min(len(data.slices), settings.effort.slices))
         images = [data.images[i] for i in chosen]
         rows = [data.slices[i] for i in chosen]
-        cases = Cases(
+        labels = SliceLabels(
             tuple(digest_bytes(image.tobytes()) for image in images),
             tuple(row.patient for row in rows),
             np.array([-1 if row.ich is None else int(row.ich) for row in rows]),
             np.array([-1 if row.location is None else row.location for row in rows]),
         )
-        return SliceSet(np.stack(images), cases), texts[0]
+        return SliceSet(np.stack(images), labels), texts[0]
     given = candidates([Path(text) for text in texts], progress=progress)
-    sliced = load(given, settings.effort.slices, spec, seed=settings.seed, name="the verdict", progress=progress)
-    return sliced, GIVEN
+    sliced = load_set(given, settings.effort.slices, spec, seed=settings.seed, name="test", progress=progress)
+    return sliced, GIVEN_SLICES
 
 
 def set_digest(slices: SliceSet) -> str:
     """Identity of a set: the digests of its slices' model bytes, in order."""
-    return digest_json(slices.cases.digests)
+    return digest_json(slices.labels.digests)
 
 
 def study_folders(settings: Settings, scratch: Path, progress: Progress = silent) -> tuple[list[Path], str]:

@@ -4,9 +4,9 @@ Inside the timer is one call of `Backend.infer` on one slice's model bytes, copi
 there is one. Every call gets another slice. The null backend, which answers at once, is timed among them: what it takes
 is what the harness adds.
 
-Each timed call follows `LEAD` untimed ones of the same contender, and where pools of threads may be at work a pause
-before those. A library's threads spin for a while after its last call, and so do the next one's while they wait for
-each other: on two cores PyTorch eager took 126 ms right after ONNX Runtime and OpenVINO, and 5 ms alone or so.
+Each timed call follows `UNTIMED_CALLS` untimed ones of the same contender, and where pools of threads may be at work a
+pause before those. A library's threads spin for a while after its last call, and so do the next one's while they wait
+for each other: on two cores PyTorch eager took 126 ms right after ONNX Runtime and OpenVINO, and 5 ms alone or so.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from numpy.typing import NDArray
 
 from benchmarks.measure.interleaving import WARM_UP_RUNS, alternate
 from benchmarks.measure.slice_cost import stages
-from benchmarks.measure.yardstick import ALL, Yardstick
+from benchmarks.measure.yardstick import ALL_SAMPLES, Yardstick
 from benchmarks.results.names import NULL_BACKEND
 from benchmarks.settings import Effort
 from dtvit_edge.backend import Logits
 from dtvit_edge.spec import HEAD_LABELS, OUTPUT_NAMES, PreprocessSpec
 from evaluation.sampling import Pixels
 
-LEAD, PAUSE_S = 2, 0.05
+UNTIMED_CALLS, PAUSE_S = 2, 0.05
 INSIDE_TIMER = (
     "one call of Backend.infer on one slice's model bytes (N=1), copies included; another slice every call, each after "
-    f"{LEAD} untimed ones of the same contender"
+    f"{UNTIMED_CALLS} untimed ones of the same contender"
 )
 INSIDE_TIMER_PAUSED = (
     f"{INSIDE_TIMER}, and these after a pause of {PAUSE_S * 1e3:.0f} ms in which other contenders' threads come to rest"
@@ -85,11 +85,11 @@ def measure(
     warm_up = alternate(everyone, WARM_UP_RUNS, 1, warm_up=0)
     warm_up.pop(_YARDSTICK)
     pause_s = PAUSE_S if pools else 0.0
-    round_ms = sum((1 + LEAD) * values[-1] + 1e3 * pause_s for values in warm_up.values())
+    round_ms = sum((1 + UNTIMED_CALLS) * values[-1] + 1e3 * pause_s for values in warm_up.values())
     wanted = round(effort.seconds * len(calls) * 1e3 / round_ms)
     rounds = min(max(wanted, effort.least), effort.most)
-    samples = alternate(everyone, rounds, 1, warm_up=0, lead=LEAD, pause_s=pause_s)
-    yardstick.ms[ALL] = samples.pop(_YARDSTICK)
+    samples = alternate(everyone, rounds, 1, warm_up=0, lead=UNTIMED_CALLS, pause_s=pause_s)
+    yardstick.ms[ALL_SAMPLES] = samples.pop(_YARDSTICK)
     return warm_up, samples
 
 

@@ -20,7 +20,7 @@ from dtvit_edge.spec import INPUT_NAME
 from evaluation.sampling import Pixels
 
 CALLS = 5
-NAMED = 15
+NAMED_LAYERS = 15
 
 
 def profile(configuration: Configuration, backend: Backend, pixels: Pixels, threads: int | None) -> dict[str, float]:
@@ -36,10 +36,10 @@ def profile(configuration: Configuration, backend: Backend, pixels: Pixels, thre
 
 
 def largest(by_layer: dict[str, float]) -> list[tuple[str, float]]:
-    """The costliest `NAMED`, and the rest as one."""
+    """The costliest `NAMED_LAYERS`, and the rest as one."""
     order = sorted(by_layer.items(), key=lambda item: -item[1])
-    rest = sum(value for _, value in order[NAMED:])
-    return order[:NAMED] + ([(f"{len(order) - NAMED} more", rest)] if rest else [])
+    rest = sum(value for _, value in order[NAMED_LAYERS:])
+    return order[:NAMED_LAYERS] + ([(f"{len(order) - NAMED_LAYERS} more", rest)] if rest else [])
 
 
 def _onnxruntime(configuration: Configuration, pixels: Pixels, threads: int | None) -> dict[str, float]:

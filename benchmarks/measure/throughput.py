@@ -21,7 +21,7 @@ INSIDE_TIMER = "one call of Backend.infer on a batch of model bytes that lies re
 # A sample takes at least so long: of calls of microseconds a record need not hold a hundred thousand.
 SAMPLE_S = 0.02
 # Of a sustained run: its beginning and its end, each this share of the samples.
-_SHARE = 5
+_DRIFT_FRACTION = 5
 
 
 @dataclass(frozen=True)
@@ -117,5 +117,5 @@ def sustained(infer: Callable[[Pixels], object], pixels: Pixels, batch: int, sec
 
 def drift(samples: Sequence[float]) -> Ratio:
     """The last fifth of a sustained run against its first."""
-    fifth = max(len(samples) // _SHARE, 1)
+    fifth = max(len(samples) // _DRIFT_FRACTION, 1)
     return ratio(samples[-fifth:], samples[:fifth], paired=False)

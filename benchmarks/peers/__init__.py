@@ -50,7 +50,7 @@ class Peer:
         """Why it cannot run here, or None."""
         absent = [name for name in self.needs if find_spec(name) is None]
         if absent:
-            return f"{', '.join(absent)} not installed; pip install -e '.[{self.extra}]'"
+            return f"{', '.join(absent)} not installed; pip install -e . --group {self.extra}"
         if not self.check:
             return None
         ask: Callable[[], str | None] = getattr(import_module(self.module), self.check)

@@ -3,9 +3,9 @@
 Times are compared by the ratio of their medians with a bootstrap interval (`statistics.ratio`), apart, since the runs
 did not alternate, and each in units of the yardstick that ran with it, so that a machine which is slower today is not
 taken for a slower program; a change is one whose whole interval lies beyond `statistics.MARGIN`. Where the yardstick
-itself changed by more than `STEADY`, the two runs had not the same machine, and a change must be larger than what that
-could explain. Accuracy has no noise: the same slices through the same bytes give the same figures, so that every
-difference is said.
+itself changed by more than `STEADY_YARDSTICK`, the two runs had not the same machine, and a change must be larger than
+what that could explain. Accuracy has no noise: the same slices through the same bytes give the same figures, so that
+every difference is said.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ import click
 from benchmarks.measure.statistics import MARGIN, Ratio, ratio
 from benchmarks.measure.throughput import SAMPLE_S
 from benchmarks.measure.yardstick import WORKLOAD, yardstick_units
-from benchmarks.report.verdicts import MIB
 from benchmarks.results import names
 from dtvit_edge.cli import render
+from dtvit_edge.cli.units import size
 from dtvit_edge.errors import ConfigError
 from evaluation.records import Record, read
 
-TIMED = (
+TIMED_MEASUREMENTS = (
     names.LATENCY,
     names.STAGES,
     names.THROUGHPUT,
@@ -39,8 +39,8 @@ TIMED = (
     names.SUSTAINED,
 )
 # Figures of accuracy that are compared, each with whether a larger one is better.
-FIGURES = {"agreement": True, "location_agreement": True, "ich_recall": True, "ich_specificity": True, "ich_auc": True,
-           "selftest_worst": False}  # fmt: skip
+ACCURACY_FIGURES = {"agreement": True, "location_agreement": True, "ich_recall": True, "ich_specificity": True,
+                    "ich_auc": True, "selftest_worst": False}  # fmt: skip
 # Of samples that lasted less, all come from one moment of the machine, whatever their interval says: two short runs
 # on a core that nothing else used differed by 15 % in stages of 0.2 ms, and by 6 % in a third of a second's rates.
 # A batch size's rates follow each other without a break, so that two such runs differed by 7 % in a second and a half.
@@ -49,9 +49,9 @@ LEAST_STRETCH_S = 3.0
 # Of the yardstick: within this much a model follows it. Beyond, a neighbour on the same core slowed models by up to the
 # fourth power of what it slowed the yardstick by (1.14 times, models 1.38 to 1.63 times, on a core that showed no other
 # work), so that an interval is widened by all that lies between.
-STEADY, REACH = 0.03, 4
+STEADY_YARDSTICK, WORST_POWER = 0.03, 4
 # Smaller than this is rounding in another version of a library, not another answer.
-SAME = 1e-6
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,9 @@ def compare(before: Path, after: Path, *, seed: int = 0) -> Comparison:
     only = [f"{which}: {what} of {bundle}" for which, run, other in (("before", a, b), ("after", b, a))
             for bundle, what in run if (bundle, what) not in other]  # fmt: skip
     worse = [f"{c.contender} ({c.what})" for c in changes if c.ratio.verdict == "slower"]
-    worse += [f"{contender}: {figure}" for _, contender, figure, x, y in accuracy if (y < x) == FIGURES[figure]]
+    worse += [
+        f"{contender}: {figure}" for _, contender, figure, x, y in accuracy if (y < x) == ACCURACY_FIGURES[figure]
+    ]
     return Comparison(changes, accuracy, differences, tuple(only), tuple(worse))
 
 
@@ -160,17 +162,17 @@ def show_comparison(comparison: Comparison, *, as_json: bool) -> None:
         click.echo("accuracy: the same figures")
     if any(c.machine is not None for c in comparison.changes):
         click.echo(f"the machine: what {WORKLOAD} took after, over before; it is divided out, and widens the interval "
-                   f"where it is more than {STEADY:.0%} from 1")  # fmt: skip
+                   f"where it is more than {STEADY_YARDSTICK:.0%} from 1")  # fmt: skip
     click.echo(f"a change is one whose whole 95 % interval lies more than {MARGIN:.0%} from 1")
 
 
 def _quantity(value: float, unit: str) -> str:
     """A value as people say it: `129 MiB`, `1.908 ms`."""
-    return f"{value / MIB:.0f} MiB" if unit == names.BYTES else f"{value:.4g} {unit}"
+    return size(value) if unit == names.BYTES else f"{value:.4g} {unit}"
 
 
 def _changes(a: Record, b: Record, seed: int) -> Iterator[Change]:
-    if a.what not in TIMED:
+    if a.what not in TIMED_MEASUREMENTS:
         return
     for contender, samples in a.samples.items():
         if contender == names.NULL_BACKEND or contender not in b.samples:
@@ -179,7 +181,7 @@ def _changes(a: Record, b: Record, seed: int) -> Iterator[Change]:
         taken = None if a.unit == names.BYTES else yardstick_units((b, contender), (a, contender))
         change_ratio = ratio(second, first, paired=False, seed=seed, units=taken)
         machine = None if taken is None else statistics.median(taken[0]) / statistics.median(taken[1])
-        if machine is not None and abs(machine - 1) > STEADY:
+        if machine is not None and abs(machine - 1) > STEADY_YARDSTICK:
             change_ratio = _widened(change_ratio.value, ratio(second, first, paired=False, seed=seed), machine)
         least_s = LEAST_STRETCH_S if a.what == names.THROUGHPUT else LEAST_S
         if min(_seconds(a.unit, samples), _seconds(b.unit, b.samples[contender])) < least_s:
@@ -190,7 +192,7 @@ def _changes(a: Record, b: Record, seed: int) -> Iterator[Change]:
 
 def _widened(value: float, raw: Ratio, machine: float) -> Ratio:
     """A ratio with all that a machine which changed so much could explain."""
-    most = machine**REACH
+    most = machine**WORST_POWER
     return Ratio(value, min(raw.low, raw.low / most), max(raw.high, raw.high / most))
 
 
@@ -214,7 +216,7 @@ def _figures(a: Record, b: Record) -> Iterator[tuple[str, str, str, float, float
     for key, value in a.summary.items():
         contender, _, figure = key.rpartition(": ")
         other = b.summary.get(key)
-        if figure in FIGURES and other is not None and abs(other - value) > SAME:
+        if figure in ACCURACY_FIGURES and other is not None and abs(other - value) > ROUNDING:
             yield a.options["bundle"], contender, figure, value, other
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from benchmarks.measure.statistics import Ratio, ratio
 from benchmarks.measure.yardstick import WORKLOAD, yardstick_units
-from benchmarks.report.tables import NOTHING
+from benchmarks.report.tables import EMPTY_CELL
 from benchmarks.report.verdicts import MIB
 from benchmarks.report.view import RunView
 from benchmarks.results import names
@@ -46,15 +46,15 @@ def table(views: Sequence[RunView]) -> Table:
             view.title,
             configuration,
             f"{view.median_ms(configuration):.4g}",
-            NOTHING if view is order[0] else str(times_as_long(view, order[0])),
+            EMPTY_CELL if view is order[0] else str(times_as_long(view, order[0])),
             _printable(view.figure(names.END_TO_END, configuration, f"{names.PER_SLICE}: median"), "{:.4g}"),
             _printable(view.figure(names.END_TO_END, configuration, "studies a minute"), "{:.3g}"),
             _printable(view.figure(names.COLD_START, configuration, "median"), "{:.2f}"),
             _printable(peak and peak / MIB, "{:.0f}"),
             _printable(size and size / MIB, "{:.1f}"),
             _printable(view.figure(names.ACCURACY, configuration, "agreement"), "{:.2%}"),
-            _labelled(view, _AUC) or NOTHING,
-            _labelled(view, "location_accuracy") or NOTHING,
+            _labelled(view, _AUC) or EMPTY_CELL,
+            _labelled(view, "location_accuracy") or EMPTY_CELL,
         ))  # fmt: skip
     columns = ("model", "its fastest configuration", "one slice, ms", "times as long as the first",
                "folder to result, ms a slice", "studies a minute", "cold start, s", "peak memory, MiB",
@@ -105,4 +105,4 @@ def _interval(view: RunView) -> tuple[float, float, float]:
 
 
 def _printable(value: float | None, form: str) -> str:
-    return NOTHING if value is None else form.format(value)
+    return EMPTY_CELL if value is None else form.format(value)

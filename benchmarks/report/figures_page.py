@@ -12,9 +12,15 @@ from benchmarks.measure import slice_cost
 from benchmarks.peers import EAGER, SCIKIT_IMAGE
 from benchmarks.report import encoders, page_parts
 from benchmarks.report.view import group_by_run, run_views
-from benchmarks.results import CPU_RECORDS, names
+from benchmarks.results import (
+    BENCH_RECORDS,
+    CPU_RECORDS,
+    ENCODER_RECORDS,
+    EVALUATION_RECORDS,
+    GATE_RECORDS,
+    names,
+)
 from benchmarks.standalone import (
-    gate,
     graph_rewrites,
     harness_check,
     int8_speed,
@@ -23,14 +29,13 @@ from benchmarks.standalone import (
     reading,
     startup,
 )
+from dtvit_edge.cli.units import duration, size
 from evaluation.gate import NOT_ASSESSED
 from evaluation.records import Record, interval_text, latest, read
 
 ROOT = Path(__file__).parents[2]
 PAGE = "docs/figures.md"
 _TEMPLATE = Path(__file__).with_suffix(".txt")
-EVALUATIONS = CPU_RECORDS.with_name("paper.jsonl")
-ENCODERS = CPU_RECORDS.with_name("encoders.jsonl")
 
 
 def figures_page() -> str:
@@ -38,10 +43,10 @@ def figures_page() -> str:
     made = {
         "in short": page_parts.key_figures_with_commands(),
         "single questions": _single_questions(CPU_RECORDS),
-        "evaluations": _evaluations(EVALUATIONS),
-        "encoders": _evaluations(ENCODERS),
-        "gate": _gate(gate.RECORDS),
-        "bench": _bench(harness_check.RECORDS),
+        "evaluations": _evaluations(EVALUATION_RECORDS),
+        "encoders": _evaluations(ENCODER_RECORDS),
+        "gate": _gate(GATE_RECORDS),
+        "bench": _bench(BENCH_RECORDS),
     }
     return re.sub(r"{{ (.*?) }}", lambda place: made[place[1]].strip("\n"), _TEMPLATE.read_text(encoding="utf-8"))
 
@@ -166,10 +171,10 @@ def _gate(path: Path) -> str:
     lines.append("\n")
     for record in newest.values():
         s, held = record.summary, record.options["slices"]
-        given_back = ", ".join(record.options["given_back"]) or "nothing"
+        kept_higher = ", ".join(record.options["kept_higher"]) or "nothing"
         lines.append(
-            f"- `{_command(record)}`: ranges from {held['ranges']} slices by {record.options['method']}, given back: "
-            f"{given_back}; {s['seconds'] / 60:.0f} min, {s['peak_bytes'] / 2**30:.1f} GiB at most\n"
+            f"- `{_command(record)}`: ranges from {held['calibration']} slices by {record.options['method']}, kept in "
+            f"higher precision: {kept_higher}; {duration(s['seconds'])}, {size(s['peak_bytes'])} at most\n"
         )
     return "".join(lines) + "\n"
 

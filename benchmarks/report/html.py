@@ -10,7 +10,7 @@ from html import escape
 import matplotlib
 from matplotlib.figure import Figure
 
-from evaluation.plots import Picture
+from evaluation.plots import Plot
 from evaluation.tables import Table
 
 # Texts of HTML pages may load nothing: whatever a text or a picture may hold, a browser fetches nothing for it.
@@ -36,7 +36,7 @@ figure svg { max-width: 100%; height: auto; }
 
 
 def page(title: str, notice: str, summaries: Sequence[tuple[str, Sequence[str]]],
-         parts: Sequence[Table | Picture | str]) -> str:  # fmt: skip
+         parts: Sequence[Table | Plot | str]) -> str:  # fmt: skip
     """The whole page.
 
     Args:
@@ -73,10 +73,10 @@ def svg(figure: Figure, salt: str) -> str:
     return re.sub(r'(xlink:href="|url\()#', rf"\g<1>#{salt}-", drawn)
 
 
-def _part(part: Table | Picture | str) -> str:
+def _part(part: Table | Plot | str) -> str:
     if isinstance(part, Table):
         return _table(part)
-    if isinstance(part, Picture):
+    if isinstance(part, Plot):
         drawn = svg(part.figure, re.sub(r"\W+", "-", part.name))
         return f"<h3>{escape(part.title)}</h3><figure>{drawn}</figure>{_notes(part.notes)}"
     return "".join(_paragraph(block) for block in part.split("\n\n") if block.strip())

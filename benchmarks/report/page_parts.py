@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.peers import EAGER, SCIKIT_IMAGE
-from benchmarks.report.verdicts import MIB
 from benchmarks.report.view import RunView, run_views
-from benchmarks.results import CPU_RECORDS, names
+from benchmarks.results import BENCH_RECORDS, CPU_RECORDS, EVALUATION_RECORDS, names
 from benchmarks.standalone import int8_speed, reading
+from dtvit_edge.cli.exit_status import INTERRUPTED, READER_GONE
+from dtvit_edge.cli.internal_error import EXIT_STATUS as INTERNAL_ERROR
+from dtvit_edge.cli.units import size
 from dtvit_edge.errors import ConfigError, DeviceFault, VerdictError
 from dtvit_edge.reasons import REASONS, STUDY_REASONS
 from evaluation.records import Record, latest, read
 
-EVALUATIONS = CPU_RECORDS.with_name("paper.jsonl")
-BENCH = CPU_RECORDS.with_name("bench.jsonl")
 DEMO = "demo"
 SCRIPT = f"{SCIKIT_IMAGE.name}, {EAGER.name}"
 INT8 = "openvino int8"
@@ -29,8 +29,9 @@ EXIT_STATUSES = {
     3: "`score`: some slices were refused or failed.",
     4: "`score`: no slice was scored.",
     DeviceFault.exit_status: "The device failed while it ran; the same command continues where it stopped.",
-    6: "An error of this program itself, with what to report.",
-    130: "Interrupted.",
+    INTERNAL_ERROR: "An error of this program itself, with what to report.",
+    INTERRUPTED: "Interrupted.",
+    READER_GONE: "What reads the output has gone, as after `| head`.",
 }
 
 
@@ -81,7 +82,7 @@ def exit_statuses() -> str:
 
 def _key_figures() -> Iterator[KeyFigure]:
     """Five figures, from the newest record of each; one that has no record is left out."""
-    evaluation = [record for record in read(EVALUATIONS) if record.options["model"] == DEMO]
+    evaluation = [record for record in read(EVALUATION_RECORDS) if record.options["model"] == DEMO]
     if evaluation:
         s = evaluation[-1].summary
         yield KeyFigure(
@@ -93,11 +94,11 @@ def _key_figures() -> Iterator[KeyFigure]:
     if record := latest(CPU_RECORDS, int8_speed.WHAT):
         s = record.summary
         yield KeyFigure(
-            "int8 on OpenVINO against PyTorch eager fp32, ViT-B/16, one core, one slice",
+            f"int8 on OpenVINO against PyTorch eager fp32, {record.options['encoder']}, one core, one slice",
             f"{s[f'{INT8}: ratio_median']:.1f} times as fast, {s[f'{INT8}: ms_median']:.0f} ms",
             (_command(record),),
         )
-    views = run_views([record for record in read(BENCH) if record.what.startswith(names.PREFIX)])
+    views = run_views([record for record in read(BENCH_RECORDS) if record.what.startswith(names.PREFIX)])
     whole = {view.name: speed for view in views if (speed := _against_script(view))}
     if whole:
         yield KeyFigure(
@@ -114,15 +115,16 @@ def _key_figures() -> Iterator[KeyFigure]:
                       in both),
             (_command(record),),
         )  # fmt: skip
-    cold = [view for view in views if view.name == DEMO and names.COLD_START in view.records]
+    cold = [view for view in views if view.name == DEMO and view.passed and names.COLD_START in view.records]
     if cold:
-        fastest = cold[0].passed[0]
-        seconds, peak = (cold[0].figure(what, fastest, figure) or 0.0 for what, figure in
-                         ((names.COLD_START, "median"), (names.MEMORY, "max")))  # fmt: skip
+        seconds, peaks = (
+            [view.figure(what, view.passed[0], figure) or 0.0 for view in cold]
+            for what, figure in ((names.COLD_START, "median"), (names.MEMORY, "max"))
+        )
         yield KeyFigure(
             "cold start: `dtvit-edge score` of one slice, as a whole process, with the demo model",
-            f"{seconds:.1f} s, {peak / MIB:.0f} MiB of memory at most",
-            (cold[0].command,),
+            f"{min(seconds):.1f} to {max(seconds):.1f} s in {len(cold)} runs, {size(max(peaks))} at most",
+            tuple(view.command for view in cold),
         )
 
 

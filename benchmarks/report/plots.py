@@ -18,7 +18,7 @@ from benchmarks.results import names
 from benchmarks.results.names import key_of
 from dtvit_edge.spec import HEAD_LABELS, ICH_HEAD, LOCATION_HEAD
 from evaluation.metrics import HeadFigures
-from evaluation.plots import Cell, Picture, confusions
+from evaluation.plots import Cell, Plot, confusions
 
 BINS = 10
 _WIDE = 20.0
@@ -32,7 +32,7 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def latency(view: RunView) -> Picture | None:
+def latency(view: RunView) -> Plot | None:
     """Every sample of one slice through every contender and peer."""
     if names.LATENCY not in view.records:
         return None
@@ -51,12 +51,12 @@ def latency(view: RunView) -> Picture | None:
         for contender, values in zip(order, samples, strict=True)
         for i, value in enumerate(values)
     )
-    return Picture(f"latency-{view.slug}", f"Latency of one slice in the model: {view.title}", figure,
+    return Plot(f"latency-{view.slug}", f"Latency of one slice in the model: {view.title}", figure,
                    ("contender", "round", "ms"), rows,
                    ("box: quartiles; red: median; whiskers: all samples",))  # fmt: skip
 
 
-def stages(view: RunView) -> Picture | None:
+def stages(view: RunView) -> Plot | None:
     """What a slice costs by stage, from folder to result."""
     record = view.records.get(names.END_TO_END)
     if record is None:
@@ -90,11 +90,11 @@ def stages(view: RunView) -> Picture | None:
     rows = tuple((contender, stage, value) for contender in order for stage, value in stage_ms[contender].items())
     notes = ("median over the runs of what run.json gives for a stage, divided by the slices; opening is not in it",
              "stages that overlap add up to more than the time that passes")  # fmt: skip
-    return Picture(f"stages-{view.slug}", f"A slice from folder to result, by stage: {view.title}", figure,
+    return Plot(f"stages-{view.slug}", f"A slice from folder to result, by stage: {view.title}", figure,
                    ("contender", "stage", "ms"), rows, notes)  # fmt: skip
 
 
-def throughput(view: RunView) -> Picture | None:
+def throughput(view: RunView) -> Plot | None:
     """Slices a second over batch sizes."""
     record = view.records.get(names.THROUGHPUT)
     if record is None:
@@ -116,11 +116,11 @@ def throughput(view: RunView) -> Picture | None:
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
     rows = tuple((configuration, batch, rate) for configuration, points in lines.items() for batch, rate in points)
-    return Picture(f"throughput-{view.slug}", f"Throughput over batch: {view.title}", figure,
+    return Plot(f"throughput-{view.slug}", f"Throughput over batch: {view.title}", figure,
                    ("configuration", "batch", "slices_per_second"), rows, (str(record.options["inside"]),))  # fmt: skip
 
 
-def speed_against_accuracy(views: Sequence[RunView], place: int = 0) -> Picture | None:
+def speed_against_accuracy(views: Sequence[RunView], place: int = 0) -> Plot | None:
     """Every precision, backend and encoder in one plane; of what was never trained the speed alone.
 
     Args:
@@ -183,11 +183,11 @@ def speed_against_accuracy(views: Sequence[RunView], place: int = 0) -> Picture 
     notes = ["lines: 95 % intervals, bootstrap over patients" if labelled else "no labels for a trained model"]
     notes += ["dotted: never trained, only the speed"] if 0 < len(trained) < len(views) else []
     name = "speed-accuracy" + (f"-{place + 1}" if place else "")
-    return Picture(name, "Speed against accuracy: every precision, backend and encoder", figure,
+    return Plot(name, "Speed against accuracy: every precision, backend and encoder", figure,
                    ("bundle", "configuration", "ms", wanted), tuple(rows), tuple(notes))  # fmt: skip
 
 
-def reliability(view: RunView) -> Picture | None:
+def reliability(view: RunView) -> Plot | None:
     """How often a slice of a given probability is labelled as haemorrhage (scikit-learn's `calibration_curve`)."""
     truth = np.array(view.accuracy.samples[names.ICH_LABELS])
     kept = truth >= 0
@@ -209,7 +209,7 @@ def reliability(view: RunView) -> Picture | None:
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
     notes.append(f"{BINS} bins of equally many slices; {int(kept.sum())} labelled slices")
-    return Picture(f"reliability-{view.slug}", f"Reliability of the probabilities: {view.title}", figure,
+    return Plot(f"reliability-{view.slug}", f"Reliability of the probabilities: {view.title}", figure,
                    ("configuration", "mean_probability", "share_positive"), tuple(rows), tuple(notes))  # fmt: skip
 
 
@@ -220,7 +220,7 @@ class _Matrices:
     location: HeadFigures | None
 
 
-def confusion(view: RunView) -> Picture | None:
+def confusion(view: RunView) -> Plot | None:
     """Confusion matrices of both heads, for the fastest configuration of every precision."""
     samples, threshold = view.accuracy.samples, float(view.accuracy.options["threshold"]["value"])
     rows = []
@@ -237,7 +237,7 @@ def confusion(view: RunView) -> Picture | None:
     return confusions(rows, notes, name=f"confusion-{view.slug}", title=f"Confusion matrices: {view.title}")
 
 
-def sustained(view: RunView) -> Picture | None:
+def sustained(view: RunView) -> Plot | None:
     """Milliseconds of every call of a sustained run."""
     record = view.records.get(names.SUSTAINED)
     if record is None:
@@ -254,7 +254,7 @@ def sustained(view: RunView) -> Picture | None:
     axes.grid(alpha=0.3)
     s = record.summary
     notes = (f"the last fifth takes {s['drift']:.3f} times as long as the first: {record.options['verdict']}",)
-    return Picture(f"sustained-{view.slug}", f"A sustained run: {view.title}", figure, ("second", "ms"),
+    return Plot(f"sustained-{view.slug}", f"A sustained run: {view.title}", figure, ("second", "ms"),
                    tuple(zip(seconds.tolist(), values, strict=True)), notes)  # fmt: skip
 
 

@@ -12,13 +12,13 @@ from benchmarks.report.verdicts import NOT_CLINICAL, summary
 from benchmarks.report.view import RunView, group_by_run, run_views
 from dtvit_edge.files import write_atomically
 from dtvit_edge.spec import NOTICE
-from evaluation.plots import Picture
+from evaluation.plots import Plot
 from evaluation.records import Record
 from evaluation.tables import Table
 
 HTML, MARKDOWN, SUMMARY = "report.html", "report.md", "summary.txt"
 TITLE = "How fast and how faithful on this machine"
-_PICTURES: dict[str, Callable[[RunView], Picture | None]] = {
+_PICTURES: dict[str, Callable[[RunView], Plot | None]] = {
     "latency": plots.latency,
     "end_to_end": plots.stages,
     "throughput": plots.throughput,
@@ -36,7 +36,7 @@ def write_report(out: Path, records: Sequence[Record]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     shown = run_views(records)
     summaries = [(f"In one minute: {view.title}", summary(view)) for view in shown]
-    parts: list[Table | Picture | str] = []
+    parts: list[Table | Plot | str] = []
     for place, run in enumerate(group_by_run(shown)):
         timed = [view for view in run if view.passed]
         if len(timed) > 1:
@@ -53,8 +53,8 @@ def write_report(out: Path, records: Sequence[Record]) -> None:
     write_atomically(out / SUMMARY, "".join(lines) + notice + "\n")
 
 
-def _of_bundle(view: RunView) -> list[Table | Picture | str]:
-    parts: list[Table | Picture | str] = []
+def _of_bundle(view: RunView) -> list[Table | Plot | str]:
+    parts: list[Table | Plot | str] = []
     for make in TABLES:
         table = make(view)
         parts += [] if table is None else [table]
@@ -70,14 +70,14 @@ def _markdown(
     out: Path,
     notice: str,
     summaries: Sequence[tuple[str, Sequence[str]]],
-    parts: Sequence[Table | Picture | str],
+    parts: Sequence[Table | Plot | str],
 ) -> str:
     """The same report; pictures are written beside it."""
     text = [f"# {TITLE}\n", f"**{notice}**\n"]
     for heading, sentences in summaries:
         text.append(f"## {heading}\n\n" + "".join(f"- {sentence}\n" for sentence in sentences))
     for part in parts:
-        if isinstance(part, Picture):
+        if isinstance(part, Plot):
             part.write(out)
         text.append(part + "\n" if isinstance(part, str) else part.markdown())
     return "\n".join(text)

@@ -15,7 +15,7 @@ from evaluation.metrics import LEVEL, RESAMPLES
 from evaluation.records import interval_text
 from evaluation.tables import Table
 
-NOTHING = "–"
+EMPTY_CELL = "–"
 
 
 def verdict_table(view: RunView) -> Table:
@@ -131,7 +131,7 @@ def throughput(view: RunView) -> Table | None:
         rates.setdefault(configuration, {})[batch] = f"{record.summary[key_of(key, names.SLICES_PER_SECOND)]:.4g}{more}"
     batches = sorted({batch for by_batch in rates.values() for batch in by_batch})
     rows = tuple(
-        (configuration, *(by_batch.get(batch, NOTHING) for batch in batches))
+        (configuration, *(by_batch.get(batch, EMPTY_CELL) for batch in batches))
         for configuration, by_batch in rates.items()
     )
     absent = [f"energy: no {name}: {why}" for name, why in record.options["sensors_absent"].items()]
@@ -165,7 +165,7 @@ def end_to_end(view: RunView) -> Table | None:
             str(len(slices)),
             f"{statistics.median(slices):.4g}",
             f"{record.summary[key_of(contender, 'studies a minute')]:.4g}",
-            f"{statistics.median(opening) / 1e3:.3g}" if opening else NOTHING,
+            f"{statistics.median(opening) / 1e3:.3g}" if opening else EMPTY_CELL,
             *(_compared(view, contender, script) for script in scripts),
         ))  # fmt: skip
     columns = ("contender", "rounds", "ms a slice", "studies a minute", "opening, s",
@@ -269,7 +269,7 @@ def _scripts(view: RunView) -> set[str]:
 
 def _against(view: RunView, contender: str, peer: str) -> str:
     if contender in (peer, names.NULL_BACKEND) or contender not in view.passed:
-        return NOTHING
+        return EMPTY_CELL
     speed = view.ratio(peer, contender)
     return f"{speed.value:.2f} times as fast ({speed.low:.2f} to {speed.high:.2f})"
 
@@ -279,13 +279,13 @@ def _compared(view: RunView, contender: str, pipeline: str) -> str:
         view.figure(names.END_TO_END, contender, f"times as fast as {pipeline}{end}") for end in ("", ", low", ", high")
     )
     if value is None:
-        return NOTHING
+        return EMPTY_CELL
     return f"{value:.2f} times as fast" + (f" ({low:.2f} to {high:.2f})" if low is not None else "")
 
 
 def _ms(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.4g}"
+    return EMPTY_CELL if value is None else f"{value:.4g}"
 
 
 def _size(value: float | None) -> str:
-    return NOTHING if value is None else f"{value / MIB:.1f}"
+    return EMPTY_CELL if value is None else f"{value / MIB:.1f}"

@@ -15,7 +15,7 @@ from evaluation.gate import INCONCLUSIVE
 from evaluation.records import Record
 
 # Cores that other work may use before a reader is told.
-MUCH = 0.15
+BUSY_CORES = 0.15
 _BUSY, _LONGER = "other work ran meanwhile", "times are longer than on a quiet machine"
 
 
@@ -98,7 +98,7 @@ class RunView:
         options = self.records[names.LATENCY].options if names.LATENCY in self.records else {}
         others = options.get(names.OTHER_WORK)
         if others is not None:
-            return f"{_BUSY}, on {others:.1f} cores: {_LONGER}" if others > MUCH else None
+            return f"{_BUSY}, on {others:.1f} cores: {_LONGER}" if others > BUSY_CORES else None
         facts = options.get("before", {"observed": {}})["observed"]
         load, cores = facts.get("load average, one minute"), facts.get("cores of this process", "")
         total = re.search(r"of (\d+)", cores)

@@ -6,3 +6,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 CPU_RECORDS = FOLDER / "cpu.jsonl"
+BENCH_RECORDS = FOLDER / "bench.jsonl"
+GATE_RECORDS = FOLDER / "gate.jsonl"
+EVALUATION_RECORDS = FOLDER / "paper.jsonl"
+ENCODER_RECORDS = FOLDER / "encoders.jsonl"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-# An option of the latency's record: cores that other work kept busy meanwhile.
-OTHER_WORK = "other_work_cores"
+# What each record is about.
 PREFIX = "bench: "
 ACCURACY = "bench: accuracy"
 LATENCY = "bench: latency of one slice"
@@ -16,13 +15,18 @@ SUSTAINED = "bench: sustained"
 LAYERS = "bench: layers"
 TRTEXEC = "bench: trtexec"
 
+# The file of a run's records, in its output folder.
 RECORDS_FILE = "bench.jsonl"
+# Units of samples.
 ICH_PROBABILITY = "probability of ich"
 MS, SECONDS, SLICES_PER_SECOND, BYTES = "ms", "s", "slices/s", "bytes"
 
-# The contender that answers at once: what it takes is the harness.
+# Samples: of the backend that answers at once, whose time is the harness; of labels; from folder to result.
 NULL_BACKEND = "null"
 ICH_LABELS, LOCATION_LABELS, PATIENTS = "labels: ich", "labels: location", "patients"
+PER_SLICE, MODEL_OPENING = "a slice", "opening"
+# An option of the latency's record: cores that other work kept busy meanwhile.
+OTHER_WORK = "other_work_cores"
 
 
 def key_of(contender: str, figure: str) -> str:
@@ -44,9 +48,6 @@ def contender_and_batch(key: str) -> tuple[str, int]:
 def file_size_key(precision: str) -> str:
     """The size of a precision's ONNX file."""
     return f"file: {precision}"
-
-
-PER_SLICE, MODEL_OPENING = "a slice", "opening"
 
 
 def with_workers(contender: str, workers: int) -> str:

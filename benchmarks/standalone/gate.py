@@ -18,11 +18,11 @@ from typing import Any
 import click
 
 from benchmarks.measure import child_process
-from benchmarks.results import CPU_RECORDS
+from benchmarks.results import GATE_RECORDS
+from dtvit_edge.cli.units import duration, size
 from evaluation.records import Record, append
 
 WHAT = "calibrate: the gate's verdicts"
-RECORDS = CPU_RECORDS.with_name("gate.jsonl")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def record_of(name: str, run: CalibrationRun, arguments: tuple[str, ...]) -> Rec
         "name": name,
         "verdicts": {v["precision"]: v["verdict"] for v in run.report["verdicts"]},
         "reasons": {v["precision"]: v["reasons"] for v in run.report["verdicts"]},
-        **{key: run.report[key] for key in ("method", "methods", "given_back", "encoder", "training", "slices")},
+        **{key: run.report[key] for key in ("method", "methods", "kept_higher", "encoder", "training", "slices")},
         "command": shlex.join(["dtvit-edge", "calibrate", *arguments]),
     }
     digests = {"bundle": run.report["digest"]}
@@ -79,7 +79,7 @@ def record_of(name: str, run: CalibrationRun, arguments: tuple[str, ...]) -> Rec
 @click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option(
     "--out",
-    default=RECORDS,
+    default=GATE_RECORDS,
     show_default=True,
     type=click.Path(path_type=Path, dir_okay=False),
     help="Append the record to this file.",
@@ -90,7 +90,7 @@ def main(name: str, arguments: tuple[str, ...], out: Path) -> None:
     append(out, record_of(name, run, arguments))
     for verdict in run.report["verdicts"]:
         click.echo(f"{verdict['precision']}: {verdict['verdict']} {' '.join(verdict['reasons'])}")
-    click.echo(f"{run.seconds:.0f} s, peak {run.peak_bytes / 2**30:.2f} GiB")
+    click.echo(f"{duration(run.seconds)}, peak {size(run.peak_bytes)}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from benchmarks.measure import child_process, conditions, latency
 from benchmarks.measure.configurations import Configuration
 from benchmarks.measure.interleaving import LEAST_ROUNDS, alternate
 from benchmarks.measure.statistics import ratio
-from benchmarks.results import CPU_RECORDS, names
+from benchmarks.results import BENCH_RECORDS, names
 from dtvit_edge.backend import Backend, Logits
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import VerdictError
@@ -30,7 +30,6 @@ from evaluation.records import Record, append
 from evaluation.sampling import Pixels
 
 WHAT = "harness check: what the harness adds, a repetition, a seeded slowdown"
-RECORDS = CPU_RECORDS.with_name("bench.jsonl")
 RUNS = 15
 FIRST, AGAIN, SLOWER = "first", "again", "slower"
 
@@ -96,7 +95,7 @@ def measure(
 @click.option("--one", is_flag=True, hidden=True, help="Make one run and print its samples as JSON.")
 @click.option(
     "--out",
-    default=RECORDS,
+    default=BENCH_RECORDS,
     show_default=True,
     type=click.Path(path_type=Path, dir_okay=False),
     help="Append the record to this file.",

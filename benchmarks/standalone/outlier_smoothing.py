@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from benchmarks.results import CPU_RECORDS
 from calibration.activations import channel_maxima
-from calibration.products import weight_products
 from calibration.quantise import quantise
+from calibration.quantizable import weight_ops
 from calibration.smoothing import smooth
 from dtvit_edge.spec import OUTPUT_NAMES, PreprocessSpec, digest_bytes
 from evaluation.gate import Logits, logit_error
@@ -70,7 +70,7 @@ def model_with_outliers(encoder: str, seed: int = 0) -> onnx.ModelProto:
 
 def measure(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> Errors:
     """Quantise a graph with min-max ranges over the slices, as it is and with its outliers folded."""
-    products = weight_products(model)
+    products = weight_ops(model)
     reference = _logits(model.SerializeToString(), pixels)
     maxima = channel_maxima(model.SerializeToString(), products, pixels)
     folded = onnx.ModelProto()

@@ -15,7 +15,7 @@ from dtvit_edge.errors import BundleError, DeviceFault
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES
 
 NAME = "openvino"
-INSTALL = "pip install 'dtvit-edge[intel]'"
+INSTALL = "pip install '.[intel]' (in a checkout; or the wheel's file instead of the dot)"
 HINTS = ("f32", "bf16")
 PRECISIONS = CPU_PRECISIONS
 RUNS = MODELS

@@ -7,95 +7,81 @@ outside the runtime and are mounted by name; one that is absent says what to ins
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
-from dtvit_edge.cli import render
-from dtvit_edge.errors import DtvitError, MissingDependency, VerdictError
+from dtvit_edge.cli import exit_status, render
+from dtvit_edge.cli.group import Commands
+from dtvit_edge.cli.version import print_version
+from dtvit_edge.errors import VerdictError
 from dtvit_edge.targets.table import TARGETS
 from dtvit_edge.trt.releases import DEFAULT_CAPABILITIES, DEFAULT_MAX_BATCH, PRECISIONS
 
-# Commands that need PyTorch, ONNX or scikit-learn: name -> (module, attribute, short help).
+# Commands that live outside the runtime: name -> (module, attribute, short help).
 WORKSTATION_COMMANDS = {
-    "bench": ("benchmarks.command", "bench", "Workstation: latency and accuracy in one report; compare A B."),
-    "calibrate": ("calibration.command", "calibrate", "Workstation: adds int8 to a bundle, with the gate's verdict."),
-    "export": ("export.command", "export", "Workstation: checkpoint -> bundle, parity proved."),
-    "train": ("training.command", "train", "Workstation: labelled slices -> checkpoint."),
-    "evaluate": ("training.command", "evaluate", "Workstation: tables and figures of trained models."),
+    "bench": ("benchmarks.command", "bench", "Measure accuracy and time on this machine."),
+    "calibrate": ("calibration.command", "calibrate", "Add int8 to a bundle, if the gate agrees."),
+    "export": ("export.command", "export", "Turn a checkpoint into a bundle, parity proved."),
+    "train": ("training.command", "train", "Train a model on labelled slices."),
+    "evaluate": ("training.command", "evaluate", "Make tables and figures of trained models."),
 }
-INTERRUPTED = 130
+# Interrupted, the same command continues where it stopped.
+RESUMABLE = frozenset({"score", "train"})
 
 
-class Commands(click.Group):
-    """A group that also lists the workstation's commands and imports one only when it is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Every command, sorted."""
-        return sorted({*super().list_commands(ctx), *WORKSTATION_COMMANDS})
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """A runtime command; for a workstation one a placeholder that is enough for the list in --help."""
-        if name in WORKSTATION_COMMANDS:
-            return click.Command(name, short_help=WORKSTATION_COMMANDS[name][2])
-        return super().get_command(ctx, name)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that is being called: a workstation one is imported here."""
-        if args[0] not in WORKSTATION_COMMANDS:
-            return super().resolve_command(ctx, args)
-        module, attribute, _ = WORKSTATION_COMMANDS[args[0]]
-        try:
-            return args[0], getattr(import_module(module), attribute), args[1:]
-        except ModuleNotFoundError as error:
-            raise MissingDependency(
-                f"`dtvit-edge {args[0]}` runs on a workstation, from a checkout: "
-                f"pip install -e '.[workstation]' ({error.name} is not installed)"
-            ) from error
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="dtvit-edge")
-@click.option("-v", "--verbose", is_flag=True, help="Log every file that is not scored.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress, warnings only.")
-def cli(verbose: bool, quiet: bool) -> None:
-    """Intracerebral haemorrhage on head CT, scored on the device.
+@click.group(
+    cls=Commands,
+    mounted=WORKSTATION_COMMANDS,
+    resumable=RESUMABLE,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version,
+              help="Show the version and exit.")  # fmt: skip
+def cli() -> None:
+    """Score intracerebral haemorrhage on head CT, on the device.
 
     A study that is not flagged is not a normal study. Research use only, not a medical device.
+
+    Exit status: 0 done; 1 a check ran and said no; 2 wrong usage, bundle or machine; 3 some slices refused or failed; 4
+    no slice scored; 5 the device failed; 6 internal error; 130 interrupted.
     """
-    render.setup_logging(verbose=verbose, quiet=quiet)
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-digest_option = click.option("--expect-digest", metavar="SHA256", help="Refuse any other bundle than this one.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+digest_option = click.option(
+    "--expect-digest", metavar="SHA256", help="Refuse the bundle unless its digest is this one."
+)
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
-threads_option = click.option("--threads", type=click.IntRange(1), help="Threads of a CPU backend.")
+threads_option = click.option(
+    "--threads", type=click.IntRange(1), metavar="N", help="Compute with N threads, where the backend runs on a CPU."
+)
 
 
-@cli.command()
+@cli.command(short_help="Score every study below some folders.")
 @bundle_argument
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Where the results go.")
-@click.option("--backend", default="auto", show_default=True, help="auto, or a name that `doctor` lists.")
-@click.option("--precision", default="fp32", show_default=True, help="Of the model, or of the engine.")
-@click.option("--batch", type=click.IntRange(1), help="Slices a batch (default: what suits the backend).")
-@threads_option
-@click.option("--hint", type=click.Choice(["f32", "bf16"]), help="OpenVINO's inference precision.  [default: f32]")
-@click.option("--any-series", is_flag=True, help="Score unsuitable series as well, and say so.")
-@click.option("--keep-all", is_flag=True, help="Score slices with no brain in view as well.")
-@click.option("--reader", default="auto", show_default=True, type=click.Choice(["auto", "pydicom"]),
-              help="pydicom: for every file; auto: the common case without it.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(1), help="Threads that read and decode.  [default: one a core, up to 8]")
-@click.option("--deterministic", is_flag=True, help="On a GPU: the same batches, and bytes, in every run.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="OUT", help="Write the results to this folder.")
 @click.option("--overwrite", is_flag=True, help="Replace the results of another run.")
 @click.option("--dry-run", is_flag=True, help="List what would be scored; write nothing.")
+@click.option("--any-series", is_flag=True, help="Score unsuitable series as well, and say so in the results.")
+@click.option("--keep-all", is_flag=True, help="Score slices with no brain in view as well.")
+@click.option("--backend", default="auto", show_default=True, metavar="NAME",
+              help="Choose the backend: auto, or a name that `doctor` lists.")  # fmt: skip
+@click.option("--precision", default="fp32", show_default=True, metavar="NAME",
+              help="Choose the precision of the model or engine; `inspect` lists those of a bundle.")  # fmt: skip
+@click.option("--hint", type=click.Choice(["f32", "bf16"]), help="Let OpenVINO compute in this type.  [default: f32]")
+@click.option("--batch", type=click.IntRange(1), metavar="N",
+              help="Give the model N slices at once.  [default: what suits the backend]")  # fmt: skip
+@threads_option
+@click.option("--workers", type=click.IntRange(1), metavar="N",
+              help="Read and decode with N threads.  [default: one a core, up to 8]")  # fmt: skip
+@click.option("--reader", default="auto", show_default=True, type=click.Choice(["auto", "pydicom"]),
+              help="Read every file with pydicom, or (auto) the common kinds with a faster reader.")  # fmt: skip
+@click.option("--deterministic", is_flag=True, help="Make the same batches, hence the same bytes, in every GPU run.")
 @digest_option
 @json_option
 def score(
@@ -111,7 +97,8 @@ def score(
     """Score every study below FOLDERS with BUNDLE.
 
     Writes slices.csv, studies.csv and run.json to OUT; the same command continues a run that was interrupted.
-    Exit status: 0 every slice scored or skipped, 3 some refused or failed, 4 none scored, 5 device fault.
+    Exit status: 0 every slice scored or skipped, 3 some refused or failed, 4 none scored, 5 the device failed, 6
+    internal error.
     """
     from dtvit_edge.bundle import Bundle
     from dtvit_edge.scoring.api import Options
@@ -130,14 +117,18 @@ def score(
     raise SystemExit(report.exit_status)
 
 
-@cli.command()
+@cli.command(short_help="Check a bundle and its golden slices here.")
 @bundle_argument
-@click.option("--backend", "names", multiple=True, help="Only this backend (default: every one found here).")
+@click.option("--backend", "names", multiple=True, metavar="NAME",
+              help="Run on this backend alone; may be repeated.  [default: all that are here]")  # fmt: skip
 @threads_option
 @digest_option
 @json_option
 def verify(bundle: Path, names: tuple[str, ...], threads: int | None, expect_digest: str | None, as_json: bool) -> None:
-    """Check BUNDLE's digests, and its golden slices on this machine's backends. Exit status 1 where one disagrees."""
+    """Check BUNDLE's digests, and its golden slices on this machine's backends.
+
+    Exit status 1 where a backend disagrees with the golden slices, or none could be run.
+    """
     from dtvit_edge import backends
     from dtvit_edge.bundle import Bundle
     from dtvit_edge.scoring.api import Options, open_backend, testable
@@ -160,32 +151,28 @@ def verify(bundle: Path, names: tuple[str, ...], threads: int | None, expect_dig
         raise VerdictError("a backend disagrees with the golden logits")
 
 
-@cli.command()
+@cli.command(short_help="Build a TensorRT engine on this device.")
 @bundle_argument
-@click.option("--precision", required=True, type=click.Choice(PRECISIONS), help="Of the engine.")
-@click.option("--backend", default="auto", show_default=True, help="auto, tensorrt or tensorrt-rtx.")
-@click.option("--max-batch", type=click.IntRange(1), default=DEFAULT_MAX_BATCH, show_default=True, help="The largest.")
-@click.option(
-    "--ahead-of-time", is_flag=True, help="TensorRT for RTX: compile with no GPU; there is no self-test then."
-)
-@click.option(
-    "--sm",
-    "capabilities",
-    multiple=True,
-    metavar="X.Y",
-    help=f"Ahead of time for these.  [{', '.join(DEFAULT_CAPABILITIES)}]",
-)
-@click.option(
-    "--workspace", "workspace_mib", type=click.IntRange(1), metavar="MIB", help="[default: half of what is free]"
-)
-@click.option("--no-library-tactics", is_flag=True, help="Below TensorRT 11: leave cuBLAS and cuDNN out.")
+@click.option("--precision", required=True, type=click.Choice(PRECISIONS), help="Choose the precision of the engine.")
+@click.option("--backend", default="auto", show_default=True, metavar="NAME",
+              help="Build with auto, tensorrt or tensorrt-rtx.")  # fmt: skip
+@click.option("--max-batch", type=click.IntRange(1), default=DEFAULT_MAX_BATCH, show_default=True, metavar="N",
+              help="Let the engine take up to N slices at once.")  # fmt: skip
+@click.option("--workspace", "workspace_mib", type=click.IntRange(1), metavar="MIB",
+              help="Give the builder this much device memory.  [default: half of what is free]")  # fmt: skip
+@click.option("--no-library-tactics", is_flag=True, help="Leave cuBLAS and cuDNN out (below TensorRT 11).")
+@click.option("--ahead-of-time", is_flag=True,
+              help="Compile with no GPU, hence without a self-test (TensorRT for RTX).")  # fmt: skip
+@click.option("--sm", "capabilities", multiple=True, metavar="X.Y",
+              help="Compile ahead of time for this compute capability; may be repeated.  "
+              f"[default: {', '.join(DEFAULT_CAPABILITIES)}]")  # fmt: skip
 @digest_option
 @json_option
 def build(bundle: Path, expect_digest: str | None, no_library_tactics: bool, as_json: bool, **options: Any) -> None:
     """Build a TensorRT engine from BUNDLE, on the device that will run it.
 
-    It is installed in the bundle's engines/ after its golden slices passed at batch 1 and at the largest batch. Exit
-    status 1 where they do not, or where the engine is not of the precision that was asked for.
+    The engine is installed in the bundle's engines/ after its golden slices passed at batch 1 and at the largest batch.
+    Exit status 1 where they do not, or where the engine is not of the precision that was asked for.
     """
     from dtvit_edge.bundle import Bundle
     from dtvit_edge.trt.build import BuildOptions, build_engine
@@ -195,31 +182,33 @@ def build(bundle: Path, expect_digest: str | None, no_library_tactics: bool, as_
     render.build(record, opened, as_json=as_json)
 
 
-@cli.command()
+@cli.command(short_help="Say what a target takes of a bundle.")
 @bundle_argument
-@click.option("--target", type=click.Choice(list(TARGETS)), required=True, help="What is to run BUNDLE.")
+@click.option("--target", type=click.Choice(list(TARGETS)), required=True, help="Name what is to run BUNDLE.")
 @digest_option
 @json_option
-def explain(bundle: Path, target: str, expect_digest: str | None, as_json: bool) -> None:
+def compat(bundle: Path, target: str, expect_digest: str | None, as_json: bool) -> None:
     """Say what a target will refuse, decompose or not fuse of BUNDLE; needs no GPU.
 
     Exit status 1 where the target can run none of its files.
     """
     from dtvit_edge.bundle import Bundle
-    from dtvit_edge.targets import explain as explain_bundle
+    from dtvit_edge.targets import compat as compatibility
 
     opened = Bundle.open(bundle, expect_digest=expect_digest)
-    found = explain_bundle(opened, target)
-    render.explanation(found, as_json=as_json)
-    if not found.runs:
+    report = compatibility(opened, target)
+    render.compatibility(report, as_json=as_json)
+    if not report.runs:
         raise VerdictError(f"{target} can run no file of this {'copy of the ' if opened.absent else ''}bundle")
 
 
-@cli.command()
+@cli.command(short_help="Show what a bundle holds.")
 @bundle_argument
-@click.option("--device-files", "target", type=click.Choice(list(TARGETS)), help="List what this target needs of it.")
-@click.option("--precision", "precisions", multiple=True, type=click.Choice(PRECISIONS), help="List for these alone.")
-@click.option("--tensorrt", metavar="VERSION", help="List for the target's releases of this version alone.")
+@click.option("--device-files", "target", type=click.Choice(list(TARGETS)),
+              help="List the files that this target needs, instead.")  # fmt: skip
+@click.option("--precision", "precisions", multiple=True, type=click.Choice(PRECISIONS),
+              help="List them for this precision alone; may be repeated.")  # fmt: skip
+@click.option("--tensorrt", metavar="VERSION", help="List them for this TensorRT of the target alone.")
 @digest_option
 @json_option
 def inspect(
@@ -232,8 +221,8 @@ def inspect(
 ) -> None:
     """Show what BUNDLE holds, after checking its digests.
 
-    With --device-files, one path a line from the folder that BUNDLE lies in, for rsync --files-from or tar -T; their
-    size goes to stderr.
+    With --device-files it prints one path a line, from the folder that BUNDLE lies in, for rsync --files-from or tar
+    -T; their size goes to stderr.
     """
     from dtvit_edge.bundle import Bundle
     from dtvit_edge.targets.device_files import device_files
@@ -247,7 +236,7 @@ def inspect(
         render.bundle(opened, as_json=as_json)
 
 
-@cli.command()
+@cli.command(short_help="Show what this machine has, for a bug report.")
 @json_option
 def doctor(as_json: bool) -> None:
     """Show versions, backends and decoders of this machine, to paste into a bug report."""
@@ -260,10 +249,11 @@ def doctor(as_json: bool) -> None:
         render.facts(facts)
 
 
-@cli.command()
+@cli.command(short_help="Write synthetic head CT studies.")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--studies", type=click.IntRange(1), default=4, show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--studies", type=click.IntRange(1), default=4, show_default=True, metavar="N", help="Write N studies.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N",
+              help="Draw other heads and bleeds; the same seed gives the same files.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the phantoms of an earlier call.")
 def phantom(out: Path, studies: int, seed: int, overwrite: bool) -> None:
     """Write synthetic head CT studies as DICOM below OUT, with the truth beside them in truth.csv."""
@@ -275,28 +265,8 @@ def phantom(out: Path, studies: int, seed: int, overwrite: bool) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the only place that catches the base error.
-
-    Returns:
-        The exit status: the command's own, an error's, 2 for wrong usage, 130 when interrupted.
-    """
-    try:
-        cli.main(args=arguments, prog_name="dtvit-edge", standalone_mode=False)
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; the same command continues where it stopped", err=True)
-        return INTERRUPTED
-    except DtvitError as error:
-        logging.getLogger(__name__).debug("", exc_info=True)
-        click.echo(f"error: {error}", err=True)
-        return error.exit_status
-    except SystemExit as error:
-        return int(error.code or 0)
-    return 0
+    """Run the command line of these words (default: the process's own); returns the exit status."""
+    return exit_status.run(cli, sys.argv[1:] if arguments is None else arguments)
 
 
 def entry() -> None:

@@ -1,66 +1,33 @@
-"""What the command line prints: tables on stdout, progress and logs on stderr."""
+"""What each command prints of its result: tables, or JSON."""
 
 from __future__ import annotations
 
 import json
-import logging
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from dtvit_edge.cli import units
+from dtvit_edge.cli.terminal import progress, rows, show, table, uid_rows
 from dtvit_edge.spec import LOCATION_HEAD, NOTICE, UNTRAINED_LOCATION
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from dtvit_edge.bundle import Bundle
     from dtvit_edge.cli.doctor import Facts
     from dtvit_edge.dicom.discover import Plan
     from dtvit_edge.scoring.run import RunReport
     from dtvit_edge.selftest import SelfTest
-    from dtvit_edge.targets import Explanation
+    from dtvit_edge.targets import Compatibility
     from dtvit_edge.targets.device_files import DeviceFiles
     from dtvit_edge.trt.store import BuildRecord
 
+__all__ = [  # what commands of other rooms draw with is reached by the same door
+    "build", "bundle", "compatibility", "device_files", "facts", "plan", "progress", "rows", "run_report", "selftests",
+]  # fmt: skip
 # Studies listed on the terminal; studies.csv holds them all.
 MAX_LISTED = 20
-
-_quiet = False
-
-
-def setup_logging(*, verbose: bool, quiet: bool) -> None:
-    """Log to stderr: warnings, the choice of backend, and with `verbose` every slice that is not scored."""
-    global _quiet
-    _quiet = quiet
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its messages quote values: names, ids, dates
-    logger = logging.getLogger("dtvit_edge")
-    logger.handlers = [_EchoHandler()]
-    logger.handlers[0].setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    logger.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
-
-
-class _EchoHandler(logging.Handler):
-    """Writes to whatever stderr is at that moment, so that a progress bar can take it over."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        click.echo(self.format(record), err=True)
-
-
-@contextmanager
-def progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr where that is a terminal; see `dtvit_edge.scoring.run.Progress`."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=_quiet or not console.is_terminal) as bar:
-        task = bar.add_task(stage, total=total)
-        yield lambda steps: bar.advance(task, steps)
 
 
 def plan(found: Plan, *, as_json: bool) -> None:
@@ -79,11 +46,17 @@ def plan(found: Plan, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"series": series, "rejected": rejected}, indent=1))
         return
-    table = _table("study", "series", "slices", "would be", "warnings")
-    for s in series:
-        fate = f"refused: {s['refused']}" if s["refused"] else "scored"
-        table.add_row(s["study_uid"], s["series_uid"], str(s["slices"]), fate, ", ".join(s["warnings"]))
-    _print(table)
+    cells = [
+        (
+            s["study_uid"],
+            s["series_uid"],
+            str(s["slices"]),
+            f"refused: {s['refused']}" if s["refused"] else "scored",
+            ", ".join(s["warnings"]),
+        )
+        for s in series
+    ]
+    uid_rows(("study", "series"), ("slices", "would be", "warnings"), cells)
     _reasons(rejected)
 
 
@@ -105,20 +78,20 @@ def run_report(report: RunReport, opened: Bundle, *, any_series: bool, as_json: 
         }
         click.echo(json.dumps(summary, indent=1))
         return
-    table = _table("study", "status", "flagged", "probability", "location", "scored", "reason")
     ranked = sorted(studies, key=lambda s: (not s.flagged, -(s.ich_probability or 0.0), s.study_uid))
-    for s in ranked[:MAX_LISTED]:
-        scored = f"{s.scored}/{s.slices}"
-        table.add_row(
+    cells = [
+        (
             s.study_uid,
-            s.status,
+            str(s.status),
             flag(s.flagged),
             probability(s.ich_probability),
             s.location,
-            scored,
+            f"{s.scored}/{s.slices}",
             s.reason,
         )
-    _print(table)
+        for s in ranked[:MAX_LISTED]
+    ]
+    uid_rows(("study",), ("status", "flagged", "probability", "location", "scored", "reason"), cells)
     if len(ranked) > MAX_LISTED:
         click.echo(f"... and {len(ranked) - MAX_LISTED} more studies in studies.csv")
     _untrained_location(opened)
@@ -150,13 +123,13 @@ def selftests(opened: Bundle, results: Sequence[SelfTest], *, as_json: bool) -> 
     _absent(opened)
     if not results:
         return
-    table = _table("backend", "precision", "batches", "largest |logit difference|", "tolerance", "verdict")
+    grid = table("backend", "precision", "batches", "largest |logit difference|", "tolerance", "verdict")
     for r in results:
         batches = ", ".join(map(str, r.deviations))
         verdict = "pass" if r.passed else "FAIL"
         name = f"{r.backend['backend']} {r.backend['version'].split('-')[0]}"
-        table.add_row(name, r.precision, batches, f"{r.worst:.2e}", f"{r.tolerance:.0e}", verdict)
-    _print(table)
+        grid.add_row(name, r.precision, batches, f"{r.worst:.2e}", f"{r.tolerance:.0e}", verdict)
+    show(grid)
 
 
 def build(record: BuildRecord, opened: Bundle, *, as_json: bool) -> None:
@@ -166,11 +139,11 @@ def build(record: BuildRecord, opened: Bundle, *, as_json: bool) -> None:
     if as_json:
         click.echo(record.to_json(), nl=False)
         return
-    table = _table("", "")
+    grid = table("", "")
     test = record.selftest
     for name, value in (
         ("engine", str(opened.path / "engines" / record.plan)),
-        ("size", f"{record.plan_bytes / 2**20:.1f} MiB, built in {record.seconds:.1f} s"),
+        ("size", f"{units.size(record.plan_bytes)}, built in {units.duration(record.seconds)}"),
         ("made from", f"{opened.manifest.models[record.graph].file} by {record.flavour} {record.version}"),
         ("for", f"{record.gpu or 'any GPU'} of SM {', '.join(record.capabilities)}"),
         ("batch", f"1 to {record.profile['max']}, tuned for {record.profile['opt']}"),
@@ -180,8 +153,8 @@ def build(record: BuildRecord, opened: Bundle, *, as_json: bool) -> None:
         ("self-test", _passed(test) if test else f"NONE: {record.selftest_reason}"),
         *(("warning", warning) for warning in record.warnings),
     ):
-        table.add_row(name, escape(value))
-    _print(table)
+        grid.add_row(name, escape(value))
+    show(grid)
     click.echo(NOTICE)
 
 
@@ -197,12 +170,11 @@ def bundle(opened: Bundle, *, as_json: bool) -> None:
         found = {"digest": opened.digest, "absent": opened.absent_files, **json.loads(m.to_json())}
         click.echo(json.dumps(found, indent=1))
         return
-    table = _table("", "")
+    grid = table("", "")
     windows = "; ".join(f"{w.center_hu:g}/{w.width_hu:g} {w.kind}" for w in m.spec.windows)
     threshold = m.thresholds["ich"]
     for name, value in (
         ("name", m.name),
-        ("digest", opened.digest),
         ("encoder", m.encoder),
         ("training", m.training),
         ("window", windows),
@@ -212,16 +184,23 @@ def bundle(opened: Bundle, *, as_json: bool) -> None:
         *((f"parity of {p}", _parity(values)) for p, values in sorted(m.parity.items())),
         ("made with", ", ".join(f"{k} {v}" for k, v in sorted(m.versions.items()))),
     ):
-        table.add_row(name, value)
-    _print(table)
-    files = _table("precision", "file", "MiB", "facts")
+        grid.add_row(name, value)
+    click.echo(f"digest {opened.digest}")  # outside the table, where it would be folded
+    show(grid)
+    files = table("precision", "file", "size", "facts")
     for precision, record in sorted(m.models.items()):
-        facts = ", ".join(f"{k}: {v}" for k, v in record.facts.items() if isinstance(v, (str, int)))
-        files.add_row(precision, record.file, f"{record.bytes / 2**20:.1f}", facts)
-    _print(files)
+        facts = ", ".join(_fact(k, v) for k, v in record.facts.items() if isinstance(v, (str, int)))
+        files.add_row(precision, record.file, units.size(record.bytes), facts)
+    show(files)
     _absent(opened)
     _untrained_location(opened)
     click.echo(NOTICE)
+
+
+def _fact(name: str, value: str | int) -> str:
+    if name.endswith("_bytes") and isinstance(value, int):
+        return f"{name.removesuffix('_bytes')}: {units.size(value)}"
+    return f"{name}: {value}"
 
 
 def device_files(found: DeviceFiles, *, as_json: bool) -> None:
@@ -234,11 +213,11 @@ def device_files(found: DeviceFiles, *, as_json: bool) -> None:
     for file in found.files:
         click.echo(file.path)
     precisions = ", ".join(found.precisions)
-    click.echo(f"{len(found.files)} files, {found.bytes / 2**20:.1f} MiB: {precisions} on {found.target}", err=True)
+    click.echo(f"{len(found.files)} files, {units.size(found.bytes)}: {precisions} on {found.target}", err=True)
 
 
-def explanation(found: Explanation, *, as_json: bool) -> None:
-    """The result of `explain`: the five files on each stack, what is to be said of them, and what builds them."""
+def compatibility(found: Compatibility, *, as_json: bool) -> None:
+    """The result of `compat`: the five files on each stack, what is to be said of them, and what builds them."""
     from dataclasses import asdict
 
     from rich.markup import escape
@@ -250,22 +229,22 @@ def explanation(found: Explanation, *, as_json: bool) -> None:
         return
     for stack in found.stacks:
         click.echo(stack.title)
-        files = _table("file", "state", "precision", "why")
+        files = table("file", "state", "precision", "why")
         for f in stack.files:
             why = f"{f.why}: {f.command}" if f.command else f.why
             files.add_row(f.file, f.state.replace("_", " "), ", ".join(f.precisions) or "-", escape(why))
-        _print(files)
+        show(files)
     said: dict[Finding, list[str]] = {}
     for stack in found.stacks:
         for finding in stack.findings:
             said.setdefault(finding, []).append(stack.name)
-    table = _table("severity", "about", "what is known")
+    grid = table("severity", "about", "what is known")
     for finding, stacks in sorted(said.items(), key=lambda item: SEVERITIES.index(item[0].severity)):
         where = "" if len(stacks) == len(found.stacks) else f"[{'; '.join(stacks)}] "
-        table.add_row(
+        grid.add_row(
             finding.severity.replace("_", " "), finding.code.replace("_", " "), escape(where + finding.sentence)
         )
-    _print(table)
+    show(grid)
     for command in dict.fromkeys(command for stack in found.stacks for command in stack.commands):
         click.echo(command)
 
@@ -280,10 +259,10 @@ def facts(found: Facts) -> None:
     from dataclasses import asdict
 
     for title, values in asdict(found).items():
-        table = _table(title, "")
+        grid = table(title, "")
         for name, value in values.items():
-            table.add_row(name, value)
-        _print(table)
+            grid.add_row(name, value)
+        show(grid)
 
 
 def _absent(opened: Bundle) -> None:
@@ -301,28 +280,3 @@ def _reasons(counts: dict[str, int]) -> None:
 
     for code, count in counts.items():
         click.echo(f"  {count:>6}  {code}: {REASONS[code].sentence}")
-
-
-def rows(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
-    """A table of text, for commands that have nothing else to say."""
-    table = _table(*columns)
-    for row in cells:
-        table.add_row(*row)
-    _print(table)
-
-
-def _table(*columns: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, show_header=any(columns), pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _print(renderable: Any) -> None:
-    from rich.console import Console
-
-    # A pipe has no width: wide enough that no UID is folded.
-    Console(width=None if sys.stdout.isatty() else 200).print(renderable)

@@ -16,7 +16,10 @@ from typing import Any, TypeVar
 from dtvit_edge.cuda.driver import cuda_version
 from dtvit_edge.errors import DeviceFault, MissingDependency, OutOfDeviceMemory
 
-INSTALL = "pip install 'dtvit-edge[jetson]' on a Jetson, 'dtvit-edge[gpu]' elsewhere; it is built with nvcc on the path"
+INSTALL = (
+    "pip install '.[jetson]' on a Jetson, '.[gpu]' elsewhere (in a checkout; or the wheel's file instead of the dot); "
+    "it is built with nvcc on the path"
+)
 # What CUDA 13's header makes of names without a suffix (cuda.h): pycuda built with it asks the driver for these.
 _SINCE_13 = ("cuCtxCreate_v4", "cuEventElapsedTime_v2", "cuMemAdvise_v2", "cuMemPrefetchAsync_v2")
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no order with the default stream, which libraries use

@@ -44,8 +44,8 @@ class ParallelReader:
         """See `SliceReader.read`. Other than common and multi-frame files are decoded in this thread's process."""
         if header.frames > 1:  # each process would hold the whole file
             return self._here.read(header)
-        found = self._here.read_fast(header)
-        return found if found is not None else Slice(header, self._process().decode(header))
+        fast_slice = self._here.read_fast(header)
+        return fast_slice if fast_slice is not None else Slice(header, self._process().decode(header))
 
     def _process(self) -> _Process:
         if not hasattr(self._own, "process"):

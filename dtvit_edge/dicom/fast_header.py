@@ -99,9 +99,9 @@ def read_fast_header(file: Path) -> FastHeader | None:
             size, modified_ns = _state(stream)
             for reach in HEADER_REACHES:
                 stream.seek(0)
-                found = parse(stream.read(reach), size)
-                if found is not None:
-                    return replace(found, modified_ns=modified_ns)
+                header = parse(stream.read(reach), size)
+                if header is not None:
+                    return replace(header, modified_ns=modified_ns)
                 if size <= reach:
                     return None
     except OSError:
@@ -154,8 +154,8 @@ def parse(data: bytes, size: int) -> FastHeader | None:
 
 
 def _state(stream: IO[bytes]) -> tuple[int, int]:
-    found = os.fstat(stream.fileno())
-    return found.st_size, found.st_mtime_ns
+    state = os.fstat(stream.fileno())
+    return state.st_size, state.st_mtime_ns
 
 
 def _parse(data: bytes, size: int) -> FastHeader:

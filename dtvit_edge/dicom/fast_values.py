@@ -34,8 +34,8 @@ def _decimals(raw: bytes) -> Any:
     text = raw.rstrip(b" \0")
     if not text:
         return None
-    found = [float(part) for part in text.split(b"\\")]
-    return found if len(found) > 1 else found[0]
+    numbers = [float(part) for part in text.split(b"\\")]
+    return numbers if len(numbers) > 1 else numbers[0]
 
 
 def _integer(raw: bytes) -> int | None:
@@ -44,8 +44,8 @@ def _integer(raw: bytes) -> int | None:
 
 
 def _number(raw: bytes) -> int:
-    found: int = unsigned(raw)[0]
-    return found
+    number: int = unsigned(raw)[0]
+    return number
 
 
 def _characters(raw: bytes) -> bytes:

@@ -194,9 +194,9 @@ def _has_contrast(dataset: Tags, find: Any) -> bool:
 
 def _functional_groups(dataset: Tags, index: int) -> Iterator[Dataset]:
     """The frame's own groups, then the shared ones (PS3.3 C.7.6.16)."""
-    own = dataset.get("PerFrameFunctionalGroupsSequence")
-    if own and index < len(own):
-        yield own[index]
+    per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
+    if per_frame and index < len(per_frame):
+        yield per_frame[index]
     yield from dataset.get("SharedFunctionalGroupsSequence") or ()
 
 
@@ -248,8 +248,8 @@ def _numbers(value: Any, count: int) -> list[float] | None:
         numbers = [_number(v) for v in value]
     except TypeError:
         return None
-    found = [n for n in numbers if n is not None]
-    return found if len(found) == len(numbers) == count else None
+    finite = [n for n in numbers if n is not None]
+    return finite if len(finite) == len(numbers) == count else None
 
 
 def _vector(numbers: list[float]) -> Vector:

@@ -74,13 +74,13 @@ def decode_frame(dataset: FileDataset, header: SliceHeader) -> NDArray[np.uint16
         raise SliceRejected(reasons.TRUNCATED, "no pixel data")
     try:
         syntax = dataset.file_meta.TransferSyntaxUID
-        found = len(dataset.PixelData)
+        actual = len(dataset.PixelData)
         expected = header.rows * header.columns * int(dataset.BitsAllocated) // 8 * header.frames
     except Exception as error:  # elements are converted when they are asked for
         raise SliceRejected(reasons.DECODE_FAILED, type(error).__name__) from error
     # Of a UID that names no transfer syntax pydicom does not know whether it is; it has no decoder for it either.
-    if syntax.is_transfer_syntax and not syntax.is_encapsulated and found < expected:
-        raise SliceRejected(reasons.TRUNCATED, f"{found} bytes of pixel data, expected {expected}")
+    if syntax.is_transfer_syntax and not syntax.is_encapsulated and actual < expected:
+        raise SliceRejected(reasons.TRUNCATED, f"{actual} bytes of pixel data, expected {expected}")
     try:
         decoder = get_decoder(syntax)
         if not decoder.is_available:

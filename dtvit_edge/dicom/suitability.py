@@ -53,7 +53,7 @@ def series_warnings(headers: Sequence[SliceHeader]) -> tuple[str, ...]:
         "kernel_unknown": any(h.kernel is None for h in headers),
         "geometry_unknown": not has_geometry(headers),
     }
-    return tuple(code for code, found in missing.items() if found)
+    return tuple(code for code, is_missing in missing.items() if is_missing)
 
 
 def is_head(header: SliceHeader) -> bool | None:

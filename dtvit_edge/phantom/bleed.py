@@ -211,9 +211,9 @@ def blood_cover(canvas: Canvas, head: Head, bleeding: Bleeding, cavity: Array) -
     """How much of each pixel is haemorrhage, (S, R, C) float32, without the blood in the ventricles."""
     cover: Array = np.zeros_like(canvas.x)
     for bleed in bleeding.bleeds:
-        found = bleed_distance(canvas, head, bleed, cavity)
-        if found is not None:
-            window, distance = found
+        region = bleed_distance(canvas, head, bleed, cavity)
+        if region is not None:
+            window, distance = region
             np.maximum(cover[window], np.clip(0.5 - distance / canvas.pitch_mm, 0, 1), out=cover[window])
     return cover
 
@@ -229,10 +229,10 @@ def paint_bleeding(
     """Paint oedema, haemorrhage and blood in the ventricles; returns the cover of blood, (S, R, C)."""
     blood: Array = np.zeros_like(canvas.x)
     for bleed in bleeding.bleeds:
-        found = bleed_distance(canvas, head, bleed, cavity)
-        if found is None:
+        region = bleed_distance(canvas, head, bleed, cavity)
+        if region is None:
             continue
-        window, distance = found
+        window, distance = region
         if bleed.oedema_mm:
             halo = ramp(bleed.oedema_mm, 0.0, distance + 1.2 * coarse[window]) * (canvas.hu[window] > 22)
             canvas.paint(window, halo.astype(np.float32) * np.float32(0.9), tissues.OEDEMA_HU)

@@ -36,9 +36,9 @@ def paint_brain(canvas: Canvas, head: Head, cavity: Array, folds: Folds, coarse:
     for part in head.lesions:
         _paint(canvas, part, inside * ramp(1.6, -0.4, coarse) if part.texture == "ragged" else inside)
     for part in head.ventricles:
-        found = canvas.cover(part)
-        if found is not None:
-            window, cover = found
+        region = canvas.cover(part)
+        if region is not None:
+            window, cover = region
             cover = cover * inside[window]
             canvas.paint(window, cover, head.csf_hu)
             np.maximum(ventricles[window], cover, out=ventricles[window])
@@ -52,9 +52,9 @@ def paint_brain(canvas: Canvas, head: Head, cavity: Array, folds: Folds, coarse:
 
 
 def _paint(canvas: Canvas, part: Part, inside: Array) -> None:
-    found = canvas.cover(part)
-    if found is not None:
-        window, cover = found
+    region = canvas.cover(part)
+    if region is not None:
+        window, cover = region
         canvas.paint(window, cover * inside[window], part.hu)
 
 

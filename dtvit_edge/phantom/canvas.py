@@ -75,10 +75,10 @@ class Canvas:
 
     def cover(self, part: Part) -> tuple[Window, Array] | None:
         """How much of each pixel the part covers, 0 to 1, in its window."""
-        found = self.distance(part)
-        if found is None:
+        region = self.distance(part)
+        if region is None:
             return None
-        window, distance = found
+        window, distance = region
         width = max(self.pitch_mm, part.softness_mm if isinstance(part, Ellipsoid) else 0.0)
         return window, np.clip(0.5 - distance * np.float32(1.0 / width), 0.0, 1.0)
 

@@ -102,7 +102,7 @@ def collection_seeds(studies: int, seed: int = 0) -> tuple[tuple[int, str | None
     rng = np.random.default_rng([seed, studies])
     order = [str(v) for v in rng.permutation(LOCATION_LABELS)]
     seeds = (int(np.random.SeedSequence([seed, i]).generate_state(1, np.uint32)[0]) for i in range(1, studies + 1))
-    return tuple((own, order[i // 2 % len(order)] if i % 2 == 0 else None) for i, own in enumerate(seeds))
+    return tuple((study_seed, order[i // 2 % len(order)] if i % 2 == 0 else None) for i, study_seed in enumerate(seeds))
 
 
 def _shuffled(seed: int, count: int) -> list[int]:

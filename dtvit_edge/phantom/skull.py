@@ -97,9 +97,9 @@ def skin_surface(canvas: Canvas, head: Head, vault: Array, coarse: Array | float
     outside: Array = vault - (head.skull_mm + head.scalp_mm + 6.0 * temporal + 0.4 * coarse)
     if float(z.min()) < _BASE_TOP_MM:
         for centre, radii in _FACE_AND_NECK:
-            found = canvas.distance(Ellipsoid(centre, radii, 0.0))
-            if found is not None:
-                window, distance = found
+            region = canvas.distance(Ellipsoid(centre, radii, 0.0))
+            if region is not None:
+                window, distance = region
                 view = outside[window]
                 blend = np.maximum(8 - np.abs(view - distance), 0)
                 np.minimum(view, distance, out=view)
@@ -155,10 +155,10 @@ def _paint_bone(canvas: Canvas, head: Head, vault: Array, cavity: Array, coarse:
 
 def _paint_textured(canvas: Canvas, part: Part, coarse: Array, fine: Array, body: Array, cavity: Array) -> None:
     """Paint one part of the face or the base with the texture it names, the eyes alone beyond the skin."""
-    found = canvas.cover(part)
-    if found is None:
+    region = canvas.cover(part)
+    if region is None:
         return
-    window, cover = found
+    window, cover = region
     if part.texture != "eye":
         cover = cover * body[window]
     speckle = fine[window[1], window[2]]

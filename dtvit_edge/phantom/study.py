@@ -206,10 +206,10 @@ def render_slice(plan: StudyPlan, index: int) -> PhantomSlice:
     box = _head_box(acquisition, plan.head, index)
     if box is not None:
         inside = slice(box[0], box[1]), slice(box[2], box[3])
-        image[inside], found = _paint(plan, index, box, rng)
+        image[inside], bleed_cover = _paint(plan, index, box, rng)
         if index in plan.positive:
             blood = np.zeros_like(image)
-            blood[inside] = found
+            blood[inside] = bleed_cover
 
     size = (tissues.MATRIX, tissues.MATRIX)
     ideal: Array = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)

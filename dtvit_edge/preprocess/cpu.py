@@ -1,4 +1,4 @@
-"""The CPU path on OpenCV and NumPy. Everything else is pinned to it."""
+"""The CPU path on OpenCV and NumPy. Every other path is compared with it, bit for bit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dtvit_edge.spec import PixelEncoding, PreprocessSpec
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedSlice:
     """One slice as the model takes it.
 
     Attributes:
@@ -41,7 +41,7 @@ class CpuPreprocessor:
         self.spec = spec
         self._brain = brain_bytes(spec)
 
-    def __call__(self, stored: NDArray[np.uint16], encoding: PixelEncoding, *, crop: bool = True) -> Prepared:
+    def __call__(self, stored: NDArray[np.uint16], encoding: PixelEncoding, *, crop: bool = True) -> PreparedSlice:
         """Prepare one slice.
 
         Args:
@@ -58,10 +58,10 @@ class CpuPreprocessor:
         plan = resample_plan(*stored.shape, spec, crop)
         pixels = np.zeros((spec.channels, len(plan.vertical.start), len(plan.horizontal.start)), dtype=np.uint8)
         if head_pixels == 0:
-            return Prepared(pixels, 0, 0.0)
+            return PreparedSlice(pixels, 0, 0.0)
         # A brain range that begins at byte 0 would count the outside, which cv2 cannot mask here.
         in_range = cv2.inRange(head, max(self._brain[0], 1), self._brain[1])
         pixels[0] = resample(head, plan)
         for channel in range(1, spec.channels):
             pixels[channel] = resample(np.take(table[channel], stored) * mask, plan)
-        return Prepared(pixels, head_pixels, cv2.countNonZero(in_range) / head_pixels)
+        return PreparedSlice(pixels, head_pixels, cv2.countNonZero(in_range) / head_pixels)

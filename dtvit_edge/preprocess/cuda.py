@@ -56,35 +56,36 @@ class CudaPreprocessor:
         cuda = device.cuda
         self._device = device
         self._spec = spec
-        self._own_spec = kernel.spec_of(spec)[()]
+        self._kernel_spec = kernel.spec_of(spec)[()]
         self._module = cuda.module_from_buffer(compiled.compiled(device.sm))
         self._function = self._module.get_function(kernel.ENTRY)
-        facts = cuda.function_attribute
-        self._threads = min(MOST_THREADS, int(self._function.get_attribute(facts.MAX_THREADS_PER_BLOCK)))
-        self._function.set_attribute(facts.MAX_DYNAMIC_SHARED_SIZE_BYTES, device.shared_bytes)
+        attributes = cuda.function_attribute
+        self._threads = min(MOST_THREADS, int(self._function.get_attribute(attributes.MAX_THREADS_PER_BLOCK)))
+        self._function.set_attribute(attributes.MAX_DYNAMIC_SHARED_SIZE_BYTES, device.shared_bytes)
         self._scratch = GrowableMemory(device, DeviceMemory)
 
     def grows(self, batch: kernel.Batch) -> bool:
-        """`plan` would give the scratch back for a larger one: nothing may be under way then."""
+        """`prepare_launch` would give the scratch back for a larger one: nothing may be under way then."""
         return self._needs(batch).scratch > self._scratch.nbytes
 
-    def plan(self, batch: kernel.Batch, memory: int, out: int, found: int) -> Launch:
+    def prepare_launch(self, batch: kernel.Batch, memory: int, out: int, stats: int) -> Launch:
         """What will be launched; see `grows`.
 
         Args:
             memory: address of the batch's bytes, as `Batch.write` laid them out.
-            out: address for (N, C, crop, crop) uint8; found: address for (N,) of `kernel.FOUND`.
+            out: address for (N, C, crop, crop) uint8; stats: address for (N,) of `kernel.HEAD_STATS`.
         """
-        count, places, needs = len(batch.jobs), batch.places, self._needs(batch)
+        count, layout, needs = len(batch.inputs), batch.layout, self._needs(batch)
         scratch = np.zeros((), kernel.SCRATCH)
         scratch["memory"] = self._scratch.at_least(needs.scratch).address
         scratch["bytes"] = needs.scratch // needs.blocks
         scratch["run_capacity"], scratch["masks_in_shared"] = kernel.RUN_CAPACITY, needs.masks
-        jobs, stored, tables, axes = (
-            np.uint64(memory + place) for place in (places.jobs, places.stored, places.tables, places.axes)
+        inputs, stored, tables, axes = (
+            np.uint64(memory + start) for start in (layout.inputs, layout.stored, layout.tables, layout.axes)
         )
         arguments = (
-            jobs, np.int32(count), stored, tables, axes, self._own_spec, scratch[()], np.uint64(out), np.uint64(found),
+            inputs, np.int32(count), stored, tables, axes,
+            self._kernel_spec, scratch[()], np.uint64(out), np.uint64(stats),
         )  # fmt: skip
         return Launch(needs.blocks, needs.shared, arguments)
 
@@ -101,7 +102,7 @@ class CudaPreprocessor:
     def _needs(self, batch: kernel.Batch) -> _Needs:
         rows, columns = batch.largest
         masks = kernel.shared_bytes(rows, columns, masks=True) <= self._device.shared_bytes
-        blocks = min(len(batch.jobs), BLOCKS_A_PROCESSOR * self._device.processors)
+        blocks = min(len(batch.inputs), BLOCKS_A_PROCESSOR * self._device.processors)
         each = kernel.scratch_bytes(rows, columns, self._spec.crop, kernel.RUN_CAPACITY, masks=masks)
         return _Needs(blocks, masks, kernel.shared_bytes(rows, columns, masks=masks), blocks * each)
 

@@ -26,20 +26,20 @@ PREPARED, TOO_MANY_RUNS = 0, 1
 RUN_CAPACITY = 1 << 14  # 315 real slices and 74 of phantoms asked for 2,027 at most
 _ALIGNMENT = 16
 
-JOB = np.dtype([("stored", "<u8"), ("rows", "<i4"), ("columns", "<i4"), ("table", "<i4"), ("horizontal", "<i4"),
+SLICE_INPUT = np.dtype([("stored", "<u8"), ("rows", "<i4"), ("columns", "<i4"), ("table", "<i4"), ("horizontal", "<i4"),
                 ("vertical", "<i4"), ("reserved", "<i4")])  # fmt: skip
 SPEC = np.dtype([("channels", "<i4"), ("crop", "<i4"), ("threshold", "<i4"), ("edge_columns", "<i4"),
                  ("brain_low", "<i4"), ("brain_high", "<i4"), ("disk_rows", "<i4"),
                  ("half_widths", "<i4", (MAX_DISK_ROWS,))])  # fmt: skip
 SCRATCH = np.dtype([("memory", "<u8"), ("bytes", "<u8"), ("run_capacity", "<u4"), ("masks_in_shared", "<i4")])
-FOUND = np.dtype([("head", "<u4"), ("brain", "<u4"), ("status", "<u4"), ("runs", "<u4")])
+HEAD_STATS = np.dtype([("head", "<u4"), ("brain", "<u4"), ("status", "<u4"), ("runs", "<u4")])
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where the parts of a batch lie in its bytes."""
+class Layout:
+    """Where the parts of a batch begin in its bytes, and where the last one ends."""
 
-    jobs: int
+    inputs: int
     tables: int
     axes: int
     stored: int
@@ -51,13 +51,13 @@ class Batch:
     """Slices of any sizes and encodings, to be copied as one piece of bytes.
 
     Attributes:
-        jobs: (N,) of `JOB`.
+        inputs: (N,) of `SLICE_INPUT`.
         stored: each slice's patterns, (rows, columns) uint16; possibly views of files.
         tables: each (C, 65536) uint8, one for each encoding among the slices.
-        axes: int32, each axis as the kernel's `Job` says.
+        axes: int32, each axis as the kernel's `SliceInput` says.
     """
 
-    jobs: NDArray[np.void]
+    inputs: NDArray[np.void]
     stored: tuple[NDArray[np.uint16], ...]
     tables: tuple[NDArray[np.uint8], ...]
     axes: NDArray[np.int32]
@@ -65,27 +65,27 @@ class Batch:
     @property
     def largest(self) -> tuple[int, int]:
         """Most rows and most columns of any slice."""
-        return int(self.jobs["rows"].max()), int(self.jobs["columns"].max())
+        return int(self.inputs["rows"].max()), int(self.inputs["columns"].max())
 
     @property
-    def places(self) -> Places:
+    def layout(self) -> Layout:
         """Where `write` puts what; the small parts come first, so that they stay in place from batch to batch."""
-        sizes = (self.jobs.nbytes, sum(t.nbytes for t in self.tables), self.axes.nbytes)
+        sizes = (self.inputs.nbytes, sum(t.nbytes for t in self.tables), self.axes.nbytes)
         starts = [0]
         for size in (*sizes, sum(s.nbytes for s in self.stored)):
             starts.append(starts[-1] + aligned(size))
-        return Places(*starts)
+        return Layout(*starts)
 
-    def write(self, memory: NDArray[np.uint8]) -> Places:
-        """Copy everything once, into (at least `places.end`,) bytes."""
-        places = self.places
-        memory[places.jobs :][: self.jobs.nbytes] = self.jobs.view(np.uint8)
-        memory[places.axes :][: self.axes.nbytes] = self.axes.view(np.uint8)
-        for start, parts in ((places.tables, self.tables), (places.stored, self.stored)):
+    def write(self, memory: NDArray[np.uint8]) -> Layout:
+        """Copy everything once, into (at least `layout.end`,) bytes."""
+        layout = self.layout
+        memory[layout.inputs :][: self.inputs.nbytes] = self.inputs.view(np.uint8)
+        memory[layout.axes :][: self.axes.nbytes] = self.axes.view(np.uint8)
+        for start, parts in ((layout.tables, self.tables), (layout.stored, self.stored)):
             for part in parts:
                 memory[start : start + part.nbytes] = part.reshape(-1).view(np.uint8)
                 start += part.nbytes
-        return places
+        return layout
 
 
 def pack(slices: Sequence[tuple[NDArray[np.uint16], PixelEncoding]], spec: PreprocessSpec) -> Batch:
@@ -95,28 +95,28 @@ def pack(slices: Sequence[tuple[NDArray[np.uint16], PixelEncoding]], spec: Prepr
         ConfigError: a matrix that the spec or the kernel does not take.
     """
     encodings = list(dict.fromkeys(encoding for _, encoding in slices))
-    jobs = np.zeros(len(slices), JOB)
+    inputs = np.zeros(len(slices), SLICE_INPUT)
     axes: list[NDArray[np.int32]] = []
-    places: dict[tuple[int, int], tuple[int, int]] = {}
+    axis_starts: dict[tuple[int, int], tuple[int, int]] = {}
     end = offset = 0
-    for job, (stored, encoding) in zip(jobs, slices, strict=True):
+    for slice_input, (stored, encoding) in zip(inputs, slices, strict=True):
         rows, columns = stored.shape
         if max(rows, columns) > MAX_MATRIX:
             raise ConfigError(f"a {rows} x {columns} matrix is larger than {MAX_MATRIX}")
-        if (rows, columns) not in places:
+        if (rows, columns) not in axis_starts:
             plan = resample_plan(rows, columns, spec)
-            found = []
+            starts = []
             for axis in (plan.horizontal, plan.vertical):
                 axes.append(_axis(axis))
-                found.append(end)
+                starts.append(end)
                 end += len(axes[-1])
-            places[rows, columns] = (found[0], found[1])
-        job["stored"], job["rows"], job["columns"] = offset, rows, columns
-        job["table"] = encodings.index(encoding)
-        job["horizontal"], job["vertical"] = places[rows, columns]
+            axis_starts[rows, columns] = (starts[0], starts[1])
+        slice_input["stored"], slice_input["rows"], slice_input["columns"] = offset, rows, columns
+        slice_input["table"] = encodings.index(encoding)
+        slice_input["horizontal"], slice_input["vertical"] = axis_starts[rows, columns]
         offset += rows * columns
     tables = tuple(rescale_table(encoding, spec) for encoding in encodings)
-    return Batch(jobs, tuple(stored for stored, _ in slices), tables, np.concatenate(axes))
+    return Batch(inputs, tuple(stored for stored, _ in slices), tables, np.concatenate(axes))
 
 
 def spec_of(spec: PreprocessSpec) -> NDArray[np.void]:
@@ -129,13 +129,13 @@ def spec_of(spec: PreprocessSpec) -> NDArray[np.void]:
     if len(widths) > MAX_DISK_ROWS or len(widths) % 2 == 0 or not all(0 <= width < 32 for width in widths):
         raise ConfigError(f"the kernel takes disks of an odd number of rows up to {MAX_DISK_ROWS}, half as wide as 31")
     low, high = brain_bytes(spec)
-    found = np.zeros((), SPEC)
-    found["channels"], found["crop"] = spec.channels, spec.crop
-    found["threshold"], found["edge_columns"] = spec.mask_threshold, spec.edge_columns
-    found["brain_low"], found["brain_high"] = max(low, 1), high  # as the CPU path
-    found["disk_rows"] = len(widths)
-    found["half_widths"][: len(widths)] = widths
-    return found
+    kernel_spec = np.zeros((), SPEC)
+    kernel_spec["channels"], kernel_spec["crop"] = spec.channels, spec.crop
+    kernel_spec["threshold"], kernel_spec["edge_columns"] = spec.mask_threshold, spec.edge_columns
+    kernel_spec["brain_low"], kernel_spec["brain_high"] = max(low, 1), high  # as the CPU path
+    kernel_spec["disk_rows"] = len(widths)
+    kernel_spec["half_widths"][: len(widths)] = widths
+    return kernel_spec
 
 
 def mask_bytes(rows: int, columns: int) -> int:

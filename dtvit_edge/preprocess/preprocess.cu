@@ -32,7 +32,7 @@ enum { PREPARED = 0, TOO_MANY_RUNS = 1 };
 
 // One slice. `stored` is its first pixel's index in the batch's buffer; `horizontal` and `vertical` are where its axes
 // begin in `axes`: the number of taps k, then `crop` first source indices, then `crop` times k weights.
-struct Job {
+struct SliceInput {
   u64 stored;
   int rows, columns, table, horizontal, vertical, reserved;
 };
@@ -51,7 +51,7 @@ struct Scratch {
 };
 
 // Pixels of the head, those of them in the brain's range, PREPARED or TOO_MANY_RUNS, most runs that were asked for.
-struct Found {
+struct HeadStats {
   u32 head, brain, status, runs;
 };
 
@@ -100,7 +100,7 @@ __device__ static void binarise(const Work& w, const u16* stored, const u8* tabl
 
 template <bool ERODE>
 __device__ static u32 disk(const Work& w, const u32* mask, const Spec& spec, int row, int word) {
-  u32 found = ERODE ? ~0u : 0;
+  u32 result = ERODE ? ~0u : 0;
   for (int i = 0; i < spec.disk_rows; i++) {
     const int y = row + i - spec.disk_rows / 2;
     if (y < 0 || y >= w.rows) {
@@ -109,13 +109,13 @@ __device__ static u32 disk(const Work& w, const u32* mask, const Spec& spec, int
     }
     const u32* line = mask + y * w.words;
     const u32 here = line[word], before = word ? line[word - 1] : 0, after = word + 1 < w.words ? line[word + 1] : 0;
-    found = ERODE ? found & here : found | here;
+    result = ERODE ? result & here : result | here;
     for (int d = 1; d <= spec.half_widths[i]; d++) {
       const u32 left = here << d | before >> (32 - d), right = here >> d | after << (32 - d);
-      found = ERODE ? found & left & right : found | left | right;
+      result = ERODE ? result & left & right : result | left | right;
     }
   }
-  return found;
+  return result;
 }
 
 __device__ static void erode(const Work& w, const Spec& spec) {
@@ -228,10 +228,10 @@ __device__ static u32 keep_largest(const Work& w) {
   for (u32 i = threadIdx.x; i < total; i += blockDim.x)
     atomicAdd(w.weights + root_of(w.parents, i), (u32)(last_of(w.runs[i]) - first_of(w.runs[i]) + 1));
   __syncthreads();
-  u64 own = 0;
+  u64 heaviest = 0;
   for (u32 i = threadIdx.x; i < total; i += blockDim.x)
-    if (w.weights[i]) own = max(own, (u64)w.weights[i] << 32 | (u32)~i);  // only roots have a weight
-  if (own) atomicMax(w.best, own);
+    if (w.weights[i]) heaviest = max(heaviest, (u64)w.weights[i] << 32 | (u32)~i);  // only roots have a weight
+  if (heaviest) atomicMax(w.best, heaviest);
   __syncthreads();
   const u32 winner = ~(u32)*w.best;
   for (int row = threadIdx.x; row < w.rows; row += blockDim.x) {
@@ -320,19 +320,19 @@ __device__ static void resample(const Work& w, const int* horizontal, const int*
 // ---- the whole slice
 
 __device__ static u8* cut(u8*& place, u64 bytes) {
-  u8* found = place;
+  u8* part = place;
   place += (bytes + 15) / 16 * 16;
-  return found;
+  return part;
 }
 
 // `small` holds the first runs of rows, the best component and the counts: SMALL_WORDS words of shared memory.
 enum { SMALL_WORDS = MAX_ROWS + 8 };
 
-__device__ static Work cut_up(const Job& job, const Spec& spec, const Scratch& scratch, u32* shared) {
+__device__ static Work cut_up(const SliceInput& input, const Spec& spec, const Scratch& scratch, u32* shared) {
   Work w;
-  w.rows = job.rows;
-  w.columns = job.columns;
-  w.words = (job.columns + 31) / 32;
+  w.rows = input.rows;
+  w.columns = input.columns;
+  w.words = (input.columns + 31) / 32;
   w.capacity = scratch.run_capacity;
   w.best = (u64*)shared;
   w.counts = shared + 2;
@@ -361,17 +361,17 @@ __device__ static u32 find_head(const Work& w, const Spec& spec) {
   return max(ones, fill_holes(w));
 }
 
-// jobs: (count,); tables: (tables, channels, 65536); out: (count, channels, crop, crop); found: (count,).
+// inputs: (count,); tables: (tables, channels, 65536); out: (count, channels, crop, crop); stats: (count,).
 // Shared memory: SMALL_WORDS words, and two masks of the largest slice where `scratch.masks_in_shared` says so.
-// A slice with more runs than the scratch can label leaves its output alone and says so in `found`.
-extern "C" __global__ void preprocess(const Job* jobs, int count, const u16* stored, const u8* tables, const int* axes,
-                                      Spec spec, Scratch scratch, u8* out, Found* found) {
+// A slice with more runs than the scratch can label leaves its output alone and says so in `stats`.
+extern "C" __global__ void preprocess(const SliceInput* inputs, int count, const u16* stored, const u8* tables,
+                                      const int* axes, Spec spec, Scratch scratch, u8* out, HeadStats* stats) {
   SHARED_WORDS(shared);
   for (int slice = blockIdx.x; slice < count; slice += gridDim.x) {
-    const Job job = jobs[slice];
-    const Work w = cut_up(job, spec, scratch, shared);
-    const u16* pixels = stored + job.stored;
-    const u8* table = tables + (u64)job.table * spec.channels * 65536;
+    const SliceInput input = inputs[slice];
+    const Work w = cut_up(input, spec, scratch, shared);
+    const u16* pixels = stored + input.stored;
+    const u8* table = tables + (u64)input.table * spec.channels * 65536;
     if (threadIdx.x == 0) {
       *w.best = 0;
       w.counts[0] = w.counts[1] = 0;
@@ -384,12 +384,12 @@ extern "C" __global__ void preprocess(const Job* jobs, int count, const u16* sto
       count_and_clear(w, spec);
       for (int channel = 0; channel < spec.channels; channel++) {
         if (channel) channel_bytes(w, pixels, table + channel * 65536);
-        u8* own = out + ((u64)slice * spec.channels + channel) * spec.crop * spec.crop;
-        resample(w, axes + job.horizontal, axes + job.vertical, spec.crop, own);
+        u8* plane = out + ((u64)slice * spec.channels + channel) * spec.crop * spec.crop;
+        resample(w, axes + input.horizontal, axes + input.vertical, spec.crop, plane);
       }
     }
     if (threadIdx.x == 0)
-      found[slice] = Found{w.counts[0], w.counts[1], (u32)(prepared ? PREPARED : TOO_MANY_RUNS), runs};
+      stats[slice] = HeadStats{w.counts[0], w.counts[1], (u32)(prepared ? PREPARED : TOO_MANY_RUNS), runs};
     __syncthreads();  // the next slice cuts the same memory up in another way
   }
 }

@@ -3,7 +3,7 @@
 The filter is the antialiased triangle of Pillow's `Image.resize(..., Image.Resampling.BILINEAR)` (Resample.c): weights
 in float64, normalised, rounded to 22-bit fixed point; horizontal pass first, then vertical, rounded to bytes between.
 The order is part of the contract: Pillow 13 turned it round for images that shrink more in height than twice in width,
-so a tall matrix is pinned to two Pillow calls, width first. The crop comes after the resize, but only the rows and
+so a tall matrix is compared with two Pillow calls, width first. The crop comes after the resize, but only the rows and
 columns that it keeps are computed.
 """
 

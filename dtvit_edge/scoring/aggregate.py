@@ -90,18 +90,18 @@ def _study_reasons(series: Sequence[SeriesScore], rows: Sequence[SliceScore], be
     A series that is set aside as a whole (contrast, bone kernel, another modality) leaves the study complete; a
     single image that is refused or cannot be read does not, wherever it lies.
     """
-    found = []
+    reasons = []
     if best is None:
-        found.append("nothing_scored" if series else "no_suitable_series")
+        reasons.append("nothing_scored" if series else "no_suitable_series")
     if any(s.gap for s in series):
-        found.append("gap")
+        reasons.append("gap")
     if any(r.status is Status.REFUSED and not REASONS[r.reason].whole_series for r in rows):
-        found.append("slice_refused")
+        reasons.append("slice_refused")
     if any(r.status is Status.ERROR for r in rows):
-        found.append("slice_error")
+        reasons.append("slice_error")
     if best is not None and best.scored < TOP_SLICES:
-        found.append("few_slices")
-    return found
+        reasons.append("few_slices")
+    return reasons
 
 
 def _probability(row: SliceScore) -> float:

@@ -178,9 +178,9 @@ def study_result(plan: Plan, scored: Sequence[SliceScore], threshold: float) -> 
         if part.refusal is not None:
             rows.extend(rejected_row(h, part.refusal) for h in part.headers)
             continue
-        own = [by_slice[h.path, h.identity.sop_uid, h.frame] for h in part.headers]
-        rows.extend(own)
-        series.append(series_score(own, gap=has_gap(part.headers)))
+        series_rows = [by_slice[h.path, h.identity.sop_uid, h.frame] for h in part.headers]
+        rows.extend(series_rows)
+        series.append(series_score(series_rows, gap=has_gap(part.headers)))
     rows.extend(rejected_row(rejection, rejection.reason) for rejection in plan.rejected)
     study_uid = plan.study_uids[0]
     return StudyResult(study_score(study_uid, series, rows, threshold=threshold), tuple(series), tuple(rows))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dtvit_edge.backend import Backend, Logits
 from dtvit_edge.dicom.slice import Slice
-from dtvit_edge.preprocess.cpu import CpuPreprocessor, Prepared
+from dtvit_edge.preprocess.cpu import CpuPreprocessor, PreparedSlice
 from dtvit_edge.spec import OUTPUT_NAMES, OUTPUT_SIZES, PreprocessSpec
 
 
@@ -25,7 +25,7 @@ class BatchResult:
     """What an executor says of a batch of N slices.
 
     Attributes:
-        head_pixels: (N,) int64; brain_share: (N,) float64, as in `preprocess.cpu.Prepared`.
+        head_pixels: (N,) int64; brain_share: (N,) float64, as in `preprocess.cpu.PreparedSlice`.
         inferred: (N,) bool; False where no model has seen the slice, and its logits are zeros that mean nothing.
         logits: (N, 2) and (N, 3) float32 by output name.
     """
@@ -97,13 +97,13 @@ class CpuExecutor:
         self._backend = backend
         self._min_brain_share = min_brain_share
         self._prepare = CpuPreprocessor(spec)
-        self._waiting: deque[Sequence[Prepared]] = deque()
+        self._waiting: deque[Sequence[PreparedSlice]] = deque()
 
-    def prepare(self, slice_: Slice) -> Prepared:
+    def prepare(self, slice_: Slice) -> PreparedSlice:
         """All of preprocessing."""
         return self._prepare(slice_.stored, slice_.header.encoding)
 
-    def submit(self, prepared: Sequence[Prepared]) -> None:
+    def submit(self, prepared: Sequence[PreparedSlice]) -> None:
         """Keep the batch; `collect` computes."""
         self._waiting.append(prepared)
 

@@ -52,6 +52,7 @@ class GpuExecutor:
         self._backend = backend
         self._device = backend.device
         self._free: deque[_Slot] = deque()
+        # In order of submission; a batch that had to go in parts is finished at once and waits as a result.
         self._under_way: deque[_Slot | BatchResult] = deque()
 
     def __enter__(self) -> GpuExecutor:
@@ -59,6 +60,7 @@ class GpuExecutor:
         return self
 
     def __exit__(self, *details: object) -> None:
+        # After a fault every call fails, freeing included, and would hide the error that is on its way.
         if not self._device.broken:
             self._device.call(self._close)
 
@@ -82,6 +84,7 @@ class GpuExecutor:
 
     def collect(self) -> BatchResult:
         """Wait for the oldest batch."""
+        # Taken off the queue once it has answered: until then its memory is in use, and `_close` frees what is listed.
         result = self._result(self._under_way[0])
         self._under_way.popleft()
         return result
@@ -95,6 +98,7 @@ class GpuExecutor:
         self._free.extend(_Slot(self._device, self._backend.engine.max_batch) for _ in range(SLOTS))
 
     def _close(self) -> None:
+        # Neither memory nor graphs may go while a copy or a launch still uses them.
         self._copies.synchronize()
         self._backend.engine.stream.synchronize()
         self._backend.engine.forget_graphs()
@@ -104,13 +108,14 @@ class GpuExecutor:
 
     def _submit(self, prepared: Sequence[Slice]) -> None:
         """Two streams: the copy of this batch runs beside the computation of the one before; events keep the order."""
+        # The slot stays in `_free` until all is queued: a batch that fails halfway must not take it along.
         slot, engine = self._free[0], self._backend.engine
         batch = kernel.pack([(s.stored, s.header.encoding) for s in prepared], self._spec)
-        nbytes = batch.places.end
+        nbytes = batch.layout.end
         if self._preprocess.grows(batch):
-            engine.stream.synchronize()
+            engine.stream.synchronize()  # the batch before may still work in the scratch that will be given back
         memory = slot.memory.at_least(nbytes)
-        launch = self._preprocess.plan(batch, memory.address, engine.input, slot.preprocessed.address)
+        launch = self._preprocess.prepare_launch(batch, memory.address, engine.input, slot.head_stats.address)
         batch.write(memory.host)
         # Its memory is free: the slot's batch before was waited for in `_finish`.
         memory.upload(self._copies, nbytes)
@@ -119,7 +124,8 @@ class GpuExecutor:
         engine.stream.wait_for_event(slot.uploaded)
         engine.run(len(prepared), launch.key, lambda: self._preprocess.launch(launch, engine.stream))
         engine.fetch(len(prepared), slot.logits)
-        slot.preprocessed.download(engine.stream, slot.preprocessed.nbytes)
+        slot.head_stats.download(engine.stream, slot.head_stats.nbytes)
+        # Waited for instead of the stream, in which the next batch may be queued already.
         slot.done.record(engine.stream)
         slot.prepared = prepared
         self._under_way.append(self._free.popleft())
@@ -127,11 +133,11 @@ class GpuExecutor:
     def _finish(self, slot: _Slot) -> BatchResult:
         slot.done.synchronize()
         count = len(slot.prepared)
-        records = slot.preprocessed.host[: count * kernel.FOUND.itemsize].view(kernel.FOUND)
-        head, brain = records["head"].astype(np.int64), records["brain"].astype(np.int64)
+        stats = slot.head_stats.host[: count * kernel.HEAD_STATS.itemsize].view(kernel.HEAD_STATS)
+        head, brain = stats["head"].astype(np.int64), stats["brain"].astype(np.int64)
         everything = np.ones(count, bool)  # a batch is one launch: slices without a brain go through the model too
         result = BatchResult(head, brain / np.maximum(head, 1), everything, slot.logits.take(count))
-        for i in np.flatnonzero(records["status"] == kernel.TOO_MANY_RUNS).tolist():
+        for i in np.flatnonzero(stats["status"] == kernel.TOO_MANY_RUNS).tolist():
             self._on_the_cpu(slot.prepared[i], result, i)
         slot.prepared = ()
         self._free.append(slot)
@@ -151,13 +157,13 @@ class GpuExecutor:
         parts = []
         left = prepared
         while left:
-            part, left = left[: self.batch], left[self.batch :]
+            part, left = left[: self.batch], left[self.batch :]  # `submit` may make `batch` smaller still
             self.submit(part)
             parts.append(self._result(self._under_way.pop()))
         self._under_way.append(BatchResult.concatenate(parts))
 
     def _shrink(self) -> None:
-        self._backend.engine.forget_graphs()
+        self._backend.engine.forget_graphs()  # they hold the addresses of what is freed here
         self._preprocess.free()
         for slot in self._free:
             slot.memory.free()
@@ -168,12 +174,12 @@ class _Slot:
 
     def __init__(self, device: Any, max_batch: int) -> None:
         self.memory = GrowableMemory(device, Buffer)
-        self.preprocessed = Buffer(device, max_batch * kernel.FOUND.itemsize)
+        self.head_stats = Buffer(device, max_batch * kernel.HEAD_STATS.itemsize)
         self.logits = HostLogits(device, max_batch)
         self.uploaded, self.done = device.cuda.Event(), device.cuda.Event()
         self.prepared: Sequence[Slice] = ()
 
     def free(self) -> None:
         self.memory.free()
-        self.preprocessed.free()
+        self.head_stats.free()
         self.logits.free()

@@ -1,6 +1,6 @@
 """The journal of a run: one JSON line per finished batch, so that a killed run loses at most what was under way.
 
-The first line names the run (a digest of bundle, options and inputs). Slices are known by their place in the plan.
+The first line names the run (a digest of bundle, options and inputs). Slices are known by their index in the plan.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FORMAT = 2
 
 
 class Journal:
-    """Opened for one run; `done` holds the rows of the slices that an earlier try finished, by place."""
+    """Opened for one run; `done` holds the rows of the slices that an earlier try finished, by index."""
 
     def __init__(self, path: Path, run: str) -> None:
         self.path = path
@@ -48,10 +48,10 @@ class Journal:
             self._file.close()
             self._file = None
 
-    def append(self, places: Sequence[int], rows: Sequence[SliceScore]) -> None:
+    def append(self, indices: Sequence[int], rows: Sequence[SliceScore]) -> None:
         """Record a finished batch; on return it is on the disk."""
-        self._write({"slices": list(places), "rows": [asdict(row) for row in rows]})
-        self.done.update(zip(places, rows, strict=True))
+        self._write({"slices": list(indices), "rows": [asdict(row) for row in rows]})
+        self.done.update(zip(indices, rows, strict=True))
 
     def fault(self, paths: Sequence[str], message: str) -> None:
         """Mark what was in flight when the device failed; a rerun scores it again."""
@@ -77,6 +77,7 @@ class Journal:
         assert self._file is not None, "the journal is not open"
         self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
         self._file.flush()
+        # Else a power failure takes lines that `append` has promised, and a rerun could not know which.
         os.fsync(self._file.fileno())
 
 

@@ -52,7 +52,7 @@ class Timings:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredBatch:
     """One batch's rows, and the indices of their headers."""
 
     indices: tuple[int, ...]
@@ -91,7 +91,7 @@ class Pipeline:
         self._rejected = rejected
         self._under_way: deque[tuple[list[int], list[Any]]] = deque()
 
-    def __call__(self, headers: Sequence[SliceHeader], done: Container[int] = ()) -> Iterator[Scored]:
+    def __call__(self, headers: Sequence[SliceHeader], done: Container[int] = ()) -> Iterator[ScoredBatch]:
         """Score all headers but those whose index is done; rows come batch by batch, in order.
 
         Raises:
@@ -100,6 +100,7 @@ class Pipeline:
         todo = [i for i in range(len(headers)) if i not in done]
         sizes = deque(len(list(group)) for _, group in groupby(todo, lambda i: i // self._batch))
         indices = iter(todo)
+        # What the executor works on, and one batch more, so that it never waits for the readers at once.
         ahead = (self._executor.depth + 1) * self._batch
         with (
             self._open_reader() as reader,
@@ -128,27 +129,28 @@ class Pipeline:
         return ready if ready == self._batch else 0 if self._under_way else max(ready, 1)
 
     def _submit(self, indices: list[int], batch: list[Any]) -> None:
-        self._under_way.append((indices, batch))
+        self._under_way.append((indices, batch))  # first: where the device fails, `in_flight` must name it
         if prepared := [item for item in batch if not isinstance(item, SliceRejected)]:
             with self._timings.stage("infer"):
                 self._executor.submit(prepared)
 
-    def _collect(self, headers: Sequence[SliceHeader]) -> Scored:
+    def _collect(self, headers: Sequence[SliceHeader]) -> ScoredBatch:
         indices, batch = self._under_way[0]
-        verdicts: Iterator[SliceRejected | Probabilities] = iter(())
+        outcomes: Iterator[SliceRejected | Probabilities] = iter(())
+        # A batch of rejections alone was never submitted: to collect would take the answer of another batch.
         if not all(isinstance(item, SliceRejected) for item in batch):
             with self._timings.stage("infer"):
-                verdicts = self._judge(self._executor.collect())
+                outcomes = self._outcomes(self._executor.collect())
         rows = []
         for i, item in zip(indices, batch, strict=True):
-            verdict = item if isinstance(item, SliceRejected) else next(verdicts)
-            if isinstance(verdict, SliceRejected):
-                self._rejected(headers[i], verdict)
-                rows.append(rejected_row(headers[i], verdict.reason))
+            outcome = item if isinstance(item, SliceRejected) else next(outcomes)
+            if isinstance(outcome, SliceRejected):
+                self._rejected(headers[i], outcome)
+                rows.append(rejected_row(headers[i], outcome.reason))
             else:
-                rows.append(self._scored(headers[i], *verdict))
-        self._under_way.popleft()
-        return Scored(tuple(indices), tuple(rows))
+                rows.append(self._scored_row(headers[i], *outcome))
+        self._under_way.popleft()  # last: until its rows are there it is in flight
+        return ScoredBatch(tuple(indices), tuple(rows))
 
     def _open_reader(self) -> AbstractContextManager[SliceReader | ParallelReader]:
         if self._workers > 1:
@@ -170,7 +172,7 @@ class Pipeline:
         with self._timings.stage("preprocess"):
             return self._executor.prepare(slice_)
 
-    def _judge(self, result: BatchResult) -> Iterator[SliceRejected | Probabilities]:
+    def _outcomes(self, result: BatchResult) -> Iterator[SliceRejected | Probabilities]:
         """A slice without a head or a brain in view is not scored, whether a model has seen it or not."""
         scores = probabilities(result.logits)
         for head, share, slice_scores in zip(result.head_pixels, result.brain_share, scores, strict=True):
@@ -181,7 +183,7 @@ class Pipeline:
             else:
                 yield slice_scores
 
-    def _scored(self, header: SliceHeader, ich: float, location: tuple[float, float, float]) -> SliceScore:
+    def _scored_row(self, header: SliceHeader, ich: float, location: tuple[float, float, float]) -> SliceScore:
         return slice_row(
             header.identity,
             header.frame,

@@ -66,7 +66,7 @@ class Prefetcher(Generic[Item, Result]):
         """The next results, in the items' order; waits for them. Fewer at the end."""
         taken: list[Result] = []
         while len(taken) < count and self._queue:
-            taken.append(self._queue[0].result())
+            taken.append(self._queue[0].result())  # may raise: what is not taken stays in the queue
             self._queue.popleft()
             self._fill()
         return taken

@@ -1,6 +1,6 @@
 """Which files of a bundle a device needs: what is copied there, and nothing else.
 
-Its ONNX files are those that `explain` calls used and `build` takes. Engines are built on the device, except those that
+Its ONNX files are those that `compat` calls used and `build` takes. Engines are built on the device, except those that
 TensorRT for RTX compiled ahead of time for its GPUs.
 """
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from dtvit_edge.bundle import MANIFEST, Bundle
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.targets.facts import Facts
-from dtvit_edge.targets.model_files import ABSENT, NOT_KNOWN, USED, file_verdicts
+from dtvit_edge.targets.facts import GraphFacts
+from dtvit_edge.targets.model_files import ABSENT, NOT_KNOWN, USED, file_compatibilities
 from dtvit_edge.targets.table import TARGETS, Stack, Version, dotted
 from dtvit_edge.trt.releases import PRECISIONS, RTX, parse_version
 from dtvit_edge.trt.store import portable_engines
@@ -74,13 +74,13 @@ def device_files(
     """
     stacks = _stacks(target, tensorrt)
     asked = tuple(p for p in PRECISIONS if not precisions or p in precisions)
-    needs = _needs(Facts.of(bundle), stacks, asked)
+    needs = _needs(GraphFacts.of(bundle), stacks, asked)
     served = tuple(p for p in PRECISIONS if any(p in users for users in needs.values()))
     lacking = [p for p in asked if p not in served]
     if not served or (precisions and lacking):
         raise ConfigError(
             f"{bundle.path} has nothing from which {target} makes {' or '.join(lacking)}; "
-            f"`dtvit-edge explain {bundle.path} --target {target}` says why"
+            f"`dtvit-edge compat {bundle.path} --target {target}` says why"
         )
     files = [_file(bundle, bundle.path / MANIFEST, "manifest")]
     files += [_file(bundle, bundle.path / r.file, "golden slices") for r in bundle.manifest.golden.values()]
@@ -98,11 +98,11 @@ def _stacks(target: str, tensorrt: str | None) -> tuple[Stack, ...]:
     if tensorrt is None:
         return stacks
     asked = parse_version(tensorrt)
-    found = tuple(s for s in stacks if s.tensorrt and _agree(s.tensorrt.version, asked))
-    if not found:
+    agreeing = tuple(s for s in stacks if s.tensorrt and _agree(s.tensorrt.version, asked))
+    if not agreeing:
         have = ", ".join(dotted(s.tensorrt.version) for s in stacks if s.tensorrt) or "none"
         raise ConfigError(f"{target} has no TensorRT {tensorrt}; it has {have}")
-    return found
+    return agreeing
 
 
 def _agree(one: Version, other: Version) -> bool:
@@ -110,16 +110,16 @@ def _agree(one: Version, other: Version) -> bool:
     return all(a == b for a, b in zip(one, other, strict=False))
 
 
-def _needs(facts: Facts, stacks: tuple[Stack, ...], asked: tuple[str, ...]) -> dict[str, dict[str, list[str]]]:
+def _needs(facts: GraphFacts, stacks: tuple[Stack, ...], asked: tuple[str, ...]) -> dict[str, dict[str, list[str]]]:
     """Names of stacks by precision, by the file (a key of `bundle.MODEL_FILES`) that they take for it."""
     needs: dict[str, dict[str, list[str]]] = {}
     for stack in stacks:
-        for verdict in file_verdicts(facts, stack):
-            if verdict.state not in _NEEDED or not facts.has(verdict.key):
+        for file in file_compatibilities(facts, stack):
+            if file.state not in _NEEDED or not facts.has(file.key):
                 continue
-            for precision in verdict.precisions:
+            for precision in file.precisions:
                 if precision in asked:
-                    needs.setdefault(verdict.key, {}).setdefault(precision, []).append(stack.name)
+                    needs.setdefault(file.key, {}).setdefault(precision, []).append(stack.name)
     return needs
 
 

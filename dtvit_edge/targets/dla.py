@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dtvit_edge.targets.facts import Facts, Finding
+from dtvit_edge.targets.facts import Finding, GraphFacts
 from dtvit_edge.targets.model_files import serving_key
 from dtvit_edge.targets.table import Stack
 
@@ -26,7 +26,7 @@ ABSENT = frozenset(
 _LISTED_FOR = ((8, 5), (8, 7))  # from, below
 
 
-def rule(facts: Facts, stack: Stack) -> Iterator[Finding]:
+def rule(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
     """What would run on DLA and what would fall back to the GPU; nothing where a target has no DLA at all."""
     if not stack.jetson or stack.tensorrt is None:
         return

@@ -63,7 +63,7 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class Facts:
+class GraphFacts:
     """A bundle's graph facts by file key (`bundle.MODEL_FILES`); every method may raise `NotKnown`.
 
     Attributes:
@@ -75,7 +75,7 @@ class Facts:
     absent: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, bundle: Bundle) -> Facts:
+    def of(cls, bundle: Bundle) -> GraphFacts:
         """What an opened bundle's manifest holds."""
         by_file = {key: record.facts for key, record in bundle.manifest.models.items()}
         return cls(str(bundle.path), by_file, bundle.absent)
@@ -130,10 +130,10 @@ class Facts:
         facts = self._facts(_BASE)
         if "attention" in facts and facts["attention"] is None:
             return None
-        found = self._counts(_BASE, "attention")
-        if not {"head_size", "tokens"} <= set(found):
+        attention = self._counts(_BASE, "attention")
+        if not {"head_size", "tokens"} <= set(attention):
             raise NotKnown("attention", MODEL_FILES[_BASE])
-        return found
+        return attention
 
     def split_qkv(self) -> bool:
         """The last block computes q apart from k and v (the class-token rewrite)."""
@@ -151,10 +151,10 @@ class Facts:
         return Placement(products, quantized, pairs if folded else pairs - quantized)
 
     def _counts(self, key: str, field: str) -> dict[str, int]:
-        found = self._get(key, field, dict)
-        if not all(isinstance(value, int) for value in found.values()):
+        counts = self._get(key, field, dict)
+        if not all(isinstance(value, int) for value in counts.values()):
             raise NotKnown(field, MODEL_FILES[key])
-        return dict(found)
+        return dict(counts)
 
     def _get(self, key: str, field: str, kind: type) -> Any:
         value = self._facts(key).get(field)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dtvit_edge.backend import CPU_PRECISIONS
 from dtvit_edge.bundle import MODEL_FILES, NOT_HERE
 from dtvit_edge.errors import BuildError
-from dtvit_edge.targets.facts import Facts, Finding, NotKnown
+from dtvit_edge.targets.facts import Finding, GraphFacts, NotKnown
 from dtvit_edge.targets.table import Stack
 from dtvit_edge.trt.releases import PRECISIONS, command_for
 
@@ -19,7 +19,7 @@ PASSED_OVER, REFUSED, NOT_KNOWN = "passed_over", "refused", "not_known"
 
 
 @dataclass(frozen=True)
-class FileVerdict:
+class FileCompatibility:
     """One of the five files on one stack.
 
     Attributes:
@@ -49,12 +49,12 @@ def serving_key(stack: Stack, precision: str) -> str | None:
         return None
 
 
-def file_verdicts(facts: Facts, stack: Stack) -> tuple[FileVerdict, ...]:
+def file_compatibilities(facts: GraphFacts, stack: Stack) -> tuple[FileCompatibility, ...]:
     """The five files in the order of `bundle.MODEL_FILES`."""
-    return tuple(_verdict(key, facts, stack) for key in MODEL_FILES)
+    return tuple(_compatibility(key, facts, stack) for key in MODEL_FILES)
 
 
-def refusal(key: str, facts: Facts, stack: Stack) -> Finding | None:
+def refusal(key: str, facts: GraphFacts, stack: Stack) -> Finding | None:
     """Why a stack cannot run a file; None where nothing speaks against it. May raise `NotKnown`."""
     for rule in FILE_RULES:
         sentence = rule(key, facts, stack)
@@ -63,28 +63,28 @@ def refusal(key: str, facts: Facts, stack: Stack) -> Finding | None:
     return None
 
 
-def _verdict(key: str, facts: Facts, stack: Stack) -> FileVerdict:
+def _compatibility(key: str, facts: GraphFacts, stack: Stack) -> FileCompatibility:
     serves = tuple(p for p in PRECISIONS if serving_key(stack, p) == key)
     try:
         refused = refusal(key, facts, stack)
     except NotKnown as absence:
-        return FileVerdict(key, MODEL_FILES[key], NOT_KNOWN, serves, str(absence))
+        return FileCompatibility(key, MODEL_FILES[key], NOT_KNOWN, serves, str(absence))
     if refused:
         why = refused.sentence.removeprefix(f"{MODEL_FILES[key]}: ").rstrip(".")
-        return FileVerdict(key, MODEL_FILES[key], REFUSED, (), why)
+        return FileCompatibility(key, MODEL_FILES[key], REFUSED, (), why)
     if not serves:
-        return FileVerdict(key, MODEL_FILES[key], PASSED_OVER, (), _passed_over(key, stack))
+        return FileCompatibility(key, MODEL_FILES[key], PASSED_OVER, (), _passed_over(key, stack))
     if not facts.has(key):
-        return FileVerdict(
+        return FileCompatibility(
             key, MODEL_FILES[key], MISSING, serves, "not in this bundle yet", command_for(key, shlex.quote(facts.path))
         )
     how = _how(key, facts, stack, serves)
     if not facts.here(key):
-        return FileVerdict(key, MODEL_FILES[key], ABSENT, serves, f"{how}; {NOT_HERE}")
-    return FileVerdict(key, MODEL_FILES[key], USED, serves, how)
+        return FileCompatibility(key, MODEL_FILES[key], ABSENT, serves, f"{how}; {NOT_HERE}")
+    return FileCompatibility(key, MODEL_FILES[key], USED, serves, how)
 
 
-def _how(key: str, facts: Facts, stack: Stack, serves: tuple[str, ...]) -> str:
+def _how(key: str, facts: GraphFacts, stack: Stack, serves: tuple[str, ...]) -> str:
     opset = f"opset {facts.opset(key)}"
     if stack.tensorrt is None:
         return opset
@@ -107,13 +107,13 @@ def _passed_over(key: str, stack: Stack) -> str:
     return "int8 is built from TensorRT 8.6 on"
 
 
-def _opset(key: str, facts: Facts, stack: Stack) -> str:
+def _opset(key: str, facts: GraphFacts, stack: Stack) -> str:
     if stack.tensorrt and facts.opset(key) > stack.tensorrt.max_opset:
         return f"opset {facts.opset(key)}; {stack.tensorrt.title} reads up to {stack.tensorrt.max_opset}"
     return ""
 
 
-def _fp16_scales(key: str, facts: Facts, stack: Stack) -> str:
+def _fp16_scales(key: str, facts: GraphFacts, stack: Stack) -> str:
     if key != "int8-fp16" or stack.tensorrt is None:
         return ""
     if not stack.tensorrt.typed:
@@ -121,14 +121,14 @@ def _fp16_scales(key: str, facts: Facts, stack: Stack) -> str:
     return f"Q/DQ with FP16 scales needs opset 19, the file has {facts.opset(key)}" if facts.opset(key) < 19 else ""
 
 
-def _layer_norm(key: str, facts: Facts, stack: Stack) -> str:
+def _layer_norm(key: str, facts: GraphFacts, stack: Stack) -> str:
     if stack.tensorrt is None or stack.tensorrt.has_normalization_layer:
         return ""
     count = facts.operators(key).get("LayerNormalization", 0)
     return f"{count} LayerNormalization, an op that TensorRT has from 8.6 on" if count else ""
 
 
-def _cpu_types(key: str, facts: Facts, stack: Stack) -> str:
+def _cpu_types(key: str, facts: GraphFacts, stack: Stack) -> str:
     if stack.tensorrt is None and key not in CPU_PRECISIONS:
         return "a graph typed as FP16 is slower on a CPU than PyTorch (0.7 times its speed); no CPU backend gets one"
     return ""

@@ -7,30 +7,30 @@ from collections.abc import Callable, Iterator
 from dtvit_edge.bundle import MODEL_FILES
 from dtvit_edge.spec import INPUT_NAME
 from dtvit_edge.targets import dla
-from dtvit_edge.targets.facts import SEVERITIES, Facts, Finding, NotKnown
+from dtvit_edge.targets.facts import SEVERITIES, Finding, GraphFacts, NotKnown
 from dtvit_edge.targets.model_files import refusal, serving_key
 from dtvit_edge.targets.table import PYTHON_FLOOR, QKV_BUG, Stack, dotted
 from dtvit_edge.trt.releases import PRECISIONS, RTX
 
-Rule = Callable[[Facts, Stack], Iterator[Finding]]
+Rule = Callable[[GraphFacts, Stack], Iterator[Finding]]
 
 # Fused INT8 attention, from TensorRT's documentation of multi-head attention fusion.
 _HEAD_SIZES, _MOST_TOKENS = (16, 32, 64), 512
 _TF32_SM = (8, 0)
 
 
-def findings(facts: Facts, stack: Stack) -> tuple[Finding, ...]:
+def findings(facts: GraphFacts, stack: Stack) -> tuple[Finding, ...]:
     """What every rule says, worst first; a fact that a rule lacks becomes a finding of its own."""
-    found: list[Finding] = []
+    all_findings: list[Finding] = []
     for rule in RULES:
         try:
-            found += rule(facts, stack)
+            all_findings += rule(facts, stack)
         except NotKnown as absence:
-            found.append(absence.finding)
-    return tuple(sorted(dict.fromkeys(found), key=lambda f: SEVERITIES.index(f.severity)))
+            all_findings.append(absence.finding)
+    return tuple(sorted(dict.fromkeys(all_findings), key=lambda f: SEVERITIES.index(f.severity)))
 
 
-def _runtime(facts: Facts, stack: Stack) -> Iterator[Finding]:
+def _runtime(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
     if stack.python and stack.python < PYTHON_FLOOR:
         yield Finding(
             "refuses",
@@ -41,7 +41,7 @@ def _runtime(facts: Facts, stack: Stack) -> Iterator[Finding]:
         )
 
 
-def _files(facts: Facts, stack: Stack) -> Iterator[Finding]:
+def _files(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
     for key in MODEL_FILES:
         if facts.has(key):
             try:
@@ -52,13 +52,13 @@ def _files(facts: Facts, stack: Stack) -> Iterator[Finding]:
                 yield refused
 
 
-def _precisions(facts: Facts, stack: Stack) -> Iterator[Finding]:
+def _precisions(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
     for precision in PRECISIONS:
         if serving_key(stack, precision) is None:
             yield Finding("refuses", "precision", f"{precision} is not to be had: none of the five files gives it.")
 
 
-def _layer_norm(facts: Facts, stack: Stack) -> Iterator[Finding]:
+def _layer_norm(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
     count = facts.layer_norms()
     if not count:
         yield Finding("ok", "layer_norm", "The graph has no LayerNormalization.")
@@ -88,7 +88,7 @@ def _layer_norm(facts: Facts, stack: Stack) -> Iterator[Finding]:
         )
 
 
-def _typing(facts: Facts, stack: Stack) -> Iterator[Finding]:
+def _typing(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
     if stack.tensorrt is None:
         return
     if not stack.tensorrt.typed:
@@ -109,7 +109,7 @@ def _typing(facts: Facts, stack: Stack) -> Iterator[Finding]:
     yield Finding("note", "typing", sentence)
 
 
-def _uint8_input(facts: Facts, stack: Stack) -> Iterator[Finding]:
+def _uint8_input(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
     dtype, _ = facts.input(INPUT_NAME)
     if stack.tensorrt is None or dtype != "uint8":
         return
@@ -124,7 +124,7 @@ def _uint8_input(facts: Facts, stack: Stack) -> Iterator[Finding]:
     yield Finding("note", "uint8_input", f"{sentence} Tried with TensorRT for RTX alone{shape}.")
 
 
-def _quantization(facts: Facts, stack: Stack) -> Iterator[Finding]:
+def _quantization(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
     key = serving_key(stack, "int8")
     if key is None or not facts.has(key):
         return
@@ -153,7 +153,7 @@ def _quantization(facts: Facts, stack: Stack) -> Iterator[Finding]:
         )
 
 
-def _int8_attention(facts: Facts, stack: Stack) -> Iterator[Finding]:
+def _int8_attention(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
     if stack.tensorrt is None:
         return
     attention = facts.attention()
@@ -189,7 +189,7 @@ def _int8_attention(facts: Facts, stack: Stack) -> Iterator[Finding]:
     )
 
 
-def _tf32(facts: Facts, stack: Stack) -> Iterator[Finding]:
+def _tf32(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
     if stack.tensorrt and stack.tensorrt.flavour != RTX and any(sm >= _TF32_SM for sm in stack.sm):
         yield Finding(
             "note",
@@ -199,7 +199,7 @@ def _tf32(facts: Facts, stack: Stack) -> Iterator[Finding]:
         )
 
 
-def _bugs(facts: Facts, stack: Stack) -> Iterator[Finding]:
+def _bugs(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
     for sentence in stack.bugs:
         yield Finding("note", "known_bug", sentence)
     if QKV_BUG in stack.bugs and facts.attention():
@@ -207,7 +207,7 @@ def _bugs(facts: Facts, stack: Stack) -> Iterator[Finding]:
         yield Finding("note", "qkv", f"The graph has q, k and v as one product, which is the safer form{apart}.")
 
 
-def _memory(facts: Facts, stack: Stack) -> Iterator[Finding]:
+def _memory(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
     if stack.tensorrt is None:
         return
     key = serving_key(stack, "fp32") or "fp32"
@@ -219,7 +219,7 @@ def _memory(facts: Facts, stack: Stack) -> Iterator[Finding]:
     yield Finding("note", "memory", sentence)
 
 
-def _plans(facts: Facts, stack: Stack) -> Iterator[Finding]:
+def _plans(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
     if stack.tensorrt is None:
         return
     if stack.tensorrt.flavour == RTX:
@@ -239,7 +239,7 @@ def _plans(facts: Facts, stack: Stack) -> Iterator[Finding]:
     )
 
 
-def _cpu(facts: Facts, stack: Stack) -> Iterator[Finding]:
+def _cpu(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
     if stack.tensorrt is not None:
         return
     yield Finding(

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from calibration.calibrate import Config, calibrate
-from calibration.products import RECIPES
+from calibration.quantizable import RECIPES
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.trt.build import BuildOptions, build_engine
-from evaluation.gate import Cases, Limits
+from evaluation.gate import Limits, SliceLabels
 from evaluation.sampling import SETS, SliceSet
 from export.bundle_export import export_bundle
 from tests.support.data import ROOT
@@ -34,8 +34,8 @@ def calibrated(request: pytest.FixtureRequest, demo: Bundle, tmp_path_factory: p
     bundle = Bundle.open(shutil.copytree(demo.path, tmp_path_factory.mktemp(request.param) / "demo.dtvit"))
     pixels, _ = bundle.golden()
     names = tuple(map(str, range(len(pixels))))
-    sets = dict.fromkeys(SETS, SliceSet(pixels, Cases(names, names, np.full(len(names), -1))))
-    return calibrate(bundle, sets, Config(recipe=request.param, sensitivity=1, limits=LENIENT)).bundle
+    sets = dict.fromkeys(SETS, SliceSet(pixels, SliceLabels(names, names, np.full(len(names), -1))))
+    return calibrate(bundle, sets, Config(recipe=request.param, sensitivity_slices=1, limits=LENIENT)).bundle
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
@@ -46,8 +46,8 @@ def test_the_demo_model_compiles_in_every_precision(calibrated: Bundle, precisio
     expected = {"fp32": {"fp32"}, "fp16": {"fp16", "fp32"}, "int8": {"int8", "fp16", "fp32"}}
     assert set(record.layer_precisions) == expected[precision]
     if precision == "int8":
-        products = [layer for layer in record.layers if layer["kind"] == "gemm" and layer["precision"] == "int8"]
-        assert len(products) >= 25 - 6  # fused qkv it computes in fp16, and the build says so
+        int8_layers = [layer for layer in record.layers if layer["kind"] == "gemm" and layer["precision"] == "int8"]
+        assert len(int8_layers) >= 25 - 6  # fused qkv it computes in fp16, and the build says so
         assert any("given int8 and compute in fp16" in warning for warning in record.warnings)
     else:
         assert record.warnings == ()

@@ -6,8 +6,8 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from calibration.activations import channel_maxima
-from calibration.products import weight_products
 from calibration.quantise import checked, placement, quantise, typed
+from calibration.quantizable import weight_ops
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import VerdictError
 from export.golden import golden_pixels
@@ -19,12 +19,12 @@ from export.parity import run_batches
 def int8(exported: Bundle) -> bytes:
     data = exported.model_bytes("fp32")
     model = onnx.load_model_from_string(data)
-    products = weight_products(model)
-    maxima = channel_maxima(data, products, golden_pixels(exported.manifest.spec))
-    return checked(quantise(model, products, {k: float(v.max()) for k, v in maxima.items()}), 1)
+    ops = weight_ops(model)
+    maxima = channel_maxima(data, ops, golden_pixels(exported.manifest.spec))
+    return checked(quantise(model, ops, {k: float(v.max()) for k, v in maxima.items()}), 1)
 
 
-def test_every_blocks_products_read_integers_and_nothing_else_does(int8: bytes) -> None:
+def test_every_blocks_ops_read_integers_and_nothing_else_does(int8: bytes) -> None:
     model = onnx.load_model_from_string(int8)
     dequantised = {n.output[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
     readers = [n for n in model.graph.node if dequantised & set(n.input)]
@@ -33,7 +33,7 @@ def test_every_blocks_products_read_integers_and_nothing_else_does(int8: bytes) 
     assert all(set(n.input) <= dequantised for n in readers)
     made = {name for n in readers for name in n.output}
     assert not [n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] in made]
-    assert placement(int8) == {"products": 25 + 1 + 4, "quantised": 25}  # patch embedding, four layers of heads
+    assert placement(int8) == {"ops": 25 + 1 + 4, "quantised": 25}  # patch embedding, four layers of heads
 
 
 def test_integers_are_symmetric_and_weights_by_output_channel(int8: bytes) -> None:
@@ -71,19 +71,19 @@ def test_both_files_hold_the_same_integers_and_ranges(int8: bytes) -> None:
 def test_both_compute_nearly_the_same_as_fp32(exported: Bundle, int8: bytes) -> None:
     pixels, golden = exported.golden()
     for data in (int8, typed(int8, 1)):
-        found = run_batches(open_session(data, 1), pixels, 4)
+        logits = run_batches(open_session(data, 1), pixels, 4)
         for name, expected in golden.items():
-            assert 0 < np.abs(found[name] - expected).max() < expected.std(axis=0).max()
+            assert 0 < np.abs(logits[name] - expected).max() < expected.std(axis=0).max()
 
 
 @pytest.mark.parametrize("value", [None, 0.0, float("inf"), float("nan")])
 def test_a_range_that_is_none_is_refused_by_name(exported: Bundle, value: float | None) -> None:
     model = onnx.load_model_from_string(exported.model_bytes("fp32"))
-    products = weight_products(model)
-    ranges = {p.activation: 1.0 for p in products}
+    ops = weight_ops(model)
+    ranges = {p.activation: 1.0 for p in ops}
     if value is None:
-        del ranges[products[3].activation]
+        del ranges[ops[3].activation]
     else:
-        ranges[products[3].activation] = value
+        ranges[ops[3].activation] = value
     with pytest.raises(VerdictError, match=r"blocks\.0\.fc2: the range of its input is"):
-        quantise(model, products, ranges)
+        quantise(model, ops, ranges)

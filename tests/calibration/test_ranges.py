@@ -9,26 +9,26 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from calibration.activations import BINS, Histogram, channel_maxima, histograms
-from calibration.products import Product, weight_products
+from calibration.quantizable import QuantizableOp, weight_ops
 from calibration.ranges import METHODS, minmax, mse, percentile
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import VerdictError
 from export.golden import golden_pixels
 
-Case = tuple[bytes, tuple[Product, ...], NDArray[np.uint8]]
+Case = tuple[bytes, tuple[QuantizableOp, ...], NDArray[np.uint8]]
 
 
 @pytest.fixture(scope="module")
 def case(exported: Bundle) -> Case:
     data = exported.model_bytes("fp32")
-    return data, weight_products(onnx.load_model_from_string(data)), golden_pixels(exported.manifest.spec)
+    return data, weight_ops(onnx.load_model_from_string(data)), golden_pixels(exported.manifest.spec)
 
 
 def all_ranges(case: Case, pixels: NDArray[np.uint8], batch: int) -> dict[str, dict[str, float]]:
-    data, products, _ = case
-    maxima = channel_maxima(data, products, pixels, batch=batch)
-    found = histograms(data, {k: float(v.max()) for k, v in maxima.items()}, pixels, batch=batch)
-    return {m: {k: f(h) for k, h in found.items()} for m, f in METHODS.items() if m != "entropy"}
+    data, ops, _ = case
+    maxima = channel_maxima(data, ops, pixels, batch=batch)
+    counted = histograms(data, {k: float(v.max()) for k, v in maxima.items()}, pixels, batch=batch)
+    return {m: {k: f(h) for k, h in counted.items()} for m, f in METHODS.items() if m != "entropy"}
 
 
 def test_order_and_batch_size_change_no_range(case: Case) -> None:
@@ -41,24 +41,24 @@ def test_order_and_batch_size_change_no_range(case: Case) -> None:
 
 
 def test_histograms_count_every_value_once(case: Case) -> None:
-    data, products, pixels = case
-    maxima = channel_maxima(data, products, pixels)
-    found = histograms(data, {k: float(v.max()) for k, v in maxima.items()}, pixels)
-    first = products[0].activation
-    assert found[first].counts.sum() == len(pixels) * 197 * 64
+    data, ops, pixels = case
+    maxima = channel_maxima(data, ops, pixels)
+    counted = histograms(data, {k: float(v.max()) for k, v in maxima.items()}, pixels)
+    first = ops[0].activation
+    assert counted[first].counts.sum() == len(pixels) * 197 * 64
     assert maxima[first].shape == (64,)
-    assert found[first].counts[-1] >= 1
+    assert counted[first].counts[-1] >= 1
 
 
 def test_a_range_that_is_not_finite_is_refused_by_name(case: Case) -> None:
-    data, products, pixels = case
+    data, ops, pixels = case
     model = onnx.load_model_from_string(data)
-    tensor = next(t for t in model.graph.initializer if t.name == products[0].weight)
+    tensor = next(t for t in model.graph.initializer if t.name == ops[0].weight)
     tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32("inf"), tensor.name))
     with pytest.raises(VerdictError, match="is not finite"):
-        channel_maxima(model.SerializeToString(), products, pixels[:1])
-    with pytest.raises(VerdictError, match=f"{products[0].activation} is 0"):
-        histograms(data, {products[0].activation: 0.0}, pixels[:1])
+        channel_maxima(model.SerializeToString(), ops, pixels[:1])
+    with pytest.raises(VerdictError, match=f"{ops[0].activation} is 0"):
+        histograms(data, {ops[0].activation: 0.0}, pixels[:1])
 
 
 def histogram(values: NDArray[np.float64]) -> Histogram:
@@ -69,24 +69,24 @@ def histogram(values: NDArray[np.float64]) -> Histogram:
 def test_methods_treat_an_outlier_as_they_should() -> None:
     values = np.random.default_rng(0).normal(0, 1, 200_000)
     values[0] = 100.0
-    found = histogram(values)
-    assert minmax(found) == 100
-    assert percentile(found) < 10 < mse(found) < 60  # one value's clipping weighs as much as everybody's rounding
-    assert METHODS["entropy"](found) < 100
+    measured = histogram(values)
+    assert minmax(measured) == 100
+    assert percentile(measured) < 10 < mse(measured) < 60  # one value's clipping weighs as much as everybody's rounding
+    assert METHODS["entropy"](measured) < 100
 
 
 def test_no_method_goes_beyond_what_was_seen() -> None:
-    found = histogram(np.random.default_rng(1).uniform(-3, 3, 50_000))
+    measured = histogram(np.random.default_rng(1).uniform(-3, 3, 50_000))
     for method, threshold in METHODS.items():
-        assert 0 < threshold(found) <= found.largest + 1e-6, method
+        assert 0 < threshold(measured) <= measured.largest + 1e-6, method
 
 
 def test_mse_is_the_least_error_there_is() -> None:
     values = np.random.default_rng(2).laplace(0, 1, 100_000)
-    found = histogram(values)
+    measured = histogram(values)
 
     def error(threshold: float) -> float:
         scale = threshold / 127
         return float(((np.clip(np.rint(values / scale), -127, 127) * scale - values) ** 2).mean())
 
-    assert error(mse(found)) <= min(error(found.largest), error(percentile(found))) * 1.01
+    assert error(mse(measured)) <= min(error(measured.largest), error(percentile(measured))) * 1.01

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.standalone.outlier_smoothing import measure, model_with_outliers
 from calibration.activations import channel_maxima
-from calibration.products import weight_products
+from calibration.quantizable import weight_ops
 from calibration.smoothing import smooth
 from dtvit_edge.spec import PreprocessSpec
 from export.golden import golden_pixels
@@ -22,24 +22,24 @@ def outliers() -> onnx.ModelProto:
 
 
 def test_folding_changes_no_bit_of_the_fp32_graph(outliers: onnx.ModelProto) -> None:
-    products = weight_products(outliers)
+    ops = weight_ops(outliers)
     model = onnx.ModelProto()
     model.CopyFrom(outliers)
-    maxima = channel_maxima(outliers.SerializeToString(), products, PIXELS)
-    folds, after = smooth(model, products, maxima)
-    folded = {name for fold in folds for name in fold.products}
-    assert folded == {p.name for p in products if not p.name.endswith("fc2")}
+    maxima = channel_maxima(outliers.SerializeToString(), ops, PIXELS)
+    folds, after = smooth(model, ops, maxima)
+    folded = {name for fold in folds for name in fold.ops}
+    assert folded == {p.name for p in ops if not p.name.endswith("fc2")}
     assert max(fold.largest for fold in folds) > 4
     one, two = (run_batches(open_session(m.SerializeToString(), 1), PIXELS, 3) for m in (outliers, model))
     for name in one:
         np.testing.assert_array_equal(one[name], two[name])
-    again = channel_maxima(model.SerializeToString(), products, PIXELS)
+    again = channel_maxima(model.SerializeToString(), ops, PIXELS)
     for name in after:
         np.testing.assert_array_equal(after[name], again[name])
 
 
 def test_smoothing_takes_a_tenth_of_the_error_of_plain_min_max(outliers: onnx.ModelProto) -> None:
-    found = measure(outliers, PIXELS)
-    assert found.ratio > 10
-    assert len(found.plain) == len(found.smoothed) == len(PIXELS)
-    assert max(found.smoothed) < found.deviation < min(found.plain)
+    errors = measure(outliers, PIXELS)
+    assert errors.ratio > 10
+    assert len(errors.plain) == len(errors.smoothed) == len(PIXELS)
+    assert max(errors.smoothed) < errors.deviation < min(errors.plain)

@@ -22,6 +22,7 @@ def typed_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="session")
 def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """timm's 6-block test ViT as `export` writes it; read-only."""
+    pytest.importorskip("torch", reason="PyTorch, a workstation's package, is not installed")
     from export.bundle_export import export_bundle
     from export.checkpoint import save_checkpoint
     from export.untrained import untrained_model

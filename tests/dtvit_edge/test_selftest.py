@@ -33,14 +33,14 @@ class Off:
 @pytest.mark.parametrize(("error", "passed"), [(0.0, True), (9e-6, True), (2e-5, False), (float("nan"), False)])
 def test_one_slice_that_is_off_decides(tiny_bundle: Bundle, error: float, passed: bool) -> None:
     backend = Off(tiny_bundle, error)
-    found = selftest(tiny_bundle, backend)  # type: ignore[arg-type]
-    assert found.passed is passed
+    result = selftest(tiny_bundle, backend)  # type: ignore[arg-type]
+    assert result.passed is passed
     assert backend.sizes == {1, 3, 8}
-    assert found.slices == 9
+    assert result.slices == 9
 
 
 def test_an_untrained_head_is_compared_all_the_same(tiny_bundle_without_location: Bundle) -> None:
     bundle = tiny_bundle_without_location
     for error, passed in ((0.0, True), (2e-5, False)):
-        found = selftest(bundle, Off(bundle, error, (LOCATION_OUTPUT,)))  # type: ignore[arg-type]
-        assert found.passed is passed
+        result = selftest(bundle, Off(bundle, error, (LOCATION_OUTPUT,)))  # type: ignore[arg-type]
+        assert result.passed is passed

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from evaluation.gate import FAILED, INCONCLUSIVE, PASSED, Cases, Limits, Logits, judge
+from evaluation.gate import FAILED, INCONCLUSIVE, PASSED, Limits, Logits, SliceLabels, compare_with_fp32
 
 N = 600
 
@@ -24,9 +24,9 @@ def logits(seed: int = 0) -> Logits:
     }
 
 
-def cases(labelled: bool = True) -> Cases:
+def labels(labelled: bool = True) -> SliceLabels:
     truth = (logits()["ich_logits"][:, 1] + np.random.default_rng(9).normal(0, 1, N) > 0).astype(np.int64)
-    return Cases(
+    return SliceLabels(
         tuple(f"d{i}" for i in range(N)),
         tuple(f"P{i // 10}" for i in range(N)),
         truth if labelled else np.full(N, -1),
@@ -35,16 +35,18 @@ def cases(labelled: bool = True) -> Cases:
 
 def changed(flips: int = 0, located: int = 0, noise: float = 0.01) -> Logits:
     """The reference with a little noise, some decisions turned over and some locations among the flagged."""
-    found = {k: v + np.random.default_rng(1).normal(0, noise, v.shape).astype(np.float32) for k, v in logits().items()}
+    altered = {
+        k: v + np.random.default_rng(1).normal(0, noise, v.shape).astype(np.float32) for k, v in logits().items()
+    }
     order = np.argsort(np.abs(logits()["ich_logits"][:, 1]))
-    found["ich_logits"][order[:flips]] = found["ich_logits"][order[:flips], ::-1]
+    altered["ich_logits"][order[:flips]] = altered["ich_logits"][order[:flips], ::-1]
     flagged = np.flatnonzero(logits()["ich_logits"][:, 1] > 0)
-    found["location_logits"][flagged[:located]] = np.roll(found["location_logits"][flagged[:located]], 1, axis=1)
-    return found
+    altered["location_logits"][flagged[:located]] = np.roll(altered["location_logits"][flagged[:located]], 1, axis=1)
+    return altered
 
 
 def test_a_faithful_precision_passes() -> None:
-    verdict = judge("int8", logits(), changed(), cases(), threshold=0.5)
+    verdict = compare_with_fp32("int8", logits(), changed(), labels(), threshold=0.5)
     assert (verdict.verdict, verdict.reasons) == (PASSED, ())
     assert verdict.ich.flips == 0 and verdict.ich.slices == N
     assert verdict.location is not None and verdict.location.flips == 0
@@ -59,60 +61,60 @@ def test_a_faithful_precision_passes() -> None:
 
 @pytest.mark.parametrize(("flips", "expected"), [(3, PASSED), (4, FAILED)])
 def test_flips_of_the_haemorrhage_head_are_counted(flips: int, expected: str) -> None:
-    verdict = judge("int8", logits(), changed(flips=flips), cases(labelled=False), threshold=0.5)
+    verdict = compare_with_fp32("int8", logits(), changed(flips=flips), labels(labelled=False), threshold=0.5)
     assert (verdict.ich.flips, verdict.verdict) == (flips, expected)
     assert expected == PASSED or "ich: 99.33% of decisions agree, 99.50% are asked" in verdict.reasons
 
 
 def test_locations_count_only_where_the_reference_flags() -> None:
-    verdict = judge("int8", logits(), changed(located=5), cases(), threshold=0.5)
+    verdict = compare_with_fp32("int8", logits(), changed(located=5), labels(), threshold=0.5)
     assert verdict.location is not None and verdict.location.flips == 5
     assert verdict.verdict == FAILED and any(r.startswith("location:") for r in verdict.reasons)
     elsewhere = changed()
     silent = logits()["ich_logits"][:, 1] < 0
     elsewhere["location_logits"][silent] = np.roll(elsewhere["location_logits"][silent], 1, axis=1)
-    assert judge("int8", logits(), elsewhere, cases(), threshold=0.5).verdict == PASSED
+    assert compare_with_fp32("int8", logits(), elsewhere, labels(), threshold=0.5).verdict == PASSED
 
 
 def test_an_untrained_location_head_is_not_assessed() -> None:
-    verdict = judge("int8", logits(), changed(located=50), cases(), threshold=0.5, location_trained=False)
+    verdict = compare_with_fp32("int8", logits(), changed(located=50), labels(), threshold=0.5, location_trained=False)
     assert verdict.location is None and verdict.verdict == PASSED
 
 
 def test_labels_of_one_class_or_none_leave_the_auc_out() -> None:
-    one = Cases(cases().digests, cases().patients, np.ones(N, np.int64))
-    for own in (one, cases(labelled=False)):
-        verdict = judge("int8", logits(), changed(), own, threshold=0.5)
+    one = SliceLabels(labels().digests, labels().patients, np.ones(N, np.int64))
+    for those in (one, labels(labelled=False)):
+        verdict = compare_with_fp32("int8", logits(), changed(), those, threshold=0.5)
         assert verdict.auc is None and verdict.sensitivity is None and verdict.verdict == PASSED
 
 
 def test_a_moved_auc_fails() -> None:
     worse = changed()
     worse["ich_logits"] += np.random.default_rng(3).normal(0, 1.5, (N, 2)).astype(np.float32)
-    verdict = judge("int8", logits(), worse, cases(), threshold=0.5, limits=Limits(agreement=0.0))
+    verdict = compare_with_fp32("int8", logits(), worse, labels(), threshold=0.5, limits=Limits(agreement=0.0))
     assert verdict.verdict == FAILED and verdict.reasons[0].startswith("AUC")
 
 
 def test_few_slices_are_inconclusive_unless_they_fail() -> None:
-    few = Cases(cases().digests[:100], cases().patients[:100], cases().ich[:100])
+    few = SliceLabels(labels().digests[:100], labels().patients[:100], labels().ich[:100])
     reference = {k: v[:100] for k, v in logits().items()}
-    good = judge("int8", reference, {k: v[:100] for k, v in changed().items()}, few, threshold=0.5)
+    good = compare_with_fp32("int8", reference, {k: v[:100] for k, v in changed().items()}, few, threshold=0.5)
     assert good.verdict == INCONCLUSIVE and good.reasons == ("100 slices, 500 are asked",)
     turned = {k: v[:, ::-1].copy() for k, v in reference.items()}
-    assert judge("int8", reference, turned, few, threshold=0.5).verdict == FAILED
+    assert compare_with_fp32("int8", reference, turned, few, threshold=0.5).verdict == FAILED
 
 
 def test_logits_that_are_not_finite_fail() -> None:
     broken = changed()
     broken["ich_logits"][7] = np.nan
-    verdict = judge("fp16", logits(), broken, cases(), threshold=0.5)
+    verdict = compare_with_fp32("fp16", logits(), broken, labels(), threshold=0.5)
     assert verdict.verdict == FAILED and "a logit is not finite" in verdict.reasons
 
 
 def test_the_worst_slices_are_named_by_digest() -> None:
-    found = changed(noise=0.0)
-    found["ich_logits"][42] = found["ich_logits"][42, ::-1]
-    verdict = judge("int8", logits(), found, cases(), threshold=0.5)
+    altered = changed(noise=0.0)
+    altered["ich_logits"][42] = altered["ich_logits"][42, ::-1]
+    verdict = compare_with_fp32("int8", logits(), altered, labels(), threshold=0.5)
     assert verdict.worst[0][0] == "d42"
     assert verdict.worst[0][1] == verdict.ich.largest_difference
 
@@ -120,6 +122,6 @@ def test_the_worst_slices_are_named_by_digest() -> None:
 def test_the_threshold_is_the_shipped_one() -> None:
     shifted = {k: v.copy() for k, v in logits().items()}
     shifted["ich_logits"][:, 1] += 0.6
-    at_half = judge("int8", logits(), shifted, cases(labelled=False), threshold=0.5)
+    at_half = compare_with_fp32("int8", logits(), shifted, labels(labelled=False), threshold=0.5)
     assert at_half.ich.flips > 0
-    assert judge("int8", logits(), shifted, cases(labelled=False), threshold=1e-9).ich.flips == 0
+    assert compare_with_fp32("int8", logits(), shifted, labels(labelled=False), threshold=1e-9).ich.flips == 0

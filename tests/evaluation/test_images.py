@@ -58,7 +58,7 @@ def test_what_is_no_single_slice_is_named(tmp_path: Path) -> None:
     save(tmp_path / "mr.dcm", Modality="MR")
     frames = np.zeros((2, 64, 64), dtype=np.uint16)
     save(tmp_path / "multi.dcm", enhanced(frames, shared_rescale=True, intercepts=[-1024.0] * 2))
-    for name, said in (("a.png", "8-bit picture"), ("mr.dcm", "not_ct"), ("multi.dcm", "2 frames")):
+    for name, said in (("a.png", "8-bit image"), ("mr.dcm", "not_ct"), ("multi.dcm", "2 frames")):
         with pytest.raises(ConfigError, match=said) as caught:
             load_images([LabelledSlice(tmp_path / name, name, "P", True, None)], SPEC)
         assert name in str(caught.value)

@@ -77,9 +77,9 @@ def test_the_digest_follows_labels_and_files(tmp_path: Path) -> None:
     first = labels_digest(read_labels(write(tmp_path, "a.png,P,1,")))
     assert labels_digest(read_labels(write(tmp_path, "a.png,P,1,"))) == first
     assert labels_digest(read_labels(write(tmp_path, "a.png,P,0,"))) != first
-    found = read_labels(write(tmp_path, "a.png,P,1,"))
+    slices = read_labels(write(tmp_path, "a.png,P,1,"))
     (tmp_path / "a.png").write_bytes(b"longer")
-    assert labels_digest(found) != first
+    assert labels_digest(slices) != first
 
 
 def test_the_real_set_is_readable_with_its_column_renamed(tmp_path: Path) -> None:
@@ -87,5 +87,5 @@ def test_the_real_set_is_readable_with_its_column_renamed(tmp_path: Path) -> Non
     with source.open(newline="") as stream:
         rows = list(csv.DictReader(stream))[:50]
     lines = [f"{source.parent / r['file']},{r['patient']},{r['ich']}," for r in rows]
-    found = read_labels(write(tmp_path, *lines))
-    assert len(found) == 50
+    slices = read_labels(write(tmp_path, *lines))
+    assert len(slices) == 50

@@ -19,19 +19,19 @@ def fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_figures_by_hand() -> None:
     truth = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0])
     p = np.array([0.9, 0.8, 0.6, 0.2, 0.7, 0.4, 0.3, 0.2, 0.1, 0.1])
-    found = ich_figures(truth, p, [f"P{i}" for i in range(10)])
-    values = {name: interval.value for name, interval in found.figures.items()}
+    head = ich_figures(truth, p, [f"P{i}" for i in range(10)])
+    values = {name: interval.value for name, interval in head.figures.items()}
     assert values["accuracy"] == 0.8
     assert values["precision"] == values["recall"] == values["f1"] == 0.75
     assert values["specificity"] == pytest.approx(5 / 6)
     assert values["auc"] == pytest.approx((6 + 6 + 5 + 2.5) / 24)
-    assert found.confusion == ((5, 1), (1, 3))
-    assert (found.slices, found.patients) == (10, 10)
+    assert head.confusion == ((5, 1), (1, 3))
+    assert (head.slices, head.patients) == (10, 10)
 
 
 def test_the_threshold_itself_is_positive() -> None:
-    found = ich_figures(np.array([1, 0]), np.array([0.5, 0.4999]), ["a", "b"])
-    assert found.figures["accuracy"].value == 1
+    head = ich_figures(np.array([1, 0]), np.array([0.5, 0.4999]), ["a", "b"])
+    assert head.figures["accuracy"].value == 1
 
 
 def test_patients_are_drawn_not_slices() -> None:
@@ -55,18 +55,18 @@ def test_intervals_hold_the_value_and_are_seeded() -> None:
     truth = rng.integers(0, 2, 200)
     p = np.clip(truth * 0.5 + rng.normal(0.25, 0.2, 200), 0, 1)
     names = [f"P{i // 5}" for i in range(200)]
-    found = ich_figures(truth, p, names)
-    assert found == ich_figures(truth, p, names)
-    assert all(i.low <= i.value <= i.high for i in found.figures.values())
+    head = ich_figures(truth, p, names)
+    assert head == ich_figures(truth, p, names)
+    assert all(i.low <= i.value <= i.high for i in head.figures.values())
 
 
 def test_one_class_alone_has_no_auc_and_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = ich_figures(np.ones(6, dtype=int), np.full(6, 0.9), list("aabbcc"))
-    assert math.isnan(found.figures["auc"].value)
-    assert math.isnan(found.figures["specificity"].value)
-    assert found.figures["recall"].value == 1
+        head = ich_figures(np.ones(6, dtype=int), np.full(6, 0.9), list("aabbcc"))
+    assert math.isnan(head.figures["auc"].value)
+    assert math.isnan(head.figures["specificity"].value)
+    assert head.figures["recall"].value == 1
 
 
 def test_locations_macro_and_per_class() -> None:
@@ -74,13 +74,13 @@ def test_locations_macro_and_per_class() -> None:
     said = np.array([0, 1, 1, 1, 2, 0])
     p = np.full((6, 3), 0.1)
     p[np.arange(6), said] = 0.8
-    found = location_figures(truth, p, list("abcdef"))
-    values = {name: interval.value for name, interval in found.figures.items()}
+    head = location_figures(truth, p, list("abcdef"))
+    values = {name: interval.value for name, interval in head.figures.items()}
     assert values["accuracy"] == pytest.approx(4 / 6)
     assert (values["recall_deep"], values["recall_lobar"], values["recall_subtentorial"]) == (0.5, 1, 0.5)
     assert values["recall_macro"] == pytest.approx(2 / 3)
     assert (values["precision_deep"], values["precision_subtentorial"]) == (0.5, 1)
-    assert found.confusion == ((1, 1, 0), (0, 2, 0), (1, 0, 1))
+    assert head.confusion == ((1, 1, 0), (0, 2, 0), (1, 0, 1))
 
 
 def test_what_does_not_fit_together_is_refused() -> None:

@@ -20,11 +20,11 @@ def test_every_study_gives_a_few_slices_of_each_kind() -> None:
     data = load_phantoms(FEW, SPEC)
     assert {s.patient for s in data.slices} == {"phantom-60", "phantom-61", "phantom-62"}
     for seed in (60, 61, 62):
-        own = [s for s in data.slices if s.patient == f"phantom-{seed}"]
+        study = [s for s in data.slices if s.patient == f"phantom-{seed}"]
         plan = plan_study(seed, LOCATION_LABELS[seed % 3])
-        assert sum(bool(s.ich) for s in own) == min(3, len(plan.positive))
-        assert 0 < sum(not s.ich for s in own) <= 2
-        assert {s.location for s in own if s.ich} == {seed % 3}
+        assert sum(bool(s.ich) for s in study) == min(3, len(plan.positive))
+        assert 0 < sum(not s.ich for s in study) <= 2
+        assert {s.location for s in study if s.ich} == {seed % 3}
     assert all(image.shape == (1, 256, 256) for image in data.images)
 
 

@@ -60,19 +60,19 @@ def test_the_latest_of_a_kind(tmp_path: Path) -> None:
     for value in (1.0, 2.0):
         append(path, record(summary={"median": value}))
     append(path, record(what="y"))
-    found = latest(path, "x")
-    assert found is not None
-    assert found.summary == {"median": 2.0}
+    newest = latest(path, "x")
+    assert newest is not None
+    assert newest.summary == {"median": 2.0}
 
 
 def test_ratios_are_pair_by_pair() -> None:
-    found = ratio_summary([2.0, 4.0, 6.0], [1.0, 2.0, 2.0])
-    assert (found["ratio_median"], found["pairs"]) == (2.0, 3.0)
+    ratios = ratio_summary([2.0, 4.0, 6.0], [1.0, 2.0, 2.0])
+    assert (ratios["ratio_median"], ratios["pairs"]) == (2.0, 3.0)
 
 
 def test_the_committed_records_are_readable() -> None:
     for path in CPU_RECORDS.parent.glob("*.jsonl"):
-        for found in read(path):
-            assert found.options.get("command", "").startswith(("python -m benchmarks.", "make ", "dtvit-edge ")), (
-                found.what
+        for record in read(path):
+            assert record.options.get("command", "").startswith(("python -m benchmarks.", "make ", "dtvit-edge ")), (
+                record.what
             )

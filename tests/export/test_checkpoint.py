@@ -32,9 +32,13 @@ def _same(a: State, b: State) -> bool:
 def test_saved_model_comes_back_with_what_it_carries(tmp_path: Path, state: State) -> None:
     path = tmp_path / "a.safetensors"
     save_checkpoint(untrained_model(SMALL_VIT), path, training="synthetic", spec=THREE_WINDOWS)
-    found = load_checkpoint(path)
-    assert _same(found.model.state_dict(), state) and not found.model.training
-    assert (found.model.encoder_name, found.training, found.spec) == (SMALL_VIT, "synthetic", THREE_WINDOWS)
+    checkpoint = load_checkpoint(path)
+    assert _same(checkpoint.model.state_dict(), state) and not checkpoint.model.training
+    assert (checkpoint.model.encoder_name, checkpoint.training, checkpoint.spec) == (
+        SMALL_VIT,
+        "synthetic",
+        THREE_WINDOWS,
+    )
 
 
 def test_heads_that_were_never_trained_come_back_and_leave_no_trace_where_there_are_none(tmp_path: Path) -> None:
@@ -74,8 +78,8 @@ def test_half_precision_is_widened(tmp_path: Path, state: State, dtype: torch.dt
     path = tmp_path / "a.safetensors"
     narrow = {k: v.to(dtype) for k, v in state.items()}
     save_file(narrow, path)
-    found = load_checkpoint(path, SMALL_VIT).model.state_dict()
-    assert _same(found, {k: v.float() for k, v in narrow.items()})
+    loaded = load_checkpoint(path, SMALL_VIT).model.state_dict()
+    assert _same(loaded, {k: v.float() for k, v in narrow.items()})
 
 
 def test_float16_file_is_half_the_size(tmp_path: Path) -> None:
@@ -88,12 +92,12 @@ def test_float16_file_is_half_the_size(tmp_path: Path) -> None:
 
 def test_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
     """The library by itself writes metadata in a new order each time."""
-    found = set()
+    contents = set()
     for _ in range(8):
         path = tmp_path / "a.safetensors"
         save_checkpoint(untrained_model(SMALL_VIT), path, training="untrained", spec=THREE_WINDOWS)
-        found.add(path.read_bytes())
-    assert len(found) == 1
+        contents.add(path.read_bytes())
+    assert len(contents) == 1
 
 
 def test_keys_that_do_not_fit_are_listed_in_words(tmp_path: Path, state: State) -> None:

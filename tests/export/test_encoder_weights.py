@@ -28,11 +28,11 @@ def test_weights_arrive_the_position_embedding_resampled_and_the_classifier_left
     model = DTViT(ENCODER)
     heads = {k: v.clone() for k, v in model.state_dict().items() if "_head." in k}
     load_encoder(model, tmp_path / "w.safetensors")
-    own = model.encoder.state_dict()
-    assert "head.weight" in tensors and "head.weight" not in own
-    assert own["pos_embed"].shape == (1, 197, 64) != tensors["pos_embed"].shape
-    assert not torch.equal(own["pos_embed"], DTViT(ENCODER).encoder.state_dict()["pos_embed"])
-    assert all(torch.equal(own[k], tensors[k]) for k in own if k != "pos_embed")
+    weights = model.encoder.state_dict()
+    assert "head.weight" in tensors and "head.weight" not in weights
+    assert weights["pos_embed"].shape == (1, 197, 64) != tensors["pos_embed"].shape
+    assert not torch.equal(weights["pos_embed"], DTViT(ENCODER).encoder.state_dict()["pos_embed"])
+    assert all(torch.equal(weights[k], tensors[k]) for k in weights if k != "pos_embed")
     assert all(torch.equal(heads[k], v) for k, v in model.state_dict().items() if k in heads)
 
 

@@ -48,10 +48,10 @@ def test_reference_is_the_models_own_forward() -> None:
     pixels = golden_pixels(spec)[:3]
     with torch.no_grad():
         expected = model(normalise(torch.from_numpy(pixels), spec))
-    found = reference_logits(model, pixels, spec)
+    logits = reference_logits(model, pixels, spec)
     for name, values in zip(OUTPUT_NAMES, expected, strict=True):
-        assert found[name].dtype == np.float32
-        np.testing.assert_allclose(found[name], values.numpy(), atol=1e-5)
+        assert logits[name].dtype == np.float32
+        np.testing.assert_allclose(logits[name], values.numpy(), atol=1e-5)
 
 
 def test_files_are_plain_arrays() -> None:

@@ -30,22 +30,22 @@ def types(data: bytes) -> tuple[onnx.ModelProto, dict[str, int]]:
     """Element type of every tensor, by ONNX's own inference."""
     model = shape_inference.infer_shapes(onnx.load_model_from_string(data), strict_mode=True)
     graph = model.graph
-    found = {t.name: t.data_type for t in graph.initializer}
-    found |= {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.output, *graph.value_info)}
-    return model, found
+    element_types = {t.name: t.data_type for t in graph.initializer}
+    element_types |= {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.output, *graph.value_info)}
+    return model, element_types
 
 
 def test_only_norms_softmax_and_last_layers_stay_float32(graphs: tuple[bytes, bytes]) -> None:
-    model, found = types(graphs[1])
+    model, element_types = types(graphs[1])
     floats = (TensorProto.FLOAT, TensorProto.FLOAT16)
     last = 0
     for node in model.graph.node:
-        own = {found[name] for name in (*node.input, *node.output) if found.get(name) in floats}
-        if node.op_type == "Cast" or not own:
+        node_types = {element_types[name] for name in (*node.input, *node.output) if element_types.get(name) in floats}
+        if node.op_type == "Cast" or not node_types:
             continue
         wide = node.op_type in FLOAT32_OPERATORS or set(node.output) & set(OUTPUT_NAMES)
         last += bool(set(node.output) & set(OUTPUT_NAMES))
-        assert own == {TensorProto.FLOAT if wide else TensorProto.FLOAT16}, node.name
+        assert node_types == {TensorProto.FLOAT if wide else TensorProto.FLOAT16}, node.name
     assert last == 2
 
 

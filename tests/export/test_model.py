@@ -55,6 +55,6 @@ def test_normalisation_is_that_of_the_paper(spec: PreprocessSpec) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, spec.channels, 4, 4), dtype=np.uint8)
     expected = (np.broadcast_to(pixels, (2, 3, 4, 4)) / 255.0).transpose(0, 2, 3, 1)
     expected = ((expected - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).transpose(0, 3, 1, 2)
-    found = normalise(torch.from_numpy(pixels), spec)
-    assert found.dtype == torch.float32
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
+    normalised = normalise(torch.from_numpy(pixels), spec)
+    assert normalised.dtype == torch.float32
+    np.testing.assert_allclose(normalised.numpy(), expected, atol=1e-6)

@@ -59,8 +59,8 @@ def test_both_files_agree_with_pytorch_at_every_batch(
             pixels = make_pixels(batch, spec.channels)
             with torch.no_grad():
                 expected = model(normalise(torch.from_numpy(pixels), spec))
-            found = session.run(list(OUTPUT_NAMES), {INPUT_NAME: pixels})
-            for a, b in zip(found, expected, strict=True):
+            logits = session.run(list(OUTPUT_NAMES), {INPUT_NAME: pixels})
+            for a, b in zip(logits, expected, strict=True):
                 np.testing.assert_allclose(a, b.numpy(), rtol=0, atol=1e-5)
 
 
@@ -138,8 +138,8 @@ def test_plain_export_takes_normalised_floats(make_pixels: Pixels) -> None:
     x = normalise(torch.from_numpy(make_pixels(3)), SPEC)
     with torch.no_grad():
         expected = model(x)
-    found = open_session(data).run(list(OUTPUT_NAMES), {INPUT_NAME: x.numpy()})
-    for a, b in zip(found, expected, strict=True):
+    logits = open_session(data).run(list(OUTPUT_NAMES), {INPUT_NAME: x.numpy()})
+    for a, b in zip(logits, expected, strict=True):
         np.testing.assert_allclose(a, b.numpy(), rtol=0, atol=1e-5)
 
 

@@ -35,8 +35,8 @@ VITS = {
 def difference(model: DTViT, rewritten: Rewritten, pixels: NDArray[np.uint8], spec: PreprocessSpec) -> float:
     with torch.no_grad():
         expected = model(normalise(torch.from_numpy(pixels), spec))
-        found = rewritten.module(torch.from_numpy(pixels))
-    return max(float((a - b).abs().max()) for a, b in zip(expected, found, strict=True))
+        outputs = rewritten.module(torch.from_numpy(pixels))
+    return max(float((a - b).abs().max()) for a, b in zip(expected, outputs, strict=True))
 
 
 @pytest.mark.parametrize("spec", [SPEC, THREE_WINDOWS], ids=["one window", "three windows"])

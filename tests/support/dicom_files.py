@@ -106,7 +106,7 @@ def enhanced(frames: np.ndarray, *, shared_rescale: bool, intercepts: list[float
     shared.CTReconstructionSequence = [_item(ConvolutionKernel="H30s")]
     shared.CTXRayDetailsSequence = [_item(KVP=120)]
     shared.CTImageFrameTypeSequence = [_item(FrameType=["ORIGINAL", "PRIMARY", "VOLUME", "NONE"])]
-    own = []
+    per_frame = []
     for i, intercept in enumerate(intercepts):
         group = Dataset()
         group.PlanePositionSequence = [_item(ImagePositionPatient=[-120, -120, 5.0 * i])]
@@ -115,9 +115,9 @@ def enhanced(frames: np.ndarray, *, shared_rescale: bool, intercepts: list[float
             shared.PixelValueTransformationSequence = rescale
         else:
             group.PixelValueTransformationSequence = rescale
-        own.append(group)
+        per_frame.append(group)
     ds.SharedFunctionalGroupsSequence = [shared]
-    ds.PerFrameFunctionalGroupsSequence = own
+    ds.PerFrameFunctionalGroupsSequence = per_frame
     return ds
 
 

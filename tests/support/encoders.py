@@ -28,9 +28,13 @@ def two_threads() -> None:
 
 
 @pytest.fixture
-def make_pixels() -> Callable[[int, int], NDArray[np.uint8]]:
-    """Seeded bytes, (N, C, 224, 224) uint8."""
-    return lambda n, channels=1: np.random.default_rng(n).integers(0, 256, (n, channels, 224, 224), np.uint8)
+def make_pixels() -> Callable[..., NDArray[np.uint8]]:
+    """Seeded bytes, (N, C, 224, 224) uint8; called with N, and C where it is not 1."""
+
+    def pixels(n: int, channels: int = 1) -> NDArray[np.uint8]:
+        return np.random.default_rng(n).integers(0, 256, (n, channels, 224, 224), np.uint8)
+
+    return pixels
 
 
 def vit(**options: object) -> DTViT:

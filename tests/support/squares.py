@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.images import Data
+from evaluation.images import ImageSet
 from evaluation.labels import LabelledSlice
 
 
@@ -22,7 +22,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def squares() -> Data:
+def squares() -> ImageSet:
     """Noise with an outlined bright square in one of three corners, or none: 24 patients of 4 slices, most deep."""
     rng = np.random.default_rng(0)
     slices, images, masks = [], [], []
@@ -37,4 +37,4 @@ def squares() -> Data:
         slices.append(LabelledSlice(Path("x"), str(i), f"P{i // 4}", location is not None, location))
         images.append(image)
         masks.append(mask)
-    return Data(slices, images, "squares", masks)
+    return ImageSet(slices, images, "squares", masks)

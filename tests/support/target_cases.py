@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dtvit_edge.targets.facts import Facts
+from dtvit_edge.targets.facts import GraphFacts
 from dtvit_edge.targets.table import TARGETS, Stack
 
 BLOCKS = 12
@@ -55,7 +55,7 @@ def quantized(pairs: int = 49, *, weights_as_integers: bool = True, **changes: A
     )
 
 
-def complete(**replaced: Any) -> Facts:
+def complete(**replaced: Any) -> GraphFacts:
     """A ViT's bundle with all five files; `replaced` by name with `_` for `-`, None leaves one out."""
     files = {
         "fp32": vit(),
@@ -65,13 +65,13 @@ def complete(**replaced: Any) -> Facts:
         "int8-fp16": quantized(opset=19),
     }
     files |= {key.replace("_", "-"): value for key, value in replaced.items()}
-    return Facts("model.dtvit", {key: value for key, value in files.items() if value is not None})
+    return GraphFacts("model.dtvit", {key: value for key, value in files.items() if value is not None})
 
 
 def stack(name: str) -> Stack:
     """A stack by its name."""
-    (found,) = [s for target in TARGETS.values() for s in target.stacks if s.name == name]
-    return found
+    (named,) = [s for target in TARGETS.values() for s in target.stacks if s.name == name]
+    return named
 
 
 JP5, JP60, JP61 = "JetPack 5.1", "JetPack 6.0", "JetPack 6.1, 6.2"

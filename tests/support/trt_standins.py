@@ -114,7 +114,8 @@ class _Config:
     __slots__ = ("_trt", "cache", "enabled", "profiling_verbosity")
 
     def __init__(self, trt: Any) -> None:
-        self._trt, self.cache, self.profiling_verbosity = trt, None, 0
+        self._trt, self.profiling_verbosity = trt, 0
+        self.cache: bytes | None = None
         self.enabled = {trt.BuilderFlag.TF32}
 
     def set_flag(self, flag: int) -> None:
@@ -143,7 +144,9 @@ class _Config:
         return cache is not None
 
     def get_timing_cache(self) -> Any:
-        return SimpleNamespace(serialize=lambda: memoryview(self.cache))
+        assert self.cache is not None, "no timing cache was set"
+        measured = self.cache
+        return SimpleNamespace(serialize=lambda: memoryview(measured))
 
 
 class _Config11(_Config):

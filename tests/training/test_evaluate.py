@@ -16,13 +16,13 @@ from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.phantom import write_phantoms
 from dtvit_edge.spec import PreprocessSpec, digest_file
-from evaluation.images import Data
+from evaluation.images import ImageSet
 from evaluation.records import read
 from export.checkpoint import load_checkpoint, save_checkpoint
 from export.model import DTViT, normalise
 from training import report
 from training.config import TrainConfig
-from training.evaluate import Run, judge, predict, spec_of
+from training.evaluate import TrainingRun, evaluate_model, predict, spec_of
 from training.train import BEST, RUN, make_split, train
 
 CONFIG = TrainConfig(
@@ -37,13 +37,13 @@ RUNS = {
 
 
 @pytest.fixture(scope="module")
-def phantomlike(squares: Data) -> Data:
+def phantomlike(squares: ImageSet) -> ImageSet:
     """The squares under names of phantoms, so that Fig. 1 finds something to draw."""
     return replace(squares, slices=[replace(s, path=f"phantom-60-{10 + i % 5}") for i, s in enumerate(squares.slices)])
 
 
 @pytest.fixture(scope="module")
-def runs(phantomlike: Data, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def runs(phantomlike: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("runs")
     for name, config in RUNS.items():
@@ -52,31 +52,31 @@ def runs(phantomlike: Data, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 
 @pytest.fixture(scope="module")
-def written(phantomlike: Data, runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    judged = [judge(path, phantomlike) for path in runs.values()]
+def written(phantomlike: ImageSet, runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    evaluations = [evaluate_model(path, phantomlike) for path in runs.values()]
     out = tmp_path_factory.mktemp("report")
-    report.write_report(out, phantomlike, judged, PreprocessSpec(), seed=0, command="the command")
+    report.write_report(out, phantomlike, evaluations, PreprocessSpec(), seed=0, command="the command")
     return out
 
 
-def test_a_run_is_judged_on_its_own_test_part(phantomlike: Data, runs: dict[str, Path]) -> None:
-    judged = judge(runs["augmented"], phantomlike)
-    assert judged.slices == make_split(phantomlike.slices, CONFIG).test
-    assert judged.ich is not None and judged.location is not None
-    assert judged.ich.slices == len(judged.slices)
-    assert judged.ich.figures["accuracy"].value > 0.9  # squares are easy
-    assert judged.location.slices == sum(phantomlike.slices[i].ich is True for i in judged.slices)
-    truth = [bool(phantomlike.slices[i].ich) for i in judged.slices]
-    assert sum(judged.ich.confusion[1]) == sum(truth)
+def test_a_run_is_judged_on_its_own_test_part(phantomlike: ImageSet, runs: dict[str, Path]) -> None:
+    evaluation = evaluate_model(runs["augmented"], phantomlike)
+    assert evaluation.slices == make_split(phantomlike.slices, CONFIG).test
+    assert evaluation.ich is not None and evaluation.location is not None
+    assert evaluation.ich.slices == len(evaluation.slices)
+    assert evaluation.ich.figures["accuracy"].value > 0.9  # squares are easy
+    assert evaluation.location.slices == sum(phantomlike.slices[i].ich is True for i in evaluation.slices)
+    truth = [bool(phantomlike.slices[i].ich) for i in evaluation.slices]
+    assert sum(evaluation.ich.confusion[1]) == sum(truth)
 
 
-def test_a_checkpoint_alone_is_judged_on_everything(phantomlike: Data, runs: dict[str, Path]) -> None:
-    judged = judge(runs["augmented"] / BEST, phantomlike)
-    assert judged.run is None
-    assert judged.slices == tuple(range(96))
+def test_a_checkpoint_alone_is_judged_on_everything(phantomlike: ImageSet, runs: dict[str, Path]) -> None:
+    evaluation = evaluate_model(runs["augmented"] / BEST, phantomlike)
+    assert evaluation.run is None
+    assert evaluation.slices == tuple(range(96))
 
 
-def test_predictions_are_the_models_own(phantomlike: Data, runs: dict[str, Path]) -> None:
+def test_predictions_are_the_models_own(phantomlike: ImageSet, runs: dict[str, Path]) -> None:
     model = load_checkpoint(runs["vit"] / BEST).model
     ich, location = predict(model, phantomlike, [5, 0], PreprocessSpec())
     pixels = torch.from_numpy(np.stack([phantomlike.images[i][:, 16:240, 16:240] for i in (5, 0)]))
@@ -86,20 +86,20 @@ def test_predictions_are_the_models_own(phantomlike: Data, runs: dict[str, Path]
     np.testing.assert_allclose(location, expected[1].softmax(1), atol=1e-6)
 
 
-def test_an_untrained_location_head_is_not_assessed(phantomlike: Data, tmp_path: Path) -> None:
+def test_an_untrained_location_head_is_not_assessed(phantomlike: ImageSet, tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_checkpoint(
         DTViT("test_resnet"), tmp_path / "w.safetensors", training="synthetic", untrained_heads=("location",)
     )
-    judged = judge(tmp_path / "w.safetensors", phantomlike)
-    assert judged.location is None and judged.ich is not None
+    evaluation = evaluate_model(tmp_path / "w.safetensors", phantomlike)
+    assert evaluation.location is None and evaluation.ich is not None
 
 
-def test_a_run_on_other_data_or_none_is_refused(phantomlike: Data, runs: dict[str, Path], tmp_path: Path) -> None:
+def test_a_run_on_other_data_or_none_is_refused(phantomlike: ImageSet, runs: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="another labelled set"):
-        judge(runs["vit"], replace(phantomlike, digest="other"))
+        evaluate_model(runs["vit"], replace(phantomlike, digest="other"))
     with pytest.raises(ConfigError, match="holds no finished epoch"):
-        Run.read(tmp_path)
+        TrainingRun.read(tmp_path)
 
 
 def test_models_of_different_preprocessing_do_not_mix(runs: dict[str, Path], tmp_path: Path) -> None:
@@ -124,13 +124,17 @@ def test_every_table_and_figure_comes_as_picture_text_and_numbers(written: Path,
     assert text in (written / "report.md").read_text()
 
 
-def test_table_1_counts_the_set_and_the_split(phantomlike: Data, written: Path) -> None:
-    found = {row["label"]: row for row in rows(written / "table1.csv")}
+def test_table_1_counts_the_set_and_the_split(phantomlike: ImageSet, written: Path) -> None:
+    by_label = {row["label"]: row for row in rows(written / "table1.csv")}
     split = make_split(phantomlike.slices, CONFIG)
-    assert found["all"]["slices"] == "96" and found["no_ich"]["slices"] == "48" and found["deep"]["slices"] == "24"
-    assert found["all"]["train, balanced"] == str(len(split.train))
-    assert found["all"]["train"] == str(len(set(split.train)))
-    assert found["all"]["test"] == str(len(split.test))
+    assert (
+        by_label["all"]["slices"] == "96"
+        and by_label["no_ich"]["slices"] == "48"
+        and by_label["deep"]["slices"] == "24"
+    )
+    assert by_label["all"]["train, balanced"] == str(len(split.train))
+    assert by_label["all"]["train"] == str(len(set(split.train)))
+    assert by_label["all"]["test"] == str(len(split.test))
 
 
 def test_comparisons_hold_runs_that_differ_in_nothing_else(written: Path) -> None:
@@ -142,39 +146,39 @@ def test_comparisons_hold_runs_that_differ_in_nothing_else(written: Path) -> Non
 
 
 def test_fig_3_shows_the_histories_of_both_arms(runs: dict[str, Path], written: Path) -> None:
-    found = rows(written / "fig3.csv")
-    assert {row["arm"] for row in found} == {"with augmentation", "without augmentation"}
-    history = Run.read(runs["plain"]).history
-    last = next(r for r in found if (r["arm"], r["epoch"], r["part"]) == ("without augmentation", "4", "train"))
+    points = rows(written / "fig3.csv")
+    assert {row["arm"] for row in points} == {"with augmentation", "without augmentation"}
+    history = TrainingRun.read(runs["plain"]).history
+    last = next(r for r in points if (r["arm"], r["epoch"], r["part"]) == ("without augmentation", "4", "train"))
     assert float(last["loss"]) == history[-1]["train"]["loss"]
 
 
-def test_fig_4_holds_the_confusion_matrices(phantomlike: Data, runs: dict[str, Path], written: Path) -> None:
-    judged = judge(runs["vit"], phantomlike)
-    own = [row for row in rows(written / "fig4.csv") if row["model"] == "vit" and row["head"] == "location"]
-    assert judged.location is not None
-    assert [int(row["slices"]) for row in own] == [n for line in judged.location.confusion for n in line]
+def test_fig_4_holds_the_confusion_matrices(phantomlike: ImageSet, runs: dict[str, Path], written: Path) -> None:
+    evaluation = evaluate_model(runs["vit"], phantomlike)
+    cells = [row for row in rows(written / "fig4.csv") if row["model"] == "vit" and row["head"] == "location"]
+    assert evaluation.location is not None
+    assert [int(row["slices"]) for row in cells] == [n for line in evaluation.location.confusion for n in line]
 
 
-def test_the_report_says_what_differs_and_what_is_missing(phantomlike: Data, written: Path, tmp_path: Path) -> None:
+def test_the_report_says_what_differs_and_what_is_missing(phantomlike: ImageSet, written: Path, tmp_path: Path) -> None:
     text = (written / "report.md").read_text()
     assert "The data are phantoms" in text and "research use only" in text and "the command" in text
     assert "contradiction: one accuracy of the model, given three times | 0.9923, 0.995, 0.997" in text
     torch.manual_seed(0)
     save_checkpoint(DTViT("test_resnet"), tmp_path / "w.safetensors", training="synthetic")
-    alone = [judge(tmp_path / "w.safetensors", phantomlike)]
+    alone = [evaluate_model(tmp_path / "w.safetensors", phantomlike)]
     text = report.write_report(tmp_path / "out", phantomlike, alone, PreprocessSpec(), seed=0, command="x").read_text()
     for missing in ("Table 2", "Table 3", "Fig. 3", "Leakage"):
         assert re.search(rf"### {re.escape(missing)}[^\n]*\n\nNot here", text)
     assert not (tmp_path / "out" / "table2.csv").exists()
 
 
-def test_a_set_without_locations_is_reported_without_them(squares: Data, tmp_path: Path) -> None:
+def test_a_set_without_locations_is_reported_without_them(squares: ImageSet, tmp_path: Path) -> None:
     blind = replace(squares, slices=[replace(s, path="phantom-60-12", location=None) for s in squares.slices])
     path = tmp_path / "w.safetensors"
     save_checkpoint(DTViT("test_resnet"), path, training="synthetic", untrained_heads=("location",))
     text = report.write_report(
-        tmp_path / "out", blind, [judge(path, blind)], PreprocessSpec(), seed=0, command="x"
+        tmp_path / "out", blind, [evaluate_model(path, blind)], PreprocessSpec(), seed=0, command="x"
     ).read_text()
     assert "no location is labelled" in text
     assert not (tmp_path / "out" / "locations.csv").exists()

@@ -12,16 +12,16 @@ from training.experiments import ENCODERS, main, plan
 
 def test_table_3_is_the_papers_five_encoders_in_one_budget() -> None:
     base = TrainConfig(training="synthetic", epochs=2, epoch_images=64)
-    found = dict(plan(base, ENCODERS, arms=False, protocols=False))
-    assert set(found) == {"vit_base_patch16_224", "resnet18", "vgg16", "resnet34", "alexnet"}
-    assert len({repr(sorted(c.to_dict().items())).replace(c.encoder, "") for c in found.values()}) == 1
+    configs = dict(plan(base, ENCODERS, arms=False, protocols=False))
+    assert set(configs) == {"vit_base_patch16_224", "resnet18", "vgg16", "resnet34", "alexnet"}
+    assert len({repr(sorted(c.to_dict().items())).replace(c.encoder, "") for c in configs.values()}) == 1
 
 
 def test_the_first_encoder_has_the_other_arm_and_the_papers_protocol() -> None:
-    found = dict(plan(TrainConfig(), ("resnet18", "alexnet"), arms=True, protocols=True))
-    assert list(found) == ["resnet18", "alexnet", "resnet18-other-arm", "resnet18-paper-protocol"]
-    assert not found["resnet18-other-arm"].augment
-    assert found["resnet18-paper-protocol"].paper_protocol
+    configs = dict(plan(TrainConfig(), ("resnet18", "alexnet"), arms=True, protocols=True))
+    assert list(configs) == ["resnet18", "alexnet", "resnet18-other-arm", "resnet18-paper-protocol"]
+    assert not configs["resnet18-other-arm"].augment
+    assert configs["resnet18-paper-protocol"].paper_protocol
 
 
 def test_one_command_trains_and_evaluates_and_goes_on_where_it_stopped(tmp_path: Path) -> None:

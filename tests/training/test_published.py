@@ -21,8 +21,8 @@ CODE_ACCURACIES = {entry.figure: entry.value for entry in published.CODE_ACCURAC
 
 
 def value(group: tuple[Published, ...], figure: str) -> float:
-    (found,) = [entry.value for entry in group if entry.figure == figure]
-    return found
+    (value,) = [entry.value for entry in group if entry.figure == figure]
+    return value
 
 
 def test_every_entry_says_where_it_is_from() -> None:

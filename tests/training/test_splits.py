@@ -53,23 +53,23 @@ def test_the_clean_protocol_replicates_in_the_training_part_alone() -> None:
     split = split_by_patient(slices, seed=1)
     for part in (split.validation, split.test):
         assert len(set(part)) == len(part)
-    found = counts(slices, split.train)
-    assert found[0] == found[1] == found[2]
-    assert abs(found["none"] - 3 * found[0]) <= 2
+    by_label = counts(slices, split.train)
+    assert by_label[0] == by_label[1] == by_label[2]
+    assert abs(by_label["none"] - 3 * by_label[0]) <= 2
 
 
 def test_replication_keeps_every_original() -> None:
     slices = collection()
     indices = list(range(0, len(slices), 2))
-    found = balanced(slices, indices, seed=0)
-    assert set(found) == set(indices)
-    assert balanced(slices, indices, seed=0) == found
+    indices_out = balanced(slices, indices, seed=0)
+    assert set(indices_out) == set(indices)
+    assert balanced(slices, indices, seed=0) == indices_out
 
 
 def test_haemorrhages_without_a_location_are_balanced_by_haemorrhage_alone() -> None:
     slices = [labelled(i, i % 5 == 0) for i in range(100)]
-    found = counts(slices, balanced(slices, range(100), seed=0))
-    assert found == {"ich": 80, "none": 80}
+    by_label = counts(slices, balanced(slices, range(100), seed=0))
+    assert by_label == {"ich": 80, "none": 80}
 
 
 def test_unlabelled_slices_pass_through_once() -> None:

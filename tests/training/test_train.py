@@ -13,15 +13,15 @@ import torch
 
 from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import ConfigError, VerdictError
-from evaluation.images import Data
+from evaluation.images import ImageSet
 from evaluation.labels import read_labels
 from export.checkpoint import load_checkpoint
 from export.model import DTViT, normalise
 from training import augment
 from training import train as module
 from training.config import TrainConfig
-from training.objective import NOT_LABELLED, Learner, Targets
-from training.train import BEST, HELD_OUT, HISTORY, RUN, STATE, evaluate, learning_rate, make_split, train
+from training.objective import NOT_LABELLED, Targets, TrainingModel
+from training.train import BEST, HELD_OUT, HISTORY, RUN, STATE, learning_rate, make_split, train, validate
 
 CONFIG = TrainConfig(
     encoder="test_vit", training="synthetic", epochs=3, batch=8, augment=True, learning_rate=0.01, momentum=0.9
@@ -32,7 +32,7 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint(path).model.state_dict()
 
 
-def test_history_checkpoint_and_run_say_what_was_done(squares: Data, tmp_path: Path) -> None:
+def test_history_checkpoint_and_run_say_what_was_done(squares: ImageSet, tmp_path: Path) -> None:
     history = train(squares, CONFIG, tmp_path / "out")
     assert [e.epoch for e in history] == [1, 2, 3]
     assert all(0 <= e.train.ich_accuracy <= 1 and e.train.loss > 0 for e in history)
@@ -45,7 +45,7 @@ def test_history_checkpoint_and_run_say_what_was_done(squares: Data, tmp_path: P
         "test_vit",
     )
     best = min(e.validation.loss for e in history)
-    judged = evaluate(checkpoint.model, squares, make_split(squares.slices, CONFIG).validation, CONFIG)
+    judged = validate(checkpoint.model, squares, make_split(squares.slices, CONFIG).validation, CONFIG)
     assert judged.loss == pytest.approx(best, abs=1e-5)
     assert json.loads((tmp_path / "out" / RUN).read_text())["config"]["optimizer"] == "sgd"
 
@@ -56,7 +56,7 @@ class Stop(Exception):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_an_interrupted_training_ends_with_the_same_weights(
-    squares: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+    squares: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
     config = replace(CONFIG, optimizer=optimizer, learning_rate=0.003, schedule="cosine", warmup_epochs=1)
     train(squares, config, tmp_path / "whole")
@@ -91,7 +91,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
 
 
 def test_a_patch_is_asked_for_its_share_of_blood_in_the_slices_location() -> None:
-    learner = Learner(DTViT(CONFIG.encoder), 2.0)
+    training_model = TrainingModel(DTViT(CONFIG.encoder), 2.0)
     masks = torch.zeros(3, 224, 224, dtype=torch.uint8)
     masks[:2, :16, :8] = 1  # half of the first patch
     targets = Targets(torch.tensor([1, 1, 0]), torch.tensor([1, NOT_LABELLED, NOT_LABELLED]), masks)
@@ -100,12 +100,12 @@ def test_a_patch_is_asked_for_its_share_of_blood_in_the_slices_location() -> Non
     logits[0, 0] = torch.tensor([0.0, -30.0, 0.0, -30.0])  # but for one patch: none, or lobar
     everywhere = 3 * 196 - 1  # the outlined patch of the slice without a location counts nowhere
     expected = 2.0 * math.log(2) / everywhere
-    assert learner.patch_loss(logits, targets).item() == pytest.approx(expected, rel=1e-5)
+    assert training_model.patch_loss(logits, targets).item() == pytest.approx(expected, rel=1e-5)
     targets.location[0] = 0
-    assert learner.patch_loss(logits, targets).item() > 20 * expected
+    assert training_model.patch_loss(logits, targets).item() > 20 * expected
 
 
-def test_those_held_out_become_a_labelled_set(squares: Data, tmp_path: Path) -> None:
+def test_those_held_out_become_a_labelled_set(squares: ImageSet, tmp_path: Path) -> None:
     config = replace(CONFIG, epochs=1, test_folds=2)
     files = [tmp_path / f"{place}.png" for place in range(len(squares.slices))]
     for file in files:
@@ -120,7 +120,7 @@ def test_those_held_out_become_a_labelled_set(squares: Data, tmp_path: Path) -> 
     assert not (tmp_path / "no files" / HELD_OUT).exists()
 
 
-def test_masks_turn_with_the_image_and_outlines_teach(squares: Data, tmp_path: Path) -> None:
+def test_masks_turn_with_the_image_and_outlines_teach(squares: ImageSet, tmp_path: Path) -> None:
     turned = augment.batch(squares, range(6), augment.training(CONFIG.spec), masks=True)
     for pixels, mask in zip(*turned, strict=True):
         inside = mask.bool()
@@ -128,11 +128,11 @@ def test_masks_turn_with_the_image_and_outlines_teach(squares: Data, tmp_path: P
         assert pixels[0][~inside].float().mean() < 100
     config = replace(CONFIG, optimizer="adamw", learning_rate=0.003, epochs=8, augment=False, patch_weight=10.0)
     train(squares, config, tmp_path / "out")
-    learner = Learner(DTViT(config.encoder), config.patch_weight)
-    learner.load_state_dict(torch.load(tmp_path / "out" / STATE, weights_only=True)["learner"])
+    training_model = TrainingModel(DTViT(config.encoder), config.patch_weight)
+    training_model.load_state_dict(torch.load(tmp_path / "out" / STATE, weights_only=True)["learner"])
     pixels, masks = augment.batch(squares, range(12), augment.evaluation(config.spec), masks=True)
     with torch.no_grad():
-        _, _, patches = learner.eval()(normalise(pixels, config.spec))
+        _, _, patches = training_model.eval()(normalise(pixels, config.spec))
     share = torch.nn.functional.avg_pool2d(masks[:, None].float(), 16).flatten(1)
     blood = patches[..., 1:].logsumexp(2) - patches[..., 0]
     assert blood[share == 1].mean() > blood[share == 0].mean() + 2
@@ -142,7 +142,7 @@ def test_masks_turn_with_the_image_and_outlines_teach(squares: Data, tmp_path: P
         train(squares, replace(config, encoder="test_resnet"), tmp_path / "convolutions")
 
 
-def test_frozen_blocks_stay_and_the_rest_moves(squares: Data, tmp_path: Path) -> None:
+def test_frozen_blocks_stay_and_the_rest_moves(squares: ImageSet, tmp_path: Path) -> None:
     config = replace(CONFIG, epochs=1, frozen_blocks=4, encoder_rate=0.5)
     train(squares, config, tmp_path / "out")
     torch.manual_seed(config.seed)
@@ -156,7 +156,7 @@ def test_frozen_blocks_stay_and_the_rest_moves(squares: Data, tmp_path: Path) ->
         train(squares, replace(config, frozen_blocks=7), tmp_path / "more")
 
 
-def test_half_weights_are_the_same_weights_rounded(squares: Data, tmp_path: Path) -> None:
+def test_half_weights_are_the_same_weights_rounded(squares: ImageSet, tmp_path: Path) -> None:
     config = replace(CONFIG, epochs=1)
     train(squares, config, tmp_path / "whole")
     train(squares, replace(config, half_weights=True), tmp_path / "half")
@@ -166,20 +166,20 @@ def test_half_weights_are_the_same_weights_rounded(squares: Data, tmp_path: Path
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_mixed_precision_learns_too(squares: Data, tmp_path: Path, precision: str) -> None:
+def test_mixed_precision_learns_too(squares: ImageSet, tmp_path: Path, precision: str) -> None:
     config = replace(CONFIG, encoder="test_resnet", optimizer="adamw", learning_rate=0.003, epochs=4, augment=False)
     history = train(squares, replace(config, precision=precision), tmp_path / "out")
     assert history[-1].train.loss < 0.7 * history[0].train.loss
 
 
-def test_it_learns_the_squares(squares: Data, tmp_path: Path) -> None:
+def test_it_learns_the_squares(squares: ImageSet, tmp_path: Path) -> None:
     config = replace(CONFIG, encoder="test_resnet", optimizer="adamw", learning_rate=0.003, epochs=6, augment=False)
     history = train(squares, config, tmp_path / "out")
     assert history[-1].train.loss < 0.5 * history[0].train.loss
 
 
-def test_a_head_without_labels_is_left_alone(squares: Data, tmp_path: Path) -> None:
-    blind = Data([replace(s, location=None) for s in squares.slices], squares.images, "no locations")
+def test_a_head_without_labels_is_left_alone(squares: ImageSet, tmp_path: Path) -> None:
+    blind = ImageSet([replace(s, location=None) for s in squares.slices], squares.images, "no locations")
     config = replace(CONFIG, epochs=1)
     history = train(blind, config, tmp_path / "out")
     assert math.isnan(history[0].train.location_accuracy)
@@ -193,7 +193,7 @@ def test_a_head_without_labels_is_left_alone(squares: Data, tmp_path: Path) -> N
     assert load_checkpoint(tmp_path / "out" / BEST).untrained_heads == ("location",)
 
 
-def test_another_configuration_or_data_is_refused(squares: Data, tmp_path: Path) -> None:
+def test_another_configuration_or_data_is_refused(squares: ImageSet, tmp_path: Path) -> None:
     train(squares, replace(CONFIG, epochs=1), tmp_path / "out")
     for config, other in (
         (replace(CONFIG, epochs=1, seed=1), squares),
@@ -207,7 +207,7 @@ def test_another_configuration_or_data_is_refused(squares: Data, tmp_path: Path)
         train(squares, CONFIG, tmp_path / "full")
 
 
-def test_a_training_that_diverges_is_no_success(squares: Data, tmp_path: Path) -> None:
+def test_a_training_that_diverges_is_no_success(squares: ImageSet, tmp_path: Path) -> None:
     with pytest.raises(VerdictError, match="finite validation loss"):
         train(squares, replace(CONFIG, epochs=1, learning_rate=1e30), tmp_path / "out")
     assert not (tmp_path / "out" / BEST).exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.measure.yardstick import ALL, OPTION
+from benchmarks.measure.yardstick import ALL_SAMPLES, YARDSTICK_OPTION
 from benchmarks.results import names
 from benchmarks.run import bench, match_weights
 from benchmarks.settings import Settings
@@ -61,13 +61,13 @@ def test_warm_up_is_apart_and_the_harness_is_measured(ran: Ran) -> None:
 
 def test_the_yardstick_runs_beside_everything_that_is_timed(ran: Ran) -> None:
     latency, stages, throughput, whole, cold = (
-        ran[1][what].options[OPTION]
+        ran[1][what].options[YARDSTICK_OPTION]
         for what in (names.LATENCY, names.STAGES, names.THROUGHPUT, names.END_TO_END, names.COLD_START)
     )
-    assert len(latency[ALL]) == len(ran[1][names.LATENCY].samples[FP32]) and len(stages[ALL]) >= 11
+    assert len(latency[ALL_SAMPLES]) == len(ran[1][names.LATENCY].samples[FP32]) and len(stages[ALL_SAMPLES]) >= 11
     assert {key: len(values) for key, values in throughput.items()} == {f"{FP32}: batch {n}": 2 for n in (1, 2)}
-    assert len(whole[ALL]) == 4 and len(cold[FP32]) == 1
-    assert OPTION not in ran[1][names.MEMORY].options
+    assert len(whole[ALL_SAMPLES]) == 4 and len(cold[FP32]) == 1
+    assert YARDSTICK_OPTION not in ran[1][names.MEMORY].options
 
 
 def test_a_full_run_takes_samples_for_p90_at_least_and_p99_at_most() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.measure.yardstick import ALL, OPTION, Yardstick, yardstick_ms
+from benchmarks.measure.yardstick import ALL_SAMPLES, YARDSTICK_OPTION, Yardstick, yardstick_ms
 from benchmarks.results import names
 from evaluation.records import Record
 
@@ -13,11 +13,14 @@ def test_what_it_took_goes_into_one_record_and_it_begins_anew() -> None:
     yardstick.take()
     yardstick.take("a configuration")
     kept = yardstick.take_options()
-    assert set(kept[OPTION]) == {ALL, "a configuration"} and min(min(values) for values in kept[OPTION].values()) > 0
+    assert (
+        set(kept[YARDSTICK_OPTION]) == {ALL_SAMPLES, "a configuration"}
+        and min(min(values) for values in kept[YARDSTICK_OPTION].values()) > 0
+    )
     assert yardstick.take_options() == {}
     record = Record(names.LATENCY, "ms", {"a configuration": [1.0]}, {}, options=kept)
-    assert yardstick_ms(record, "a configuration") == kept[OPTION]["a configuration"]
-    assert yardstick_ms(record, "another") == kept[OPTION][ALL]
+    assert yardstick_ms(record, "a configuration") == kept[YARDSTICK_OPTION]["a configuration"]
+    assert yardstick_ms(record, "another") == kept[YARDSTICK_OPTION][ALL_SAMPLES]
     assert yardstick_ms(Record(names.LATENCY, "ms", {"a configuration": [1.0]}, {}), "a configuration") is None
 
 

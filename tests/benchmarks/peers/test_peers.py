@@ -84,7 +84,7 @@ def test_without_weights_every_model_is_named_and_without_packages_the_line_that
 ) -> None:
     monkeypatch.setattr(sys, "path", [p for p in sys.path if "site-packages" not in p and "extra" not in p])
     monkeypatch.delitem(sys.modules, "skimage", raising=False)
-    assert "pip install -e '.[peer-scikit-image]'" in (SCIKIT_IMAGE.why_not() or "")
+    assert "pip install -e . --group peer-scikit-image" in (SCIKIT_IMAGE.why_not() or "")
     peers = Baselines(tiny_bundle, None, Settings(peers=EVERY), silent).open()
     assert peers.left_out[EAGER.name] == WITHOUT_WEIGHTS and not peers.opened
     assert SCIKIT_IMAGE.name in peers.left_out

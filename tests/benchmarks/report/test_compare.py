@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.command import bench
-from benchmarks.measure.yardstick import OPTION
+from benchmarks.measure.yardstick import YARDSTICK_OPTION
 from benchmarks.report.compare import compare
 from benchmarks.results import names
 from dtvit_edge.errors import ConfigError, VerdictError
@@ -59,7 +59,7 @@ def test_a_slower_machine_is_no_slower_program(tmp_path: Path, machine: float, s
     for name, seed, factor, unit in (("a", 1, 1.0, 3.0), ("b", 2, slower * machine, 3.0 * machine)):
         ms = factor * (10 + np.random.default_rng(seed).exponential(0.2, 200))
         yard = {"": [unit] * 200, f"{INT8}: batch 8": [unit, unit]}
-        options = {"bundle": "demo", OPTION: yard}
+        options = {"bundle": "demo", YARDSTICK_OPTION: yard}
         record = Record(names.LATENCY, "ms", {INT8: ms.tolist()}, {}, options=options)
         rates = Record(
             names.THROUGHPUT, names.SLICES_PER_SECOND, {f"{INT8}: batch 8": (1e3 / ms).tolist()}, {}, options=options

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.measure.yardstick import ALL, OPTION
+from benchmarks.measure.yardstick import ALL_SAMPLES, YARDSTICK_OPTION
 from benchmarks.report import encoders, plots
 from benchmarks.report.report import HTML, SUMMARY, write_report
 from benchmarks.report.view import RunView, run_views
@@ -32,7 +32,7 @@ def view(name: str, ms: float, *, auc: tuple[float, float, float] | None, machin
     figures = {"agreement": 1.0, "ich_auc": value, "ich_auc_low": low, "ich_auc_high": high}
     summary = {names.key_of(INT8, key): figure for key, figure in figures.items()}
     samples = [machine * (ms + 0.001 * i) for i in range(24)]
-    timed = options | {OPTION: {ALL: [3.0 * machine] * 24}}
+    timed = options | {YARDSTICK_OPTION: {ALL_SAMPLES: [3.0 * machine] * 24}}
     kept = {names.ICH_LABELS: [0.0, 1.0], INT8: [0.1, 0.9]}
     accuracy = Record(names.ACCURACY, "p", kept, summary, options=options)
     latency = Record(names.LATENCY, "ms", {INT8: samples, names.NULL_BACKEND: [0.001] * 24}, {}, options=timed)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
+from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
+import click
 import pytest
 
 from benchmarks.report.figures_page import PAGE, figures_page, tables
 from benchmarks.report.page_parts import EXIT_STATUSES, key_figures, key_figures_with_commands
 from benchmarks.results import CPU_RECORDS, FOLDER
+from dtvit_edge.cli.commands import WORKSTATION_COMMANDS
 from dtvit_edge.errors import BuildKilled, BundleError, DtvitError, VerdictError
 from evaluation.records import latest, read
 from tests.support.data import ROOT
@@ -49,18 +53,22 @@ def test_readme_has_five_figures_and_the_page_the_command_of_each() -> None:
 
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.jsonl")), ids=lambda file: file.name)
-def test_every_recorded_command_calls_a_module_of_today(file: object) -> None:
-    for record in read(file):  # type: ignore[arg-type]
+def test_every_recorded_command_calls_a_module_of_today(file: Path) -> None:
+    for record in read(file):
         words = shlex.split(record.options["command"])
         if words[:2] == ["python", "-m"]:
             assert find_spec(words[2]) is not None, words[2]
         else:
-            assert words[0] == "dtvit-edge"
+            words = [word for word in words if word != "-q"]
+            group = import_module(WORKSTATION_COMMANDS[words[1]][0])
+            command = getattr(group, WORKSTATION_COMMANDS[words[1]][1])
+            with click.Context(command.commands["run"] if words[1] == "bench" else command) as context:
+                context.command.parse_args(context, words[2:])
         assert "benchmarks/records" not in record.options["command"]
 
 
 def test_exit_statuses_are_those_of_the_errors() -> None:
-    assert list(EXIT_STATUSES) == [0, 1, 2, 3, 4, 5, 6, 130]
+    assert list(EXIT_STATUSES) == [0, 1, 2, 3, 4, 5, 6, 130, 141]
     assert (VerdictError.exit_status, DtvitError.exit_status, BuildKilled.exit_status) == (1, 2, 5)
     assert BundleError.exit_status in EXIT_STATUSES
 

@@ -19,7 +19,7 @@ from calibration.calibrate import Config, calibrate
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import VerdictError
-from evaluation.gate import Cases, Limits
+from evaluation.gate import Limits, SliceLabels
 from evaluation.records import read
 from evaluation.sampling import SETS, SliceSet
 from export.bundle_export import export_bundle
@@ -62,9 +62,9 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     bundle = export_bundle(folder / "w.safetensors", folder / "small.dtvit")
     pixels, _ = bundle.golden()
     count = len(pixels)
-    cases = Cases(tuple(map(str, range(count))), tuple(map(str, range(count))), np.full(count, -1))
-    lenient = Config(sensitivity=1, limits=Limits(agreement=0.0, auc=1.0, slices=1))
-    calibrate(bundle, dict.fromkeys(SETS, SliceSet(pixels, cases)), lenient)
+    labels = SliceLabels(tuple(map(str, range(count))), tuple(map(str, range(count))), np.full(count, -1))
+    lenient = Config(sensitivity_slices=1, limits=Limits(agreement=0.0, auc=1.0, slices=1))
+    calibrate(bundle, dict.fromkeys(SETS, SliceSet(pixels, labels)), lenient)
     return folder / "small.dtvit", folder / "w.safetensors"
 
 
@@ -102,12 +102,12 @@ def test_gate_records_the_verdicts_of_the_command(
 ) -> None:
     bundle = tmp_path / "copy.dtvit"
     shutil.copytree(calibrated[0], bundle)
-    slices = ["--slices", str(phantom_folder / "truth.csv"), "--judge", str(phantom_folder / "truth.csv")]
+    slices = ["--slices", str(phantom_folder / "truth.csv"), "--test-slices", str(phantom_folder / "truth.csv")]
     done = CliRunner().invoke(gate.main, ["x", "--out", str(tmp_path / "r"), "--", str(bundle), *slices])
     assert done.exit_code == 1 and "exit status 2" in done.output and not (tmp_path / "r").exists()
 
     rows = (phantom_folder / "truth.csv").read_text().splitlines()
-    many = tmp_path / "many.csv"  # two studies by the names of five patients, since ranges and verdict share none
+    many = tmp_path / "many.csv"  # two studies by the names of five patients, since no two sets share one
     renamed = [f"{phantom_folder}/{row.split(',')[0]},P{place % 5},,,," for place, row in enumerate(rows[1:])]
     many.write_text("\n".join([rows[0], *renamed]) + "\n")
     arguments = [str(bundle), "--slices", str(many), "--agreement", "0", "--delta-auc", "1"]
@@ -120,7 +120,7 @@ def test_gate_records_the_verdicts_of_the_command(
     assert record.options["command"] == f"dtvit-edge calibrate {shlex.join(arguments)}"
     s = record.summary
     assert s["seconds"] > 0 and 2**27 < s["peak_bytes"] < 2**33
-    assert s["int8: ich_slices"] == record.options["slices"]["verdict"] > 5
+    assert s["int8: ich_slices"] == record.options["slices"]["test"] > 5
     assert s["int8: rms"] > s["fp16: rms"] > 0
     assert Bundle.open(bundle).digest == record.digests["bundle"]
 

@@ -116,5 +116,5 @@ def test_asking_for_one_that_is_missing_names_the_line_that_installs_it(
     from dtvit_edge.backends import openvino
 
     monkeypatch.setattr(openvino, "unavailable", lambda: "openvino is not installed")
-    with pytest.raises(MissingDependency, match=r"pip install 'dtvit-edge\[intel\]'"):
+    with pytest.raises(MissingDependency, match=r"pip install '\.\[intel\]'"):
         backends.choose("openvino")

@@ -20,6 +20,7 @@ from tests.support.data import ROOT
 from tests.support.scoring_runs import results
 
 
+@pytest.mark.real
 @pytest.mark.skipif(find_spec("pycuda") is None, reason="pycuda is not installed: it is built where CUDA is")
 @pytest.mark.skipif(COMPILER is None, reason="no C++ compiler here (g++)")
 @pytest.mark.parametrize("integrated", [False, True], ids=["discrete", "jetson"])

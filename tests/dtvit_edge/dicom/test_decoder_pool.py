@@ -46,12 +46,12 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
 
 
 def test_every_encoding_is_read_as_in_this_process(started: list[Any]) -> None:
-    found = headers(real("transfer-syntaxes"))
-    assert len(found) > 10
+    every_header = headers(real("transfer-syntaxes"))
+    assert len(every_header) > 10
     with ParallelReader() as reader, ThreadPoolExecutor(3) as pool:
-        apart = list(pool.map(lambda header: outcome(reader, header), found))
+        apart = list(pool.map(lambda header: outcome(reader, header), every_header))
     here = SliceReader()
-    assert apart == [outcome(here, header) for header in found]
+    assert apart == [outcome(here, header) for header in every_header]
     assert any(isinstance(answer, tuple) for answer in apart), "a codec is missing for some"
     assert 1 <= len(started) <= 3, "one process a thread at most"
     assert all(child.poll() is not None for child in started), "they ended with the reader"

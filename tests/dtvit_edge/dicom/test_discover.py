@@ -17,24 +17,24 @@ def plan(*folders: Path, **options: bool) -> Plan:
     return discover(walk(folders), **options)
 
 
-def refusals(found: Plan) -> dict[str, str]:
-    return {s.series_uid: s.refusal.code if s.refusal else "" for s in found.series}
+def refusals(discovered: Plan) -> dict[str, str]:
+    return {s.series_uid: s.refusal.code if s.refusal else "" for s in discovered.series}
 
 
 def test_files_are_found_whatever_they_are_called(tmp_path: Path) -> None:
     for name in ("a/IM0001", "a/b/c/x.dcm", "weird näme", ".hidden", "z.txt"):
         save(tmp_path / name, SOPInstanceUID=f"2.25.{abs(hash(name)) % 10**9}")
-    found = walk([tmp_path])
-    assert [f.path for f in found] == sorted(["a/IM0001", "a/b/c/x.dcm", "weird näme", ".hidden", "z.txt"])
+    files = walk([tmp_path])
+    assert [f.path for f in files] == sorted(["a/IM0001", "a/b/c/x.dcm", "weird näme", ".hidden", "z.txt"])
 
 
 def test_a_name_that_is_no_text_can_still_be_written(tmp_path: Path) -> None:
     name = os.fsdecode(b"bad\xff\xfename")
     save(tmp_path / name)
-    (found,) = walk([tmp_path])
-    assert found.path == "bad\\xff\\xfename"
-    assert found.path.encode("utf-8")
-    assert found.file.exists()
+    (file,) = walk([tmp_path])
+    assert file.path == "bad\\xff\\xfename"
+    assert file.path.encode("utf-8")
+    assert file.file.exists()
 
 
 def test_one_file_through_two_folders_is_read_once(tmp_path: Path) -> None:
@@ -57,9 +57,11 @@ def test_a_folder_that_is_not_there_stops_before_the_first_file(tmp_path: Path) 
 def test_the_same_instance_again_is_a_duplicate(tmp_path: Path) -> None:
     save(tmp_path / "a")
     shutil.copy(tmp_path / "a", tmp_path / "b")
-    found = plan(tmp_path)
-    assert [len(s.headers) for s in found.series] == [1]
-    assert [(r.path, r.reason.code, str(r.reason.status)) for r in found.rejected] == [("b", "duplicate", "skipped")]
+    discovered = plan(tmp_path)
+    assert [len(s.headers) for s in discovered.series] == [1]
+    assert [(r.path, r.reason.code, str(r.reason.status)) for r in discovered.rejected] == [
+        ("b", "duplicate", "skipped")
+    ]
 
 
 def test_a_series_is_split_by_kernel_and_orientation_but_not_by_rotation(tmp_path: Path) -> None:
@@ -72,8 +74,8 @@ def test_a_series_is_split_by_kernel_and_orientation_but_not_by_rotation(tmp_pat
             ds = pydicom.dcmread(file)
             ds.SeriesInstanceUID = "2.25.9"
             ds.save_as(file)
-    found = plan(tmp_path)
-    assert sorted((s.series_uid, len(s.headers)) for s in found.series) == [
+    discovered = plan(tmp_path)
+    assert sorted((s.series_uid, len(s.headers)) for s in discovered.series) == [
         ("2.25.1", 3),
         ("2.25.9", 2),
         ("2.25.9", 2),
@@ -117,9 +119,9 @@ def test_bone_is_refused_only_where_a_softer_series_of_the_study_exists(tmp_path
 
 
 def test_the_real_study_passes_whole() -> None:
-    found = plan(real("studies", "ge-head"))
-    assert [(len(s.headers), s.refusal, s.warnings) for s in found.series] == [(28, None, ())]
-    assert not found.rejected
+    discovered = plan(real("studies", "ge-head"))
+    assert [(len(s.headers), s.refusal, s.warnings) for s in discovered.series] == [(28, None, ())]
+    assert not discovered.rejected
 
 
 def test_real_chest_slices_are_refused() -> None:
@@ -130,11 +132,11 @@ def test_real_chest_slices_are_refused() -> None:
 
 def test_everything_odd_ends_in_a_row() -> None:
     folder = real("odd")
-    found = plan(folder)
+    discovered = plan(folder)
     files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
-    rows = {r.path for r in found.rejected} | {h.path for s in found.series for h in s.headers}
+    rows = {r.path for r in discovered.rejected} | {h.path for s in discovered.series for h in s.headers}
     assert rows == files
-    reasons = {r.path: r.reason.code for r in found.rejected}
+    reasons = {r.path: r.reason.code for r in discovered.rejected}
     assert reasons["philips-rgb/DIRFILE"] == "dicomdir"
     assert reasons["philips-scout/I10"] == "scout"
     assert reasons["philips-rgb/I40"] == "secondary_capture"

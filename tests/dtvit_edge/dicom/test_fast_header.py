@@ -32,15 +32,15 @@ def outcome(file: Path, fast: bool) -> list[Any]:
     except FileRejected as error:
         return [error.reason.code, error.detail, error.identity, error.frames]
     reader = SliceReader(fast=fast)
-    found: list[Any] = []
+    answers: list[Any] = []
     for header in headers:
         try:
             stored = reader.read(header).stored
             assert stored.dtype == np.uint16 and stored.flags.c_contiguous
-            found += [header, stored.tobytes()]
+            answers += [header, stored.tobytes()]
         except SliceRejected as error:
-            found += [header, error.reason.code, error.detail]
-    return found
+            answers += [header, error.reason.code, error.detail]
+    return answers
 
 
 def first(file: Path) -> SliceHeader | None:
@@ -125,8 +125,8 @@ def test_pixels_are_a_read_only_view_of_the_files_bytes(tmp_path: Path) -> None:
     (header,) = read_headers(file, "a")
     stored = SliceReader().read(header).stored
     assert not stored.flags.writeable and not stored.flags.owndata
-    found = read(header)
-    assert found is not None and np.shares_memory(found, np.frombuffer(found.base, np.uint8))
+    pixels = read(header)
+    assert pixels is not None and np.shares_memory(pixels, np.frombuffer(pixels.base, np.uint8))
 
 
 def test_a_header_larger_than_the_first_look_is_read_all_the_same(tmp_path: Path) -> None:

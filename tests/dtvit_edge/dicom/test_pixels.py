@@ -68,9 +68,9 @@ def test_nema_encodings_decode_to_the_uncompressed_pixels(folder: str) -> None:
     (reference,) = (f for f in files if f.stem.endswith("UNC"))
     expected = pydicom.dcmread(reference).pixel_array
     for file in files:
-        found = read(file).view(np.int16)
+        decoded = read(file).view(np.int16)
         largest, mean = next((b for name, b in NEMA_LOSSY.items() if name in file.name), (0, 0))
-        difference = np.abs(found.astype(int) - expected)
+        difference = np.abs(decoded.astype(int) - expected)
         assert difference.max() <= largest, file.name
         assert difference.mean() <= mean, file.name
 
@@ -135,9 +135,9 @@ def test_real_multi_frame_files_decode_alike_in_every_encoding() -> None:
                 with pytest.raises(SliceRejected, match="codec_missing"):
                     decode_frame(ds, header)
                 continue
-            found = decode_frame(ds, header)
+            decoded = decode_frame(ds, header)
             bound = 3 if "ls.81" in file.name else 0
-            assert np.abs(found.astype(int) - expected[frame - 1]).max() <= bound, file.name
+            assert np.abs(decoded.astype(int) - expected[frame - 1]).max() <= bound, file.name
             decoded += 1
     assert decoded == 18
 

@@ -119,8 +119,8 @@ def test_truth_has_a_row_per_file_and_agrees_with_it(collection: Path) -> None:
     assert tuple(reader.fieldnames or ()) == TRUTH_COLUMNS
     assert TRUTH_COLUMNS[:4] == ("path", "patient", "ich", "location")
     folder = collection.parent
-    found = {p.relative_to(folder).as_posix() for p in folder.rglob("IM*")}
-    assert {row["path"] for row in rows} == found
+    on_disk = {p.relative_to(folder).as_posix() for p in folder.rglob("IM*")}
+    assert {row["path"] for row in rows} == on_disk
     assert {row["patient"] for row in rows} == {"PHANTOM-0001", "PHANTOM-0002"}
     for row in rows:
         dataset = pydicom.dcmread(folder / row["path"], stop_before_pixels=True)

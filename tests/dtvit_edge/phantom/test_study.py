@@ -29,7 +29,7 @@ def window_byte(hu: np.ndarray) -> np.ndarray:
 
 
 def device_mask(hu: np.ndarray) -> np.ndarray:
-    """DESIGN.md section 3 item 2, with SciPy."""
+    """The mask of docs/architecture.md (preprocessing), with SciPy."""
     y, x = np.mgrid[-4:5, -4:5]
     disk = x * x + y * y <= 16
     binary = window_byte(hu) > 10

@@ -29,11 +29,11 @@ def test_every_reference_case_is_bit_equal(case: Case) -> None:
 
 
 def test_cases_reach_both_ends_of_every_branch() -> None:
-    found = [(c, CpuPreprocessor(c.spec)(c.stored, c.encoding)) for c in cases()]
-    assert any(not p.has_head for _, p in found), "no case with an empty mask"
-    assert sum(p.pixels.any() for _, p in found) > 40
-    assert {c.spec.channels for c, _ in found} == {1, 3}
-    phantom = next(p for c, p in found if c.name == "phantom-2-signed")
+    prepared = [(c, CpuPreprocessor(c.spec)(c.stored, c.encoding)) for c in cases()]
+    assert any(not p.has_head for _, p in prepared), "no case with an empty mask"
+    assert sum(p.pixels.any() for _, p in prepared) > 40
+    assert {c.spec.channels for c, _ in prepared} == {1, 3}
+    phantom = next(p for c, p in prepared if c.name == "phantom-2-signed")
     assert 0.3 < phantom.brain_share < 1.0
 
 
@@ -107,12 +107,12 @@ def test_no_positive_phantom_is_skipped_or_cut() -> None:
         for location in LOCATION_LABELS:
             plan = plan_study(seed, location)
             for index in plan.positive:
-                found = render_slice(plan, index)
-                stored = np.ascontiguousarray(found.hu).view(np.uint16)
+                rendered = render_slice(plan, index)
+                stored = np.ascontiguousarray(rendered.hu).view(np.uint16)
                 assert prepare(stored, SIGNED).brain_share > 2 * spec.min_brain_share, (seed, location, index)
                 mask = head_mask(table[stored], spec) > 0
-                lost = (found.haemorrhage & ~mask).sum()
-                assert lost <= 0.05 * found.haemorrhage.sum(), (seed, location, index)
+                lost = (rendered.haemorrhage & ~mask).sum()
+                assert lost <= 0.05 * rendered.haemorrhage.sum(), (seed, location, index)
                 seen += 1
     assert seen >= 48
 

@@ -45,11 +45,11 @@ def same(kernel_library: ctypes.CDLL, slices: Slices, spec: PreprocessSpec, **op
     launched = harness.launch(kernel_library, slices, spec, **options)  # type: ignore[arg-type]
     prepare = CpuPreprocessor(spec)
     equal = True
-    for (stored, encoding), pixels, found in zip(slices, launched.pixels, launched.found, strict=True):
+    for (stored, encoding), pixels, stats in zip(slices, launched.pixels, launched.stats, strict=True):
         expected = prepare(stored, encoding)
-        share = found["brain"] / found["head"] if found["head"] else 0.0
-        equal &= found["status"] == kernel.PREPARED
-        equal &= np.array_equal(pixels, expected.pixels) and found["head"] == expected.head_pixels
+        share = stats["brain"] / stats["head"] if stats["head"] else 0.0
+        equal &= stats["status"] == kernel.PREPARED
+        equal &= np.array_equal(pixels, expected.pixels) and stats["head"] == expected.head_pixels
         equal &= share == expected.brain_share
     return bool(equal)
 
@@ -124,11 +124,11 @@ def test_more_runs_than_the_scratch_holds_are_said_and_nothing_is_written(kernel
     ring[100:400, 100:400] = 40  # eroded it is one square; its dilated border is full of holes
     slices = [(image.view(np.uint16), SIGNED) for image in (grid, quiet, ring)]
     launched = harness.launch(kernel_library, slices, PLAIN, run_capacity=700)
-    assert launched.found["status"].tolist() == [kernel.TOO_MANY_RUNS, kernel.PREPARED, kernel.TOO_MANY_RUNS]
-    assert (launched.found["runs"][[0, 2]] > 700).all()
+    assert launched.stats["status"].tolist() == [kernel.TOO_MANY_RUNS, kernel.PREPARED, kernel.TOO_MANY_RUNS]
+    assert (launched.stats["runs"][[0, 2]] > 700).all()
     assert (launched.pixels[[0, 2]] == 0xA5).all(), "the output of a slice that was given up"
     np.testing.assert_array_equal(launched.pixels[1], CpuPreprocessor(PLAIN)(*slices[1]).pixels)
-    most = int(harness.launch(kernel_library, slices, PLAIN, run_capacity=1 << 17).found["runs"].max())
+    most = int(harness.launch(kernel_library, slices, PLAIN, run_capacity=1 << 17).stats["runs"].max())
     assert same(kernel_library, slices, PLAIN, run_capacity=most)
     assert not same(kernel_library, slices, PLAIN, run_capacity=most - 1)
 
@@ -141,13 +141,13 @@ def heads() -> Slices:
     for i in range(4):
         for j in range(5):
             squares[10 + 70 * i :, 12 + 60 * j :][: 40 + (i == j == 2), :40] = 40 + 10 * i
-    found = [noise(seed) for seed in by_size[-4:]]
-    return [found[0], (squares.view(np.uint16), SIGNED), found[1], noise(by_size[0]), found[2], found[3]]
+    noisy = [noise(seed) for seed in by_size[-4:]]
+    return [noisy[0], (squares.view(np.uint16), SIGNED), noisy[1], noise(by_size[0]), noisy[2], noisy[3]]
 
 
 def barriers() -> list[int]:
     """Where the source waits for all threads."""
-    return [found.start() for found in re.finditer(r"__syncthreads\(\);", kernel.SOURCE.read_text())]
+    return [barrier.start() for barrier in re.finditer(r"__syncthreads\(\);", kernel.SOURCE.read_text())]
 
 
 @needs_compiler
@@ -165,10 +165,10 @@ def test_shuffled_threads_find_every_barrier_that_is_missing(place: int, tmp_pat
         faulthandler.disable()
         signal.alarm(20)
         equal = all(
-            np.array_equal(pixels, wanted.pixels) and found["head"] == wanted.head_pixels
+            np.array_equal(pixels, wanted.pixels) and stats["head"] == wanted.head_pixels
             for seed in range(8)
             for launched in [harness.launch(broken, slices, THREE, seed=seed, threads=11, blocks=1)]
-            for pixels, found, wanted in zip(launched.pixels, launched.found, expected, strict=True)
+            for pixels, stats, wanted in zip(launched.pixels, launched.stats, expected, strict=True)
         )
         os._exit(0 if equal else 1)
     _, status = os.waitpid(child, 0)

@@ -23,11 +23,11 @@ def study(rows: list[SliceScore], *, gap: bool = False, extra: list[SliceScore] 
 
 
 def test_a_series_is_the_mean_of_its_three_highest() -> None:
-    found = series_score([scored(p, str(p)) for p in (0.1, 0.9, 0.3, 0.6, 0.2)], gap=False)
-    assert found.ich_probability == pytest.approx((0.9 + 0.6 + 0.3) / 3)
-    assert found.top is not None
-    assert found.top.sop_uid == "0.9"
-    assert (found.slices, found.scored) == (5, 5)
+    series = series_score([scored(p, str(p)) for p in (0.1, 0.9, 0.3, 0.6, 0.2)], gap=False)
+    assert series.ich_probability == pytest.approx((0.9 + 0.6 + 0.3) / 3)
+    assert series.top is not None
+    assert series.top.sop_uid == "0.9"
+    assert (series.slices, series.scored) == (5, 5)
 
 
 def test_location_comes_from_the_same_slices() -> None:
@@ -112,6 +112,6 @@ def test_an_absence_of_slices_is_never_a_negative(
 
 
 def test_equal_probabilities_are_ranked_by_path() -> None:
-    found: SeriesScore = series_score([scored(0.5, n) for n in "dbca"], gap=False)
-    assert found.top is not None
-    assert found.top.path == "a"
+    series: SeriesScore = series_score([scored(0.5, n) for n in "dbca"], gap=False)
+    assert series.top is not None
+    assert series.top.path == "a"

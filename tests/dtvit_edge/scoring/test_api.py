@@ -17,10 +17,10 @@ from tests.support.dicom_files import series
 
 def test_the_api_gives_what_the_files_hold(tiny_bundle: Bundle, phantom_folder: Path, tmp_path: Path) -> None:
     bundle = dtvit_edge.open_bundle(str(tiny_bundle.path))
-    found = list(dtvit_edge.score(bundle, [phantom_folder], Options(backend="onnxruntime")))
+    results = list(dtvit_edge.score(bundle, [phantom_folder], Options(backend="onnxruntime")))
     report = run(tiny_bundle, [phantom_folder], tmp_path / "out", Options(backend="onnxruntime"))
-    assert {r.study for r in found} == {r.study for r in report.studies}
-    assert {s for r in found for s in r.slices} == {s for r in report.studies for s in r.slices}
+    assert {r.study for r in results} == {r.study for r in report.studies}
+    assert {s for r in results for s in r.slices} == {s for r in report.studies for s in r.slices}
 
 
 def test_an_untrained_location_head_says_nothing_and_changes_nothing_else(
@@ -44,12 +44,12 @@ def test_studies_come_one_by_one_whatever_the_batch(tiny_bundle: Bundle, tmp_pat
     series(tmp_path / "c", [0, 5], uid="2.25.8", study="2.25.18", ContrastBolusAgent="X")
     expected = None
     for batch in (1, 2, 5, 64):
-        found = list(score(tiny_bundle, [tmp_path], Options(backend="onnxruntime", batch=batch)))
-        assert [r.study.study_uid for r in found] == ["2.25.10", "2.25.11", "2.25.12", "2.25.13", "2.25.18"]
-        values = [round(r.study.ich_probability or -1, 6) for r in found]
+        results = list(score(tiny_bundle, [tmp_path], Options(backend="onnxruntime", batch=batch)))
+        assert [r.study.study_uid for r in results] == ["2.25.10", "2.25.11", "2.25.12", "2.25.13", "2.25.18"]
+        values = [round(r.study.ich_probability or -1, 6) for r in results]
         expected = expected or values
         assert values == expected
-    assert found[-1].study.reason == "no_suitable_series"
+    assert results[-1].study.reason == "no_suitable_series"
 
 
 def test_wrong_options_stop_before_the_first_file() -> None:

@@ -41,9 +41,9 @@ def test_slice_columns_are_the_contract() -> None:
 
 def test_a_positive_slice_without_location_has_empty_cells() -> None:
     row = SliceScore("1", "1", "8", 1, "b", Status.SCORED, "", 0.9, None, True)
-    (found,) = parse(slices_csv([row], model_status="synthetic"))
-    assert (found["ich_probability"], found["ich"]) == ("0.9000", "1")
-    assert [found[k] for k in ("location", "p_deep", "p_lobar", "p_subtentorial")] == [""] * 4
+    (written,) = parse(slices_csv([row], model_status="synthetic"))
+    assert (written["ich_probability"], written["ich"]) == ("0.9000", "1")
+    assert [written[k] for k in ("location", "p_deep", "p_lobar", "p_subtentorial")] == [""] * 4
 
 
 def test_study_columns_are_the_contract() -> None:

@@ -44,9 +44,9 @@ def slices(phantom_folder: Path) -> list[Slice]:
 
 def with_the_cpu(bundle: Bundle, prepared: list[Slice]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     with open_backend(bundle, "onnxruntime", Options()) as backend:
-        found = [CpuPreprocessor(bundle.manifest.spec)(s.stored, s.header.encoding) for s in prepared]
-        logits = backend.infer(np.stack([p.pixels for p in found]))
-    return np.array([p.head_pixels for p in found]), np.concatenate(list(logits.values()), axis=1)
+        on_cpu = [CpuPreprocessor(bundle.manifest.spec)(s.stored, s.header.encoding) for s in prepared]
+        logits = backend.infer(np.stack([p.pixels for p in on_cpu]))
+    return np.array([p.head_pixels for p in on_cpu]), np.concatenate(list(logits.values()), axis=1)
 
 
 @pytest.mark.parametrize("integrated", [False, True], ids=["discrete", "jetson"])
@@ -71,15 +71,15 @@ def test_two_batches_are_under_way_and_answer_in_order(bundle: Bundle, slices: l
     install_engine(bundle, max_batch=8)
     heads, logits = with_the_cpu(bundle, slices[:30])
     with open_backend(bundle, "tensorrt", GPU) as backend, open_executor(bundle, backend, GPU) as executor:
-        sizes, found = [8, 3, 8, 8, 3], []
+        sizes, results = [8, 3, 8, 8, 3], []
         starts = np.cumsum([0, *sizes])
         for i, start in enumerate(starts[:-1]):
             executor.submit(slices[start : starts[i + 1]])
             if i:
-                found.append(executor.collect())
-        found.append(executor.collect())
-    assert np.concatenate([a.head_pixels for a in found]).tolist() == heads.tolist()
-    together = np.concatenate([np.concatenate(list(a.logits.values()), axis=1) for a in found])
+                results.append(executor.collect())
+        results.append(executor.collect())
+    assert np.concatenate([a.head_pixels for a in results]).tolist() == heads.tolist()
+    together = np.concatenate([np.concatenate(list(a.logits.values()), axis=1) for a in results])
     np.testing.assert_allclose(together, logits, atol=1e-5)
 
 
@@ -114,15 +114,15 @@ def test_a_slice_that_overflows_the_labels_goes_through_the_cpu(
     gpu = make_gpu(integrated=integrated)
     install_engine(bundle)
     batch = [(s.stored, s.header.encoding) for s in slices[:8]]
-    runs = harness.launch(kernel_library, batch, bundle.manifest.spec).found["runs"]
+    runs = harness.launch(kernel_library, batch, bundle.manifest.spec).stats["runs"]
     monkeypatch.setattr(kernel, "RUN_CAPACITY", int(np.median(runs)))
     heads, logits = with_the_cpu(bundle, slices[:8])
     with open_backend(bundle, "tensorrt", GPU) as backend, open_executor(bundle, backend, GPU) as executor:
         executor.submit(slices[:8])
         executor.submit(slices[7::-1])  # under way while those of the first go one by one
-        found = [executor.collect(), executor.collect()]
+        results = [executor.collect(), executor.collect()]
     assert gpu.launched.count("engine") == 2 * (1 + 4), "the batch, and four by themselves"
-    for answers, order in zip(found, (slice(None), slice(None, None, -1)), strict=True):
+    for answers, order in zip(results, (slice(None), slice(None, None, -1)), strict=True):
         assert answers.head_pixels.tolist() == heads[order].tolist()
         np.testing.assert_allclose(answers.logits["ich_logits"], logits[order, :2], atol=1e-5)
 

@@ -67,9 +67,9 @@ def test_rows_come_in_order_whatever_the_batches(
     tiny_bundle: Bundle, headers: list[Any], depth: int, fixed: bool, workers: int
 ) -> None:
     executor = Scripted(4, depth, fixed)
-    found = list(Pipeline(tiny_bundle.manifest, executor, workers=workers)(headers))
-    assert [i for scored in found for i in scored.indices] == list(range(23))
-    rows = [row for scored in found for row in scored.rows]
+    batches = list(Pipeline(tiny_bundle.manifest, executor, workers=workers)(headers))
+    assert [i for batch in batches for i in batch.indices] == list(range(23))
+    rows = [row for batch in batches for row in batch.rows]
     assert [row.sop_uid for row in rows] == [header.identity.sop_uid for header in headers]
     places = np.array([header.position_mm[2] for header in headers])
     assert [row.ich_probability for row in rows] == pytest.approx(1 / (1 + np.exp(-places)))
@@ -81,8 +81,8 @@ def test_rows_come_in_order_whatever_the_batches(
 
 def test_fixed_batches_are_those_of_the_plan_after_a_resume_too(tiny_bundle: Bundle, headers: list[Any]) -> None:
     executor = Scripted(4, 2, True)
-    found = list(Pipeline(tiny_bundle.manifest, executor, workers=2)(headers, done=set(range(4, 8)) | {20, 21, 22}))
-    assert [scored.indices for scored in found] == [(0, 1, 2, 3), *(tuple(range(i, i + 4)) for i in (8, 12, 16))]
+    batches = list(Pipeline(tiny_bundle.manifest, executor, workers=2)(headers, done=set(range(4, 8)) | {20, 21, 22}))
+    assert [batch.indices for batch in batches] == [(0, 1, 2, 3), *(tuple(range(i, i + 4)) for i in (8, 12, 16))]
 
 
 def test_an_idle_device_takes_what_has_been_read(tiny_bundle: Bundle, headers: list[Any]) -> None:

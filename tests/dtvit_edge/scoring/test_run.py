@@ -43,11 +43,11 @@ def test_every_file_has_a_row_and_every_study_a_result(
     assert report.exit_status == 0
     assert {r["status"] for r in rows} <= {"scored", "skipped"}
     for study in studies:
-        own = [r for r in rows if r["study_uid"] == study["study_uid"]]
-        top = sorted((float(r["ich_probability"]) for r in own if r["ich_probability"]), reverse=True)[:3]
+        study_rows = [r for r in rows if r["study_uid"] == study["study_uid"]]
+        top = sorted((float(r["ich_probability"]) for r in study_rows if r["ich_probability"]), reverse=True)[:3]
         assert float(study["ich_probability"]) == pytest.approx(sum(top) / 3, abs=1e-4)
-        assert int(study["scored"]) == sum(r["status"] == "scored" for r in own)
-        assert int(study["slices"]) == len(own)
+        assert int(study["scored"]) == sum(r["status"] == "scored" for r in study_rows)
+        assert int(study["slices"]) == len(study_rows)
 
 
 def test_flags_and_locations_follow_the_threshold(tiny_bundle: Bundle, phantom_folder: Path, tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ def test_bad_files_are_rows_and_the_run_goes_on(tiny_bundle: Bundle, tmp_path: P
     save(folder / "pixelless", PixelData=None, SOPInstanceUID="2.25.5")
     save(folder / "report", Rows=None, Columns=None, PixelData=None, SOPInstanceUID="2.25.6")
     report = score(tiny_bundle, folder, tmp_path / "out")
-    found = {r["path"]: (r["status"], r["reason"]) for r in table(tmp_path / "out" / "slices.csv")}
-    assert {k: v for k, v in found.items() if not k.startswith("good")} == {
+    outcomes = {r["path"]: (r["status"], r["reason"]) for r in table(tmp_path / "out" / "slices.csv")}
+    assert {k: v for k, v in outcomes.items() if not k.startswith("good")} == {
         "empty": ("error", "empty_file"),
         "text": ("skipped", "not_dicom"),
         "locked": ("skipped", "not_dicom"),
@@ -50,7 +50,7 @@ def test_bad_files_are_rows_and_the_run_goes_on(tiny_bundle: Bundle, tmp_path: P
         "report": ("skipped", "not_an_image"),
     }
     assert report.exit_status == 3
-    assert sum(v == ("scored", "") for v in found.values()) == 4
+    assert sum(v == ("scored", "") for v in outcomes.values()) == 4
     studies = {r["study_uid"]: r for r in table(tmp_path / "out" / "studies.csv")}
     assert studies["2.25.7"]["status"] == "scored"
     broken = studies[plain.StudyInstanceUID]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from dtvit_edge.bundle import MODEL_FILES, Bundle
+from dtvit_edge.cli import units
 from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import BuildError, BundleError, ConfigError, DigestMismatch
 from dtvit_edge.targets.device_files import device_files
@@ -74,16 +75,16 @@ def test_the_choice_is_that_of_build(bundle: Bundle, target: str) -> None:
 
 
 def test_a_copy_of_those_files_is_a_bundle_that_lacks_nothing_that_is_needed(bundle: Bundle, tmp_path: Path) -> None:
-    found = device_files(bundle, "jetpack6", ["fp16"], "10.3")
-    for file in found.files:
+    needed = device_files(bundle, "jetpack6", ["fp16"], "10.3")
+    for file in needed.files:
         source, target = bundle.path.parent / file.path, tmp_path / "device" / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, target)
         assert source.stat().st_size == file.bytes
-    copy = Bundle.open(tmp_path / "device" / "b.dtvit", expect_digest=found.digest)
+    copy = Bundle.open(tmp_path / "device" / "b.dtvit", expect_digest=needed.digest)
     assert copy.present == ("fp16",)
-    assert sum(p.stat().st_size for p in copy.path.rglob("*") if p.is_file()) == found.bytes
-    assert device_files(copy, "jetpack6", ["fp16"], "10.3") == found, "a thin copy can be copied on"
+    assert sum(p.stat().st_size for p in copy.path.rglob("*") if p.is_file()) == needed.bytes
+    assert device_files(copy, "jetpack6", ["fp16"], "10.3") == needed, "a thin copy can be copied on"
     with pytest.raises(BundleError, match=r"model\.fp32\.onnx: not in this copy of the bundle"):
         device_files(copy, "jetpack6", ["fp32"], "10.3")
 
@@ -100,7 +101,7 @@ def test_each_file_says_what_it_is_for(bundle: Bundle) -> None:
         ("tpu", (), None, "no target called 'tpu'"),
         ("jetpack6", (), "10.7", r"jetpack6 has no TensorRT 10\.7; it has 8\.6\.2, 10\.3\.0"),
         ("cpu", (), "10.3", "cpu has no TensorRT 10.3; it has none"),
-        ("cpu", ("fp16",), None, "nothing from which cpu makes fp16.*explain"),
+        ("cpu", ("fp16",), None, "nothing from which cpu makes fp16.*compat"),
         ("jetpack5", ("fp32", "int8"), None, "nothing from which jetpack5 makes int8"),
     ],
 )
@@ -147,8 +148,8 @@ def test_the_list_is_what_tar_takes(
     command = ["inspect", str(bundle.path), "--device-files", "jetpack6", "--precision", "fp16", "--tensorrt", "10.3"]
     assert main(command) == 0
     said = capfd.readouterr()
-    size = device_files(bundle, "jetpack6", ["fp16"], "10.3").bytes / 2**20
-    assert said.err == f"5 files, {size:.1f} MiB: fp16 on jetpack6\n"
+    size = device_files(bundle, "jetpack6", ["fp16"], "10.3").bytes
+    assert said.err == f"5 files, {units.size(size)}: fp16 on jetpack6\n"
     make = ["tar", "-C", str(tmp_path), "-cf", str(tmp_path / "model.tar"), "-T", "-"]
     subprocess.run(make, input=said.out, text=True, check=True)
     (tmp_path / "device").mkdir()
@@ -161,7 +162,7 @@ def test_the_list_is_what_tar_takes(
 
 def test_the_json_has_sizes(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(bundle.path), "--device-files", "cpu", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["bytes"] == sum(file["bytes"] for file in found["files"])
-    assert (found["target"], found["precisions"], found["digest"]) == ("cpu", ["fp32", "int8"], bundle.digest)
-    assert found["files"][0]["path"] == "b.dtvit/manifest.json"
+    needed = json.loads(capsys.readouterr().out)
+    assert needed["bytes"] == sum(file["bytes"] for file in needed["files"])
+    assert (needed["target"], needed["precisions"], needed["digest"]) == ("cpu", ["fp32", "int8"], bundle.digest)
+    assert needed["files"][0]["path"] == "b.dtvit/manifest.json"

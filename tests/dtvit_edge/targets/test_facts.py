@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dtvit_edge.targets.facts import Facts, NotKnown
+from dtvit_edge.targets.facts import GraphFacts, NotKnown
 from tests.support.target_cases import complete, quantized
 
 
@@ -23,15 +23,15 @@ def test_products_of_two_activations_are_those_without_a_weight() -> None:
 @pytest.mark.parametrize("pairs", [48, 49, 85])
 def test_placement_counts_products_and_pairs(pairs: int) -> None:
     for integers in (True, False):
-        found = complete(int8=quantized(pairs, weights_as_integers=integers)).placement("int8")
-        assert (found.products, found.quantized, found.activations) == (54, 49, pairs)
-        assert found.beyond_inputs == max(pairs - 49, 0)
+        placement = complete(int8=quantized(pairs, weights_as_integers=integers)).placement("int8")
+        assert (placement.products, placement.quantized, placement.activations) == (54, 49, pairs)
+        assert placement.beyond_inputs == max(pairs - 49, 0)
 
 
 def test_what_a_manifest_lacks_is_named_with_its_file() -> None:
     with pytest.raises(NotKnown, match=r"operators of model\.fp32\.onnx"):
-        Facts("x", {"fp32": {"opset": 17}}).operators("fp32")
+        GraphFacts("x", {"fp32": {"opset": 17}}).operators("fp32")
     with pytest.raises(NotKnown, match=r"facts of model\.fp32\.onnx"):
-        Facts("x", {}).opset("int8")
+        GraphFacts("x", {}).opset("int8")
     with pytest.raises(NotKnown, match="input 'pixels'"):
-        Facts("x", {"fp32": {"inputs": {}}}).input("pixels")
+        GraphFacts("x", {"fp32": {"inputs": {}}}).input("pixels")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dtvit_edge.targets.facts import SEVERITIES, Facts, Finding
+from dtvit_edge.targets.facts import SEVERITIES, Finding, GraphFacts
 from dtvit_edge.targets.rules import findings
 from tests.support.target_cases import (
     CPU,
@@ -27,12 +27,12 @@ from tests.support.target_cases import (
 )
 
 
-def found(facts: Facts, name: str, code: str) -> list[Finding]:
+def findings_about(facts: GraphFacts, name: str, code: str) -> list[Finding]:
     return [finding for finding in findings(facts, stack(name)) if finding.code == code]
 
 
-def one(facts: Facts, name: str, code: str) -> Finding:
-    (finding,) = found(facts, name, code)
+def one(facts: GraphFacts, name: str, code: str) -> Finding:
+    (finding,) = findings_about(facts, name, code)
     return finding
 
 
@@ -47,7 +47,7 @@ def test_findings_are_sentences_worst_first_and_each_once(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "refused"), [(JP5, True), (JP60, False), (TRT11, False)])
 def test_python_3_8_is_too_old_for_the_runtime(name: str, refused: bool) -> None:
-    told = found(complete(), name, "runtime")
+    told = findings_about(complete(), name, "runtime")
     assert bool(told) == refused
     assert all(f.severity == "refuses" and "trtexec" in f.sentence for f in told)
 
@@ -56,7 +56,7 @@ def test_python_3_8_is_too_old_for_the_runtime(name: str, refused: bool) -> None
     ("name", "precision"), [(JP5, ["int8"]), (JP60, []), (JP61, []), (RTX_PC, []), (CPU, ["fp16"])]
 )
 def test_a_precision_that_no_file_gives_is_said(name: str, precision: list[str]) -> None:
-    assert [f.sentence.split()[0] for f in found(complete(), name, "precision")] == precision
+    assert [f.sentence.split()[0] for f in findings_about(complete(), name, "precision")] == precision
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_precision_that_no_file_gives_is_said(name: str, precision: list[str])
     ],
 )
 def test_layer_norm_is_one_op_or_decomposed(name: str, severity: str, words: str) -> None:
-    told = [f for f in found(complete(), name, "layer_norm") if f.severity != "refuses"]
+    told = [f for f in findings_about(complete(), name, "layer_norm") if f.severity != "refuses"]
     assert [(f.severity, words in f.sentence, "25" in f.sentence) for f in told] == [(severity, True, True)]
 
 
@@ -98,7 +98,7 @@ def test_a_graph_without_layer_norm_is_told_so() -> None:
 )
 def test_typing_and_precision_flags(name: str, words: str) -> None:
     assert words in one(complete(), name, "typing").sentence
-    assert not found(complete(), CPU, "typing")
+    assert not findings_about(complete(), CPU, "typing")
 
 
 @pytest.mark.parametrize("weights_as_integers", [True, False], ids=["integers", "quantised in the graph"])
@@ -123,13 +123,13 @@ def test_qdq_is_judged_in_the_file_that_the_stack_would_use() -> None:
     facts = complete(int8=quantized(85))
     assert one(facts, JP60, "qdq").severity == "not_fused"
     assert one(facts, JP61, "qdq").severity == "ok"
-    assert not found(facts, JP5, "qdq")
-    assert not found(complete(int8_fp16=None), JP61, "qdq")
+    assert not findings_about(facts, JP5, "qdq")
+    assert not findings_about(complete(int8_fp16=None), JP61, "qdq")
 
 
 def test_what_tensorrt_for_rtx_documents_of_int8_is_said_there_alone() -> None:
     assert "weight-only" in one(complete(), RTX_PC, "rtx_int8").sentence
-    assert not found(complete(), TRT11, "rtx_int8")
+    assert not findings_about(complete(), TRT11, "rtx_int8")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_int8_attention_elsewhere() -> None:
     assert one(complete(), JP5, "int8_attention").sentence == "TensorRT 8.5.2 fuses no attention on Orin."
     assert one(complete(fp32=vit(attention=None)), JP61, "int8_attention").severity == "ok"
     assert one(complete(int8_fp16=quantized(85, opset=19)), JP61, "int8_attention").severity == "note"
-    assert not found(complete(), CPU, "int8_attention")
+    assert not findings_about(complete(), CPU, "int8_attention")
 
 
 def test_jetpack_7_0_miscompiles_at_batch_1() -> None:
@@ -162,7 +162,7 @@ def test_jetpack_7_0_miscompiles_at_batch_1() -> None:
     whole = vit(rewrites={"class_token_last_block": {"applied": False, "why": "switched off"}})
     assert "last block" not in one(complete(fp32=whole), JP70, "qkv").sentence
     for name in (JP60, JP72, TRT11):
-        assert not found(complete(), name, "qkv")
+        assert not findings_about(complete(), name, "qkv")
 
 
 def test_uint8_input_is_tried_on_rtx_alone() -> None:
@@ -171,12 +171,12 @@ def test_uint8_input_is_tried_on_rtx_alone() -> None:
     assert older.severity == "note"
     assert "onnx-tensorrt#879" in older.sentence
     assert older.sentence.endswith("Tried with TensorRT for RTX alone; this graph also asks for the input's shape.")
-    assert not found(complete(), CPU, "uint8_input")
+    assert not findings_about(complete(), CPU, "uint8_input")
 
 
 @pytest.mark.parametrize(("name", "said"), [(JP5, True), (JP72, True), (RTX_PC, False), (CPU, False)])
 def test_tf32(name: str, said: bool) -> None:
-    assert bool(found(complete(), name, "tf32")) == said
+    assert bool(findings_about(complete(), name, "tf32")) == said
 
 
 def test_dla_lists_what_falls_back_to_the_gpu() -> None:
@@ -202,7 +202,7 @@ def test_dla_differs_between_releases(name: str, words: str) -> None:
 
 @pytest.mark.parametrize("name", [RTX_PC, TRT11, CPU])
 def test_no_dla_is_spoken_of_where_there_is_no_jetson(name: str) -> None:
-    assert not found(complete(), name, "dla")
+    assert not findings_about(complete(), name, "dla")
 
 
 def test_memory_is_that_of_the_file_which_is_used() -> None:
@@ -236,7 +236,7 @@ ABSENT: list[dict[str, Any]] = [
 @pytest.mark.parametrize("name", EVERY_STACK)
 @pytest.mark.parametrize("facts", ABSENT, ids=["none", "opset alone", "other types", "other names"])
 def test_absent_facts_are_findings_and_never_a_crash(facts: dict[str, Any], name: str) -> None:
-    bundle = Facts("old.dtvit", {"fp32": facts, "int8": facts, "int8-fp16": facts})
+    bundle = GraphFacts("old.dtvit", {"fp32": facts, "int8": facts, "int8-fp16": facts})
     every = findings(bundle, stack(name))
     told = [f for f in every if f.code == "not_known"]
     assert told

@@ -24,8 +24,8 @@ def test_the_targets_are_these() -> None:
     ],
 )
 def test_each_stack_reads_up_to_this_opset(target: str, opsets: list[int]) -> None:
-    found = [stack.tensorrt.max_opset for stack in TARGETS[target].stacks if stack.tensorrt]
-    assert found == opsets
+    highest = [stack.tensorrt.max_opset for stack in TARGETS[target].stacks if stack.tensorrt]
+    assert highest == opsets
 
 
 def test_versions_are_tuples_of_numbers() -> None:

@@ -24,8 +24,8 @@ from tests.support.cuda.harness import GUARD
 GARBAGE = 0xA5
 SHARED = 99 * 1024  # of a block on SM 8.6, 8.9 and 12.0
 ARGUMENTS = np.dtype(
-    [("jobs", "<u8"), ("count", "<i4"), ("stored", "<u8"), ("tables", "<u8"), ("axes", "<u8"), ("spec", kernel.SPEC),
-     ("pad", "<u4", (0,)), ("scratch", kernel.SCRATCH), ("out", "<u8"), ("found", "<u8")], align=True
+    [("inputs", "<u8"), ("count", "<i4"), ("stored", "<u8"), ("tables", "<u8"), ("axes", "<u8"), ("spec", kernel.SPEC),
+     ("pad", "<u4", (0,)), ("scratch", kernel.SCRATCH), ("out", "<u8"), ("stats", "<u8")], align=True
 )  # fmt: skip
 
 
@@ -209,18 +209,18 @@ class Function:
     def _run(self, given: Any, blocks: int, shared: int) -> None:
         count, spec, scratch = int(given["count"]), given["spec"], given["scratch"]
         side = int(spec["crop"])
-        jobs = self.gpu.view(int(given["jobs"]), count * kernel.JOB.itemsize).view(kernel.JOB)
-        pixels = int((jobs["rows"] * jobs["columns"]).sum())
+        inputs = self.gpu.view(int(given["inputs"]), count * kernel.SLICE_INPUT.itemsize).view(kernel.SLICE_INPUT)
+        pixels = int((inputs["rows"] * inputs["columns"]).sum())
         self.gpu.view(int(given["stored"]), 2 * pixels)
         self.gpu.view(int(given["out"]), count * int(spec["channels"]) * side * side)
-        self.gpu.view(int(given["found"]), count * kernel.FOUND.itemsize)
+        self.gpu.view(int(given["stats"]), count * kernel.HEAD_STATS.itemsize)
         self.gpu.view(int(scratch["memory"]), blocks * int(scratch["bytes"]))
-        own_spec, own_scratch = np.array(spec), np.array(scratch)
+        spec_copy, scratch_copy = np.array(spec), np.array(scratch)
         pointers = [ctypes.c_void_p(int(given[name])) for name in ("stored", "tables", "axes")]
         status = self.gpu.library.launch(
-            ctypes.c_void_p(int(given["jobs"])), ctypes.c_int(count), *pointers,
-            ctypes.c_void_p(own_spec.ctypes.data), ctypes.c_void_p(own_scratch.ctypes.data),
-            ctypes.c_void_p(int(given["out"])), ctypes.c_void_p(int(given["found"])),
+            ctypes.c_void_p(int(given["inputs"])), ctypes.c_int(count), *pointers,
+            ctypes.c_void_p(spec_copy.ctypes.data), ctypes.c_void_p(scratch_copy.ctypes.data),
+            ctypes.c_void_p(int(given["out"])), ctypes.c_void_p(int(given["stats"])),
             ctypes.c_uint(blocks), ctypes.c_uint(32), ctypes.c_uint(shared // 4), ctypes.c_uint(count),
         )  # fmt: skip
         assert status == 0
@@ -228,7 +228,8 @@ class Function:
 
 def _packed(arguments: tuple[Any, ...]) -> bytes:
     """As pycuda packs them (pycuda/driver.py, _build_arg_buf): numbers natively aligned, structures as they come."""
-    formats, values = "", []
+    formats = ""
+    values: list[bytes | np.number[Any]] = []
     for argument in arguments:
         if isinstance(argument, np.void):
             formats += f"{argument.itemsize}s"

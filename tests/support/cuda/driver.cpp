@@ -139,7 +139,7 @@ int cuFuncSetBlockShape(void*, int, int, int) { return OK; }
 
 // The arguments as the C compiler lays them out: what the kernel of a GPU would find.
 struct Arguments {
-  const Job* jobs;
+  const SliceInput* inputs;
   int count;
   const u16* stored;
   const u8* tables;
@@ -147,7 +147,7 @@ struct Arguments {
   Spec spec;
   Scratch scratch;
   u8* out;
-  Found* found;
+  HeadStats* stats;
 };
 
 int cuLaunchKernel(void*, unsigned blocks, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned shared, void*,
@@ -156,7 +156,7 @@ int cuLaunchKernel(void*, unsigned blocks, unsigned, unsigned, unsigned, unsigne
   // CU_LAUNCH_PARAM_BUFFER_POINTER 1, CU_LAUNCH_PARAM_BUFFER_SIZE 2
   if (extra[0] != (void*)1 || extra[2] != (void*)2 || *(size_t*)extra[3] != sizeof(Arguments)) return INVALID_VALUE;
   const Arguments& a = *(const Arguments*)extra[1];
-  return launch(a.jobs, a.count, a.stored, a.tables, a.axes, &a.spec, &a.scratch, a.out, a.found, blocks, 32,
+  return launch(a.inputs, a.count, a.stored, a.tables, a.axes, &a.spec, &a.scratch, a.out, a.stats, blocks, 32,
                 shared / 4, 1);
 }
 

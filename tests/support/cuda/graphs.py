@@ -34,7 +34,12 @@ def graphs(gpu: Gpu) -> Any:
 
     def launch(executable: Any, handle: Any) -> int:
         steps = gpu.executables[executable.value]
-        gpu.streams[handle.value].add("graph", lambda: [step() for step in steps] and None)
+
+        def replay() -> None:
+            for step in steps:
+                step()
+
+        gpu.streams[handle.value].add("graph", replay)
         return 0
 
     def destroy(executable: Any) -> int:

@@ -29,10 +29,10 @@ def compile_for_cpu(compiler: str, folder: Path, source: Path = kernel.SOURCE.pa
 
 @dataclass(frozen=True)
 class Launched:
-    """What a launch left behind: pixels (N, C, crop, crop) uint8 and `kernel.FOUND` of each slice."""
+    """What a launch left behind: pixels (N, C, crop, crop) uint8 and `kernel.HEAD_STATS` of each slice."""
 
     pixels: NDArray[np.uint8]
-    found: NDArray[np.void]
+    stats: NDArray[np.void]
 
 
 def launch(
@@ -53,20 +53,20 @@ def launch(
     count = len(slices)
     shape = (count, spec.channels, spec.crop, spec.crop)
     out = np.full(int(np.prod(shape)) + GUARD, 0xA5, np.uint8)
-    found = np.zeros(count, kernel.FOUND)
+    stats = np.zeros(count, kernel.HEAD_STATS)
     scratch = np.zeros((), kernel.SCRATCH)
     scratch["memory"], scratch["bytes"] = memory.ctypes.data, each
     scratch["run_capacity"], scratch["masks_in_shared"] = run_capacity, masks
-    own = kernel.spec_of(spec)
+    kernel_spec = kernel.spec_of(spec)
     shared = kernel.shared_bytes(*batch.largest, masks=masks) // 4
-    packed = np.full(batch.places.end + GUARD, 0xA5, np.uint8)
-    places = batch.write(packed[:-GUARD])
-    starts = (places.jobs, places.tables, places.axes, places.stored)
-    jobs, tables, axes, stored = (ctypes.c_void_p(packed.ctypes.data + start) for start in starts)
-    own_, scratch_, out_, found_ = (ctypes.c_void_p(a.ctypes.data) for a in (own, scratch, out, found))
-    arguments = [jobs, ctypes.c_int(count), stored, tables, axes, own_, scratch_, out_, found_]
+    packed = np.full(batch.layout.end + GUARD, 0xA5, np.uint8)
+    layout = batch.write(packed[:-GUARD])
+    starts = (layout.inputs, layout.tables, layout.axes, layout.stored)
+    inputs, tables, axes, stored = (ctypes.c_void_p(packed.ctypes.data + start) for start in starts)
+    spec_, scratch_, out_, stats_ = (ctypes.c_void_p(a.ctypes.data) for a in (kernel_spec, scratch, out, stats))
+    arguments = [inputs, ctypes.c_int(count), stored, tables, axes, spec_, scratch_, out_, stats_]
     numbers = [ctypes.c_uint(n) for n in (blocks, threads, shared, seed)]
     assert library.launch(*arguments, *numbers) == 0, "a barrier was reached by some threads of a block only"
     for buffer in (memory, out, packed):
         assert (buffer[-GUARD:] == 0xA5).all(), "written behind a buffer"
-    return Launched(out[:-GUARD].reshape(shape), found)
+    return Launched(out[:-GUARD].reshape(shape), stats)

@@ -68,11 +68,11 @@ class _Context:
 
         def work() -> None:
             pixels = self.gpu.view(addresses[INPUT_NAME], count * int(np.prod(self.shape)))
-            found = self.session.run(list(OUTPUT_NAMES), {INPUT_NAME: pixels.reshape(count, *self.shape).copy()})
+            answer = self.session.run(list(OUTPUT_NAMES), {INPUT_NAME: pixels.reshape(count, *self.shape).copy()})
             if self.profiler is not None:
                 for layer in ("whole", "whole"):  # a name can come twice
                     self.profiler.report_layer_time(layer, LAYER_MS)
-            for name, logits in zip(OUTPUT_NAMES, found, strict=True):
+            for name, logits in zip(OUTPUT_NAMES, answer, strict=True):
                 self.gpu.view(addresses[name], logits.nbytes)[:] = logits.reshape(-1).view(np.uint8)
 
         self.gpu.streams[handle].add("engine", work)

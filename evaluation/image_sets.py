@@ -1,4 +1,4 @@
-"""Where labelled slices come from: a CSV over files, or `phantoms:STUDIES`, rendered straight to bytes."""
+"""Loads labelled image sets: from a CSV over files, or from `phantoms:STUDIES`, rendered straight to bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.spec import PixelEncoding, PreprocessSpec
-from evaluation.images import Data, load_images, read_image
+from evaluation.images import ImageSet, load_images, read_image
 from evaluation.labels import LabelledSlice, labels_digest, read_labels
 from evaluation.phantoms import ENCODING, PhantomSet, load_phantoms, render_again
 
@@ -20,20 +20,20 @@ FIRST_SEED = 1_000_000  # of phantoms to train on; `phantom` counts from 0, so t
 
 
 def phantom_set(text: str) -> PhantomSet | None:
-    """`phantoms:1200` or `phantoms:300@9000000` (the first seed); None for anything else.
+    """The set that `phantoms:1200` or `phantoms:300@9000000` (with a first seed) names; None for any other text.
 
     Raises:
-        ConfigError: it begins as one of these and is none.
+        ConfigError: the text begins with `phantoms:` and names no set.
     """
     if not text.startswith("phantoms:"):
         return None
-    found = PHANTOMS.fullmatch(text)
-    if not found or not int(found[1]):
+    match = PHANTOMS.fullmatch(text)
+    if not match or not int(match[1]):
         raise ConfigError(f"{text!r}: expected phantoms:STUDIES or phantoms:STUDIES@FIRST_SEED")
-    return PhantomSet(int(found[1]), int(found[2] or FIRST_SEED))
+    return PhantomSet(int(match[1]), int(match[2] or FIRST_SEED))
 
 
-def load(text: str, spec: PreprocessSpec, *, workers: int = 1, progress: Progress = silent) -> Data:
+def load_image_set(text: str, spec: PreprocessSpec, *, workers: int = 1, progress: Progress = silent) -> ImageSet:
     """Every slice of a labelled set as bytes between resize and crop.
 
     Args:
@@ -47,11 +47,11 @@ def load(text: str, spec: PreprocessSpec, *, workers: int = 1, progress: Progres
             return load_phantoms(chosen, spec, workers=workers, step=step)
     slices = read_labels(Path(text))
     with progress("reading", len(slices)) as step:
-        return Data(slices, load_images(slices, spec, workers=workers, step=step), labels_digest(slices))
+        return ImageSet(slices, load_images(slices, spec, workers=workers, step=step), labels_digest(slices))
 
 
 def stored_pixels(labelled: LabelledSlice) -> tuple[NDArray[np.uint16], PixelEncoding]:
-    """The slice's (rows, columns) uint16 as stored, before any preprocessing: for pictures of what that does.
+    """The slice's (rows, columns) uint16 as stored, before any preprocessing: for figures of what that does.
 
     Raises:
         ConfigError: the file is no longer readable.

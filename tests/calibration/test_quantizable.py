@@ -3,7 +3,7 @@ from __future__ import annotations
 import onnx
 import pytest
 
-from calibration.products import attention_products, weight_products
+from calibration.quantizable import attention_ops, weight_ops
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.spec import PreprocessSpec
@@ -16,41 +16,41 @@ def model_of(encoder: str) -> onnx.ModelProto:
     return onnx.load_model_from_string(export_fp32(rewrite(untrained_model(encoder), PreprocessSpec()).module, 1))
 
 
-def test_a_vits_products_are_those_of_its_blocks(exported: Bundle) -> None:
-    products = weight_products(onnx.load_model_from_string(exported.model_bytes("fp32")))
-    names = [p.name for p in products]
+def test_a_vits_ops_are_those_of_its_blocks(exported: Bundle) -> None:
+    ops = weight_ops(onnx.load_model_from_string(exported.model_bytes("fp32")))
+    names = [p.name for p in ops]
     assert len(names) == len(set(names)) == 5 * 4 + 5  # the last block is split
     assert names[:4] == ["blocks.0.qkv", "blocks.0.proj", "blocks.0.fc1", "blocks.0.fc2"]
     assert names[-5:] == ["blocks.5.q", "blocks.5.kv", "blocks.5.proj", "blocks.5.fc1", "blocks.5.fc2"]
-    assert {p.operator for p in products} == {"MatMul"}
+    assert {p.operator for p in ops} == {"MatMul"}
 
 
 def test_of_other_encoders_convolutions_are_quantised_but_the_first() -> None:
     model = model_of("test_resnet")
     convolutions = [n for n in model.graph.node if n.op_type == "Conv"]
-    products = weight_products(model)
-    assert [p.node for p in products] == [n.name for n in convolutions[1:]]
-    assert "layer1.0.conv1" in {p.name for p in products}
+    ops = weight_ops(model)
+    assert [p.node for p in ops] == [n.name for n in convolutions[1:]]
+    assert "layer1.0.conv1" in {p.name for p in ops}
 
 
 def test_the_heads_never_are() -> None:
     for encoder in ("test_vit", "test_resnet"):
-        assert not [p for p in weight_products(model_of(encoder)) if "head" in p.weight]
+        assert not [p for p in weight_ops(model_of(encoder)) if "head" in p.weight]
 
 
-def test_attentions_own_products_are_a_recipe_apart(exported: Bundle) -> None:
+def test_attentions_products_are_a_recipe_apart(exported: Bundle) -> None:
     model = onnx.load_model_from_string(exported.model_bytes("fp32"))
-    found = attention_products(model)
-    assert [p.name for p in found[:3]] == ["blocks.0.scores", "blocks.0.values", "blocks.1.scores"]
-    assert len(found) == 2 * 6 and all(p.attention and len(p.activations) == 2 for p in found)
+    ops = attention_ops(model)
+    assert [p.name for p in ops[:3]] == ["blocks.0.scores", "blocks.0.values", "blocks.1.scores"]
+    assert len(ops) == 2 * 6 and all(p.attention and len(p.activations) == 2 for p in ops)
     producers = {name: n.op_type for n in model.graph.node for name in n.output}
-    assert {producers[p.activation] for p in found[1::2]} == {"Softmax"}
-    assert not {p.node for p in found} & {p.node for p in weight_products(model)}
+    assert {producers[p.activation] for p in ops[1::2]} == {"Softmax"}
+    assert not {p.node for p in ops} & {p.node for p in weight_ops(model)}
     with pytest.raises(VerdictError, match="no attention"):
-        attention_products(model_of("test_resnet"))
+        attention_ops(model_of("test_resnet"))
 
 
-def test_a_graph_without_products_is_refused() -> None:
+def test_a_graph_without_ops_is_refused() -> None:
     model = onnx.ModelProto()
-    with pytest.raises(VerdictError, match="no product"):
-        weight_products(model)
+    with pytest.raises(VerdictError, match="no op with a weight"):
+        weight_ops(model)

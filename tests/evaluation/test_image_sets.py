@@ -9,8 +9,8 @@ from dtvit_edge.errors import ConfigError
 from dtvit_edge.phantom import write_phantoms
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.spec import PreprocessSpec
+from evaluation.image_sets import FIRST_SEED, load_image_set, phantom_set, stored_pixels
 from evaluation.phantoms import PhantomSet
-from evaluation.source import FIRST_SEED, load, phantom_set, stored_pixels
 
 SPEC = PreprocessSpec()
 
@@ -32,7 +32,7 @@ def test_the_stored_pixels_are_those_that_were_prepared(tmp_path: Path, kind: st
     text = "phantoms:1@60"
     if kind == "files":
         text = str(write_phantoms(tmp_path / "in", studies=1, seed=5))
-    data = load(text, SPEC)
+    data = load_image_set(text, SPEC)
     chosen = len(data.slices) // 2
     prepared = CpuPreprocessor(SPEC)(*stored_pixels(data.slices[chosen]), crop=False)
     np.testing.assert_array_equal(prepared.pixels, data.images[chosen])
@@ -40,4 +40,4 @@ def test_the_stored_pixels_are_those_that_were_prepared(tmp_path: Path, kind: st
 
 def test_a_file_that_is_missing_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not readable"):
-        load(str(tmp_path / "none.csv"), SPEC)
+        load_image_set(str(tmp_path / "none.csv"), SPEC)

@@ -1,4 +1,4 @@
-"""`explain`: a bundle, a target, and what is to be said of the two."""
+"""`compat`: a bundle, a target, and what is to be said of the two."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import PurePath
 from dtvit_edge.bundle import MODEL_FILES, Bundle
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.spec import INPUT_NAME
-from dtvit_edge.targets.facts import Facts, Finding, NotKnown
-from dtvit_edge.targets.model_files import NOT_KNOWN, PASSED_OVER, USED, FileVerdict, file_verdicts
+from dtvit_edge.targets.facts import Finding, GraphFacts, NotKnown
+from dtvit_edge.targets.model_files import NOT_KNOWN, PASSED_OVER, USED, FileCompatibility, file_compatibilities
 from dtvit_edge.targets.rules import findings
 from dtvit_edge.targets.table import PYTHON_FLOOR, TARGETS, Stack
 from dtvit_edge.trt.releases import DEFAULT_MAX_BATCH, PRECISIONS, RTX
@@ -20,11 +20,11 @@ _BATCHES = {"min": 1, "opt": DEFAULT_MAX_BATCH, "max": DEFAULT_MAX_BATCH}
 _WORKSPACE_MIB = 1024
 # Names of the nodes that FP16 needs in FP32: the parts of LayerNorm, softmax, and what writes the two logits. They
 # become the names of TensorRT's layers; trtexec 8.5 knows no wildcards, so that the device reads them off the file.
-PINNED = r"node_(layer_norm|softmax)\w*|_logits\x1a.\Knode_\w+"
+FP32_NODES = r"node_(layer_norm|softmax)\w*|_logits\x1a.\Knode_\w+"
 
 
 @dataclass(frozen=True)
-class StackVerdict:
+class StackCompatibility:
     """A bundle on one stack of a target.
 
     Attributes:
@@ -37,14 +37,14 @@ class StackVerdict:
 
     name: str
     title: str
-    files: tuple[FileVerdict, ...]
+    files: tuple[FileCompatibility, ...]
     findings: tuple[Finding, ...]
     commands: tuple[str, ...]
     sources: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Compatibility:
     """A bundle on a target.
 
     Attributes:
@@ -55,10 +55,10 @@ class Explanation:
     bundle: str
     digest: str
     runs: bool
-    stacks: tuple[StackVerdict, ...]
+    stacks: tuple[StackCompatibility, ...]
 
 
-def explain(bundle: Bundle, target: str) -> Explanation:
+def compat(bundle: Bundle, target: str) -> Compatibility:
     """Say what a target will refuse, decompose or not fuse of a bundle.
 
     Raises:
@@ -66,28 +66,28 @@ def explain(bundle: Bundle, target: str) -> Explanation:
     """
     if target not in TARGETS:
         raise ConfigError(f"no target called {target!r}; there are {', '.join(TARGETS)}")
-    facts = Facts.of(bundle)
+    facts = GraphFacts.of(bundle)
     stacks = tuple(_on(facts, stack) for stack in TARGETS[target].stacks)
     runs = any(
         facts.here(file.key) and file.state in (USED, NOT_KNOWN, PASSED_OVER)
         for stack in stacks
         for file in stack.files
     )
-    return Explanation(target, str(bundle.path), bundle.digest, runs, stacks)
+    return Compatibility(target, str(bundle.path), bundle.digest, runs, stacks)
 
 
-def _on(facts: Facts, stack: Stack) -> StackVerdict:
-    files = file_verdicts(facts, stack)
+def _on(facts: GraphFacts, stack: Stack) -> StackCompatibility:
+    files = file_compatibilities(facts, stack)
     used = {precision: file.key for file in files if file.state == USED for precision in file.precisions}
     commands = tuple(
         _command(precision, used[precision], facts, stack) for precision in PRECISIONS if precision in used
     )
-    return StackVerdict(
+    return StackCompatibility(
         stack.name, stack.title, files, findings(facts, stack), tuple(dict.fromkeys(commands)), stack.sources
     )
 
 
-def _command(precision: str, key: str, facts: Facts, stack: Stack) -> str:
+def _command(precision: str, key: str, facts: GraphFacts, stack: Stack) -> str:
     bundle = shlex.quote(facts.path)
     if stack.tensorrt is None:
         return f"dtvit-edge score {bundle} FOLDER -o OUT --precision {precision}"
@@ -97,7 +97,7 @@ def _command(precision: str, key: str, facts: Facts, stack: Stack) -> str:
     return f"dtvit-edge build {bundle} --precision {precision}{backend}"
 
 
-def _trtexec(precision: str, key: str, facts: Facts) -> str:
+def _trtexec(precision: str, key: str, facts: GraphFacts) -> str:
     """TensorRT 8.5's syntax, to be run where the bundle's folder lies."""
     folder = PurePath(facts.path)
     file = shlex.quote(f"{folder.name}/{MODEL_FILES[key]}")
@@ -115,6 +115,11 @@ def _trtexec(precision: str, key: str, facts: Facts) -> str:
     ]
     if precision == "fp32":
         return " ".join(parts)
-    pins = f"PINS=$(LC_ALL=C grep -aoP '{PINNED}' {file} | sort -u | sed 's/$/:fp32/' | paste -sd,)"
-    parts += ["--fp16", "--precisionConstraints=obey", '--layerPrecisions="$PINS"', '--layerOutputTypes="$PINS"']
-    return f"{pins} && {' '.join(parts)}"
+    names = f"FP32_NODES=$(LC_ALL=C grep -aoP '{FP32_NODES}' {file} | sort -u | sed 's/$/:fp32/' | paste -sd,)"
+    parts += [
+        "--fp16",
+        "--precisionConstraints=obey",
+        '--layerPrecisions="$FP32_NODES"',
+        '--layerOutputTypes="$FP32_NODES"',
+    ]
+    return f"{names} && {' '.join(parts)}"

@@ -1,11 +1,11 @@
-"""Which products of a graph are quantised: those of an activation with a weight, inside the encoder.
+"""Which ops of a graph can be quantised: those that multiply an activation by a weight, inside the encoder.
 
-Of a ViT the MatMuls of its blocks; of any other encoder its convolutions and linear layers but the first. The patch
-embedding (or first convolution) and the heads keep their precision: 2- and 3-wide outputs must not be quantised.
+Of a ViT these are the MatMuls of its blocks; of any other encoder its convolutions and linear layers but the first. The
+patch embedding (or first convolution) and the heads keep their precision: 2- and 3-wide outputs must not be quantised.
 
-That is the recipe `products`. The recipe `attention` adds attention's own two products, where TensorRT's fused INT8
-attention wants Q/DQ: before the first (q and k), and before the second (softmax and v); behind the second stand the
-output projection's. CPUs get slower by it, and every ViT less exact.
+That is the recipe `linear`. The recipe `attention` adds the two matrix products of each attention, where TensorRT's
+fused INT8 attention wants Q/DQ: before the first (q and k), and before the second (softmax and v); behind the second
+stand the output projection's. CPUs get slower by it, and every ViT becomes less exact.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from dtvit_edge.errors import VerdictError
 
 # Operator -> axis of the output channel among the weight's; Gemm is written as (out, in).
 OUTPUT_AXIS = {"MatMul": 1, "Gemm": 0, "Conv": 0}
-RECIPES = ("products", "attention")
+RECIPES = ("linear", "attention")
 _ENCODER = "model.encoder."
 
 
 @dataclass(frozen=True)
-class Product:
-    """One product.
+class QuantizableOp:
+    """One MatMul, Gemm or Conv of the graph that int8 may compute.
 
     Attributes:
         node: its name in the graph; operator: MatMul, Gemm or Conv.
@@ -45,8 +45,8 @@ class Product:
         return (self.activation, self.weight) if self.attention else (self.activation,)
 
 
-def weight_products(model: ModelProto) -> tuple[Product, ...]:
-    """The products to quantise, in graph order.
+def weight_ops(model: ModelProto) -> tuple[QuantizableOp, ...]:
+    """The ops with a weight that can be quantised, in graph order.
 
     Raises:
         VerdictError: the graph has none.
@@ -54,14 +54,16 @@ def weight_products(model: ModelProto) -> tuple[Product, ...]:
     weights = {tensor.name for tensor in model.graph.initializer}
     nodes = [n for n in model.graph.node if n.op_type in OUTPUT_AXIS and n.input[1] in weights]
     inside = [n for n in nodes if "_head." not in n.input[1]]
-    found = _of_blocks(model, inside) if any(n.op_type == "MatMul" for n in inside) else _of_layers(inside)
-    if not found:
-        raise VerdictError("the graph has no product with a weight that could be quantised")
-    return tuple(found)
+    ops = _of_blocks(model, inside) if any(n.op_type == "MatMul" for n in inside) else _of_layers(inside)
+    if not ops:
+        raise VerdictError("the graph has no op with a weight that could be quantised")
+    return tuple(ops)
 
 
-def attention_products(model: ModelProto) -> tuple[Product, ...]:
-    """Attention's two products of every block, `blocks.3.scores` (q with k) and `blocks.3.values` (softmax with v).
+def attention_ops(model: ModelProto) -> tuple[QuantizableOp, ...]:
+    """Attention's two matrix products of every block.
+
+    They are named `blocks.3.scores` (q with k) and `blocks.3.values` (softmax with v).
 
     Raises:
         VerdictError: the graph has no attention.
@@ -70,21 +72,21 @@ def attention_products(model: ModelProto) -> tuple[Product, ...]:
     nodes = [n for n in model.graph.node if n.op_type == "MatMul" and not weights & set(n.input)]
     after_softmax = {n.output[0] for n in model.graph.node if n.op_type == "Softmax"}
     if not nodes or [n.input[0] in after_softmax for n in nodes] != [False, True] * (len(nodes) // 2):
-        raise VerdictError("the graph has no attention whose products could be quantised")
+        raise VerdictError("the graph has no attention whose matrix products could be quantised")
     return tuple(
-        Product(n.name, n.op_type, f"blocks.{i // 2}.{('scores', 'values')[i % 2]}", n.input[0], n.input[1], True)
+        QuantizableOp(n.name, n.op_type, f"blocks.{i // 2}.{('scores', 'values')[i % 2]}", n.input[0], n.input[1], True)
         for i, n in enumerate(nodes)
     )
 
 
-def _of_layers(nodes: list[NodeProto]) -> list[Product]:
-    return [_product(n, n.input[1].removeprefix(_ENCODER).removesuffix(".weight")) for n in nodes[1:]]
+def _of_layers(nodes: list[NodeProto]) -> list[QuantizableOp]:
+    return [_op(n, n.input[1].removeprefix(_ENCODER).removesuffix(".weight")) for n in nodes[1:]]
 
 
-def _of_blocks(model: ModelProto, nodes: list[NodeProto]) -> list[Product]:
+def _of_blocks(model: ModelProto, nodes: list[NodeProto]) -> list[QuantizableOp]:
     """Names by place: a block is norm, attention, norm, MLP. Weights' own names are lost in the export (transposed)."""
     wanted = {n.name for n in nodes if n.op_type == "MatMul"}
-    products: list[Product] = []
+    ops: list[QuantizableOp] = []
     norms = 0
     part: list[NodeProto] = []
 
@@ -93,8 +95,8 @@ def _of_blocks(model: ModelProto, nodes: list[NodeProto]) -> list[Product]:
         attention = ["qkv", "proj"] if len(part) == 2 else ["q", "kv", "proj"]
         names = ["fc1", "fc2"] if mlp else attention
         if len(part) != len(names):
-            names = [f"product{i}" for i in range(len(part))]
-        products.extend(_product(n, f"blocks.{block}.{name}") for n, name in zip(part, names, strict=True))
+            names = [f"matmul{i}" for i in range(len(part))]
+        ops.extend(_op(n, f"blocks.{block}.{name}") for n, name in zip(part, names, strict=True))
 
     for node in model.graph.node:
         if node.op_type == "LayerNormalization":
@@ -104,8 +106,8 @@ def _of_blocks(model: ModelProto, nodes: list[NodeProto]) -> list[Product]:
         elif node.name in wanted:
             part.append(node)
     close()
-    return products
+    return ops
 
 
-def _product(node: NodeProto, name: str) -> Product:
-    return Product(node.name, node.op_type, name, node.input[0], node.input[1])
+def _op(node: NodeProto, name: str) -> QuantizableOp:
+    return QuantizableOp(node.name, node.op_type, name, node.input[0], node.input[1])

@@ -1,4 +1,4 @@
-"""`explain` on real bundles: a ViT as export writes it, and one whose manifest says little."""
+"""`compat` on real bundles: a ViT as export writes it, and one whose manifest says little."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 from dtvit_edge.bundle import MODEL_FILES, Bundle
 from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.targets import explain
-from dtvit_edge.targets.compat import PINNED
+from dtvit_edge.targets import compat
+from dtvit_edge.targets.compatibility import FP32_NODES
 from dtvit_edge.targets.table import TARGETS
 from export.bundle_export import export_bundle
 from export.checkpoint import save_checkpoint
@@ -41,9 +41,9 @@ def edited(bundle: Bundle, **facts: object) -> Bundle:
 
 @pytest.mark.parametrize("target", list(TARGETS))
 def test_an_exported_vit_runs_everywhere_and_every_fact_is_known(vit_bundle: Bundle, target: str) -> None:
-    found = explain(vit_bundle, target)
-    assert found.runs
-    for stack in found.stacks:
+    result = compat(vit_bundle, target)
+    assert result.runs
+    for stack in result.stacks:
         states = {file.key: file.state for file in stack.files}
         assert "used" in states.values()
         assert not [f.sentence for f in stack.findings if f.code == "not_known"]
@@ -52,14 +52,14 @@ def test_an_exported_vit_runs_everywhere_and_every_fact_is_known(vit_bundle: Bun
 
 @pytest.mark.parametrize("target", list(TARGETS))
 def test_a_bundle_that_says_little_gets_an_answer(tiny_bundle: Bundle, target: str) -> None:
-    found = explain(tiny_bundle, target)
-    assert found.runs
-    assert any(f.code == "not_known" for stack in found.stacks for f in stack.findings)
+    result = compat(tiny_bundle, target)
+    assert result.runs
+    assert any(f.code == "not_known" for stack in result.stacks for f in stack.findings)
 
 
 def test_a_graph_newer_than_every_release_of_a_target_runs_nowhere_there(vit_bundle: Bundle) -> None:
     newer = edited(vit_bundle, opset=21)
-    assert {target: explain(newer, target).runs for target in TARGETS} == {
+    assert {target: compat(newer, target).runs for target in TARGETS} == {
         "jetpack5": False,
         "jetpack6": False,
         "jetpack7": True,
@@ -71,8 +71,8 @@ def test_a_graph_newer_than_every_release_of_a_target_runs_nowhere_there(vit_bun
 
 def test_a_thin_copy_runs_where_a_file_that_it_has_is_taken(vit_bundle: Bundle) -> None:
     thin = replace(vit_bundle, absent=("fp32", "fp32-op16"))
-    found = {target: explain(thin, target) for target in TARGETS}
-    assert {target: e.runs for target, e in found.items()} == {
+    by_target = {target: compat(thin, target) for target in TARGETS}
+    assert {target: result.runs for target, result in by_target.items()} == {
         "jetpack5": False,
         "jetpack6": True,
         "jetpack7": True,
@@ -80,13 +80,13 @@ def test_a_thin_copy_runs_where_a_file_that_it_has_is_taken(vit_bundle: Bundle) 
         "trt11": True,
         "cpu": False,
     }
-    assert [len(stack.commands) for stack in found["jetpack6"].stacks] == [0, 1]
-    assert found["cpu"].stacks[0].files[0].state == "absent"
+    assert [len(stack.commands) for stack in by_target["jetpack6"].stacks] == [0, 1]
+    assert by_target["cpu"].stacks[0].files[0].state == "absent"
 
 
 def test_an_unknown_target_lists_those_that_there_are(vit_bundle: Bundle) -> None:
     with pytest.raises(ConfigError, match="no target called 'tpu'; there are jetpack5, jetpack6"):
-        explain(vit_bundle, "tpu")
+        compat(vit_bundle, "tpu")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_an_unknown_target_lists_those_that_there_are(vit_bundle: Bundle) -> Non
 )
 def test_what_is_there_comes_with_its_build_line(vit_bundle: Bundle, target: str, ends: list[str]) -> None:
     expected = [f"dtvit-edge build '{vit_bundle.path}' {end}" for end in ends]
-    for stack in explain(vit_bundle, target).stacks:
+    for stack in compat(vit_bundle, target).stacks:
         assert list(stack.commands) == expected
 
 
@@ -111,7 +111,7 @@ def test_the_build_lines_are_ones_that_build_takes(capsys: pytest.CaptureFixture
 
 
 def test_jetpack_5_gets_complete_trtexec_lines(vit_bundle: Bundle) -> None:
-    (stack,) = explain(vit_bundle, "jetpack5").stacks
+    (stack,) = compat(vit_bundle, "jetpack5").stacks
     fp32, fp16 = stack.commands
     shapes = "--minShapes=pixels:1x1x224x224 --optShapes=pixels:8x1x224x224 --maxShapes=pixels:8x1x224x224"
     assert fp32 == (
@@ -119,13 +119,13 @@ def test_jetpack_5_gets_complete_trtexec_lines(vit_bundle: Bundle) -> None:
         "--memPoolSize=workspace:1024 --saveEngine='a small one.fp32.plan'"
     )
     assert "--fp16 --precisionConstraints=obey" in fp16
-    assert '--layerPrecisions="$PINS" --layerOutputTypes="$PINS"' in fp16
+    assert '--layerPrecisions="$FP32_NODES" --layerOutputTypes="$FP32_NODES"' in fp16
 
 
 def test_the_line_holds_layer_norm_softmax_and_the_last_layers_to_fp32(vit_bundle: Bundle) -> None:
     """The shell's part of the line is run; what it names must be just those nodes of the file."""
-    line = explain(vit_bundle, "jetpack5").stacks[0].commands[1]
-    script = line.split(" && ")[0] + ' && echo "$PINS"'
+    line = compat(vit_bundle, "jetpack5").stacks[0].commands[1]
+    script = line.split(" && ")[0] + ' && echo "$FP32_NODES"'
     done = subprocess.run(
         ["bash", "-c", script], cwd=vit_bundle.path.parent, capture_output=True, text=True, check=True
     )
@@ -141,14 +141,14 @@ def test_the_line_holds_layer_norm_softmax_and_the_last_layers_to_fp32(vit_bundl
     assert rest == {n.name for n in nodes.values() if n.op_type == "Softmax" or logits & set(n.output)}
     assert len(names) == len(set(names))
     assert all(re.fullmatch(r"\w+", name) for name in names), "a comma or colon would end trtexec's list"
-    assert PINNED in line
+    assert FP32_NODES in line
 
 
 def test_the_rtx_parser_agrees(vit_bundle: Bundle) -> None:
-    """What `explain` says is used there parses in the real parser, whose layers have the nodes' names."""
+    """What `compat` says is used there parses in the real parser, whose layers have the nodes' names."""
     trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
     logger = trt.Logger(trt.Logger.ERROR)
-    used = [file.key for file in explain(vit_bundle, "rtx").stacks[0].files if file.state == "used"]
+    used = [file.key for file in compat(vit_bundle, "rtx").stacks[0].files if file.state == "used"]
     assert used == ["fp32", "fp16"]
     for key in (*used, "fp32-op16"):
         builder = trt.Builder(logger)
@@ -162,24 +162,24 @@ def test_the_rtx_parser_agrees(vit_bundle: Bundle) -> None:
 
 
 def test_the_command_prints_tables_and_json(vit_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["explain", str(vit_bundle.path), "--target", "jetpack6"]) == 0
+    assert main(["compat", str(vit_bundle.path), "--target", "jetpack6"]) == 0
     text = capsys.readouterr().out
     for words in ("JetPack 6.0: TensorRT 8.6.2", "model.int8-fp16.onnx", "not fused", "[JetPack 6.1, 6.2]", "#3355"):
         assert words in text
-    assert main(["explain", str(vit_bundle.path), "--target", "jetpack6", "--json"]) == 0
+    assert main(["compat", str(vit_bundle.path), "--target", "jetpack6", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
-    assert data == json.loads(json.dumps(asdict(explain(vit_bundle, "jetpack6"))))
+    assert data == json.loads(json.dumps(asdict(compat(vit_bundle, "jetpack6"))))
     assert [stack["name"] for stack in data["stacks"]] == ["JetPack 6.0", "JetPack 6.1, 6.2"]
 
 
 def test_the_command_ends_with_1_where_nothing_runs_and_with_2_for_an_unknown_target(
     vit_bundle: Bundle, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert main(["explain", str(vit_bundle.path), "--target", "tpu"]) == 2
+    assert main(["compat", str(vit_bundle.path), "--target", "tpu"]) == 2
     error = capsys.readouterr().err
     assert all(target in error for target in TARGETS)
     monkeypatch.setattr(Bundle, "open", lambda path, expect_digest=None: edited(vit_bundle, opset=21))
-    assert main(["explain", str(vit_bundle.path), "--target", "jetpack5"]) == 1
+    assert main(["compat", str(vit_bundle.path), "--target", "jetpack5"]) == 1
     streams = capsys.readouterr()
     assert "opset 21; TensorRT 8.5.2 reads up to 17" in streams.out
     assert "jetpack5 can run no file of this bundle" in streams.err
@@ -193,6 +193,6 @@ def test_explain_needs_neither_onnx_nor_tensorrt(vit_bundle: Bundle, tmp_path: P
         "from dtvit_edge.cli.commands import main\n"
         "sys.exit(main(sys.argv[1:]))"
     )
-    arguments = ["explain", str(vit_bundle.path), "--target", "jetpack7"]
+    arguments = ["compat", str(vit_bundle.path), "--target", "jetpack7"]
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,156 @@
+"""The terminal: logs and progress on stderr, tables on stdout."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+# A pipe has no width: wide enough that no UID is folded.
+PIPE_WIDTH = 200
+
+_quiet = False
+
+
+def setup_logging(*, verbose: bool, quiet: bool) -> None:
+    """Log to stderr: warnings, the choice of backend, and with `verbose` every slice that is not scored.
+
+    `verbose` is the stronger of the two: with both, nothing is kept quiet.
+    """
+    global _quiet
+    _quiet = quiet and not verbose
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its messages quote values: names, ids, dates
+    logger = logging.getLogger("dtvit_edge")
+    logger.handlers = [_EchoHandler()]
+    logger.handlers[0].setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logger.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
+
+
+def is_verbose() -> bool:
+    """Whether `-v` was given."""
+    return logging.getLogger("dtvit_edge").isEnabledFor(logging.DEBUG)
+
+
+class _EchoHandler(logging.Handler):
+    """Writes to whatever stderr is at that moment, so that a progress bar can take it over."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.format(record), err=True)
+
+
+@contextmanager
+def progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr where that is a terminal; see `dtvit_edge.progress.Progress`."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=_quiet or not console.is_terminal) as bar:
+        task = bar.add_task(stage, total=total)
+        yield lambda steps: bar.advance(task, steps)
+
+
+def rows(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    """A table of text, for commands that have nothing else to say."""
+    filled = table(*columns)
+    for row in cells:
+        filled.add_row(*row)
+    show(filled)
+
+
+def uid_rows(uid_columns: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    """A table whose first columns are UIDs, of which none is ever broken.
+
+    Where a terminal is too narrow for one line a row, the UIDs stand on lines of their own above the rest.
+
+    Args:
+        cells: rows of `len(uid_columns) + len(columns)` texts.
+    """
+    screen = console()
+    whole = table(*uid_columns, *columns)
+    for column in whole.columns[: len(uid_columns)]:
+        column.no_wrap, column.overflow = True, "ignore"
+    for row in cells:
+        whole.add_row(*row)
+    unlimited = screen.options.update(width=10_000)
+    if not screen.is_terminal or screen.measure(whole, options=unlimited).maximum <= screen.width:
+        show(whole)
+        return
+    indent = 2
+    rest = [columns, *(row[len(uid_columns) :] for row in cells)]
+    widths = [max(map(len, column)) for column in zip(*rest, strict=True)]
+    for i, row in enumerate([(*uid_columns, *columns), *cells]):
+        for uid in row[: len(uid_columns)]:
+            click.echo(uid)
+        for line in _lines(row[len(uid_columns) :], widths, screen.width - indent):
+            click.echo(" " * indent + line)
+        if i == 0:
+            click.echo("-" * screen.width)
+    click.echo()
+
+
+def _lines(cells: Sequence[str], widths: Sequence[int], room: int) -> list[str]:
+    """Cells side by side in columns; what is too long for the line begins another one."""
+    lines = [""]
+    for text, width in zip(cells, widths, strict=True):
+        if lines[-1] and len(lines[-1]) + len(text) > room:
+            lines.append("")
+        lines[-1] += text.ljust(width) + "  "
+    return [line.rstrip() for line in lines if line.strip()]
+
+
+def table(*columns: str) -> Table:
+    """An empty table in the style of this command line; without names it has no header."""
+    from rich import box
+    from rich.table import Table
+
+    empty = Table(box=box.SIMPLE_HEAD, show_header=any(columns), pad_edge=False)
+    for column in columns:
+        empty.add_column(column, overflow="fold")
+    return empty
+
+
+def show(renderable: Any) -> None:
+    """Print to stdout, folded at the terminal's width."""
+    console().print(renderable)
+
+
+def console() -> Console:
+    """Where results go."""
+    from rich.console import Console
+
+    class Stdout(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # rich would end the program with status 1, which means something else here
+
+    return Stdout(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
+def reader_gone() -> bool:
+    """Whether what read stdout or stderr has closed it, as `head` does; both then lead nowhere.
+
+    Otherwise the interpreter would complain once more when it flushes them at the end.
+    """
+    gone = False
+    for stream in (sys.__stdout__, sys.__stderr__):
+        with suppress(OSError, ValueError, AttributeError):
+            number = stream.fileno()  # type: ignore[union-attr]
+            poll = select.poll()
+            poll.register(number, select.POLLOUT)
+            if any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+                gone = True
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+    return gone
