@@ -102,8 +102,8 @@ def faulting_run(settings: Settings, precision: str) -> Iterator[Record]:
     """The run itself: its third batch is read from an address that is nobody's. It leaves no record, it raises."""
     prepare_launch, calls = CudaPreprocessor.prepare_launch, iter(range(1 << 30))
 
-    def misplaced(self: CudaPreprocessor, batch: kernel.Batch, memory: int, out: int, found: int) -> Any:
-        return prepare_launch(self, batch, _NOBODYS_ADDRESS if next(calls) == 2 else memory, out, found)
+    def misplaced(self: CudaPreprocessor, batch: kernel.Batch, memory: int, out: int, stats: int) -> Any:
+        return prepare_launch(self, batch, _NOBODYS_ADDRESS if next(calls) == 2 else memory, out, stats)
 
     with mock.patch.object(CudaPreprocessor, "prepare_launch", misplaced):
         _scored(settings, precision, FAULTING_RUN)

@@ -135,7 +135,8 @@ class Nvrtc:
             if status != 0:
                 said = self._output(program, "nvrtcGetProgramLog").decode("utf-8", "replace")
                 reason = _last_words(said) or f"status {status}"
-                raise BuildError(f"{self._title} does not compile the preprocessing for SM {sm}: {reason}")
+                release = f"{self.cuda[0]}.{self.cuda[1]}"
+                raise BuildError(f"NVRTC {release} does not compile the preprocessing for SM {sm}: {reason}")
             return self._output(program, result)
         finally:
             library.nvrtcDestroyProgram(ctypes.byref(program))
