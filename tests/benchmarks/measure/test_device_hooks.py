@@ -41,7 +41,7 @@ def test_an_engine_tells_times_between_events_its_layers_and_its_memory(
     gpu = make_gpu()
     bundle = Bundle.open(shutil.copytree(tiny_bundle.path, tmp_path / "b.dtvit"))
     install_engine(bundle, max_batch=4)
-    pixels, golden = bundle.golden()
+    pixels, golden = bundle.golden().pixels, bundle.golden().logits
     with open_backend(bundle, "tensorrt", Options()) as backend:
         stages = device_hooks.device_ms(backend, pixels, 3)
         assert {name: len(values) for name, values in stages.items()} == {"copy in": 3, "infer": 3, "copy out": 3}

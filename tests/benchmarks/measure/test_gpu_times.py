@@ -25,7 +25,7 @@ def test_all_rounds_are_queued_before_anybody_waits(
     gpu = make_gpu()
     bundle = Bundle.open(shutil.copytree(tiny_bundle.path, tmp_path / "b.dtvit"))
     install_engine(bundle, max_batch=4)
-    pixels, _ = bundle.golden()
+    pixels = bundle.golden().pixels
     run_before_waiting: list[int] = []
     synchronize = device.Event.synchronize
 

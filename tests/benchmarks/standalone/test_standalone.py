@@ -60,7 +60,7 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("calibrated")
     save_checkpoint(untrained_model("test_vit"), folder / "w.safetensors", training="untrained")
     bundle = export_bundle(folder / "w.safetensors", folder / "small.dtvit")
-    pixels, _ = bundle.golden()
+    pixels = bundle.golden().pixels
     count = len(pixels)
     labels = SliceLabels(tuple(map(str, range(count))), tuple(map(str, range(count))), np.full(count, -1))
     lenient = Config(sensitivity_slices=1, limits=Limits(agreement=0.0, auc=1.0, slices=1))

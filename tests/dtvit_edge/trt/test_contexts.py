@@ -35,7 +35,7 @@ class Golden:
 
     def __init__(self, bundle: Bundle) -> None:
         with open_backend(bundle, "onnxruntime", Options()) as cpu:
-            self.pixels, _ = bundle.golden()
+            self.pixels = bundle.golden().pixels
             self.logits = cpu.infer(self.pixels)
         self.start = 0
 
