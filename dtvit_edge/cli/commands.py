@@ -152,6 +152,7 @@ def verify(
     from dtvit_edge.scoring.proof import selftest_chain
 
     opened = Bundle.open(bundle, expect_digest=expect_digest)
+    checked = opened.check_files()
     chosen = names or [name for name, why_not in backends.availability().items() if why_not is None]
     results = []
     for name in [backends.choose(name).name for name in chosen]:
@@ -160,7 +161,7 @@ def verify(
             options = Options(precision=precision, threads=None if gpu else threads, device=device if gpu else None)
             with open_backend(opened, name, options) as backend:
                 results.append(selftest_chain(opened, backend))
-    render.selftests(opened, results, as_json=as_json)
+    render.selftests(opened, checked, results, as_json=as_json)
     if not results:
         runs = [f"{name} runs {backends.what_runs(name)}" for name in chosen] or ["no backend is here"]
         have = ", ".join(opened.present) or "no model"
@@ -253,6 +254,7 @@ def inspect(
     if target is None and (precisions or tensorrt):
         raise click.UsageError("--precision and --tensorrt go with --device-files")
     opened = Bundle.open(bundle, expect_digest=expect_digest)
+    opened.check_files()
     if target is not None:
         render.device_files(device_files(opened, target, precisions, tensorrt), as_json=as_json)
     else:

@@ -104,8 +104,8 @@ def run_report(report: RunReport, opened: Bundle, *, any_series: bool, as_json: 
     click.echo(f"model: {opened.manifest.training}. {NOTICE}. A study that is not flagged is not a normal study.")
 
 
-def selftests(opened: Bundle, results: Sequence[SelfTest], *, as_json: bool) -> None:
-    """The result of `verify`."""
+def selftests(opened: Bundle, checked: int, results: Sequence[SelfTest], *, as_json: bool) -> None:
+    """The result of `verify`; `checked` files have their digests."""
     if as_json:
         rows = [
             {
@@ -121,7 +121,7 @@ def selftests(opened: Bundle, results: Sequence[SelfTest], *, as_json: bool) -> 
         ]
         click.echo(json.dumps({"digest": opened.digest, "absent": opened.absent_files, "selftests": rows}, indent=1))
         return
-    click.echo(f"digests: {len(opened.present) + len(opened.manifest.golden)} files match the manifest")
+    click.echo(f"digests: {checked} files match the manifest")
     _absent(opened)
     if not results:
         return

@@ -37,9 +37,9 @@ def main(request_file: str) -> None:
 
 
 def _probe(flavour: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The library's version and, if `find_gpu`, GPU `device`: None where there is none, or nobody asks."""
+    """The library's version and, if `find_gpu`, GPU `device` (0): None where there is none, or nobody asks."""
     _, release = library.load(flavour)
-    gpu = driver.find(arguments["device"]) if arguments["find_gpu"] else None
+    gpu = driver.find(arguments.get("device", 0)) if arguments["find_gpu"] else None
     return {"version": release.text, "gpu": asdict(gpu) if gpu else None}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dtvit_edge.bundle import Bundle
+from dtvit_edge.bundle import GOLDEN_FILES, Bundle, Golden
 from dtvit_edge.dicom.discover import discover
 from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.dicom.slice import Slice
@@ -215,8 +215,10 @@ def test_an_engine_that_was_never_tested_is_tested_first(
 
 
 def _off_by_one(tiny: Bundle) -> Any:
-    pixels = np.load(tiny.path / "golden" / "pixels.npy")
-    return pixels, {n: np.load(tiny.path / "golden" / f"{n}.npy") + 1 for n in ("ich_logits", "location_logits")}
+    golden = Golden.from_files(
+        {file: (tiny.path / file).read_bytes() for file in GOLDEN_FILES}, tiny.manifest.golden_slices, (1, 224, 224)
+    )
+    return replace(golden, logits={name: values + 1 for name, values in golden.logits.items()})
 
 
 def test_a_batch_beyond_the_engines_profile_is_refused_before_the_first_file(

@@ -271,7 +271,12 @@ def test_rtx_compiles_each_precision_with_no_gpu(bundle: Bundle, precision: str)
     counts = record.layer_precisions
     assert set(counts) == {"fp32": {"fp32"}, "fp16": {"fp16", "fp32"}, "int8": {"int8", "fp16", "fp32"}}[precision]
     products = [layer for layer in record.layers if layer["kind"] == "gemm"]
-    assert {layer["precision"] for layer in products} == {precision, "fp32"}, "the heads' last layers stay fp32"
+    # The profile of batch 1 has attention as two products of activations, which no int8 graph quantises.
+    attention = [layer for layer in products if layer["name"].startswith(("node_scores", "node_mixed"))]
+    assert {layer["precision"] for layer in attention} <= {"fp16" if precision == "int8" else precision}
+    weights = {layer["precision"] for layer in products if layer not in attention}
+    assert weights == {precision, "fp32"}, "the heads' last layers stay fp32"
+    assert any("[profile 1]" in layer["name"] for layer in products), "both profiles are read back"
     assert record.warnings == ()
     ada = Gpu("NVIDIA GeForce RTX 4070", "8.9")
     plan = load_engine(bundle, "tensorrt-rtx", record.version, ada, precision, unproven=True).plan

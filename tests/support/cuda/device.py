@@ -11,9 +11,8 @@ from __future__ import annotations
 import ctypes
 import struct
 import threading
-import time
 import weakref
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -22,9 +21,9 @@ import numpy as np
 
 from dtvit_edge.preprocess import kernel
 from tests.support.cuda.harness import GUARD
+from tests.support.cuda.streams import EVENT_FLAGS, Counted, Event, Stream
 
 GARBAGE = 0xA5
-EVENT_FLAGS = SimpleNamespace(DEFAULT=0, BLOCKING_SYNC=1, DISABLE_TIMING=2)
 SHARED = 99 * 1024  # of a block on SM 8.6, 8.9 and 12.0
 ARGUMENTS = np.dtype(
     [("inputs", "<u8"), ("count", "<i4"), ("stored", "<u8"), ("tables", "<u8"), ("axes", "<u8"), ("spec", kernel.SPEC),
@@ -145,104 +144,6 @@ class Gpu:
         memory = {"memory": len(self.live), "executable graph": len(self.executables), "graph": len(self.graphs)}
         counts = self.objects + Counter(memory) + Counter(f"lost {kind}" for kind in self.lost)
         return dict(counts)
-
-
-class Counted:
-    """As pycuda's objects: destroyed with the last reference."""
-
-    kind = ""
-    gpu: Gpu | None = None
-
-    def begin(self, gpu: Gpu) -> None:
-        gpu.born(self.kind)
-        self.gpu = gpu
-
-    def __del__(self) -> None:
-        if self.gpu is not None:
-            self.gpu.dies(self.kind)
-
-
-class Stream(Counted):
-    kind = "stream"
-    gpu: Gpu
-
-    def __init__(self, gpu: Gpu, flags: int = 0) -> None:
-        assert flags == 1, "it would wait for the default stream"
-        self.begin(gpu)
-        self.handle = 0x1000 + gpu.steps
-        gpu.streams[self.handle] = self
-        self.queue: deque[Callable[[], None]] = deque()
-        self.recorded: list[Callable[[], None]] | None = None
-        self.invalidated = False
-
-    def add(self, name: str, work: Callable[[], None]) -> None:
-        self.gpu.check()
-        gpu = self.gpu  # what waits in a stream does not keep it alive
-        step = lambda: gpu.run(name, work)  # noqa: E731
-        (self.queue if self.recorded is None else self.recorded).append(step)
-
-    def synchronize(self) -> None:
-        self.gpu.check()
-        assert self.recorded is None, "waiting for a stream that is being captured"
-        self.drain()
-
-    def drain(self) -> None:
-        while self.queue:
-            self.queue.popleft()()
-
-    def wait_for_event(self, event: Event) -> None:
-        self.add("wait", event.mark.reach)
-
-
-class Mark:
-    """What streams know of an event: it may be destroyed while they wait."""
-
-    def __init__(self) -> None:
-        self.stream: weakref.ref[Stream] | None = None
-        self.generation = self.reached = 0
-        self.seconds = 0.0
-
-    def record(self, stream: Stream) -> None:
-        self.stream = weakref.ref(stream)
-        self.generation += 1
-        generation = self.generation
-
-        def arrive() -> None:
-            self.reached = generation
-            self.seconds = time.perf_counter()
-
-        stream.add("event", arrive)
-
-    def reach(self) -> None:
-        """What waits runs the other stream as far as this event, and not a step further."""
-        generation = self.generation
-        while self.reached < generation:
-            stream = None if self.stream is None else self.stream()
-            assert stream is not None
-            stream.queue.popleft()()
-
-
-class Event(Counted):
-    kind = "event"
-    gpu: Gpu
-
-    def __init__(self, gpu: Gpu, flags: int = 0) -> None:
-        self.begin(gpu)
-        self.flags = flags
-        self.mark = Mark()
-
-    def record(self, stream: Stream) -> Event:
-        self.mark.record(stream)
-        return self
-
-    def time_since(self, start: Event) -> float:
-        assert not (self.flags | start.flags) & EVENT_FLAGS.DISABLE_TIMING
-        return (self.mark.seconds - start.mark.seconds) * 1e3
-
-    def synchronize(self) -> Event:
-        self.gpu.check()
-        self.mark.reach()
-        return self
 
 
 class Allocation:
