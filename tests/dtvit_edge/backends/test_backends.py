@@ -122,7 +122,7 @@ def test_asking_for_one_that_is_missing_names_the_line_that_installs_it(
 
 def test_a_callers_mistake_is_no_fault_of_the_device(tiny_bundle: Bundle, name: str) -> None:
     backend = backends.create(name, partial(tiny_bundle.model_bytes, "fp32"), "fp32")
-    pixels, _ = tiny_bundle.golden()
+    pixels = tiny_bundle.golden().pixels
     with pytest.raises(ConfigError, match=f"the {name} backend is not open"):
         backend.infer(pixels)
     with backend:

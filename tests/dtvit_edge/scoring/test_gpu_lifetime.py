@@ -114,7 +114,7 @@ def test_a_device_or_backend_that_is_not_open_is_the_callers_mistake(bundle: Bun
     with pytest.raises(ConfigError, match="the device is not open"):
         Device().call(lambda: None)
     backend = open_backend(bundle, "tensorrt", GPU)
-    pixels, _ = bundle.golden()
+    pixels = bundle.golden().pixels
     with pytest.raises(ConfigError, match="the tensorrt backend is not open"):
         backend.infer(pixels)
     with backend:

@@ -67,7 +67,7 @@ def test_rows_come_in_order_whatever_the_batches(
     tiny_bundle: Bundle, headers: list[Any], depth: int, fixed: bool, workers: int
 ) -> None:
     executor = Scripted(4, depth, fixed)
-    batches = list(Pipeline(tiny_bundle.manifest, executor, workers=workers)(headers))
+    batches = list(Pipeline(tiny_bundle.manifest, executor, 0.5, workers=workers)(headers))
     assert [i for batch in batches for i in batch.indices] == list(range(23))
     rows = [row for batch in batches for row in batch.rows]
     assert [row.sop_uid for row in rows] == [header.identity.sop_uid for header in headers]
@@ -81,7 +81,9 @@ def test_rows_come_in_order_whatever_the_batches(
 
 def test_fixed_batches_are_those_of_the_plan_after_a_resume_too(tiny_bundle: Bundle, headers: list[Any]) -> None:
     executor = Scripted(4, 2, True)
-    batches = list(Pipeline(tiny_bundle.manifest, executor, workers=2)(headers, done=set(range(4, 8)) | {20, 21, 22}))
+    batches = list(
+        Pipeline(tiny_bundle.manifest, executor, 0.5, workers=2)(headers, done=set(range(4, 8)) | {20, 21, 22})
+    )
     assert [batch.indices for batch in batches] == [(0, 1, 2, 3), *(tuple(range(i, i + 4)) for i in (8, 12, 16))]
 
 
@@ -89,7 +91,7 @@ def test_an_idle_device_takes_what_has_been_read(tiny_bundle: Bundle, headers: l
     executor = Scripted(16, 2, False)
     one_by_one = threading.Semaphore(0)
     executor.prepare = lambda slice_: one_by_one.acquire(timeout=10) and slice_  # type: ignore[method-assign,assignment]
-    running = Pipeline(tiny_bundle.manifest, executor, workers=1)(headers)
+    running = Pipeline(tiny_bundle.manifest, executor, 0.5, workers=1)(headers)
     one_by_one.release(1)
     assert next(running).indices == (0,), "it waited for a whole batch"
     one_by_one.release(22)
@@ -100,7 +102,7 @@ def test_slices_are_read_while_the_chain_works(tiny_bundle: Bundle, headers: lis
     executor = Scripted(4, 2, True)
     begun: list[Slice] = []
     executor.prepare = lambda slice_: (begun.append(slice_), slice_)[1]  # type: ignore[method-assign]
-    running = Pipeline(tiny_bundle.manifest, executor, workers=2)(headers)
+    running = Pipeline(tiny_bundle.manifest, executor, 0.5, workers=2)(headers)
     assert next(running).indices == (0, 1, 2, 3)
     deadline = time.monotonic() + 10
     while len(begun) < 8 + 12 and time.monotonic() < deadline:
@@ -109,7 +111,7 @@ def test_slices_are_read_while_the_chain_works(tiny_bundle: Bundle, headers: lis
 
 
 def test_a_fault_names_everything_that_was_under_way(tiny_bundle: Bundle, headers: list[Any]) -> None:
-    pipeline = Pipeline(tiny_bundle.manifest, Scripted(4, 2, True, fail_at=3), workers=2)
+    pipeline = Pipeline(tiny_bundle.manifest, Scripted(4, 2, True, fail_at=3), 0.5, workers=2)
     done = []
     with pytest.raises(DeviceFault):
         for scored in pipeline(headers):
@@ -122,7 +124,7 @@ def test_a_file_that_cannot_be_read_is_a_row_in_its_place(tiny_bundle: Bundle, h
     for i in (0, 7, 8, 9, 10, 11, 22):
         headers[i].file.write_bytes(headers[i].file.read_bytes()[:600])
     executor = Scripted(4, 2, True)
-    rows = [row for scored in Pipeline(tiny_bundle.manifest, executor, workers=3)(headers) for row in scored.rows]
+    rows = [row for scored in Pipeline(tiny_bundle.manifest, executor, 0.5, workers=3)(headers) for row in scored.rows]
     assert [i for i, row in enumerate(rows) if row.status != Status.SCORED] == [0, 7, 8, 9, 10, 11, 22]
     assert executor.sizes == [3, 3, 4, 4, 2], "a batch without a readable slice is not submitted"
 

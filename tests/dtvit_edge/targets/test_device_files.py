@@ -149,7 +149,7 @@ def test_the_list_is_what_tar_takes(
     assert main(command) == 0
     said = capfd.readouterr()
     size = device_files(bundle, "jetpack6", ["fp16"], "10.3").bytes
-    assert said.err == f"5 files, {units.size(size)}: fp16 on jetpack6\n"
+    assert said.err == f"6 files, {units.size(size)}: fp16 on jetpack6\n"
     make = ["tar", "-C", str(tmp_path), "-cf", str(tmp_path / "model.tar"), "-T", "-"]
     subprocess.run(make, input=said.out, text=True, check=True)
     (tmp_path / "device").mkdir()

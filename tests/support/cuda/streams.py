@@ -85,7 +85,7 @@ class Mark:
         """What waits runs the other stream as far as this event, and not a step further."""
         generation = self.generation
         while self.reached < generation:
-            stream = self.stream and self.stream()
+            stream = None if self.stream is None else self.stream()
             assert stream is not None
             stream.queue.popleft()()
 
