@@ -35,11 +35,11 @@ EXPORT_BATCH = 2
 BATCH = "batch"
 
 
-def export_fp32(module: nn.Module, channels: int) -> bytes:
+def export_fp32(module: nn.Module, channels: int, side: int = INPUT_SIZE) -> bytes:
     """`model.fp32.onnx` of a rewritten module.
 
     Args:
-        module: `pixels` (N, channels, 224, 224) uint8 to the two logits.
+        module: `pixels` (N, channels, side, side) uint8 to the two logits.
 
     Returns:
         An ONNX model at opset 17: LayerNormalization as one op, dynamic batch, nothing outside the file.
@@ -47,13 +47,13 @@ def export_fp32(module: nn.Module, channels: int) -> bytes:
     Raises:
         VerdictError: the exporter gave another opset, other names or types, or a graph that does not check.
     """
-    pixels = torch.zeros(EXPORT_BATCH, channels, INPUT_SIZE, INPUT_SIZE, dtype=torch.uint8)
+    pixels = torch.zeros(EXPORT_BATCH, channels, side, side, dtype=torch.uint8)
     data = _export(module, pixels)
-    check_graph(data, OPSET, channels)
+    check_graph(data, OPSET, channels, side)
     return data
 
 
-def decompose_layer_norm(data: bytes, channels: int) -> bytes:
+def decompose_layer_norm(data: bytes, channels: int, side: int | None = None) -> bytes:
     """`model.fp32-op16.onnx`, from the bytes of `model.fp32.onnx`: opset 16, LayerNormalization in parts.
 
     Raises:
@@ -62,7 +62,7 @@ def decompose_layer_norm(data: bytes, channels: int) -> bytes:
     model = onnx.load_model_from_string(data)
     to_opset16(model)
     data = serialise(model)
-    check_graph(data, OPSET_WITHOUT_LAYER_NORM, channels)
+    check_graph(data, OPSET_WITHOUT_LAYER_NORM, channels, side)
     return data
 
 
@@ -74,8 +74,11 @@ def plain_export(model: DTViT) -> bytes:
     return _export(model.eval(), torch.zeros(EXPORT_BATCH, 3, INPUT_SIZE, INPUT_SIZE))
 
 
-def check_graph(data: bytes, opset: int, channels: int) -> None:
+def check_graph(data: bytes, opset: int, channels: int, side: int | None = None) -> None:
     """Check a bundle's graph: opset, names, types, shapes, ONNX's full check, and that ONNX Runtime opens it.
+
+    Args:
+        side: of the input; None takes any square.
 
     Raises:
         VerdictError: with what was found and what was expected.
@@ -84,7 +87,9 @@ def check_graph(data: bytes, opset: int, channels: int) -> None:
     found_opset = {entry.domain: entry.version for entry in model.opset_import}
     if found_opset != {"": opset}:
         raise VerdictError(f"the exported graph's opset is {found_opset}, expected {opset} and no other domain")
-    square = [INPUT_SIZE, INPUT_SIZE]
+    if side is None:
+        side = model.graph.input[0].type.tensor_type.shape.dim[-1].dim_value
+    square = [side, side]
     expected = [
         (INPUT_NAME, TensorProto.UINT8, [BATCH, channels, *square]),
         (OUTPUT_NAMES[0], TensorProto.FLOAT, [BATCH, len(ICH_LABELS)]),
