@@ -32,6 +32,12 @@ NOTICE = "research use only, not a medical device"
 UNTRAINED_LOCATION = "The bundle's location head is untrained: every location is left empty."
 
 MIN_MATRIX, MAX_MATRIX = 32, 1024
+MIN_CROP, MAX_CROP = 32, 1024
+MOST_CHANNELS = 3
+FITS = ("shorter", "squash")
+FILTERS = ("bilinear", "bicubic")
+# Of the algorithm that a spec describes: bytes made by another version are other bytes.
+ALGORITHM = 2
 AIR_HU = -1000.0
 
 
@@ -65,22 +71,27 @@ class Window:
 
 @dataclass(frozen=True)
 class PreprocessSpec:
-    """Stored pixels to model bytes (DESIGN: preprocessing). Lengths in pixels of the stored matrix.
+    """Stored pixels to model bytes (docs/architecture.md, preprocessing). Lengths in pixels of the stored matrix.
 
     The paper gives no window, threshold, disk, edge width, resize or pooling: these are this project's choices.
 
     Attributes:
-        windows: one window gives one channel (default), three give three.
+        windows: one window gives one channel (default); else as many as the encoder has channels.
         mask_threshold: a byte of the first channel above it counts as object.
         disk_half_widths: the structuring element, half-width by row from top to bottom; the default is the
             49-pixel disk `dx^2 + dy^2 <= 16`, which is no library's ellipse (OpenCV's has 57).
         edge_columns: columns at each side of the eroded image that are zeroed.
         resize: length of the shorter side after the resize; None is the paper's literal crop.
+        fit: `shorter` keeps the proportions, `squash` makes both sides `resize` long.
+        filter: of the resize, `bilinear` or `bicubic`, antialiased as Pillow's.
         crop: side of the centre crop, the model's input.
+        device_mask: what lies outside the head becomes 0; else the head is looked for all the same, but every pixel
+            stays.
         brain_range_hu: what counts as brain tissue when asking whether brain is in view, inclusive.
         min_brain_share: a slice with a smaller share of brain-range pixels inside the head is skipped.
-        mean, std: normalisation of the three channels after scaling bytes to [0, 1] (ImageNet's, paper 2.2.3);
-            folded into the graph on export.
+        mean, std: normalisation of the encoder's channels, one to three, after scaling bytes to [0, 1] (ImageNet's,
+            paper 2.2.3); folded into the graph on export.
+        algorithm: version of what these fields mean.
     """
 
     windows: tuple[Window, ...] = (Window(),)
@@ -91,14 +102,32 @@ class PreprocessSpec:
     crop: int = 224
     brain_range_hu: tuple[float, float] = (10.0, 60.0)
     min_brain_share: float = 0.1
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    fit: str = FITS[0]
+    filter: str = FILTERS[0]
+    device_mask: bool = True
+    algorithm: int = ALGORITHM
 
     def __post_init__(self) -> None:
-        if len(self.windows) not in (1, 3):
-            raise ConfigError(f"a spec has one window or three, found {len(self.windows)}")
-        if self.resize is not None and self.resize < self.crop:
-            raise ConfigError(f"resize to {self.resize} is smaller than the crop of {self.crop}")
+        if self.algorithm != ALGORITHM:
+            raise ConfigError(f"the spec is of version {self.algorithm}, this code prepares by version {ALGORITHM}")
+        if not 1 <= len(self.mean) <= MOST_CHANNELS or len(self.std) != len(self.mean) or not all(self.std):
+            raise ConfigError(
+                f"mean {self.mean} and std {self.std} have to be of one to {MOST_CHANNELS} channels each, std not 0"
+            )
+        if len(self.windows) not in (1, len(self.mean)):
+            raise ConfigError(
+                f"a spec has one window or one a channel ({len(self.mean)} here), found {len(self.windows)}"
+            )
+        if not MIN_CROP <= self.crop <= MAX_CROP:
+            raise ConfigError(f"the crop is {self.crop}, expected {MIN_CROP} to {MAX_CROP}")
+        if self.resize is not None and not self.crop <= self.resize <= MAX_CROP:
+            raise ConfigError(f"resize to {self.resize}, expected from the crop of {self.crop} to {MAX_CROP}")
+        if self.fit not in FITS or self.filter not in FILTERS:
+            raise ConfigError(f"fit is {self.fit!r} of {FITS}, filter is {self.filter!r} of {FILTERS}")
+        if self.resize is None and self.fit != FITS[0]:
+            raise ConfigError(f"fit is {self.fit!r}, but resize is off")
         if not 0 <= self.mask_threshold <= 254:
             raise ConfigError(f"mask threshold is {self.mask_threshold}, expected 0 to 254")
 
@@ -106,6 +135,11 @@ class PreprocessSpec:
     def channels(self) -> int:
         """Number of channels of the model's input, one per window."""
         return len(self.windows)
+
+    @property
+    def encoder_channels(self) -> int:
+        """Number of channels that the encoder takes; one window's channel is repeated to it inside the graph."""
+        return len(self.mean)
 
     @property
     def least_side(self) -> int:
@@ -123,8 +157,13 @@ class PreprocessSpec:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> PreprocessSpec:
-        """Read a spec back; an unknown or missing field is a ConfigError, since its meaning would be guessed."""
+        """Read a spec back; an unknown or missing field is a ConfigError, since its meaning would be guessed.
+
+        A spec of version 1, which had no field `algorithm`, means what version 2 means by its defaults.
+        """
         expected = {field.name for field in fields(cls)}
+        if isinstance(data, dict) and "algorithm" not in data:
+            data = {"fit": FITS[0], "filter": FILTERS[0], "device_mask": True, "algorithm": ALGORITHM} | data
         if set(data) != expected:
             odd = ", ".join(sorted(set(data) ^ expected))
             raise ConfigError(f"preprocessing spec: unknown or missing fields: {odd}")

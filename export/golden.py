@@ -1,4 +1,4 @@
-"""Golden slices: phantom slices as files store them, the model's bytes, the reference's logits; never a patient's pixels.
+"""Golden slices: phantom slices as files store them, the model's bytes, the reference's logits; nobody's pixels.
 
 Every bundle carries them, so that any device can be asked for the same numbers, from stored pixels on.
 """

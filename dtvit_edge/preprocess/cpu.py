@@ -53,7 +53,7 @@ class CpuPreprocessor:
         table = rescale_table(encoding, spec)
         first = np.take(table[0], stored)
         mask = head_mask(first, spec)
-        head = cv2.bitwise_and(first, first, mask=mask)  # outside the mask every channel is 0
+        head = cv2.bitwise_and(first, first, mask=mask)
         head_pixels = cv2.countNonZero(mask)
         plan = resample_plan(*stored.shape, spec, crop)
         pixels = np.zeros((spec.channels, len(plan.vertical.start), len(plan.horizontal.start)), dtype=np.uint8)
@@ -61,7 +61,8 @@ class CpuPreprocessor:
             return Prepared(pixels, 0, 0.0)
         # A brain range that begins at byte 0 would count the outside, which cv2 cannot mask here.
         in_range = cv2.inRange(head, max(self._brain[0], 1), self._brain[1])
-        pixels[0] = resample(head, plan)
+        pixels[0] = resample(head if spec.device_mask else first, plan)
         for channel in range(1, spec.channels):
-            pixels[channel] = resample(np.take(table[channel], stored) * mask, plan)
+            image = np.take(table[channel], stored)
+            pixels[channel] = resample(image * mask if spec.device_mask else image, plan)
         return Prepared(pixels, head_pixels, cv2.countNonZero(in_range) / head_pixels)

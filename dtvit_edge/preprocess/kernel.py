@@ -29,7 +29,7 @@ _ALIGNMENT = 16
 JOB = np.dtype([("stored", "<u8"), ("rows", "<i4"), ("columns", "<i4"), ("table", "<i4"), ("horizontal", "<i4"),
                 ("vertical", "<i4"), ("reserved", "<i4")])  # fmt: skip
 SPEC = np.dtype([("channels", "<i4"), ("crop", "<i4"), ("threshold", "<i4"), ("edge_columns", "<i4"),
-                 ("brain_low", "<i4"), ("brain_high", "<i4"), ("disk_rows", "<i4"),
+                 ("brain_low", "<i4"), ("brain_high", "<i4"), ("device_mask", "<i4"), ("disk_rows", "<i4"),
                  ("half_widths", "<i4", (MAX_DISK_ROWS,))])  # fmt: skip
 SCRATCH = np.dtype([("memory", "<u8"), ("bytes", "<u8"), ("run_capacity", "<u4"), ("masks_in_shared", "<i4")])
 FOUND = np.dtype([("head", "<u4"), ("brain", "<u4"), ("status", "<u4"), ("runs", "<u4")])
@@ -133,6 +133,7 @@ def spec_of(spec: PreprocessSpec) -> NDArray[np.void]:
     found["channels"], found["crop"] = spec.channels, spec.crop
     found["threshold"], found["edge_columns"] = spec.mask_threshold, spec.edge_columns
     found["brain_low"], found["brain_high"] = max(low, 1), high  # as the CPU path
+    found["device_mask"] = spec.device_mask
     found["disk_rows"] = len(widths)
     found["half_widths"][: len(widths)] = widths
     return found

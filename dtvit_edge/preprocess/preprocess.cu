@@ -38,7 +38,7 @@ struct Job {
 };
 
 struct Spec {
-  int channels, crop, threshold, edge_columns, brain_low, brain_high, disk_rows;
+  int channels, crop, threshold, edge_columns, brain_low, brain_high, device_mask, disk_rows;
   int half_widths[MAX_DISK_ROWS];
 };
 
@@ -273,7 +273,7 @@ __device__ static void count_and_clear(const Work& w, const Spec& spec) {
     const u32 bits = w.binary[i];
     head += __popc(bits);
     for (int x = 0; x < count; x++) {
-      if (!(bits >> x & 1)) bytes[x] = 0;
+      if (!(bits >> x & 1)) bytes[x] = spec.device_mask ? 0 : bytes[x];
       else brain += bytes[x] >= spec.brain_low && bytes[x] <= spec.brain_high;
     }
   }
@@ -282,17 +282,21 @@ __device__ static void count_and_clear(const Work& w, const Spec& spec) {
   __syncthreads();
 }
 
-// Another channel's bytes, of the head alone.
-__device__ static void channel_bytes(const Work& w, const u16* stored, const u8* table) {
+// Another channel's bytes: of the head alone, or of everything where the spec has no mask.
+__device__ static void channel_bytes(const Work& w, const Spec& spec, const u16* stored, const u8* table) {
+  const u32 outside = !spec.device_mask;
   for (int i = threadIdx.x; i < w.rows * w.columns; i += blockDim.x) {
     const int row = i / w.columns, column = i % w.columns;
     const u32 inside = w.binary[row * w.words + column / 32] >> column % 32 & 1;
-    w.bytes[i] = inside ? table[stored[i]] : 0;
+    w.bytes[i] = inside | outside ? table[stored[i]] : 0;
   }
   __syncthreads();
 }
 
 // ---- 7: resize and crop
+
+// Bicubic's negative weights overshoot on both sides.
+__device__ static u8 byte_of(int sum) { return (u8)max(0, min(sum >> PRECISION_BITS, 255)); }
 
 __device__ static void resample(const Work& w, const int* horizontal, const int* vertical, int crop, u8* out) {
   const int across = horizontal[0], down = vertical[0];
@@ -305,7 +309,7 @@ __device__ static void resample(const Work& w, const int* horizontal, const int*
     int sum = 1 << (PRECISION_BITS - 1);
     for (int tap = 0; tap < across; tap++)  // taps beyond the edge weigh 0
       sum += row_taps[x * across + tap] * line[min(left[x] + tap, w.columns - 1)];
-    w.narrow[row * crop + x] = (u8)(sum >> PRECISION_BITS);
+    w.narrow[row * crop + x] = byte_of(sum);
   }
   __syncthreads();
   for (int i = threadIdx.x; i < crop * crop; i += blockDim.x) {
@@ -313,7 +317,7 @@ __device__ static void resample(const Work& w, const int* horizontal, const int*
     int sum = 1 << (PRECISION_BITS - 1);
     for (int tap = 0; tap < down; tap++)
       sum += column_taps[y * down + tap] * w.narrow[min(top[y] + tap, w.rows - 1) * crop + x];
-    out[i] = (u8)(sum >> PRECISION_BITS);
+    out[i] = byte_of(sum);
   }
 }
 
@@ -383,8 +387,12 @@ extern "C" __global__ void preprocess(const Job* jobs, int count, const u16* sto
     if (prepared) {
       count_and_clear(w, spec);
       for (int channel = 0; channel < spec.channels; channel++) {
-        if (channel) channel_bytes(w, pixels, table + channel * 65536);
         u8* own = out + ((u64)slice * spec.channels + channel) * spec.crop * spec.crop;
+        if (!w.counts[0]) {  // no head: all 0, whatever the spec says of the mask
+          for (int i = threadIdx.x; i < spec.crop * spec.crop; i += blockDim.x) own[i] = 0;
+          continue;
+        }
+        if (channel) channel_bytes(w, spec, pixels, table + channel * 65536);
         resample(w, axes + job.horizontal, axes + job.vertical, spec.crop, own);
       }
     }

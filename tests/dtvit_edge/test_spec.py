@@ -19,10 +19,13 @@ OTHER: dict[str, Any] = {
     "min_brain_share": 0.2,
     "mean": (0.5, 0.5, 0.5),
     "std": (0.5, 0.5, 0.5),
+    "fit": "squash",
+    "filter": "bicubic",
+    "device_mask": False,
 }
 
 
-@pytest.mark.parametrize("name", [f.name for f in fields(PreprocessSpec)])
+@pytest.mark.parametrize("name", [f.name for f in fields(PreprocessSpec) if f.name != "algorithm"])
 def test_every_field_changes_the_digest_and_survives_a_round_trip(name: str) -> None:
     changed = replace(PreprocessSpec(), **{name: OTHER[name]})
     assert changed.digest != PreprocessSpec().digest
@@ -52,11 +55,35 @@ def test_a_spec_that_is_not_understood_is_refused(change: dict[str, Any]) -> Non
     [
         lambda: PreprocessSpec(windows=(Window(), Window())),
         lambda: PreprocessSpec(resize=223),
+        lambda: PreprocessSpec(resize=1025),
+        lambda: PreprocessSpec(crop=16, resize=16),
+        lambda: PreprocessSpec(fit="stretch"),
+        lambda: PreprocessSpec(filter="lanczos"),
+        lambda: PreprocessSpec(fit="squash", resize=None),
+        lambda: PreprocessSpec(algorithm=1),
+        lambda: PreprocessSpec(mean=(0.5,)),
+        lambda: PreprocessSpec(mean=(), std=()),
+        lambda: PreprocessSpec(std=(0.2, 0.0, 0.2)),
         lambda: PreprocessSpec(mask_threshold=255),
         lambda: Window(40, 0),
         lambda: Window(40, 1, WindowKind.LINEAR),
     ],
-    ids=["two-windows", "resize-below-crop", "threshold", "no-width", "linear-width-1"],
+    ids=[
+        "two-windows",
+        "resize-below-crop",
+        "resize-above-any",
+        "small-crop",
+        "fit",
+        "filter",
+        "squash-alone",
+        "algorithm",
+        "mean-of-one",
+        "no-mean",
+        "std-0",
+        "threshold",
+        "no-width",
+        "linear-width-1",
+    ],
 )
 def test_impossible_specs_are_refused(make: Any) -> None:
     with pytest.raises(ConfigError):
@@ -67,3 +94,17 @@ def test_file_and_bytes_have_the_same_digest(tmp_path: Any) -> None:
     data = bytes(range(256)) * 9000
     (tmp_path / "x").write_bytes(data)
     assert digest_file(tmp_path / "x") == digest_bytes(data)
+
+
+def test_a_spec_from_before_the_version_means_the_defaults() -> None:
+    data = PreprocessSpec().to_dict()
+    for name in ("algorithm", "fit", "filter", "device_mask"):
+        del data[name]
+    assert PreprocessSpec.from_dict(data) == PreprocessSpec()
+    with pytest.raises(ConfigError, match="unknown or missing fields: fit"):
+        PreprocessSpec.from_dict({key: value for key, value in PreprocessSpec().to_dict().items() if key != "fit"})
+
+
+def test_one_channel_of_an_encoder_takes_one_window() -> None:
+    grey = PreprocessSpec(mean=(0.2,), std=(0.3,))
+    assert (grey.channels, grey.encoder_channels) == (1, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -16,6 +16,10 @@ PLAIN = PreprocessSpec()
 LINEAR = PreprocessSpec(windows=(Window(40, 80, WindowKind.LINEAR),))
 THREE = PreprocessSpec(windows=(Window(40, 80), Window(80, 200), Window(600, 2800, WindowKind.LINEAR)))
 NO_RESIZE = PreprocessSpec(resize=None)
+BICUBIC = PreprocessSpec(filter="bicubic")
+SQUASH = PreprocessSpec(fit="squash", resize=224)
+UNMASKED = replace(THREE, device_mask=False, filter="bicubic", fit="squash", crop=96, resize=130)
+TWO = PreprocessSpec(windows=(Window(40, 80), Window(80, 200)), mean=(0.5, 0.4), std=(0.2, 0.3))
 
 SIGNED = PixelEncoding()
 UNSIGNED = PixelEncoding(signed=False, intercept=-1024.0)
@@ -83,8 +87,10 @@ def _phantoms() -> Iterator[Case]:
         ("fractional-slope", FRACTIONAL, 0),
     ):
         yield Case(f"phantom-{name}", store(hu, encoding, junk), encoding)
-    for name, spec in (("linear", LINEAR), ("three-windows", THREE), ("no-resize", NO_RESIZE)):
+    for name, spec in (("linear", LINEAR), ("three-windows", THREE), ("no-resize", NO_RESIZE), ("bicubic", BICUBIC),
+                       ("squash", SQUASH), ("unmasked", UNMASKED), ("two-windows", TWO)):  # fmt: skip
         yield Case(f"phantom-{name}", store(hu, SIGNED), SIGNED, spec)
+        yield Case(f"phantom-{name}-nonsquare", store(cv2.resize(hu, (630, 512)), SIGNED), SIGNED, spec)
     padded = hu.copy()
     rows, columns = np.indices(hu.shape)
     padded[(rows - 256) ** 2 + (columns - 256) ** 2 > 250**2] = -1500
@@ -103,6 +109,7 @@ def _noise() -> Iterator[Case]:
     for rows, columns in SIZES:
         anything = rng.integers(0, 1 << 16, (rows, columns), dtype=np.uint16)
         yield Case(f"noise-patterns-{rows}x{columns}", anything, TWELVE_OF_16)
+        yield Case(f"noise-patterns-bicubic-{rows}x{columns}", anything, TWELVE_OF_16, BICUBIC)
         smooth = cv2.GaussianBlur(rng.normal(0, 1, (rows, columns)).astype(np.float32), (0, 0), 4)
         hu = smooth / max(float(smooth.std()), 1e-6) * 60 + 10
         yield Case(f"noise-blobs-{rows}x{columns}", store(hu, SIGNED), SIGNED)
@@ -131,6 +138,7 @@ def _borders() -> Iterator[Case]:
 
 def _shapes() -> Iterator[Case]:
     yield Case("empty-air", store(np.full((512, 512), -1000.0), SIGNED), SIGNED)
+    yield Case("empty-unmasked", store(np.full((512, 512), 20.0) * (np.arange(512) % 9 == 0), SIGNED), SIGNED, UNMASKED)
     thin = np.full((512, 512), -1000.0)
     thin[::9, :] = 40  # nothing that an erosion leaves
     yield Case("empty-after-erosion", store(thin, SIGNED), SIGNED)

@@ -24,6 +24,8 @@ def reference_bytes(stored: NDArray[np.uint16], encoding: PixelEncoding, spec: P
     """Stored patterns (rows, columns) to model bytes (C, crop, crop)."""
     channels = [reference_window(stored, encoding, window) for window in spec.windows]
     mask = reference_mask(channels[0], spec)
+    if not spec.device_mask:
+        mask = np.full_like(mask, mask.any())
     return np.stack([reference_resize(np.where(mask, c, 0).astype(np.uint8), spec) for c in channels])
 
 
@@ -77,8 +79,10 @@ def reference_resize(image: NDArray[np.uint8], spec: PreprocessSpec) -> NDArray[
     picture = Image.fromarray(image)
     if spec.resize is not None:
         rows, columns = _compute_resized_output_size(image.shape, [spec.resize])
-        bilinear = Image.Resampling.BILINEAR
-        picture = picture.resize((columns, image.shape[0]), bilinear).resize((columns, rows), bilinear)
+        if spec.fit == "squash":
+            rows = columns = spec.resize
+        kind = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[spec.filter]
+        picture = picture.resize((columns, image.shape[0]), kind).resize((columns, rows), kind)
     return np.asarray(center_crop(picture, [spec.crop, spec.crop]))
 
 

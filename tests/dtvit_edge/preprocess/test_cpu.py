@@ -32,7 +32,7 @@ def test_cases_reach_both_ends_of_every_branch() -> None:
     found = [(c, CpuPreprocessor(c.spec)(c.stored, c.encoding)) for c in cases()]
     assert any(not p.has_head for _, p in found), "no case with an empty mask"
     assert sum(p.pixels.any() for _, p in found) > 40
-    assert {c.spec.channels for c, _ in found} == {1, 3}
+    assert {c.spec.channels for c, _ in found} == {1, 2, 3}
     phantom = next(p for c, p in found if c.name == "phantom-2-signed")
     assert 0.3 < phantom.brain_share < 1.0
 

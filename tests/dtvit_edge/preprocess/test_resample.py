@@ -5,10 +5,10 @@ import pytest
 
 from dtvit_edge.preprocess.resample import (
     crop_offset,
+    filter_weights,
     resample,
     resample_plan,
     resized_shape,
-    triangle_weights,
 )
 from dtvit_edge.spec import PreprocessSpec
 from tests.support.preprocess_reference import reference_resize, torchvision_resize
@@ -53,5 +53,5 @@ def test_sizes_and_offsets_are_torchvisions() -> None:
 
 def test_weights_sum_to_one_within_rounding() -> None:
     for source, target in ((512, 256), (37, 256), (1024, 256), (999, 256)):
-        total = triangle_weights(source, target).taps.sum(axis=1)
+        total = filter_weights(source, target).taps.sum(axis=1)
         assert np.abs(total - (1 << 22)).max() <= 8, (source, target)
