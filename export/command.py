@@ -28,8 +28,8 @@ class WindowOption(click.ParamType[Window]):
 
 @click.command()
 @click.argument("weights", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The bundle to write, NAME.dtvit.")
-@click.option("--encoder", help="timm's name, or alexnet; needed where the checkpoint does not name it.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The bundle to write, NAME.dtvit.")
+@click.option("--encoder", help="The encoder's name, where the checkpoint does not show it: timm's, or torchvision's.")
 @click.option("--training", type=click.Choice(TRAINING_STATES), help="Where the checkpoint does not say.")
 @click.option(
     "--window", "windows", type=WindowOption(), multiple=True, help="One window, or three for three channels."
@@ -41,33 +41,69 @@ class WindowOption(click.ParamType[Window]):
     multiple=True,
     help="Never trained, where the checkpoint does not say; its results are left empty.",
 )
+@click.option(
+    "--activation",
+    metavar="NAME",
+    help="What stands between the Linear layers of the heads: relu, gelu, gelu_tanh, tanh, silu, leaky_relu or none. "
+    "No tensor says it.",
+)
+@click.option("--ema/--no-ema", default=None, help="Takes averaged weights, or plain ones, where both are there.")
+@click.option(
+    "--import",
+    "import_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Says what a state dict cannot, in place of an import.toml beside WEIGHTS.",
+)
+@click.option(
+    "--model",
+    metavar="FILE.py:FACTORY",
+    help="Exports the module that this function returns (it is given WEIGHTS if it takes an argument). This RUNS the "
+    "code in FILE.py.",
+)
+@click.option(
+    "--expect",
+    type=click.Path(path_type=Path, exists=True),
+    help="Compares the model with your own outputs for your own images (.npz or a folder), and refuses if they differ.",
+)
+@click.option(
+    "--dump-import",
+    "dump",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Writes what is concluded about WEIGHTS as an import.toml, to be corrected, and exports nothing.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a bundle of that name.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result for machines.")
 def export(
     weights: Path,
-    output: Path,
-    encoder: str | None,
-    training: str | None,
-    windows: tuple[Window, ...],
-    untrained_heads: tuple[str, ...],
+    output: Path | None,
+    expect: Path | None,
+    dump: Path | None,
     overwrite: bool,
     as_json: bool,
+    **said: Any,
 ) -> None:
     """Turn the checkpoint WEIGHTS into a bundle whose parity with PyTorch is proved."""
     from export.bundle_export import export_bundle
+    from export.importing import ImportOptions
 
+    if dump is not None:
+        from export.dump_import import dump_import
+
+        dump_import(weights, ImportOptions(**said, lenient=True), dump, overwrite=overwrite)
+        click.echo(f"import    {dump}")
+        return
+    if output is None:
+        raise click.UsageError("Missing option '-o' / '--output'.")
     bundle = export_bundle(
         weights,
         output,
-        encoder=encoder,
-        training=training,
-        windows=windows,
-        untrained_heads=untrained_heads,
+        ImportOptions(**said),
+        expect=expect,
         overwrite=overwrite,
         progress=lambda line: click.echo(line, err=True),
     )
     manifest = bundle.manifest
-    worst = {name: max(proof["max_abs_difference"].values()) for name, proof in manifest.parity.items()}
+    worst = {name: max(verdict["max_abs_difference"].values()) for name, verdict in manifest.parity.items()}
     if as_json:
         click.echo(json.dumps({
             "bundle": str(bundle.path),
@@ -77,6 +113,8 @@ def export(
             "untrained_heads": manifest.untrained_heads,
             "bytes": {name: record.bytes for name, record in manifest.models.items()},
             "parity": worst,
+            "imported": manifest.imported,
+            "proof": manifest.proof,
         }))  # fmt: skip
         return
     click.echo(f"bundle    {bundle.path}\ndigest    {bundle.digest}")
@@ -84,5 +122,11 @@ def export(
     for name, record in manifest.models.items():
         size, allowed = record.bytes / 2**20, manifest.tolerances[name]
         click.echo(f"{name:<9} {size:.1f} MiB, at most {worst[name]:.2g} from PyTorch (allowed {allowed:g})")
+    if manifest.proof is not None:
+        click.echo(f"proved    against your own outputs, at most {manifest.proof['max_abs_difference']:.2g} apart")
+    elif manifest.imported and manifest.imported["assumed"]:
+        click.echo(
+            f"assumed   {', '.join(manifest.imported['assumed'])}; --expect proves them on your own images"
+        )
     if LOCATION_HEAD in manifest.untrained_heads:
         click.echo(UNTRAINED_LOCATION)

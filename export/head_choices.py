@@ -58,7 +58,8 @@ def choose_heads(
         if head.layers:
             chosen.append(_described(name, head, encoder, epsilons, findings))
     if not chosen:
-        found, left_out = find_heads(encoder.rest, _width(encoder), encoder.known_activations)
+        beside = {key: v for key, v in encoder.rest.items() if key.rpartition(".")[0] not in encoder.before_heads}
+        found, left_out = find_heads(beside, _width(encoder), encoder.known_activations)
         if left_out:
             findings.note(f"left out, being of training alone: {', '.join(left_out)}")
         for key, head in _assigned(found).items():
@@ -132,7 +133,8 @@ def _completed(
         findings.assumed(f"{place}.before", head.assumed)
     layers = (*encoder.before_heads, *(str(activation) if name == OPEN else name for name in head.layers))
     findings.read(f"{place}.layers", list(layers))
-    return ChosenHead(kind, layers, build_layers(layers, encoder.rest, epsilons), tuple(labels))
+    modules = build_layers(layers, encoder.rest, epsilons, known=len(encoder.before_heads))
+    return ChosenHead(kind, layers, modules, tuple(labels))
 
 
 def _described(name: str, head: HeadChoice, encoder: Encoder, epsilons: Epsilons, findings: Findings) -> ChosenHead:

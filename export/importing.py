@@ -10,10 +10,9 @@ from typing import Any
 from dtvit_edge.errors import CheckpointError, ConfigError
 from dtvit_edge.spec import ICH_HEAD, TRAINING_STATES, PreprocessSpec, Window, digest_file
 from export.checkpoint import Checkpoint, load_checkpoint, ordered_heads
-from export.encoders import DEFAULT_ENCODER
 from export.findings import Findings
 from export.head_choices import choose_heads
-from export.heads import Epsilons, two_heads
+from export.heads import two_heads
 from export.import_file import ImportChoices, find_import_file
 from export.libraries import EncoderChoice, recognise_encoder
 from export.model import HEADS, DTViT
@@ -104,7 +103,8 @@ def import_model(weights: Path, options: ImportOptions) -> Imported:
             said = replace(said, name=options.encoder)
         encoder = recognise_encoder(tensors, said, weights.parent, findings)
         findings.read("names", encoder.library)
-        (findings.given if said.name else findings.read)("encoder", encoder.name)
+        if "encoder" not in findings.entries:
+            (findings.given if said.name else findings.read)("encoder", encoder.name)
         findings.read("encoder.channels", encoder.channels)
         heads = choose_heads(encoder, choices, options.activation, findings, lenient=options.lenient)
     except CheckpointError as error:
@@ -177,8 +177,9 @@ def _own_module(weights: Path, options: ImportOptions, choices: ImportChoices, f
             raise ConfigError(f"{name} describes a state dict; with --model the module says itself what it computes")
     training = _training(None, options, choices)
     findings.given("model", options.model)
-    spec = make_spec(choices.preprocess, options.windows, None, None, findings)
-    model, missing = load_own_module(options.model, weights, choices.heads, spec, findings)
+    side = choices.preprocess.get("size", PreprocessSpec.crop)
+    model, channels, missing = load_own_module(options.model, weights, choices.heads, side, findings)
+    spec = make_spec(choices.preprocess, options.windows, None, channels, findings)
     return Imported(
         model=model,
         training=training,
@@ -214,5 +215,3 @@ def _say_choice(nested_in: str, prefix: str, averaged: bool | None, ema: Any, fi
     if averaged is not None:
         (findings.given if ema is not None else findings.read)("weights.ema", averaged)
 
-
-__all__ = ["DEFAULT_ENCODER", "ImportOptions", "Imported", "import_model", "untrained"]

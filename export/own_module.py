@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from dtvit_edge.errors import CheckpointError, ConfigError
-from dtvit_edge.spec import ICH_OUTPUT, LOCATION_OUTPUT, PreprocessSpec
+from dtvit_edge.spec import ICH_OUTPUT, LOCATION_OUTPUT
 from export.findings import Findings
 from export.heads.outputs import USUAL_LABELS, check_labels, two_heads
 from export.import_file import HeadChoice
@@ -33,21 +33,21 @@ class OwnModule(nn.Module):
         outputs: index or key of each output that counts, None where the module returns one tensor.
     """
 
-    def __init__(self, module: nn.Module, outputs: Sequence[int | str | None], channels: int) -> None:
+    def __init__(self, module: nn.Module, outputs: Sequence[int | str | None]) -> None:
         """Take a module and what of its result counts."""
         super().__init__()
-        self.module, self.outputs, self.channels = module, tuple(outputs), channels
+        self.module, self.outputs = module, tuple(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, side, side) normalised floats to (N, K) logits."""
-        result = self.module(x[:, : self.channels])
+        """(N, channels, side, side) normalised floats to (N, K) logits."""
+        result = self.module(x)
         parts = [pick(result, output) for output in self.outputs]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 def load_own_module(
-    reference: str, weights: Path, described: Mapping[str, HeadChoice], spec: PreprocessSpec, findings: Findings
-) -> tuple[DTViT, tuple[str, ...]]:
+    reference: str, weights: Path, described: Mapping[str, HeadChoice], side: int, findings: Findings
+) -> tuple[DTViT, int, tuple[str, ...]]:
     """Run a factory and put its module behind the two outputs.
 
     Args:
@@ -55,12 +55,14 @@ def load_own_module(
         weights: handed to a factory that takes an argument; else the factory has loaded them by itself.
         described: what import.toml says of the outputs.
 
+        side: of its input.
+
     Returns:
-        The model, and the heads that the module does not have.
+        The model, the channels that it takes, and the heads that the module does not have.
 
     Raises:
         ConfigError: no such file or factory, or outputs that are no heads.
-        CheckpointError: what the factory makes is no module, or fails on an input of the spec's size.
+        CheckpointError: what the factory makes is no module, or fails on an input of that size.
     """
     module = _make(reference, weights).eval().float()
     for parameter in module.parameters():
@@ -71,13 +73,13 @@ def load_own_module(
     for channels in (3, 1, 2):
         try:
             with torch.no_grad():
-                result = module(torch.zeros(2, channels, spec.crop, spec.crop))
+                result = module(torch.zeros(2, channels, side, side))
             break
         except Exception as error:
             failure = failure or error
     else:
         raise CheckpointError(
-            f"{reference}: its module fails on (2, 3, {spec.crop}, {spec.crop}) and on fewer channels: {failure}; the side "
+            f"{reference}: its module fails on (2, 3, {side}, {side}) and on fewer channels: {failure}; the side "
             "is [preprocess] size in import.toml"
         ) from failure
     findings.read("encoder.channels", channels)
@@ -89,9 +91,9 @@ def load_own_module(
         parts.append(([rows], labels))
         first += width
     pair = two_heads(parts)
-    own = OwnModule(module, [output for output, _, _ in heads], channels)
+    own = OwnModule(module, [output for output, _, _ in heads])
     name = f"own/{reference.rpartition(':')[2]}"
-    return DTViT.assemble(name, own, pair.ich, pair.location), pair.untrained
+    return DTViT.assemble(name, own, pair.ich, pair.location), channels, pair.untrained
 
 
 class _Columns(nn.Module):

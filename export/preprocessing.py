@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.spec import PreprocessSpec, Window, WindowKind
 from export.findings import Findings
 
-FIELDS = {field.name for field in fields(PreprocessSpec)}
 # torchvision's evaluation of ImageNet: resize to 256, crop to 224.
 RESIZE_TO_CROP = 256 / 224
 
@@ -23,13 +22,11 @@ def _windows(value: list[list[Any]]) -> tuple[Window, ...]:
         except ValueError as error:
             kinds = " or ".join(map(str, WindowKind))
             raise ConfigError(f"[preprocess] windows: kind {kind!r}, expected {kinds}") from error
-    # An encoder of two channels has a third whose weights are zero: what is in it changes nothing.
-    return (*windows, windows[1]) if len(windows) == 2 else tuple(windows)
+    return tuple(windows)
 
 
-def _three(value: list[float]) -> tuple[float, ...]:
-    """One to three numbers as three; channels that an encoder does not have count for nothing."""
-    return tuple(float(entry) for entry in (*value, *[value[-1]] * (3 - len(value))))
+def _numbers(value: list[float]) -> tuple[float, ...]:
+    return tuple(float(entry) for entry in value)
 
 
 @dataclass(frozen=True)
@@ -48,19 +45,14 @@ KEYS: dict[str, Key] = {
     "filter": Key("filter"),
     "resize": Key("resize", lambda value: None if value is False else value),
     "size": Key("crop"),
-    "mean": Key("mean", _three),
-    "std": Key("std", _three),
+    "mean": Key("mean", _numbers),
+    "std": Key("std", _numbers),
 }
-# What a field that this version lacks does anyway.
-_WITHOUT_FIELD = {"device_mask": True, "fit": "shorter", "filter": "bilinear"}
-_SHOWN = {"windows": "preprocess.windows", "mean": "preprocess.mean", "std": "preprocess.std"}
-
-
 def make_spec(
     preprocess: Mapping[str, Any],
     windows: tuple[Window, ...],
     size: int | None,
-    channels: int | None,
+    channels: int,
     findings: Findings,
 ) -> PreprocessSpec:
     """The spec of a model that carries none.
@@ -69,68 +61,53 @@ def make_spec(
         preprocess: import.toml's [preprocess], checked by its schema.
         windows: of `--window`; they win over none in the file, and contradict others there.
         size: of the encoder's input, where its weights say it.
-        channels: that the encoder takes; None where nobody knows (a user's own module takes the spec's).
+        channels: that the encoder takes.
 
     Raises:
         ConfigError: contradictions, and what this preprocessing cannot do, by name.
     """
     values: dict[str, Any] = {}
     for name, value in preprocess.items():
-        if name == "channels":
-            continue
-        key = KEYS[name]
-        converted = key.convert(value)
-        if key.field not in FIELDS:
-            if converted != _WITHOUT_FIELD[key.field]:
-                raise ConfigError(f"[preprocess] {name} = {value!r}: this version's preprocessing cannot do it")
-            continue
-        values[key.field] = converted
+        if name != "channels":
+            values[KEYS[name].field] = KEYS[name].convert(value)
     if windows:
         if "windows" in values and values["windows"] != windows:
             raise ConfigError("--window gives other windows than import.toml; leave one of them out")
         values["windows"] = windows
-    crop = values.get("crop")
-    if size is not None and crop is not None and crop != size:
-        raise ConfigError(f"[preprocess] size is {crop}, the encoder's weights are for {size}")
-    values["crop"] = crop or size or PreprocessSpec.crop
-    values.setdefault("resize", round(values["crop"] * RESIZE_TO_CROP))
-    spec = PreprocessSpec(**values)
+    if size is not None and values.get("crop", size) != size:
+        raise ConfigError(f"[preprocess] size is {values['crop']}, the encoder's weights are for {size}")
     wanted = preprocess.get("channels", channels)
-    if channels is not None and wanted != channels:
-        raise ConfigError(f"[preprocess] channels is {wanted}, the encoder's weights take {channels}")
-    _check_channels(wanted, len(preprocess.get("windows", ())) or spec.channels)
-    for field in ("windows", "mean", "std", "crop", "resize", "fit", "filter", "device_mask"):
-        if field not in FIELDS:
-            continue
-        value = spec.to_dict()[field]
-        said = field in values and not (field == "crop" and crop is None) and not (field == "resize" and "resize" not in preprocess)
-        name = f"preprocess.{'mask' if field == 'device_mask' else 'size' if field == 'crop' else field}"
-        if field == "crop" and size is not None:
-            findings.read(name, value)
-        elif said:
-            findings.given(name, value)
-        else:
-            findings.assumed(name, value)
-    return spec
-
-
-def _check_channels(wanted: int | None, windows: int) -> None:
-    if wanted == 1 and windows != 1:
-        raise ConfigError(f"the encoder takes one channel, but there are {windows} windows")
-    if wanted == 2 and windows != 2:
+    if wanted != channels:
+        raise ConfigError(f"[preprocess] channels is {wanted}, the encoder takes {channels}")
+    given = set(values)
+    values["crop"] = values.get("crop") or size or PreprocessSpec.crop
+    squashed = values.get("fit") == "squash"
+    values.setdefault("resize", values["crop"] if squashed else round(values["crop"] * RESIZE_TO_CROP))
+    for field, default in (("mean", PreprocessSpec.mean), ("std", PreprocessSpec.std)):
+        value = values.setdefault(field, default[:channels])
+        if len(value) not in (1, channels):
+            raise ConfigError(f"[preprocess] {field} has {len(value)} numbers for {channels} channels")
+        values[field] = value * channels if len(value) == 1 else value
+    if len(values.get("windows", PreprocessSpec.windows)) not in (1, channels):
         raise ConfigError(
-            'the encoder takes two channels: give two windows in import.toml, [preprocess] windows = [[40, 80, "LINEAR"], '
-            '[80, 200, "LINEAR"]]'
+            f"the encoder takes {channels} channels: give one window (repeated to them) or {channels}, found "
+            f"{len(values['windows'])}"
         )
-    if wanted == 3 and windows == 2:
-        raise ConfigError("the encoder takes three channels: give one window (repeated to three) or three")
+    spec = PreprocessSpec(**values)
+    shown = spec.to_dict()
+    for name, key in KEYS.items():
+        if key.field == "crop" and size is not None:
+            findings.read(f"preprocess.{name}", shown[key.field])
+        else:
+            (findings.given if key.field in given else findings.assumed)(f"preprocess.{name}", shown[key.field])
+    return spec
 
 
 def compare_normalisation(
     spec: PreprocessSpec, mean: tuple[float, ...] | None, std: tuple[float, ...] | None, name: str, findings: Findings
 ) -> None:
     """Warn where the library's own normalisation of an encoder is another than the one that is used."""
-    if mean is None or std is None or len(mean) != 3 or len(std) != 3:
+    if mean is None or std is None or len(mean) != len(spec.mean) or len(std) != len(spec.std):
         return
     if any(abs(a - b) > 1e-6 for a, b in zip((*mean, *std), (*spec.mean, *spec.std), strict=True)):
         findings.warnings.append(

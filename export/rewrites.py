@@ -58,7 +58,7 @@ def rewrite(
             module.fused_attn = False  # type: ignore[assignment]
     report = {}
     front: nn.Module
-    conv, why = _foldable_convolution(model.encoder, spec.crop) if fold else (None, "switched off")
+    conv, why = _foldable_convolution(model.encoder, spec.encoder_channels, spec.crop) if fold else (None, "switched off")
     if conv is not None and own_module and not _folds_exactly(original, spec):
         conv, why = None, "the user's own module reads its input in other places than the first convolution"
     report[NORMALISATION] = {"applied": conv is not None, "why": why}
@@ -130,7 +130,7 @@ class _Widen(nn.Module):
 
 
 class _Normalise(nn.Module):
-    """(N, C, H, W) uint8 to (N, 3, H, W) normalised float32; one channel becomes three by broadcasting."""
+    """(N, C, H, W) uint8 to (N, E, H, W) normalised float32; one channel becomes E by broadcasting."""
 
     scale: Tensor
     shift: Tensor
@@ -138,15 +138,15 @@ class _Normalise(nn.Module):
     def __init__(self, spec: PreprocessSpec) -> None:
         super().__init__()
         scale, shift = _scale_and_shift(spec)
-        self.register_buffer("scale", scale.float().view(1, 3, 1, 1))
-        self.register_buffer("shift", shift.float().view(1, 3, 1, 1))
+        self.register_buffer("scale", scale.float().view(1, -1, 1, 1))
+        self.register_buffer("shift", shift.float().view(1, -1, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
         return pixels.to(torch.float32) * self.scale + self.shift
 
 
 def _scale_and_shift(spec: PreprocessSpec) -> tuple[Tensor, Tensor]:
-    """float64 (3,) each, with normalised = byte * scale + shift."""
+    """float64 (E,) each, with normalised = byte * scale + shift."""
     mean = torch.tensor(spec.mean, dtype=torch.float64)
     std = torch.tensor(spec.std, dtype=torch.float64)
     return 1.0 / (255.0 * std), -mean / std
@@ -157,8 +157,8 @@ def _fold_normalisation(conv: nn.Conv2d, spec: PreprocessSpec) -> None:
     scale, shift = _scale_and_shift(spec)
     weight = conv.weight.detach().double()
     bias = torch.zeros(conv.out_channels).double() if conv.bias is None else conv.bias.detach().double()
-    bias = bias + (weight * shift.view(1, 3, 1, 1)).sum(dim=(1, 2, 3))
-    weight = weight * scale.view(1, 3, 1, 1)
+    bias = bias + (weight * shift.view(1, -1, 1, 1)).sum(dim=(1, 2, 3))
+    weight = weight * scale.view(1, -1, 1, 1)
     if spec.channels == 1:
         weight = weight.sum(dim=1, keepdim=True)
     conv.in_channels = spec.channels
@@ -185,9 +185,9 @@ def _folds_exactly(model: DTViT, spec: PreprocessSpec) -> bool:
     return all(float((a - b).abs().max()) <= _FOLD_TOLERANCE * float(a.abs().max()) for a, b in pairs)
 
 
-def _foldable_convolution(encoder: nn.Module, side: int) -> tuple[nn.Conv2d | None, str]:
+def _foldable_convolution(encoder: nn.Module, channels: int, side: int) -> tuple[nn.Conv2d | None, str]:
     """The convolution that alone reads the encoder's input, without padding; else None. And why."""
-    probe = torch.zeros(1, 3, side, side)
+    probe = torch.zeros(1, channels, side, side)
     probe[..., 0] = 1.0  # not constant, so that padding or rescaling before the convolution shows
     seen: list[tuple[nn.Conv2d, Tensor]] = []
     handles = [

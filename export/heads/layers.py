@@ -56,10 +56,10 @@ class Part:
 class Activation(nn.Module):
     """An activation that its owner named or that was assumed, so that a search can put another in its place."""
 
-    def __init__(self, name: str) -> None:
-        """Take `relu`, or `leaky_relu:0.2` with its slope."""
+    def __init__(self, name: str, *, known: bool = False) -> None:
+        """Take `relu`, or `leaky_relu:0.2` with its slope; `known` where the library's own code says so."""
         super().__init__()
-        self.name = name
+        self.name, self.known = name, known
         self.function = make_activation(name)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -126,8 +126,10 @@ def _part(path: str, leaves: Mapping[str, Tensor]) -> Part:
     )
 
 
-def build_layers(names: Sequence[str], tensors: Mapping[str, Tensor], epsilons: Epsilons) -> list[nn.Module]:
-    """The modules of a list of layers, with their weights.
+def build_layers(
+    names: Sequence[str], tensors: Mapping[str, Tensor], epsilons: Epsilons, *, known: int = 0
+) -> list[nn.Module]:
+    """The modules of a list of layers, with their weights; the first `known` names are the library's.
 
     Raises:
         ConfigError: a name that is neither a key of these weights nor an activation.
@@ -135,11 +137,11 @@ def build_layers(names: Sequence[str], tensors: Mapping[str, Tensor], epsilons: 
     """
     modules: list[nn.Module] = []
     width: int | None = None
-    for name in names:
+    for place, name in enumerate(names):
         if name in _NOTHING:
             continue
         if is_activation(name):
-            modules.append(Activation(name))
+            modules.append(Activation(name, known=place < known))
             continue
         leaves = {key: value for key, value in tensors.items() if key.rpartition(".")[0] == name}
         if not leaves:

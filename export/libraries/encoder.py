@@ -51,8 +51,7 @@ class Encoder:
     """An encoder with its weights.
 
     Attributes:
-        module: (N, 3, size, size) normalised floats to (N, width) features. One of fewer channels has weights of zero
-            for the others, which changes no result.
+        module: (N, channels, size, size) normalised floats to (N, width) features.
         name: for the manifest.
         library: whose names the keys had.
         width: of the features.
@@ -104,38 +103,38 @@ def prefix_of(tensors: Mapping[str, Tensor], ending: str, *others: str) -> str |
     return prefixes[0] if prefixes else None
 
 
-def load_padded(module: nn.Module, tensors: Mapping[str, Tensor], name: str) -> int:
-    """Load weights into an encoder made for three channels; a first convolution of fewer gets zeros for the others.
+def load_encoder(module: nn.Module, tensors: Mapping[str, Tensor], name: str) -> int:
+    """Load weights into an encoder made for three channels; its first convolution is made to fit those of fewer.
 
     Returns:
-        The number of channels that the weights have.
+        The number of channels that the weights take.
 
     Raises:
         CheckpointError: missing, unexpected or wrongly shaped weights, all named.
     """
     expected = module.state_dict()
-    state, wrong, channels = {}, [], CHANNELS
-    for key, value in expected.items():
-        if key not in tensors:
+    wrong, channels = [], CHANNELS
+    for key in expected.keys() & tensors.keys():
+        given, wanted = tuple(tensors[key].shape), tuple(expected[key].shape)
+        if given == wanted:
             continue
-        given = tensors[key]
-        if given.shape != value.shape:
-            narrower = given.ndim == value.ndim == 4 and value.shape[1] == CHANNELS and given.shape[1] < CHANNELS
-            if narrower and given.shape[0] == value.shape[0] and given.shape[2:] == value.shape[2:]:
-                channels = given.shape[1]
-                padding = torch.zeros(given.shape[0], CHANNELS - channels, *given.shape[2:])
-                given = torch.cat([given, padding], dim=1)
-            else:
-                wrong.append(f"{key} {tuple(given.shape)} instead of {tuple(value.shape)}")
-        state[key] = given
-    odd = {"num_batches_tracked"}
-    missing = [key for key in expected if key not in tensors and key.rpartition(".")[2] not in odd]
+        if len(given) == len(wanted) == 4 and given[1] < wanted[1] == CHANNELS and (given[0], given[2:]) == (wanted[0], wanted[2:]):
+            channels = given[1]
+            convolution: Any = module.get_submodule(key.rpartition(".")[0])
+            convolution.in_channels = channels
+            convolution.weight = nn.Parameter(torch.empty(given), requires_grad=False)
+        else:
+            wrong.append(f"{key} {given} instead of {wanted}")
+    missing = [key for key in expected if key not in tensors and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in tensors if key not in expected]
-    kinds = (("missing", missing), ("unexpected", unexpected), ("of a wrong shape", wrong))
+    kinds = (("missing", missing), ("unexpected", unexpected), ("of a wrong shape", sorted(wrong)))
     complaints = [some(kind, keys) for kind, keys in kinds if keys]
     if complaints:
         raise CheckpointError(f"weights do not fit {name}: {'; '.join(complaints)}")
-    module.load_state_dict(state, strict=False)
+    only_shapes = any(parameter.is_meta for parameter in module.parameters())
+    module.load_state_dict(tensors, strict=False, assign=only_shapes)
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
     return channels
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dtvit_edge.errors import CheckpointError
 from export.findings import Findings
-from export.libraries.encoder import Encoder, EncoderChoice, heads_of, load_padded, prefix_of, split
+from export.libraries.encoder import Encoder, EncoderChoice, heads_of, load_encoder, prefix_of, split
 from export.libraries.vit import build_vit, joined_qkv
 from export.weights.choosing import some
 
@@ -94,7 +94,7 @@ def recognise(
     module, size = build_vit(
         state, num_heads=heads, eps=eps, hidden_act=act, registers=int(distilled), choice=choice, name=name
     )
-    channels = load_padded(module, state, f"Hugging Face's {name}")
+    channels = load_encoder(module, state, f"Hugging Face's {name}")
     before, activations = _pooling(choice, pooler, prefix, config, findings)
     if before:
         rest = rest | pooler

@@ -14,7 +14,7 @@ from dtvit_edge.errors import CheckpointError, ConfigError
 from export._torchvision import timm
 from export.encoders import INPUT_SIZE, create_encoder, feature_width
 from export.findings import Findings
-from export.libraries.encoder import USUAL_VITS, Encoder, EncoderChoice, grid_side, load_padded, prefix_of, split
+from export.libraries.encoder import USUAL_VITS, Encoder, EncoderChoice, grid_side, load_encoder, prefix_of, split
 from export.libraries.vit import activation_of
 from export.weights.choosing import groups_of, some
 
@@ -61,7 +61,7 @@ def recognise(
             f"weights do not fit {name}: {some('unexpected', odd)}; where it has an option for them, give it in "
             "import.toml: [encoder] options = { ... }"
         )
-    channels = load_padded(module, state, name)
+    channels = load_encoder(module, state, name)
     config: Any = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     return Encoder(
         module,

@@ -7,7 +7,7 @@ without the last (`list(resnet.children())[:-1]`) is recognised as well.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dtvit_edge.errors import CheckpointError
 from export._torchvision import torchvision
 from export.findings import Findings
-from export.libraries.encoder import Encoder, EncoderChoice, load_padded, prefix_of, split
+from export.libraries.encoder import Encoder, EncoderChoice, load_encoder, prefix_of, split
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2")
 RESNETS += ("resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d")
@@ -54,7 +54,7 @@ def _resnet(tensors: Mapping[str, Tensor], choice: EncoderChoice) -> Encoder | N
         module = _empty(name)
         module.fc = nn.Identity()
         if _fits(module, state):
-            return _loaded(name, lambda name=name: _without_fc(name), state, rest, choice)
+            return _loaded(name, module, state, rest, choice)
     if choice.name is not None:
         return None
     raise CheckpointError(
@@ -85,7 +85,7 @@ def _with_classifier(tensors: Mapping[str, Tensor], choice: EncoderChoice) -> En
         module = _empty(name)
         module.classifier[-1] = nn.Identity()
         if _fits(module, state):
-            return _loaded(name, lambda name=name: _without_last(name), state, rest, choice)
+            return _loaded(name, module, state, rest, choice)
     if choice.name is not None:
         return None
     raise CheckpointError(
@@ -95,24 +95,13 @@ def _with_classifier(tensors: Mapping[str, Tensor], choice: EncoderChoice) -> En
 
 
 def _loaded(
-    name: str, make: Callable[[], nn.Module], state: Mapping[str, Tensor], rest: dict[str, Tensor], choice: EncoderChoice
+    name: str, module: nn.Module, state: dict[str, Tensor], rest: dict[str, Tensor], choice: EncoderChoice
 ) -> Encoder:
-    module = make().eval()
-    channels = load_padded(module, state, f"torchvision's {name}")
+    """The encoder with its weights in place of the shapes alone, which spares making others first (VGG: 20 s)."""
+    counters = {key: torch.tensor(0) for key in module.state_dict() if key.endswith("num_batches_tracked")}
+    channels = load_encoder(module, counters | state, f"torchvision's {name}")
     width = 512 if name in RESNETS[:2] else 2048 if name in RESNETS else 4096
-    return Encoder(module, name, "torchvision", width, choice.size, channels, rest, mean=_MEAN, std=_STD)
-
-
-def _without_fc(name: str) -> nn.Module:
-    module: Any = torchvision.models.get_model(name, weights=None)
-    module.fc = nn.Identity()
-    return module
-
-
-def _without_last(name: str) -> nn.Module:
-    module: Any = torchvision.models.get_model(name, weights=None)
-    module.classifier[-1] = nn.Identity()
-    return module
+    return Encoder(module.eval(), name, "torchvision", width, choice.size, channels, rest, mean=_MEAN, std=_STD)
 
 
 def _empty(name: str) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dtvit_edge.errors import CheckpointError
 from export.findings import Findings
-from export.libraries.encoder import USUAL_VITS, Encoder, EncoderChoice, heads_of, load_padded, prefix_of, split
+from export.libraries.encoder import USUAL_VITS, Encoder, EncoderChoice, heads_of, load_encoder, prefix_of, split
 from export.libraries.vit import build_vit
 from export.weights.choosing import some
 
@@ -74,7 +74,7 @@ def recognise(
     letter = USUAL_VITS.get((width, depth), ("", 0))[0][:1]
     name = f"vit_{letter}_{patch}" if letter else f"vit-{width}x{depth}-patch{patch}"
     module, size = build_vit(state, num_heads=heads, eps=eps, choice=choice, name=name)
-    channels = load_padded(module, state, f"torchvision's {name}")
+    channels = load_encoder(module, state, f"torchvision's {name}")
     # `representation_size` puts a Linear and a tanh before the last layer.
     known = {f"{prefix}heads.pre_logits": "tanh"}
     return Encoder(
