@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import metadata
@@ -11,11 +12,14 @@ from typing import Any
 
 from dtvit_edge.bundle import MODEL_FILES, SUFFIX, Bundle, FileRecord, Golden, Manifest, Reference, write_bundle
 from dtvit_edge.errors import ConfigError
+from dtvit_edge.spec import PreprocessSpec
 from export.expecting import prove_expected
 from export.facts import graph_facts
 from export.golden import golden_slices, reference_logits, rounding_of, spread_of
 from export.half import export_fp16
 from export.importing import ImportOptions, import_model
+from export.memory import release
+from export.model import DTViT
 from export.onnx_graph import decompose_layer_norm, export_fp32
 from export.parity import check_reference, prove_parity
 from export.rewrites import rewrite
@@ -58,6 +62,7 @@ def export_bundle(
     for line in imported.findings.lines():
         progress(f"  {line}")
     model, spec = imported.model, imported.spec
+    release()
     proof = None
     if expect is not None:
         progress(f"comparing with the outputs in {expect}")
@@ -69,24 +74,26 @@ def export_bundle(
     reference = Reference(rounding_of(model, golden, spec), spread_of(golden.logits))
     check_reference(reference)
     progress(f"exporting {model.encoder_name}")
-    rewritten = rewrite(model, spec, own_module=imported.own_module)
-    data = {"fp32": export_fp32(rewritten.module, spec.channels, spec.crop)}
-    encoder, encoder_name, report = model.encoder, model.encoder_name, rewritten.report
-    data["fp32-op16"] = decompose_layer_norm(data["fp32"], spec.channels)
-    data["fp16"] = export_fp16(data["fp32"], spec.channels)
-    parity = {}
-    for precision in data:
-        progress(f"comparing {precision} with PyTorch")
-        parity[precision] = prove_parity(precision, data[precision], golden, reference)
+    encoder_name, heads = model.encoder_name, imported.heads
+    with tempfile.TemporaryDirectory(prefix="dtvit-export-") as folder:
+        # Only one file is held at a time, and no model beside it.
+        graphs, facts = _write_graphs(model, spec, imported.own_module, Path(folder))
+        training, findings, marked = imported.training, imported.findings, imported.untrained_heads
+        sha256 = imported.sha256
+        del model, imported
+        release()
+        parity = {}
+        for precision, graph in graphs.items():
+            progress(f"comparing {precision} with PyTorch")
+            parity[precision] = prove_parity(precision, graph.read_bytes(), golden, reference)
+            release()
+        data = {precision: graph.read_bytes() for precision, graph in graphs.items()}
     files = golden.to_files()
-    models = {
-        precision: FileRecord(MODEL_FILES[precision], "", 0, graph_facts(graph, encoder, report))
-        for precision, graph in data.items()
-    }
+    models = {precision: FileRecord(MODEL_FILES[precision], "", 0, facts[precision]) for precision in data}
     manifest = Manifest(
         name=output.stem,
         encoder=encoder_name,
-        training=imported.training,
+        training=training,
         spec=spec,
         models=models,
         golden={file: FileRecord(file, "", 0) for file in files},
@@ -94,15 +101,39 @@ def export_bundle(
         reference=reference,
         parity=parity,
         tolerances={precision: verdict["tolerance"] for precision, verdict in parity.items()},
-        weights_sha256=imported.sha256,
+        weights_sha256=sha256,
         versions=versions(),
-        heads=imported.heads,
-        imported=imported.findings.to_dict(),
+        heads=heads,
+        imported=findings.to_dict(),
         proof=proof,
-        untrained_heads=imported.untrained_heads,
+        untrained_heads=marked,
     )
     files |= {MODEL_FILES[precision]: graph for precision, graph in data.items()}
     return write_bundle(output, manifest, files, overwrite=overwrite)
+
+
+def _write_graphs(
+    model: DTViT, spec: PreprocessSpec, own_module: bool, folder: Path
+) -> tuple[dict[str, Path], dict[str, dict[str, Any]]]:
+    """The ONNX files of a model, written into a folder as they are made, and the facts of each graph."""
+    rewritten = rewrite(model, spec, own_module=own_module)
+    data = export_fp32(rewritten.module, spec.channels, spec.crop)
+    report = rewritten.report
+    del rewritten
+    makers: dict[str, Callable[[], bytes]] = {
+        "fp32": lambda: data,
+        "fp32-op16": lambda: decompose_layer_norm(data, spec.channels, spec.crop),
+        "fp16": lambda: export_fp16(data, spec.channels, spec.crop),
+    }
+    graphs, facts = {}, {}
+    for precision, make in makers.items():
+        release()
+        graph = make()
+        facts[precision] = graph_facts(graph, model.encoder, report)
+        graphs[precision] = folder / MODEL_FILES[precision]
+        graphs[precision].write_bytes(graph)
+        del graph
+    return graphs, facts
 
 
 def versions() -> dict[str, str]:
