@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dtvit_edge.errors import CheckpointError, ConfigError
 from export.findings import Findings
 from export.heads.finding import OPEN, FoundHead, find_heads
-from export.heads.layers import ACTIVATIONS, LEAKY_SLOPE, Epsilons, build_layers, is_activation, parts_of
+from export.heads.layers import ACTIVATIONS, LEAKY_SLOPE, Epsilons, build_layers, is_activation, make_activation, parts_of
 from export.heads.outputs import USUAL_LABELS, check_labels
 from export.import_file import HeadChoice, ImportChoices
 from export.libraries import Encoder
@@ -53,6 +53,9 @@ def choose_heads(
     asked = activation or choices.activation
     if activation and choices.activation and activation != choices.activation:
         raise ConfigError(f"--activation says {activation!r}, import.toml says {choices.activation!r}")
+    for named in (asked, *(head.activation for head in described.values())):
+        if named is not None:
+            make_activation(named)
     chosen = []
     for name, head in described.items():
         if head.layers:

@@ -65,7 +65,7 @@ def mlp(width: int, outputs: int, activation: nn.Module, *, norm: nn.Module | No
 
 
 def timm_vit(**options: Any) -> nn.Module:
-    return timm.create_model("test_vit", num_classes=0, **{"img_size": SIDE, **options})
+    return timm.create_model("test_vit", **{"img_size": SIDE, "num_classes": 0, **options})
 
 
 def torchvision_vit(**options: Any) -> nn.Module:
