@@ -125,8 +125,6 @@ def export(
     if manifest.proof is not None:
         click.echo(f"proved    against your own outputs, at most {manifest.proof['max_abs_difference']:.2g} apart")
     elif manifest.imported and manifest.imported["assumed"]:
-        click.echo(
-            f"assumed   {', '.join(manifest.imported['assumed'])}; --expect proves them on your own images"
-        )
+        click.echo(f"assumed   {', '.join(manifest.imported['assumed'])}; --expect proves them on your own images")
     if LOCATION_HEAD in manifest.untrained_heads:
         click.echo(UNTRAINED_LOCATION)

@@ -55,11 +55,17 @@ class OutputChange:
 def spec_changes(spec: PreprocessSpec) -> list[SpecChange]:
     """The changes of preprocessing that are one for this spec."""
     changes = [
-        SpecChange(name, "normalisation", lambda s, m=mean, d=std: replace(s, mean=m[: len(s.mean)], std=d[: len(s.mean)]))
+        SpecChange(
+            name, "normalisation", lambda s, m=mean, d=std: replace(s, mean=m[: len(s.mean)], std=d[: len(s.mean)])
+        )
         for name, (mean, std) in _NORMALISATIONS.items()
     ]
     changes.append(
-        SpecChange(f"mask {'off' if spec.device_mask else 'on'}", "mask", lambda s: replace(s, device_mask=not spec.device_mask))
+        SpecChange(
+            f"mask {'off' if spec.device_mask else 'on'}",
+            "mask",
+            lambda s: replace(s, device_mask=not spec.device_mask),
+        )
     )
     other_filter = FILTERS[1 - FILTERS.index(spec.filter)]
     changes.append(SpecChange(f"filter {other_filter}", "filter", lambda s: replace(s, filter=other_filter)))
@@ -71,12 +77,20 @@ def spec_changes(spec: PreprocessSpec) -> list[SpecChange]:
     changes.append(SpecChange("no resize (literal crop)", "fit", lambda s: replace(s, fit=FITS[0], resize=None)))
     changes.append(SpecChange("resize straight to the crop", "fit", lambda s: replace(s, resize=s.crop)))
     changes.append(
-        SpecChange("resize with torchvision's margin (256 for 224)", "fit", lambda s: replace(s, resize=round(s.crop * 256 / 224)))
+        SpecChange(
+            "resize with torchvision's margin (256 for 224)",
+            "fit",
+            lambda s: replace(s, resize=round(s.crop * 256 / 224)),
+        )
     )
     kinds = {WindowKind.LINEAR: WindowKind.LINEAR_EXACT, WindowKind.LINEAR_EXACT: WindowKind.LINEAR}
     other_kind = kinds[spec.windows[0].kind]
     changes.append(
-        SpecChange(f"window kind {other_kind}", "window", lambda s: replace(s, windows=tuple(replace(w, kind=kinds[w.kind]) for w in s.windows)))
+        SpecChange(
+            f"window kind {other_kind}",
+            "window",
+            lambda s: replace(s, windows=tuple(replace(w, kind=kinds[w.kind]) for w in s.windows)),
+        )
     )
     return [change for change in changes if _is_change(change, spec)]
 
@@ -94,22 +108,36 @@ def label_changes(four_classes: bool) -> Iterator[LabelChange]:
         for order in itertools.permutations(range(4)):
             if order != (0, 1, 2, 3):
                 names = ", ".join(FOUR[i] for i in order)
-                yield LabelChange(f"classes in the order {names}", lambda pair, order=order: _reordered_four(pair, order))
+                yield LabelChange(
+                    f"classes in the order {names}", lambda pair, order=order: _reordered_four(pair, order)
+                )
         return
-    yield LabelChange(f"ich labels swapped ({', '.join(reversed(ICH_LABELS))})", lambda pair: (pair[0][:, ::-1], pair[1]))
+    yield LabelChange(
+        f"ich labels swapped ({', '.join(reversed(ICH_LABELS))})", lambda pair: (pair[0][:, ::-1], pair[1])
+    )
     for order in itertools.permutations(range(3)):
         if order != (0, 1, 2):
             names = ", ".join(LOCATION_LABELS[i] for i in order)
-            yield LabelChange(f"locations in the order {names}", lambda pair, order=order: (pair[0], _placed(pair[1], order)))
+            yield LabelChange(
+                f"locations in the order {names}", lambda pair, order=order: (pair[0], _placed(pair[1], order))
+            )
 
 
 def output_changes() -> list[OutputChange]:
     """Probabilities given as logits, and the other way round."""
     return [
-        OutputChange("logits given are probabilities (softmax)", lambda pair, t: ours(pair, replace(t, probabilities=True))),
-        OutputChange("logits given are probabilities (sigmoid of each)", lambda pair, t: sigmoid(ours(pair, replace(t, probabilities=False)))),
+        OutputChange(
+            "logits given are probabilities (softmax)", lambda pair, t: ours(pair, replace(t, probabilities=True))
+        ),
+        OutputChange(
+            "logits given are probabilities (sigmoid of each)",
+            lambda pair, t: sigmoid(ours(pair, replace(t, probabilities=False))),
+        ),
         OutputChange("probabilities given are logits", lambda pair, t: ours(pair, replace(t, probabilities=False))),
-        OutputChange("logits given are log-probabilities (log_softmax)", lambda pair, t: np.log(ours(pair, replace(t, probabilities=True)))),
+        OutputChange(
+            "logits given are log-probabilities (log_softmax)",
+            lambda pair, t: np.log(ours(pair, replace(t, probabilities=True))),
+        ),
     ]
 
 
@@ -119,12 +147,16 @@ def ours(pair: Pair, target: Target) -> Array:
     if target.probabilities:
         p_ich, p_location = softmax(ich), softmax(location)
         if set(target.labels) == set(FOUR):
-            columns = {FOUR[0]: p_ich[:, 0]} | {n: p_ich[:, 1] * p_location[:, i] for i, n in enumerate(LOCATION_LABELS)}
+            columns = {FOUR[0]: p_ich[:, 0]} | {
+                n: p_ich[:, 1] * p_location[:, i] for i, n in enumerate(LOCATION_LABELS)
+            }
         else:
             columns = {n: p_ich[:, i] for i, n in enumerate(ICH_LABELS)}
             columns |= {n: p_location[:, i] for i, n in enumerate(LOCATION_LABELS)}
     else:
-        columns = {n: ich[:, i] for i, n in enumerate(ICH_LABELS)} | {n: location[:, i] for i, n in enumerate(LOCATION_LABELS)}
+        columns = {n: ich[:, i] for i, n in enumerate(ICH_LABELS)} | {
+            n: location[:, i] for i, n in enumerate(LOCATION_LABELS)
+        }
         if len(target.labels) == 1:  # one logit is the difference of two
             columns = {ICH_LABELS[1]: ich[:, 1] - ich[:, 0], ICH_LABELS[0]: ich[:, 0] - ich[:, 1]}
     return np.stack([columns[label] for label in target.labels], axis=1)

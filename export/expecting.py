@@ -75,7 +75,11 @@ def prove_expected(imported: Imported, path: Path, progress: Callable[[str], Non
         alone = expected.tensors is not None or difference > tolerance
         explained = best.changes and best.difference <= max(exact, EXPLAINED * difference)
         if alone or explained:
-            raise VerdictError(_refusal(path, difference, exact if expected.tensors is not None else tolerance, attempts, bool(explained)))
+            raise VerdictError(
+                _refusal(
+                    path, difference, exact if expected.tensors is not None else tolerance, attempts, bool(explained)
+                )
+            )
     progress(
         f"  proved against the user's own outputs: {len(expected)} images ({expected.kind}), at most {difference:.3g} "
         f"apart, allowed {tolerance:.3g}"
@@ -272,7 +276,9 @@ def _refusal(path: Path, difference: float, tolerance: float, attempts: list[Att
         changes = " and ".join(attempts[0].changes)
         lines.append(f"They would agree to {attempts[0].difference:.3g} with: {changes}. Say so in import.toml")
     else:
-        lines.append("No single change that is known explains it, nor a pair; --model FILE.py:FACTORY exports your own code")
+        lines.append(
+            "No single change that is known explains it, nor a pair; --model FILE.py:FACTORY exports your own code"
+        )
     rows = [(" + ".join(attempt.changes) or "as it is", f"{attempt.difference:.3g}") for attempt in attempts[:SHOWN]]
     width = max(len(name) for name, _ in rows)
     lines.append(f"Tried ({len(attempts)} in all), by the largest difference:")

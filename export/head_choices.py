@@ -10,7 +10,15 @@ from torch import Tensor, nn
 from dtvit_edge.errors import CheckpointError, ConfigError
 from export.findings import Findings
 from export.heads.finding import OPEN, FoundHead, find_heads
-from export.heads.layers import ACTIVATIONS, LEAKY_SLOPE, Epsilons, build_layers, is_activation, make_activation, parts_of
+from export.heads.layers import (
+    ACTIVATIONS,
+    LEAKY_SLOPE,
+    Epsilons,
+    build_layers,
+    is_activation,
+    make_activation,
+    parts_of,
+)
 from export.heads.outputs import USUAL_LABELS, check_labels
 from export.import_file import HeadChoice, ImportChoices
 from export.libraries import Encoder
@@ -148,7 +156,9 @@ def _described(name: str, head: HeadChoice, encoder: Encoder, epsilons: Epsilons
         raise ConfigError(f"[heads.{name}] layers holds no layer with weights")
     first, last = parts_of(_of(encoder.rest, keys[0]))[0], parts_of(_of(encoder.rest, keys[-1]))[0]
     if first.inputs != encoder.width:
-        raise CheckpointError(f"[heads.{name}] begins with {first.key}, which takes {first.inputs} values; the encoder gives {encoder.width}")
+        raise CheckpointError(
+            f"[heads.{name}] begins with {first.key}, which takes {first.inputs} values; the encoder gives {encoder.width}"
+        )
     if head.outputs:
         findings.given(f"heads.{name}.outputs", list(head.outputs))
     elif last.outputs not in USUAL_LABELS:

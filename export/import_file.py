@@ -88,7 +88,9 @@ def _windows(value: Any) -> bool:
     return (
         isinstance(value, list)
         and 1 <= len(value) <= 3
-        and all(isinstance(w, list) and len(w) == 3 and _number(w[0]) and _positive(w[1]) and _text(w[2]) for w in value)
+        and all(
+            isinstance(w, list) and len(w) == 3 and _number(w[0]) and _positive(w[1]) and _text(w[2]) for w in value
+        )
     )
 
 
@@ -172,7 +174,10 @@ def read_import_file(path: Path) -> ImportChoices:
         layer_norm_eps=heads.get("layer_norm_eps"),
         heads={
             name: HeadChoice(
-                tuple(head.get("layers", ())), tuple(head.get("outputs", ())), head.get("activation"), head.get("output")
+                tuple(head.get("layers", ())),
+                tuple(head.get("outputs", ())),
+                head.get("activation"),
+                head.get("output"),
             )
             for name, head in heads.items()
             if isinstance(head, dict)

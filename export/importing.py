@@ -139,7 +139,9 @@ def untrained(marked: Collection[str]) -> tuple[str, ...]:
 def _ours(checkpoint: Checkpoint, options: ImportOptions, choices: ImportChoices, findings: Findings) -> Imported:
     """A checkpoint that this project wrote: it says itself what others leave open."""
     if options.activation not in (None, "gelu"):
-        raise ConfigError(f"the checkpoint is this project's, whose heads have GELU; leave --activation {options.activation} out")
+        raise ConfigError(
+            f"the checkpoint is this project's, whose heads have GELU; leave --activation {options.activation} out"
+        )
     if choices.heads or choices.encoder or choices.preprocess:
         raise ConfigError(
             f"{choices.path}: the checkpoint is this project's and says itself what it is; keep the file elsewhere, or "
@@ -214,4 +216,3 @@ def _say_choice(nested_in: str, prefix: str, averaged: bool | None, ema: Any, fi
         findings.read("weights.prefix", prefix)
     if averaged is not None:
         (findings.given if ema is not None else findings.read)("weights.ema", averaged)
-

@@ -48,6 +48,8 @@ KEYS: dict[str, Key] = {
     "mean": Key("mean", _numbers),
     "std": Key("std", _numbers),
 }
+
+
 def make_spec(
     preprocess: Mapping[str, Any],
     windows: tuple[Window, ...],

@@ -58,7 +58,9 @@ def rewrite(
             module.fused_attn = False  # type: ignore[assignment]
     report = {}
     front: nn.Module
-    conv, why = _foldable_convolution(model.encoder, spec.encoder_channels, spec.crop) if fold else (None, "switched off")
+    conv, why = (
+        _foldable_convolution(model.encoder, spec.encoder_channels, spec.crop) if fold else (None, "switched off")
+    )
     if conv is not None and own_module and not _folds_exactly(original, spec):
         conv, why = None, "the user's own module reads its input in other places than the first convolution"
     report[NORMALISATION] = {"applied": conv is not None, "why": why}

@@ -168,7 +168,9 @@ def _with_activations(chain: list[Part], known: Mapping[str, str]) -> FoundHead:
 
 
 def _doubt(places: list[tuple[int, str]], part: Part) -> str:
-    return f"between {places[0][1]} and {part.key} an activation may stand after {' or '.join(key for _, key in places)}"
+    return (
+        f"between {places[0][1]} and {part.key} an activation may stand after {' or '.join(key for _, key in places)}"
+    )
 
 
 def _gap(before: Part | None, part: Part) -> int:

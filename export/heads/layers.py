@@ -146,7 +146,9 @@ def build_layers(
         leaves = {key: value for key, value in tensors.items() if key.rpartition(".")[0] == name}
         if not leaves:
             known = ", ".join(dict.fromkeys(key.rpartition(".")[0] for key in tensors)) or "none"
-            raise ConfigError(f"no layer {name!r} in the weights, nor an activation; layers beside the encoder: {known}")
+            raise ConfigError(
+                f"no layer {name!r} in the weights, nor an activation; layers beside the encoder: {known}"
+            )
         part = parts_of(leaves)[0]
         if width is not None and width != part.inputs:
             raise CheckpointError(f"{name} takes {part.inputs} values, the layer before it gives {width}")

@@ -118,7 +118,11 @@ def load_encoder(module: nn.Module, tensors: Mapping[str, Tensor], name: str) ->
         given, wanted = tuple(tensors[key].shape), tuple(expected[key].shape)
         if given == wanted:
             continue
-        if len(given) == len(wanted) == 4 and given[1] < wanted[1] == CHANNELS and (given[0], given[2:]) == (wanted[0], wanted[2:]):
+        if (
+            len(given) == len(wanted) == 4
+            and given[1] < wanted[1] == CHANNELS
+            and (given[0], given[2:]) == (wanted[0], wanted[2:])
+        ):
             channels = given[1]
             convolution: Any = module.get_submodule(key.rpartition(".")[0])
             convolution.in_channels = channels

@@ -81,9 +81,7 @@ def recognise(
         )
     distilled = "reg_token" in state
     width, depth = state["patch_embed.proj.weight"].shape[0], 1 + max(_blocks(state))
-    given = EncoderChoice(
-        size=choice.size, num_heads=choice.num_heads or config.get("num_attention_heads")
-    )
+    given = EncoderChoice(size=choice.size, num_heads=choice.num_heads or config.get("num_attention_heads"))
     heads, said = heads_of(given, width, depth)
     _say(findings, "encoder.num_heads", heads, choice.num_heads, config.get("num_attention_heads") if said else None)
     eps = choice.layer_norm_eps or config.get("layer_norm_eps") or _DEFAULT_EPS
@@ -98,9 +96,7 @@ def recognise(
     before, activations = _pooling(choice, pooler, prefix, config, findings)
     if before:
         rest = rest | pooler
-    return Encoder(
-        module, f"huggingface/{name}", "huggingface", width, size, channels, rest, before, activations
-    )
+    return Encoder(module, f"huggingface/{name}", "huggingface", width, size, channels, rest, before, activations)
 
 
 def _timm_names(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:

@@ -76,9 +76,7 @@ def _with_classifier(tensors: Mapping[str, Tensor], choice: EncoderChoice) -> En
     inside, rest = split(tensors, prefix)
     kept = {key.removesuffix(".weight") for key in needed[1:]}
     state = {
-        key: value
-        for key, value in inside.items()
-        if key.startswith("features.") or key.rpartition(".")[0] in kept
+        key: value for key, value in inside.items() if key.startswith("features.") or key.rpartition(".")[0] in kept
     }
     rest |= {f"{prefix}{key}": value for key, value in inside.items() if key not in state}
     for name in _ordered(choice, name_of):
@@ -137,4 +135,3 @@ def _ordered(choice: EncoderChoice, names: tuple[str, ...]) -> tuple[str, ...]:
 def _named_child(key: str) -> str:
     first, dot, remainder = key.partition(".")
     return f"{_CHILDREN.get(first, first)}{dot}{remainder}"
-

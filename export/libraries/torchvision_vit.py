@@ -77,6 +77,4 @@ def recognise(
     channels = load_encoder(module, state, f"torchvision's {name}")
     # `representation_size` puts a Linear and a tanh before the last layer.
     known = {f"{prefix}heads.pre_logits": "tanh"}
-    return Encoder(
-        module, f"torchvision/{name}", "torchvision", width, size, channels, rest, known_activations=known
-    )
+    return Encoder(module, f"torchvision/{name}", "torchvision", width, size, channels, rest, known_activations=known)

@@ -151,7 +151,7 @@ def _one_of(path: Path, groups: dict[str, dict[str, Tensor]]) -> tuple[str, dict
         if all(_equal(first, groups[name]) for name in usual[1:]):
             return usual[0], first
         raise CheckpointError(
-            f"{path}: weights under {_names(groups)} differ; say which under [weights] in import.toml: key = \"...\""
+            f'{path}: weights under {_names(groups)} differ; say which under [weights] in import.toml: key = "..."'
         )
     joined = {f"{name}.{key}": value for name, tensors in groups.items() for key, value in tensors.items()}
     return "", joined

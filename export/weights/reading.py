@@ -75,7 +75,7 @@ def _more_than_weights(path: Path, message: str) -> str:
     return (
         f"{path}: holds more than weights{inside}, which could be code and is not loaded. Where you made the file "
         f"yourself, take the weights out of it once, in the environment that wrote it:\n"
-        f'  python -c "import torch; c = torch.load({str(path)!r}, map_location=\'cpu\', weights_only=False); '
+        f"  python -c \"import torch; c = torch.load({str(path)!r}, map_location='cpu', weights_only=False); "
         "c = c.state_dict() if hasattr(c, 'state_dict') else c; "
         "c = next((c[k] for k in ('state_dict', 'model_state_dict', 'model') if k in c), c); "
         "torch.save(dict(c), 'weights.pt')\"\n"

@@ -114,7 +114,12 @@ def test_untrained_location_head_reaches_the_manifest(tmp_path: Path, said: str)
     if said == "by the caller":
         path = tmp_path / "a.pt"
         torch.save(model.state_dict(), path)
-        options = {"encoder": SMALL_VIT, "training": "synthetic", "untrained_heads": ("location",), "activation": "gelu"}
+        options = {
+            "encoder": SMALL_VIT,
+            "training": "synthetic",
+            "untrained_heads": ("location",),
+            "activation": "gelu",
+        }
     else:
         save_checkpoint(model, path, training="synthetic", untrained_heads=["location"])
     bundle = export_bundle(path, tmp_path / "a.dtvit", **options)
@@ -154,7 +159,9 @@ def test_encoder_that_no_tensor_shows_is_asked_for(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     save_file(untrained_model(SMALL_VIT).state_dict(), tmp_path / "a.safetensors")
-    with pytest.raises(CheckpointError, match="width 64, depth 6 and patches of 16: which of timm's it is .* give --encoder"):
+    with pytest.raises(
+        CheckpointError, match="width 64, depth 6 and patches of 16: which of timm's it is .* give --encoder"
+    ):
         export_bundle(tmp_path / "a.safetensors", tmp_path / "a.dtvit", training="untrained")
 
 

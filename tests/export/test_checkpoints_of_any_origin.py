@@ -16,7 +16,17 @@ from torch import nn
 
 from dtvit_edge.errors import DtvitError
 from export.importing import ImportOptions, import_model
-from tests.support.foreign_models import SIDE, Dual, answers, huggingface, mlp, resnet, seeded, timm_vit, torchvision_vit
+from tests.support.foreign_models import (
+    SIDE,
+    Dual,
+    answers,
+    huggingface,
+    mlp,
+    resnet,
+    seeded,
+    timm_vit,
+    torchvision_vit,
+)
 
 # Both sides compute in float64 from the same float32 weights.
 TOLERANCE = 1e-8
@@ -78,7 +88,10 @@ def prefixed(prefix: str) -> Callable[[dict[str, Any]], Any]:
 
 
 def plain_and_ema(name: str) -> Callable[[dict[str, Any]], Any]:
-    return lambda state: {"state_dict": {k: v + 0.1 if v.is_floating_point() else v for k, v in state.items()}, name: state}
+    return lambda state: {
+        "state_dict": {k: v + 0.1 if v.is_floating_point() else v for k, v in state.items()},
+        name: state,
+    }
 
 
 def sequential_resnet() -> nn.Module:

@@ -61,7 +61,12 @@ def test_what_the_file_beside_the_weights_says_is_taken(weights: Path) -> None:
     said = imported.findings.to_dict()
     assert said["given"]["heads.ich.outputs"] == ["ich", "no_ich"]
     assert said["assumed"]["heads.location.outputs"] == ["deep", "lobar", "subtentorial"]
-    plain = import_model(weights, ImportOptions(encoder="test_vit", import_file=_written(weights, "training = 'synthetic'\n[heads]\nactivation = 'relu'\n")))
+    plain = import_model(
+        weights,
+        ImportOptions(
+            encoder="test_vit", import_file=_written(weights, "training = 'synthetic'\n[heads]\nactivation = 'relu'\n")
+        ),
+    )
     x = torch.randn(1, 3, 32, 32)
     assert torch.equal(imported.model(x)[0], plain.model(x)[0].flip(1))
 
@@ -75,10 +80,16 @@ def _written(weights: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[encoder]\nnam = 'x'\n", r"line 2: \[encoder\] nam is no key of an import.toml; known here are library, name"),
+        (
+            "[encoder]\nnam = 'x'\n",
+            r"line 2: \[encoder\] nam is no key of an import.toml; known here are library, name",
+        ),
         ("\n[preprocess]\n# gamma\ngamma = 2\n", r"line 4: \[preprocess\] gamma is no key"),
         ("[preprocess]\nfilter = 'area'\n", r"line 2: \[preprocess\] filter is 'area', expected bilinear or bicubic"),
-        ("[preprocess]\nwindows = [[40, 80]]\n", r"line 2: \[preprocess\] windows is .*expected a list of one to three"),
+        (
+            "[preprocess]\nwindows = [[40, 80]]\n",
+            r"line 2: \[preprocess\] windows is .*expected a list of one to three",
+        ),
         ("[heads.ich]\noutputs = 'ich'\n", r"line 2: \[heads.ich\] outputs is 'ich', expected a list of labels"),
         ("[heads.colour]\noutputs = ['ich']\n", r"line 1: \[heads\] colour is no key"),
         ("training = 'good'\n", "line 1: training is 'good', expected one of untrained, synthetic"),
@@ -110,7 +121,9 @@ def test_every_key_of_preprocess_has_its_field() -> None:
 def test_preprocessing_that_contradicts_the_weights_is_refused(weights: Path, text: str, message: str) -> None:
     options = ImportOptions(encoder="test_vit", training="synthetic", activation="relu")
     with pytest.raises(ConfigError, match=message):
-        import_model(weights, ImportOptions(**{**vars(options), "import_file": _written(weights, f"[preprocess]\n{text}\n")}))
+        import_model(
+            weights, ImportOptions(**{**vars(options), "import_file": _written(weights, f"[preprocess]\n{text}\n")})
+        )
 
 
 def test_what_was_concluded_can_be_written_corrected_and_read(weights: Path) -> None:
@@ -118,7 +131,9 @@ def test_what_was_concluded_can_be_written_corrected_and_read(weights: Path) -> 
     dump_import(weights, ImportOptions(encoder="test_vit", lenient=True), path)
     text = path.read_text()
     assert "# activation = ...  # asked: " in text and '# training = "untrained"' in text and "# assumed" in text
-    corrected = text.replace("# activation = ...", 'activation = "relu"').replace('# training = "untrained"', 'training = "synthetic"')
+    corrected = text.replace("# activation = ...", 'activation = "relu"').replace(
+        '# training = "untrained"', 'training = "synthetic"'
+    )
     path.write_text(corrected)
     imported = import_model(weights, ImportOptions(import_file=path))
     assert imported.training == "synthetic" and imported.model.encoder_name == "test_vit"
@@ -130,5 +145,8 @@ def test_code_in_a_file_is_refused_with_the_line_that_helps(tmp_path: Path) -> N
     import argparse
 
     torch.save({"state_dict": {"a.weight": torch.ones(2, 2)}, "args": argparse.Namespace(lr=1)}, tmp_path / "a.ckpt")
-    with pytest.raises(CheckpointError, match=r"holds more than weights \(argparse.Namespace\).*\n.*weights_only=False.*\n.*export weights.pt"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"holds more than weights \(argparse.Namespace\).*\n.*weights_only=False.*\n.*export weights.pt",
+    ):
         import_model(tmp_path / "a.ckpt", ImportOptions(training="synthetic"))

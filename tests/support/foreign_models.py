@@ -54,7 +54,9 @@ class Dual(nn.Module):
         return tuple(getattr(self, name)(features) for name in self.names[1:] if hasattr(self, name))
 
 
-def mlp(width: int, outputs: int, activation: nn.Module, *, norm: nn.Module | None = None, drop: bool = True) -> nn.Sequential:
+def mlp(
+    width: int, outputs: int, activation: nn.Module, *, norm: nn.Module | None = None, drop: bool = True
+) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Linear(width, 12)]
     if norm is not None:
         layers.append(norm)
@@ -77,7 +79,13 @@ def huggingface(kind: str, **options: Any) -> nn.Module:
     transformers = __import__("transformers")
     config = transformers.DeiTConfig if kind.startswith("DeiT") else transformers.ViTConfig
     pooling = {"add_pooling_layer": options.pop("pooler")} if "pooler" in options else {}
-    settings = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 96, "image_size": SIDE}
+    settings = {
+        "hidden_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "intermediate_size": 96,
+        "image_size": SIDE,
+    }
     module: nn.Module = getattr(transformers, kind)(config(**{**settings, **options}), **pooling)
     return module
 
