@@ -51,7 +51,7 @@ class WindowOption(click.ParamType[Window]):
 @click.option(
     "--import",
     "import_file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(path_type=Path),
     help="Says what a state dict cannot, in place of an import.toml beside WEIGHTS.",
 )
 @click.option(
@@ -62,7 +62,7 @@ class WindowOption(click.ParamType[Window]):
 )
 @click.option(
     "--expect",
-    type=click.Path(path_type=Path, exists=True),
+    type=click.Path(path_type=Path),
     help="Compares the model with your own outputs for your own images (.npz or a folder), and refuses if they differ.",
 )
 @click.option(

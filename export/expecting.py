@@ -157,8 +157,8 @@ class _Comparison:
         """Refuse outputs that would prove nothing, since they hardly vary."""
         if len(self.expected) > 1 and not self.spread() > 4 * exact:
             raise ConfigError(
-                f"the expected outputs hardly vary between the images (standard deviation {self.spread():.2g}), so that "
-                "they would prove nothing; take images that differ, with and without a haemorrhage"
+                f"the expected outputs hardly vary between the images (standard deviation {self.spread():.2g}), so "
+                "that they would prove nothing; take images that differ, with and without a haemorrhage"
             )
 
     def spread(self) -> float:

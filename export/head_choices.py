@@ -96,7 +96,7 @@ def _assigned(found: Mapping[str, FoundHead]) -> dict[str, FoundHead]:
                 f"{' and '.join(names)} could each be the same head; say in import.toml which one is: "
                 '[heads.ich] layers = ["..."], [heads.location] layers = ["..."]'
             )
-    if 4 in by_outputs and len(by_outputs) > 1 or 5 in by_outputs and len(by_outputs) > 1:
+    if (4 in by_outputs and len(by_outputs) > 1) or (5 in by_outputs and len(by_outputs) > 1):
         raise CheckpointError(
             f"{', '.join(found)}: a head of four or five classes beside another; say in import.toml which ones count"
         )
@@ -157,7 +157,8 @@ def _described(name: str, head: HeadChoice, encoder: Encoder, epsilons: Epsilons
     first, last = parts_of(_of(encoder.rest, keys[0]))[0], parts_of(_of(encoder.rest, keys[-1]))[0]
     if first.inputs != encoder.width:
         raise CheckpointError(
-            f"[heads.{name}] begins with {first.key}, which takes {first.inputs} values; the encoder gives {encoder.width}"
+            f"[heads.{name}] begins with {first.key}, which takes {first.inputs} values; the encoder "
+            f"gives {encoder.width}"
         )
     if head.outputs:
         findings.given(f"heads.{name}.outputs", list(head.outputs))

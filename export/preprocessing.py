@@ -114,5 +114,6 @@ def compare_normalisation(
     if any(abs(a - b) > 1e-6 for a, b in zip((*mean, *std), (*spec.mean, *spec.std), strict=True)):
         findings.warnings.append(
             f"{name}'s own normalisation is mean {list(mean)}, std {list(std)}; this export uses mean "
-            f"{list(spec.mean)}, std {list(spec.std)}: say which one it was trained with under [preprocess] in import.toml"
+            f"{list(spec.mean)}, std {list(spec.std)}: say which one it was trained with under "
+            "[preprocess] in import.toml"
         )

@@ -120,8 +120,8 @@ def _part(path: str, leaves: Mapping[str, Tensor]) -> Part:
             return Part(path, LAYER_NORM, weight.shape[0], weight.shape[0])
     shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in leaves.items())
     raise CheckpointError(
-        f"{path or 'the top'} holds {shapes}: no Linear, BatchNorm1d or LayerNorm, which are the layers that a head may "
-        "have here (PReLU, RMSNorm, convolutions and attention are not taken); give the module itself, --model "
+        f"{path or 'the top'} holds {shapes}: no Linear, BatchNorm1d or LayerNorm, which are the layers that a head "
+        "may have here (PReLU, RMSNorm, convolutions and attention are not taken); give the module itself, --model "
         "FILE.py:FACTORY"
     )
 

@@ -92,8 +92,8 @@ def check_labels(labels: Sequence[str], outputs: int | None) -> str:
     kind = kinds.get(frozenset(labels))
     if kind is None or len(set(labels)) != len(labels):
         raise ConfigError(
-            f"outputs {', '.join(labels)} are no head: known are {', '.join(HEAD_LABELS['ich'])}; ich alone (one logit); "
-            f"{', '.join(LOCATION_LABELS)}; no_ich with the three places (four classes); all five"
+            f"outputs {', '.join(labels)} are no head: known are {', '.join(HEAD_LABELS['ich'])}; ich alone (one "
+            f"logit); {', '.join(LOCATION_LABELS)}; no_ich with the three places (four classes); all five"
         )
     return kind
 

@@ -58,7 +58,8 @@ def _resnet(tensors: Mapping[str, Tensor], choice: EncoderChoice) -> Encoder | N
     if choice.name is not None:
         return None
     raise CheckpointError(
-        f"keys of a ResNet, but of none of torchvision's ({', '.join(RESNETS)}); of another of timm's give --encoder NAME"
+        f"keys of a ResNet, but of none of torchvision's ({', '.join(RESNETS)}); of another of timm's give "
+        "--encoder NAME"
     )
 
 

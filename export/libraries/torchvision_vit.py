@@ -35,7 +35,11 @@ _PARTS = {
     "self_attention.out_proj.weight": "attn.proj.weight",
     "self_attention.out_proj.bias": "attn.proj.bias",
     # mlp.0 and mlp.3 are torchvision's since 0.13, linear_1 and linear_2 were before.
-    **{f"mlp.{old}.{kind}": f"mlp.{new}.{kind}" for old, new in (("0", "fc1"), ("3", "fc2")) for kind in ("weight", "bias")},
+    **{
+        f"mlp.{old}.{kind}": f"mlp.{new}.{kind}"
+        for old, new in (("0", "fc1"), ("3", "fc2"))
+        for kind in ("weight", "bias")
+    },
     **{
         f"mlp.linear_{number}.{kind}": f"mlp.fc{number}.{kind}" for number in (1, 2) for kind in ("weight", "bias")
     },

@@ -36,7 +36,7 @@ def build_vit(
     choice: EncoderChoice,
     name: str,
 ) -> tuple[nn.Module, int]:
-    """A timm VisionTransformer with the shapes of a state dict in timm's names, without weights yet, and its input size.
+    """A timm VisionTransformer of the shapes in a state dict with timm's names, without weights yet, and its size.
 
     Args:
         registers: tokens beside the class token that share the position embedding (a distillation token).
@@ -56,7 +56,8 @@ def build_vit(
     size = side * patch
     if choice.size is not None and choice.size != size:
         raise ConfigError(
-            f"[encoder] size is {choice.size}, the position embedding is for {size} ({side} x {side} patches of {patch})"
+            f"[encoder] size is {choice.size}, the position embedding is for {size} ({side} x {side} "
+            f"patches of {patch})"
         )
     depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))
     module = timm.models.vision_transformer.VisionTransformer(

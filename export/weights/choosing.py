@@ -1,4 +1,4 @@
-"""The state dict of a model out of what a checkpoint holds: nested under any usual key, averaged or not, prefixed or not.
+"""The state dict of a model out of what a checkpoint holds: nested under any usual key, averaged or not, prefixed.
 
 Averaged weights (EMA, SWA, a teacher) beside plain ones are two models: which one is meant is never guessed.
 """

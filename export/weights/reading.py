@@ -69,7 +69,7 @@ def _read_pickled(path: Path) -> Any:
 
 
 def _more_than_weights(path: Path, message: str) -> str:
-    """The sentence that helps: what is in the way, and the line that takes the weights out where the file is trusted."""
+    """The sentence that helps: what is in the way, and the line that takes the weights out of a trusted file."""
     objects = re.findall(r"GLOBAL (\S+)", message)
     inside = f" ({', '.join(dict.fromkeys(objects))})" if objects else ""
     return (

@@ -160,7 +160,7 @@ def test_encoder_that_no_tensor_shows_is_asked_for(tmp_path: Path) -> None:
 
     save_file(untrained_model(SMALL_VIT).state_dict(), tmp_path / "a.safetensors")
     with pytest.raises(
-        CheckpointError, match="width 64, depth 6 and patches of 16: which of timm's it is .* give --encoder"
+        CheckpointError, match=r"width 64, depth 6 and patches of 16: which of timm's it is .* give --encoder"
     ):
         export_bundle(tmp_path / "a.safetensors", tmp_path / "a.dtvit", training="untrained")
 

@@ -105,6 +105,23 @@ def torchvision_dual(**options: Any) -> nn.Module:
     return Dual(encoder, *linear_pair(48), names=("encoder", "haemorrhage", "where"))
 
 
+VERSION_4 = {
+    "vit.layers.": "vit.encoder.layer.",
+    "attention.q_proj": "attention.attention.query",
+    "attention.k_proj": "attention.attention.key",
+    "attention.v_proj": "attention.attention.value",
+    "attention.o_proj": "attention.output.dense",
+    "mlp.fc1": "intermediate.dense",
+    "mlp.fc2": "output.dense",
+}
+
+
+def _name_of_version_4(key: str) -> str:
+    for new, old in VERSION_4.items():
+        key = key.replace(new, old)
+    return key
+
+
 ORDER = '[heads.classes]\noutputs = ["deep", "no_ich", "subtentorial", "lobar"]\n'
 CASES: dict[str, Case] = {
     # timm
@@ -114,16 +131,22 @@ CASES: dict[str, Case] = {
     "timm, patch 8 at 48": Case(lambda: timm_dual(img_size=48, patch_size=8), TIMM, side=48),
     "timm, one channel": Case(lambda: timm_dual(in_chans=1), TIMM, channels=1),
     "timm, two channels": Case(
-        lambda: timm_dual(in_chans=2), TIMM + '[preprocess]\nwindows = [[40, 80, "LINEAR"], [80, 200, "LINEAR"]]\n', channels=2
+        lambda: timm_dual(in_chans=2),
+        TIMM + '[preprocess]\nwindows = [[40, 80, "LINEAR"], [80, 200, "LINEAR"]]\n',
+        channels=2,
     ),
     "timm, average pooling": Case(lambda: timm_dual(global_pool="avg"), TIMM),
     "timm, average pooling of normed tokens": Case(
         lambda: timm_dual(global_pool="avg", fc_norm=False), TIMM + 'pool = "avg"\n'
     ),
     "timm, own classifier of four": Case(lambda: timm_vit(num_classes=4), TIMM),
-    "timm, wrong size said": Case(timm_dual, TIMM + "size = 224\n", refused="size is 224, the position embedding is for 32"),
+    "timm, wrong size said": Case(
+        timm_dual, TIMM + "size = 224\n", refused="size is 224, the position embedding is for 32"
+    ),
     "timm, option": Case(lambda: timm_dual(init_values=0.1), TIMM + "options = { init_values = 0.1 }\n"),
-    "timm, option not said": Case(lambda: timm_dual(init_values=0.1), TIMM, refused="unexpected: backbone.blocks.0.ls1"),
+    "timm, option not said": Case(
+        lambda: timm_dual(init_values=0.1), TIMM, refused="unexpected: backbone.blocks.0.ls1"
+    ),
     "timm, another network": Case(
         lambda: Dual(__import__("timm").create_model("test_efficientnet", num_classes=0), *linear_pair(256)),
         '[encoder]\nname = "test_efficientnet"\nsize = 64\n',
@@ -137,11 +160,17 @@ CASES: dict[str, Case] = {
     "tanh GELU": Case(lambda: timm_mlp(nn.GELU("tanh")), TIMM + RELU.replace("relu", "gelu_tanh")),
     "tanh": Case(lambda: timm_mlp(nn.Tanh()), TIMM + RELU.replace("relu", "tanh")),
     "SiLU": Case(lambda: timm_mlp(nn.SiLU()), TIMM + RELU.replace("relu", "silu")),
-    "leaky ReLU with its slope": Case(lambda: timm_mlp(nn.LeakyReLU(0.2)), TIMM + RELU.replace("relu", "leaky_relu:0.2")),
+    "leaky ReLU with its slope": Case(
+        lambda: timm_mlp(nn.LeakyReLU(0.2)), TIMM + RELU.replace("relu", "leaky_relu:0.2")
+    ),
     "no activation": Case(lambda: timm_mlp(nn.Identity()), TIMM + RELU.replace("relu", "none")),
-    "unknown activation": Case(lambda: timm_mlp(nn.Mish()), TIMM + RELU.replace("relu", "mish"), refused="'mish' is none of"),
+    "unknown activation": Case(
+        lambda: timm_mlp(nn.Mish()), TIMM + RELU.replace("relu", "mish"), refused="'mish' is none of"
+    ),
     "batch norm before ReLU": Case(lambda: timm_mlp(nn.ReLU(), norm=nn.BatchNorm1d(12)), TIMM + RELU),
-    "layer norm before GELU": Case(lambda: timm_mlp(nn.GELU(), norm=nn.LayerNorm(12)), TIMM, options={"activation": "gelu"}),
+    "layer norm before GELU": Case(
+        lambda: timm_mlp(nn.GELU(), norm=nn.LayerNorm(12)), TIMM, options={"activation": "gelu"}
+    ),
     "layer norm first": Case(
         lambda: Dual(timm_vit(), nn.Sequential(nn.LayerNorm(64), nn.Linear(64, 2)), nn.Linear(64, 3)), TIMM
     ),
@@ -168,7 +197,9 @@ CASES: dict[str, Case] = {
     "haemorrhage alone": Case(lambda: Dual(timm_vit(), nn.Linear(64, 2), None), TIMM),
     "location alone": Case(lambda: Dual(timm_vit(), None, nn.Linear(64, 3)), TIMM, refused="no head says whether"),
     "six outputs": Case(lambda: Dual(timm_vit(), nn.Linear(64, 6), None), TIMM, refused="in no head: ich_head"),
-    "two heads of two": Case(lambda: Dual(timm_vit(), nn.Linear(64, 2), nn.Linear(64, 2)), TIMM, refused="could each be"),
+    "two heads of two": Case(
+        lambda: Dual(timm_vit(), nn.Linear(64, 2), nn.Linear(64, 2)), TIMM, refused="could each be"
+    ),
     "weight norm": Case(
         lambda: Dual(timm_vit(), torch.nn.utils.parametrizations.weight_norm(nn.Linear(64, 2)), nn.Linear(64, 3)),
         TIMM,
@@ -183,23 +214,34 @@ CASES: dict[str, Case] = {
     "Lightning's names": Case(
         timm_dual,
         TIMM,
-        lambda s: {"state_dict": prefixed("model.")(s), "hyper_parameters": {"lr": 1e-3}, "callbacks": {"a": {"best": 1.0}}},
+        lambda s: {
+            "state_dict": prefixed("model.")(s),
+            "hyper_parameters": {"lr": 1e-3},
+            "callbacks": {"a": {"best": 1.0}},
+        },
         ".ckpt",
     ),
     "nested twice, .pth.tar": Case(timm_dual, TIMM, lambda s: {"checkpoint": {"model": s}, "epoch": 3}, ".pth.tar"),
     "compiled and parallel": Case(timm_dual, TIMM, prefixed("module._orig_mod.")),
     "optimiser beside it": Case(
-        timm_dual, TIMM, lambda s: {"model_state_dict": s, "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}}, ".bin"
+        timm_dual,
+        TIMM,
+        lambda s: {"model_state_dict": s, "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}},
+        ".bin",
     ),
-    "average beside it": Case(timm_dual, TIMM, plain_and_ema("state_dict_ema"), refused="two models: give --ema or --no-ema"),
+    "average beside it": Case(
+        timm_dual, TIMM, plain_and_ema("state_dict_ema"), refused="two models: give --ema or --no-ema"
+    ),
     "average chosen": Case(timm_dual, TIMM, plain_and_ema("model_ema"), options={"ema": True}),
     "average alone": Case(timm_dual, TIMM, lambda s: {"n_averaged": torch.tensor(5), **prefixed("module.")(s)}),
-    "loss beside it": Case(timm_dual, TIMM, lambda s: {**prefixed("net.")(s), "criterion.weight": torch.tensor([0.3, 0.7])}),
+    "loss beside it": Case(
+        timm_dual, TIMM, lambda s: {**prefixed("net.")(s), "criterion.weight": torch.tensor([0.3, 0.7])}
+    ),
     "bfloat16": Case(lambda: timm_dual().bfloat16().float(), TIMM, lambda s: {k: v.bfloat16() for k, v in s.items()}),
     "no encoder": Case(lambda: mlp(64, 2, nn.ReLU()), refused="no encoder is recognised .* The keys there are: 0"),
     # torchvision
     "torchvision ViT, heads outside": Case(torchvision_dual, HF),
-    "torchvision ViT, own head of four": Case(lambda: torchvision_vit(num_classes=4), HF + ORDER.replace("outputs", "outputs")),
+    "torchvision ViT, own head of four": Case(lambda: torchvision_vit(num_classes=4), HF + ORDER),
     "torchvision ViT, representation": Case(lambda: torchvision_vit(num_classes=2, representation_size=20), HF),
     "torchvision ViT, heads of attention": Case(torchvision_dual, refused="heads of attention it has is in no tensor"),
     "torchvision ResNet, fc of four": Case(lambda: resnet(nn.Linear(512, 4)), "[encoder]\nsize = 32\n"),
@@ -209,19 +251,21 @@ CASES: dict[str, Case] = {
     "torchvision ResNet in a Sequential": Case(sequential_resnet, "[encoder]\nsize = 32\n"),
     # Hugging Face
     "ViTModel, class token": Case(lambda: hf_dual(False, pooler=False), HF, needs="transformers"),
-    "ViTModel, pooler not said": Case(lambda: hf_dual(True), HF, refused="these weights have a pooler", needs="transformers"),
+    "ViTModel, pooler not said": Case(
+        lambda: hf_dual(True), HF, refused="these weights have a pooler", needs="transformers"
+    ),
     "ViTModel, pooler": Case(lambda: hf_dual(True), HF + 'pool = "pooler"\n', needs="transformers"),
     "ViTModel, pooler unused": Case(lambda: hf_dual(False), HF + 'pool = "token"\n', needs="transformers"),
     "ViTModel, tanh GELU": Case(
-        lambda: hf_dual(False, pooler=False, hidden_act="gelu_new"), HF + 'hidden_act = "gelu_new"\n', needs="transformers"
+        lambda: hf_dual(False, pooler=False, hidden_act="gelu_new"),
+        HF + 'hidden_act = "gelu_new"\n',
+        needs="transformers",
     ),
     "ViTModel, no qkv bias": Case(lambda: hf_dual(False, pooler=False, qkv_bias=False), HF, needs="transformers"),
     "ViTForImageClassification": Case(
         lambda: huggingface("ViTForImageClassification", num_labels=4), HF, needs="transformers"
     ),
-    "DeiTModel, class token": Case(
-        lambda: hf_dual(False, kind="DeiTModel", pooler=False), HF, needs="transformers"
-    ),
+    "DeiTModel, class token": Case(lambda: hf_dual(False, kind="DeiTModel", pooler=False), HF, needs="transformers"),
     "DeiT with teacher": Case(
         lambda: huggingface("DeiTForImageClassificationWithTeacher", num_labels=4),
         HF,
@@ -231,13 +275,10 @@ CASES: dict[str, Case] = {
     "Hugging Face's names of version 4": Case(
         lambda: hf_dual(False, pooler=False),
         HF,
-        lambda s: {k.replace("vit.layers.", "vit.encoder.layer.").replace("attention.q_proj", "attention.attention.query")
-                   .replace("attention.k_proj", "attention.attention.key").replace("attention.v_proj", "attention.attention.value")
-                   .replace("attention.o_proj", "attention.output.dense").replace("mlp.fc1", "intermediate.dense")
-                   .replace("mlp.fc2", "output.dense"): v for k, v in s.items()},
+        lambda s: {_name_of_version_4(key): value for key, value in s.items()},
         needs="transformers",
     ),
-}  # fmt: skip
+}
 
 
 def test_the_table_is_of_45_checkpoints_or_more() -> None:
