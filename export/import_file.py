@@ -7,6 +7,7 @@ that is passed over would be a wrong model.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +16,9 @@ from typing import Any
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.spec import TRAINING_STATES
 
-try:
+if sys.version_info >= (3, 11):
     import tomllib
-except ModuleNotFoundError:  # Python 3.10
+else:
     import tomli as tomllib
 
 NAME = "import.toml"
