@@ -1,35 +1,27 @@
 """Checkpoints: weights in safetensors, or a state dict in `.pt`, to and from DTViT.
 
 Safetensors carry `encoder`, `training`, `spec` (JSON) and, where a head was never trained, `untrained_heads` (names
-joined by commas) in their metadata. A `.pt` file is read with `weights_only=True`, which had holes before torch 2.10
-(CVE-2025-32434, CVE-2026-24747).
+joined by commas) in their metadata. How files of any kind are opened is `export.weights`.
 """
 
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from dtvit_edge.errors import CheckpointError, ConfigError
 from dtvit_edge.spec import HEAD_LABELS, TRAINING_STATES, PreprocessSpec, digest_file
-from export.encoders import DEFAULT_ENCODER
+from export.encoders import DEFAULT_ENCODER, INPUT_SIZE
 from export.model import HEADS, DTViT, HeadLayout
-
-SAFETENSORS = ".safetensors"
-PICKLED = (".pt", ".pth")
-SAFE_TORCH = (2, 10)
-NESTED_IN = ("state_dict", "model")
-DATA_PARALLEL = "module."
-_LISTED = 8
+from export.weights.choosing import choose_tensors, some
+from export.weights.reading import SAFETENSORS, read_weights
+from export.weights.sanity import check_values
 
 
 @dataclass(frozen=True)
@@ -52,7 +44,9 @@ class Checkpoint:
 
 
 def load_checkpoint(path: Path, encoder: str | None = None) -> Checkpoint:
-    """Read a checkpoint into a model whose heads have the sizes found in it.
+    """Read a checkpoint with this project's own names into a model whose heads have the sizes found in it.
+
+    `export.importing.import_model` reads any other.
 
     Args:
         encoder: its name where the file does not carry it, `DEFAULT_ENCODER` if neither says.
@@ -70,18 +64,19 @@ def load_checkpoint(path: Path, encoder: str | None = None) -> Checkpoint:
         raise CheckpointError(
             f"{path}: its metadata says training {training!r}, expected one of {', '.join(TRAINING_STATES)}"
         )
+    spec = _spec(path, metadata)
     shapes = {key: tuple(value.shape) for key, value in tensors.items()}
     try:
         layouts = {head: HeadLayout.from_shapes(head, shapes) for head in HEADS}
-        model = DTViT(named or encoder or DEFAULT_ENCODER, layouts["ich_head"], layouts["location_head"])
+        size = INPUT_SIZE if spec is None else spec.crop
+        name = named or encoder or DEFAULT_ENCODER
+        model = DTViT(name, layouts["ich_head"], layouts["location_head"], size=size)
         _check_keys(model, shapes)
-        _check_finite(tensors)
+        check_values(tensors)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     model.load_state_dict(tensors)  # copies into float32, which widens halves
-    return Checkpoint(
-        model.eval(), training, _spec(path, metadata), digest_file(path), _untrained_heads(path, metadata)
-    )
+    return Checkpoint(model.eval(), training, spec, digest_file(path), _untrained_heads(path, metadata))
 
 
 def save_checkpoint(
@@ -134,52 +129,9 @@ def ordered_heads(names: Collection[str]) -> tuple[str, ...]:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """A file's tensors by plain key and its metadata."""
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
-    if path.suffix == SAFETENSORS:
-        try:
-            with safe_open(path, framework="pt") as file:
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
-                metadata = file.metadata() or {}
-        except (SafetensorError, OSError, ValueError) as error:
-            raise CheckpointError(f"{path}: not readable as safetensors: {error}") from error
-        return _plain_keys(path, tensors), metadata
-    if path.suffix not in PICKLED:
-        raise CheckpointError(f"{path}: expected {SAFETENSORS}, {' or '.join(PICKLED)}")
-    return _plain_keys(path, _read_pickled(path)), {}
-
-
-def _read_pickled(path: Path) -> Any:
-    release = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
-    if release < SAFE_TORCH:
-        needed = ".".join(map(str, SAFE_TORCH))
-        raise CheckpointError(
-            f"{path}: reading {path.suffix} files safely needs torch {needed} or newer, this is "
-            f"{torch.__version__} (CVE-2025-32434, CVE-2026-24747); convert it to {SAFETENSORS}"
-        )
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: holds more than weights, which could be code and is not loaded; save model.state_dict()"
-        ) from error
-    except Exception as error:  # torch raises EOFError, RuntimeError, KeyError ... on what is no checkpoint
-        kind = type(error).__name__
-        raise CheckpointError(f"{path}: not readable as a PyTorch checkpoint: {kind}") from error
-
-
-def _plain_keys(path: Path, data: Any) -> dict[str, Tensor]:
-    """The state dict itself: out of `{"state_dict": ...}`, without DataParallel's prefix."""
-    for name in NESTED_IN:
-        if isinstance(data, Mapping) and isinstance(data.get(name), Mapping):
-            data = data[name]
-    if not isinstance(data, Mapping) or not data:
-        raise CheckpointError(f"{path}: holds no weights by name, but {_kind(data)}")
-    odd = [str(key) for key, value in data.items() if not isinstance(value, Tensor)]
-    if odd:
-        raise CheckpointError(f"{path}: {_some('entries that are no tensors', odd)}")
-    return {str(key).removeprefix(DATA_PARALLEL): value for key, value in data.items()}
+    """A file's tensors by plain key and its metadata; averaged weights beside plain ones are left where they are."""
+    data, metadata = read_weights(path)
+    return choose_tensors(path, data, ema=None).tensors, metadata
 
 
 def _check_keys(model: DTViT, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -191,7 +143,7 @@ def _check_keys(model: DTViT, shapes: Mapping[str, tuple[int, ...]]) -> None:
         if key in shapes and shapes[key] != shape
     ]
     complaints = [
-        _some(kind, keys)
+        some(kind, keys)
         for kind, keys in (
             ("missing", sorted(set(expected) - set(shapes))),
             ("unexpected", sorted(set(shapes) - set(expected))),
@@ -206,7 +158,7 @@ def _check_keys(model: DTViT, shapes: Mapping[str, tuple[int, ...]]) -> None:
 def _check_finite(tensors: Mapping[str, Tensor]) -> None:
     odd = [k for k, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
     if odd:
-        raise CheckpointError(_some("weights that are not finite", odd))
+        raise CheckpointError(some("weights that are not finite", odd))
 
 
 def _spec(path: Path, metadata: Mapping[str, str]) -> PreprocessSpec | None:
@@ -239,13 +191,3 @@ def _sorted_header(data: bytes) -> bytes:
     header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header + data[8 + length :]
-
-
-def _some(kind: str, keys: list[str]) -> str:
-    """`2 missing: a, b`; the first few of many."""
-    more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
-    return f"{len(keys)} {kind}: {', '.join(keys[:_LISTED])}{more}"
-
-
-def _kind(data: Any) -> str:
-    return "nothing" if isinstance(data, Mapping) else f"a {type(data).__name__}"

@@ -28,11 +28,11 @@ class WindowOption(click.ParamType[Window]):
 
 @click.command()
 @click.argument("weights", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="NAME.dtvit",
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="NAME.dtvit",
               help="Write the bundle to this folder.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace a bundle of that name.")
 @click.option("--encoder", metavar="NAME",
-              help="Name the encoder as timm does, or alexnet, where the checkpoint does not.")  # fmt: skip
+              help="Name the encoder as timm or torchvision does, where the checkpoint does not show it.")  # fmt: skip
 @click.option("--training", type=click.Choice(TRAINING_STATES),
               help="Say what the weights were trained on, where the checkpoint does not.")  # fmt: skip
 @click.option("--window", "windows", type=WindowOption(), multiple=True,
@@ -41,33 +41,54 @@ class WindowOption(click.ParamType[Window]):
 @click.option("--untrained-head", "untrained_heads", type=click.Choice([LOCATION_HEAD]), multiple=True,
               help="Say that this head was never trained, where the checkpoint does not; "
               "its results are left empty.")  # fmt: skip
+@click.option("--activation", metavar="NAME",
+              help="Say what stands between the Linear layers of the heads, which no tensor says: relu, gelu, "
+              "gelu_tanh, tanh, silu, leaky_relu or none.")  # fmt: skip
+@click.option("--ema/--no-ema", default=None, help="Take averaged weights, or plain ones, where both are there.")
+@click.option("--import", "import_file", type=click.Path(path_type=Path), metavar="FILE",
+              help="Read what a state dict cannot say from FILE, not from an import.toml beside WEIGHTS.")  # fmt: skip
+@click.option("--model", metavar="FILE.py:FACTORY",
+              help="Export the module that this function returns (it is given WEIGHTS if it takes an argument). This "
+              "RUNS the code in FILE.py.")  # fmt: skip
+@click.option("--expect", type=click.Path(path_type=Path), metavar="FILE",
+              help="Compare the model with your own outputs for your own images (.npz or a folder), and refuse if they "
+              "differ.")  # fmt: skip
+@click.option("--dump-import", "dump", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Write what is concluded about WEIGHTS as an import.toml, to be corrected, and export "
+              "nothing.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def export(
     weights: Path,
-    output: Path,
-    encoder: str | None,
-    training: str | None,
-    windows: tuple[Window, ...],
-    untrained_heads: tuple[str, ...],
+    output: Path | None,
+    expect: Path | None,
+    dump: Path | None,
     overwrite: bool,
     as_json: bool,
+    **said: Any,
 ) -> None:
     """Turn the checkpoint WEIGHTS into a bundle whose parity with PyTorch is proved."""
     from dtvit_edge.cli import units
     from export.bundle_export import export_bundle
+    from export.importing import ImportOptions
 
+    if dump is not None:
+        from export.dump_import import dump_import
+
+        dump_import(weights, ImportOptions(**said, lenient=True), dump, overwrite=overwrite)
+        click.echo(f"import    {dump}")
+        return
+    if output is None:
+        raise click.UsageError("Missing option '-o' / '--output'.")
     bundle = export_bundle(
         weights,
         output,
-        encoder=encoder,
-        training=training,
-        windows=windows,
-        untrained_heads=untrained_heads,
+        ImportOptions(**said),
+        expect=expect,
         overwrite=overwrite,
         progress=lambda line: click.echo(line, err=True),
     )
     manifest = bundle.manifest
-    worst = {name: max(proof["max_abs_difference"].values()) for name, proof in manifest.parity.items()}
+    worst = {name: max(verdict["max_abs_difference"].values()) for name, verdict in manifest.parity.items()}
     if as_json:
         click.echo(json.dumps({
             "bundle": str(bundle.path),
@@ -77,12 +98,18 @@ def export(
             "untrained_heads": manifest.untrained_heads,
             "bytes": {name: record.bytes for name, record in manifest.models.items()},
             "parity": worst,
+            "imported": manifest.imported,
+            "proof": manifest.proof,
         }))  # fmt: skip
         return
     click.echo(f"bundle    {bundle.path}\ndigest    {bundle.digest}")
     click.echo(f"encoder   {manifest.encoder} ({manifest.training})")
     for name, record in manifest.models.items():
         size, allowed = units.size(record.bytes), manifest.tolerances[name]
-        click.echo(f"{name:<9} {size}, at most {worst[name]:.2g} from PyTorch (allowed {allowed:g})")
+        click.echo(f"{name:<9} {size}, at most {worst[name]:.3g} from PyTorch in float64 (allowed {allowed:g})")
+    if manifest.proof is not None:
+        click.echo(f"proved    against your own outputs, at most {manifest.proof['max_abs_difference']:.2g} apart")
+    elif manifest.imported and manifest.imported["assumed"]:
+        click.echo(f"assumed   {', '.join(manifest.imported['assumed'])}; --expect proves them on your own images")
     if LOCATION_HEAD in manifest.untrained_heads:
         click.echo(UNTRAINED_LOCATION)

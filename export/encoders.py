@@ -16,14 +16,18 @@ DEFAULT_ENCODER = "vit_base_patch16_224"
 ALEXNET = "alexnet"
 
 
-def create_encoder(name: str, weights: Mapping[str, Tensor] | None = None) -> nn.Module:
-    """An encoder without logits: (N, 3, 224, 224) float32 to pooled features (N, F).
+def create_encoder(
+    name: str, weights: Mapping[str, Tensor] | None = None, *, size: int = INPUT_SIZE, **more: Any
+) -> nn.Module:
+    """An encoder without logits: (N, 3, size, size) float32 to pooled features (N, F).
 
     ViT pools as timm's entry of that name says (the class token for `vit_base_patch16_224`); AlexNet and VGG
     give the 4,096 values that their last layer would take.
 
     Args:
         weights: with timm's names, adapted by it to this size of image; None gives fresh ones.
+        size: side of the input; most convolutional networks take any.
+        more: for timm's `create_model`.
 
     Raises:
         ConfigError: no such encoder; the message names the closest ones.
@@ -41,11 +45,11 @@ def create_encoder(name: str, weights: Mapping[str, Tensor] | None = None) -> nn
         hint = f"; did you mean {', '.join(close)}?" if close else "; timm.list_models() lists them"
         raise ConfigError(f"no encoder is called {name!r}{hint}")
     config = timm.get_pretrained_cfg(name)
-    options: dict[str, Any] = {"num_classes": 0, "pretrained": weights is not None}
+    options: dict[str, Any] = {"num_classes": 0, "pretrained": weights is not None, **more}
     if weights is not None:
         options["pretrained_cfg_overlay"] = {"state_dict": dict(weights)}
     if config is not None and config.fixed_input_size:
-        options["img_size"] = INPUT_SIZE
+        options["img_size"] = size
     encoder: nn.Module = timm.create_model(name, **options)
     if getattr(encoder, "dynamic_img_size", False):
         # It would put the resampling of the position embedding into the graph.

@@ -24,7 +24,7 @@ _FLOATS = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16"}
 _TO_INTEGER = frozenset({"QuantizeLinear", "Shape"})
 
 
-def export_fp16(data: bytes, channels: int) -> bytes:
+def export_fp16(data: bytes, channels: int, side: int | None = None) -> bytes:
     """`model.fp16.onnx`, from the bytes of `model.fp32.onnx`: typed, opset 17, the same inputs and outputs.
 
     Raises:
@@ -33,7 +33,7 @@ def export_fp16(data: bytes, channels: int) -> bytes:
     model = onnx.load_model_from_string(data)
     convert(model)
     half = serialise(model)
-    check_graph(half, OPSET, channels)
+    check_graph(half, OPSET, channels, side)
     return half
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dtvit_edge.errors import CheckpointError
 from dtvit_edge.spec import HEAD_LABELS, PreprocessSpec
-from export.encoders import DEFAULT_ENCODER, create_encoder, feature_width
+from export.encoders import DEFAULT_ENCODER, INPUT_SIZE, create_encoder, feature_width
 
 # Modules of the model and checkpoint keys, each with the number of its logits.
 HEADS = {f"{head}_head": len(labels) for head, labels in HEAD_LABELS.items()}
@@ -80,24 +80,45 @@ class DTViT(nn.Module):
         encoder: str = DEFAULT_ENCODER,
         ich_head: HeadLayout | None = None,
         location_head: HeadLayout | None = None,
+        *,
+        size: int = INPUT_SIZE,
     ) -> None:
         """Make the model with fresh weights.
+
+        Args:
+            size: side of its input.
 
         Raises:
             ConfigError: no such encoder.
         """
         super().__init__()
         self.encoder_name = encoder
-        self.encoder = create_encoder(encoder)
+        self.encoder = create_encoder(encoder, size=size)
         width = feature_width(self.encoder)
-        self.ich_head = (ich_head or HeadLayout()).build(width, HEADS["ich_head"])
-        self.location_head = (location_head or HeadLayout()).build(width, HEADS["location_head"])
+        self.ich_head: nn.Module = (ich_head or HeadLayout()).build(width, HEADS["ich_head"])
+        self.location_head: nn.Module = (location_head or HeadLayout()).build(width, HEADS["location_head"])
+
+    @classmethod
+    def assemble(cls, name: str, encoder: nn.Module, ich_head: nn.Module, location_head: nn.Module) -> DTViT:
+        """A model of parts that are there already, in eval mode.
+
+        Args:
+            name: of the encoder.
+            encoder: (N, 3, side, side) to (N, F); the heads (N, F) to (N, 2) and (N, 3).
+        """
+        model = cls.__new__(cls)
+        nn.Module.__init__(model)
+        model.encoder_name = name
+        model.encoder = encoder
+        model.ich_head = ich_head
+        model.location_head = location_head
+        return model.eval()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Score normalised slices.
 
         Args:
-            x: (N, 3, 224, 224) float32, normalised as `normalise` does.
+            x: (N, 3, side, side) float32, normalised as `normalise` does.
 
         Returns:
             ich_logits (N, 2) and location_logits (N, 3), float32.
@@ -110,10 +131,10 @@ def normalise(pixels: Tensor, spec: PreprocessSpec, dtype: torch.dtype = torch.f
     """Model bytes to what `DTViT.forward` takes, as torchvision's ToTensor and Normalize do.
 
     Args:
-        pixels: (N, C, 224, 224) uint8, C = `spec.channels`; one channel is repeated to three.
+        pixels: (N, C, side, side) uint8, C = `spec.channels`, side = `spec.crop`; one channel is repeated to three.
 
     Returns:
-        (N, 3, 224, 224) of `dtype`.
+        (N, 3, side, side) of `dtype`.
     """
     x = pixels.to(dtype) / 255.0
     mean = torch.tensor(spec.mean, dtype=dtype).view(1, -1, 1, 1)

@@ -38,6 +38,8 @@ def to_opset17(model: ModelProto) -> None:
             # No zero in the shape, so that `allowzero` changes nothing; old parsers trip over it.
             attributes.pop("allowzero", None)
             nodes.append(_replaced(node, list(node.input), attributes))
+        elif node.op_type == "Mish":  # one operator since 18; a user's own module may hold it
+            nodes += _mish(node)
         elif node.op_type == "Shape" and attributes:
             nodes += _shape_and_slice(node, attributes, model)
         else:
@@ -109,6 +111,16 @@ def _layer_norm(node: NodeProto, model: ModelProto) -> list[NodeProto]:
     ]
     nodes[-1].output[0] = out
     return nodes
+
+
+def _mish(node: NodeProto) -> list[NodeProto]:
+    """x * tanh(softplus(x))."""
+    x, out = node.input[0], node.output[0]
+    return [
+        helper.make_node("Softplus", [x], [f"{out}_softplus"], name=f"{node.name}_softplus"),
+        helper.make_node("Tanh", [f"{out}_softplus"], [f"{out}_tanh"], name=f"{node.name}_tanh"),
+        helper.make_node("Mul", [x, f"{out}_tanh"], [out], name=node.name),
+    ]
 
 
 def _shape_and_slice(node: NodeProto, attributes: dict[str, Any], model: ModelProto) -> list[NodeProto]:

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from dtvit_edge.spec import PreprocessSpec
 from export._torchvision import timm
-from export.encoders import INPUT_SIZE
 from export.model import DTViT
 
 NORMALISATION = "normalisation_in_first_convolution"
@@ -32,7 +31,7 @@ class Rewritten:
     """A module ready for ONNX and what was done to it.
 
     Attributes:
-        module: `pixels` (N, C, 224, 224) uint8 to (ich_logits, location_logits), in eval mode.
+        module: `pixels` (N, C, side, side) uint8 to (ich_logits, location_logits), in eval mode.
         report: by rewrite: {"applied": bool, "why": str}.
     """
 
@@ -40,13 +39,18 @@ class Rewritten:
     report: dict[str, dict[str, Any]]
 
 
-def rewrite(model: DTViT, spec: PreprocessSpec, *, fold: bool = True, class_token: bool = True) -> Rewritten:
+def rewrite(
+    model: DTViT, spec: PreprocessSpec, *, fold: bool = True, class_token: bool = True, own_module: bool = False
+) -> Rewritten:
     """Make the exportable module from a copy of `model`, which stays as it is.
 
     Args:
         fold, class_token: switch a rewrite off, to judge it against the unrewritten graph.
+        own_module: the encoder is code of the user's; what cannot be seen to be exact is left out.
     """
-    model = copy.deepcopy(model).eval()
+    original = model
+    # The weights are shared with the original, of which only structure is copied: a ViT-B/16's are 345 MB.
+    model = copy.deepcopy(model, {id(tensor): tensor for tensor in model.parameters()}).eval()
     for module in model.modules():
         # Attention as products and a softmax: the fused call exports with shape arithmetic around it and
         # scales both q and k.
@@ -54,7 +58,11 @@ def rewrite(model: DTViT, spec: PreprocessSpec, *, fold: bool = True, class_toke
             module.fused_attn = False  # type: ignore[assignment]
     report = {}
     front: nn.Module
-    conv, why = _foldable_convolution(model.encoder) if fold else (None, "switched off")
+    conv, why = (
+        _foldable_convolution(model.encoder, spec.encoder_channels, spec.crop) if fold else (None, "switched off")
+    )
+    if conv is not None and own_module and not _folds_exactly(original, spec):
+        conv, why = None, "the user's own module reads its input in other places than the first convolution"
     report[NORMALISATION] = {"applied": conv is not None, "why": why}
     if conv is None:
         front = _Normalise(spec)
@@ -62,6 +70,8 @@ def rewrite(model: DTViT, spec: PreprocessSpec, *, fold: bool = True, class_toke
         front = _Widen()
         _fold_normalisation(conv, spec)
     reason = _no_class_token(model.encoder) if class_token else "switched off"
+    if own_module:
+        reason = "which tokens the user's own module reads is not known"
     report[CLASS_TOKEN] = {"applied": not reason, "why": reason or "pooling reads the class token alone"}
     if not reason:
         blocks: nn.Sequential = model.encoder.blocks  # type: ignore[assignment]
@@ -122,7 +132,7 @@ class _Widen(nn.Module):
 
 
 class _Normalise(nn.Module):
-    """(N, C, H, W) uint8 to (N, 3, H, W) normalised float32; one channel becomes three by broadcasting."""
+    """(N, C, H, W) uint8 to (N, E, H, W) normalised float32; one channel becomes E by broadcasting."""
 
     scale: Tensor
     shift: Tensor
@@ -130,15 +140,15 @@ class _Normalise(nn.Module):
     def __init__(self, spec: PreprocessSpec) -> None:
         super().__init__()
         scale, shift = _scale_and_shift(spec)
-        self.register_buffer("scale", scale.float().view(1, 3, 1, 1))
-        self.register_buffer("shift", shift.float().view(1, 3, 1, 1))
+        self.register_buffer("scale", scale.float().view(1, -1, 1, 1))
+        self.register_buffer("shift", shift.float().view(1, -1, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
         return pixels.to(torch.float32) * self.scale + self.shift
 
 
 def _scale_and_shift(spec: PreprocessSpec) -> tuple[Tensor, Tensor]:
-    """float64 (3,) each, with normalised = byte * scale + shift."""
+    """float64 (E,) each, with normalised = byte * scale + shift."""
     mean = torch.tensor(spec.mean, dtype=torch.float64)
     std = torch.tensor(spec.std, dtype=torch.float64)
     return 1.0 / (255.0 * std), -mean / std
@@ -149,8 +159,8 @@ def _fold_normalisation(conv: nn.Conv2d, spec: PreprocessSpec) -> None:
     scale, shift = _scale_and_shift(spec)
     weight = conv.weight.detach().double()
     bias = torch.zeros(conv.out_channels).double() if conv.bias is None else conv.bias.detach().double()
-    bias = bias + (weight * shift.view(1, 3, 1, 1)).sum(dim=(1, 2, 3))
-    weight = weight * scale.view(1, 3, 1, 1)
+    bias = bias + (weight * shift.view(1, -1, 1, 1)).sum(dim=(1, 2, 3))
+    weight = weight * scale.view(1, -1, 1, 1)
     if spec.channels == 1:
         weight = weight.sum(dim=1, keepdim=True)
     conv.in_channels = spec.channels
@@ -158,9 +168,28 @@ def _fold_normalisation(conv: nn.Conv2d, spec: PreprocessSpec) -> None:
     conv.bias = nn.Parameter(bias.float(), requires_grad=False)
 
 
-def _foldable_convolution(encoder: nn.Module) -> tuple[nn.Conv2d | None, str]:
+# Of the largest logit: float32's rounding is far below, a module that reads its input twice far above.
+_FOLD_TOLERANCE = 1e-4
+
+
+def _folds_exactly(model: DTViT, spec: PreprocessSpec) -> bool:
+    """Whether the folded module answers as the unfolded one does, on bytes at random."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (2, spec.channels, spec.crop, spec.crop)
+    pixels = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    plain = rewrite(model, spec, fold=False, class_token=False).module
+    folded = rewrite(model, spec, class_token=False).module
+    try:
+        with torch.no_grad():
+            pairs = list(zip(plain(pixels), folded(pixels), strict=True))
+    except RuntimeError:
+        return False
+    return all(float((a - b).abs().max()) <= _FOLD_TOLERANCE * float(a.abs().max()) for a, b in pairs)
+
+
+def _foldable_convolution(encoder: nn.Module, channels: int, side: int) -> tuple[nn.Conv2d | None, str]:
     """The convolution that alone reads the encoder's input, without padding; else None. And why."""
-    probe = torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE)
+    probe = torch.zeros(1, channels, side, side)
     probe[..., 0] = 1.0  # not constant, so that padding or rescaling before the convolution shows
     seen: list[tuple[nn.Conv2d, Tensor]] = []
     handles = [

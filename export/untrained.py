@@ -28,7 +28,7 @@ def untrained_model(encoder: str = SMALL_VIT, seed: int = 0) -> DTViT:
         torch.manual_seed(seed)
         model = DTViT(encoder)
         for head in (model.ich_head, model.location_head):
-            for layer in head:
+            for layer in head.children():
                 if isinstance(layer, nn.Linear):
                     # PyTorch's own bounds give logits that hardly differ between slices.
                     nn.init.normal_(layer.weight, std=(2.0 / layer.in_features) ** 0.5)

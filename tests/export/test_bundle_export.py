@@ -17,7 +17,7 @@ from dtvit_edge.spec import OUTPUT_NAMES, PreprocessSpec, Window, digest_file
 from export import bundle_export
 from export.bundle_export import export_bundle
 from export.checkpoint import save_checkpoint
-from export.golden import golden_pixels, reference_logits
+from export.golden import golden_slices, reference_logits
 from export.untrained import untrained_model
 from tests.support.encoders import SMALL_VIT, THREE_WINDOWS
 
@@ -47,11 +47,12 @@ def test_manifest_says_what_was_done(bundle: Bundle, small_checkpoint: Path) -> 
 
 
 def test_golden_logits_are_pytorchs(bundle: Bundle) -> None:
-    pixels, logits = bundle.golden()
-    np.testing.assert_array_equal(pixels, golden_pixels(PreprocessSpec()))
+    golden = bundle.golden()
+    pixels, logits = golden.pixels, golden.logits
+    np.testing.assert_array_equal(pixels, golden_slices(PreprocessSpec())[2])
     expected = reference_logits(untrained_model(SMALL_VIT), pixels, PreprocessSpec())
     for name in OUTPUT_NAMES:
-        np.testing.assert_allclose(logits[name], expected[name], atol=1e-6)
+        np.testing.assert_allclose(logits[name], expected[name], atol=1e-12)
     assert GOLDEN_PIXELS in bundle.manifest.golden
 
 
@@ -113,12 +114,17 @@ def test_untrained_location_head_reaches_the_manifest(tmp_path: Path, said: str)
     if said == "by the caller":
         path = tmp_path / "a.pt"
         torch.save(model.state_dict(), path)
-        options = {"encoder": SMALL_VIT, "training": "synthetic", "untrained_heads": ("location",)}
+        options = {
+            "encoder": SMALL_VIT,
+            "training": "synthetic",
+            "untrained_heads": ("location",),
+            "activation": "gelu",
+        }
     else:
         save_checkpoint(model, path, training="synthetic", untrained_heads=["location"])
     bundle = export_bundle(path, tmp_path / "a.dtvit", **options)
     assert bundle.manifest.untrained_heads == ("location",)
-    assert "location_logits" in bundle.manifest.parity["fp32"]["reference_std"]
+    assert "location_logits" in bundle.manifest.reference.spread
 
 
 @pytest.mark.parametrize(
@@ -149,11 +155,13 @@ def test_training_state_is_never_guessed(tmp_path: Path) -> None:
         export_bundle(tmp_path / "a.safetensors", tmp_path / "a.dtvit", encoder=SMALL_VIT)
 
 
-def test_without_a_name_the_papers_encoder_is_meant(tmp_path: Path) -> None:
+def test_encoder_that_no_tensor_shows_is_asked_for(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     save_file(untrained_model(SMALL_VIT).state_dict(), tmp_path / "a.safetensors")
-    with pytest.raises(CheckpointError, match="do not fit vit_base_patch16_224"):
+    with pytest.raises(
+        CheckpointError, match=r"width 64, depth 6 and patches of 16: which of timm's it is .* give --encoder"
+    ):
         export_bundle(tmp_path / "a.safetensors", tmp_path / "a.dtvit", training="untrained")
 
 

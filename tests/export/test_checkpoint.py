@@ -147,7 +147,7 @@ class NotWeights:
         ("a.pt", b"nothing like it" * 50, "a.pt: "),
         ("a.safetensors", b"\0" * 3, "not readable as safetensors"),
         ("a.safetensors", b"nothing like it" * 50, "not readable as safetensors"),
-        ("a.onnx", b"", "expected .safetensors, .pt or .pth"),
+        ("a.onnx", b"", "expected .safetensors, .pt, .pth, .ckpt, .bin or .pth.tar"),
         ("a.pt", None, "no such file"),
     ],
     ids=[

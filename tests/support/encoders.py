@@ -46,10 +46,12 @@ def vit(**options: object) -> DTViT:
     torch.manual_seed(1)
     settings = {"embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 0, "img_size": 224, **options}
     model.encoder = timm.models.vision_transformer.VisionTransformer(**settings)
-    for name, value in model.encoder.named_parameters():
+    encoder: nn.Module = model.encoder
+    for name, value in encoder.named_parameters():
         if value.ndim == 1 or "token" in name:
             nn.init.normal_(value, mean=1.0 if "norm" in name and name.endswith("weight") else 0.0, std=0.3)
     for head, outputs in ((model.ich_head, 2), (model.location_head, 3)):
+        assert isinstance(head, nn.Sequential)
         head[0] = nn.Linear(48, 16)
         head[2] = nn.Linear(16, outputs)
     return model.eval()
