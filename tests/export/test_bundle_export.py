@@ -94,7 +94,7 @@ def test_what_exists_is_kept_unless_asked(bundle: Bundle, small_checkpoint: Path
     [
         ({"output": "a.onnx"}, "ends with .dtvit"),
         ({"training": "synthetic"}, "says training 'untrained', --training says 'synthetic'"),
-        ({"windows": (Window(), Window())}, "one window or three"),
+        ({"windows": (Window(), Window())}, "one window or one a channel"),
     ],
     ids=["name", "training", "two windows"],
 )
