@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,10 +56,7 @@ class OutputChange:
 def spec_changes(spec: PreprocessSpec) -> list[SpecChange]:
     """The changes of preprocessing that are one for this spec."""
     changes = [
-        SpecChange(
-            name, "normalisation", lambda s, m=mean, d=std: replace(s, mean=m[: len(s.mean)], std=d[: len(s.mean)])
-        )
-        for name, (mean, std) in _NORMALISATIONS.items()
+        SpecChange(name, "normalisation", _normalised_by(mean, std)) for name, (mean, std) in _NORMALISATIONS.items()
     ]
     changes.append(
         SpecChange(
@@ -95,6 +93,10 @@ def spec_changes(spec: PreprocessSpec) -> list[SpecChange]:
     return [change for change in changes if _is_change(change, spec)]
 
 
+def _normalised_by(mean: tuple[float, ...], std: tuple[float, ...]) -> Callable[[PreprocessSpec], PreprocessSpec]:
+    return lambda spec: replace(spec, mean=mean[: len(spec.mean)], std=std[: len(spec.mean)])
+
+
 def _is_change(change: SpecChange, spec: PreprocessSpec) -> bool:
     try:
         return change.changed(spec) != spec
@@ -108,9 +110,7 @@ def label_changes(four_classes: bool) -> Iterator[LabelChange]:
         for order in itertools.permutations(range(4)):
             if order != (0, 1, 2, 3):
                 names = ", ".join(FOUR[i] for i in order)
-                yield LabelChange(
-                    f"classes in the order {names}", lambda pair, order=order: _reordered_four(pair, order)
-                )
+                yield LabelChange(f"classes in the order {names}", partial(_reordered_four, order=order))
         return
     yield LabelChange(
         f"ich labels swapped ({', '.join(reversed(ICH_LABELS))})", lambda pair: (pair[0][:, ::-1], pair[1])
@@ -118,9 +118,7 @@ def label_changes(four_classes: bool) -> Iterator[LabelChange]:
     for order in itertools.permutations(range(3)):
         if order != (0, 1, 2):
             names = ", ".join(LOCATION_LABELS[i] for i in order)
-            yield LabelChange(
-                f"locations in the order {names}", lambda pair, order=order: (pair[0], _placed(pair[1], order))
-            )
+            yield LabelChange(f"locations in the order {names}", partial(_reordered_locations, order=order))
 
 
 def output_changes() -> list[OutputChange]:
@@ -180,6 +178,10 @@ def _placed(logits: Array, order: tuple[int, ...]) -> Array:
     result = np.empty_like(logits)
     result[:, list(order)] = logits
     return result
+
+
+def _reordered_locations(pair: Pair, order: tuple[int, ...]) -> Pair:
+    return pair[0], _placed(pair[1], order)
 
 
 def _reordered_four(pair: Pair, order: tuple[int, ...]) -> Pair:

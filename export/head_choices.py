@@ -73,8 +73,8 @@ def choose_heads(
         found, left_out = find_heads(beside, _width(encoder), encoder.known_activations)
         if left_out:
             findings.note(f"left out, being of training alone: {', '.join(left_out)}")
-        for key, head in _assigned(found).items():
-            chosen.append(_completed(key, head, encoder, described, asked, epsilons, findings, lenient))
+        for key, found_head in _assigned(found).items():
+            chosen.append(_completed(key, found_head, encoder, described, asked, epsilons, findings, lenient))
     _say_epsilons(chosen, choices, encoder, findings)
     return chosen
 

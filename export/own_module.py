@@ -171,14 +171,18 @@ def _heads(
 
 
 def _places(result: Any, described: Mapping[str, HeadChoice]) -> list[tuple[str | None, int | str | None]]:
-    said = [(name, head.output) for name, head in described.items() if head.output is not None]
+    said: list[tuple[str | None, int | str | None]] = [
+        (name, head.output) for name, head in described.items() if head.output is not None
+    ]
     if said:
         return said
     if isinstance(result, Tensor):
         name = next(iter(described), None) if len(described) == 1 else None
         return [(name or ("classes" if result.ndim == 2 and result.shape[1] > 3 else "ich"), None)]
     if isinstance(result, Mapping):
-        found = [(name, key) for name, keys in _KEYS.items() for key in keys if key in result]
+        found: list[tuple[str | None, int | str | None]] = [
+            (name, key) for name, keys in _KEYS.items() for key in keys if key in result
+        ]
         if found:
             return found
         raise ConfigError(f"say which outputs count in import.toml ([heads.ich] output): {_described_result(result)}")

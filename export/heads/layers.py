@@ -6,10 +6,9 @@ A list of layers is what import.toml writes: names of keys (`ich_head.0`) and of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from dtvit_edge.errors import CheckpointError, ConfigError
@@ -145,10 +144,8 @@ def build_layers(
             continue
         leaves = {key: value for key, value in tensors.items() if key.rpartition(".")[0] == name}
         if not leaves:
-            known = ", ".join(dict.fromkeys(key.rpartition(".")[0] for key in tensors)) or "none"
-            raise ConfigError(
-                f"no layer {name!r} in the weights, nor an activation; layers beside the encoder: {known}"
-            )
+            keys = ", ".join(dict.fromkeys(key.rpartition(".")[0] for key in tensors)) or "none"
+            raise ConfigError(f"no layer {name!r} in the weights, nor an activation; layers beside the encoder: {keys}")
         part = parts_of(leaves)[0]
         if width is not None and width != part.inputs:
             raise CheckpointError(f"{name} takes {part.inputs} values, the layer before it gives {width}")
@@ -169,15 +166,3 @@ def _module(part: Part, leaves: Mapping[str, Tensor], epsilons: Epsilons) -> nn.
     expected = module.state_dict()
     module.load_state_dict({key: tensors.get(key, value) for key, value in expected.items()})
     return module.eval()
-
-
-def width_of(modules: Iterable[nn.Module]) -> int | None:
-    """The width that the first layer with a width takes; None where none has one."""
-    for module in modules:
-        if isinstance(module, nn.Linear):
-            return module.in_features
-        if isinstance(module, (nn.BatchNorm1d, nn.LayerNorm)):
-            tensor = module.running_mean if isinstance(module, nn.BatchNorm1d) else module.weight
-            assert isinstance(tensor, torch.Tensor)
-            return tensor.shape[0]
-    return None

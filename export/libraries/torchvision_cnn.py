@@ -19,7 +19,15 @@ from export._torchvision import torchvision
 from export.findings import Findings
 from export.libraries.encoder import Encoder, EncoderChoice, load_encoder, prefix_of, split
 
-RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2")
+RESNETS: tuple[str, ...] = (
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+)
 RESNETS += ("resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d")
 VGGS = tuple(f"vgg{depth}{suffix}" for depth in (11, 13, 16, 19) for suffix in ("", "_bn"))
 ALEXNET = "alexnet"

@@ -1,4 +1,4 @@
-"""From a foreign checkpoint to a bundle, through ONNX: what the file computes is what the user's own module computes."""
+"""From a foreign checkpoint to a bundle, through ONNX: the file computes what the user's own module computes."""
 
 from __future__ import annotations
 
