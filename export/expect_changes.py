@@ -58,10 +58,6 @@ def _normalised(spec: PreprocessSpec, mean: tuple[float, ...], std: tuple[float,
     return replace(spec, mean=mean[:channels], std=std[:channels])
 
 
-def _reordered_locations(pair: Pair, order: tuple[int, ...]) -> Pair:
-    return pair[0], _placed(pair[1], order)
-
-
 def spec_changes(spec: PreprocessSpec) -> list[SpecChange]:
     """The changes of preprocessing that are one for this spec."""
     changes = [
@@ -101,6 +97,10 @@ def spec_changes(spec: PreprocessSpec) -> list[SpecChange]:
         )
     )
     return [change for change in changes if _is_change(change, spec)]
+
+
+def _normalised_by(mean: tuple[float, ...], std: tuple[float, ...]) -> Callable[[PreprocessSpec], PreprocessSpec]:
+    return lambda spec: replace(spec, mean=mean[: len(spec.mean)], std=std[: len(spec.mean)])
 
 
 def _is_change(change: SpecChange, spec: PreprocessSpec) -> bool:
@@ -184,6 +184,10 @@ def _placed(logits: Array, order: tuple[int, ...]) -> Array:
     result = np.empty_like(logits)
     result[:, list(order)] = logits
     return result
+
+
+def _reordered_locations(pair: Pair, order: tuple[int, ...]) -> Pair:
+    return pair[0], _placed(pair[1], order)
 
 
 def _reordered_four(pair: Pair, order: tuple[int, ...]) -> Pair:

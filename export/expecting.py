@@ -248,10 +248,9 @@ class _Comparison:
 def _activations(model: DTViT) -> Iterator[tuple[nn.Sequential, int]]:
     """Where in the heads an activation stands that a library does not dictate."""
     for head in (model.ich_head, model.location_head):
-        if isinstance(head, nn.Sequential):
-            for index, module in enumerate(head):
-                if isinstance(module, nn.GELU) or (isinstance(module, Activation) and not module.known):
-                    yield head, index
+        for index, module in enumerate(head):
+            if isinstance(module, nn.GELU) or (isinstance(module, Activation) and not module.known):
+                yield head, index
 
 
 def _name(module: nn.Module) -> str:

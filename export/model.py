@@ -95,11 +95,11 @@ class DTViT(nn.Module):
         self.encoder_name = encoder
         self.encoder = create_encoder(encoder, size=size)
         width = feature_width(self.encoder)
-        self.ich_head: nn.Module = (ich_head or HeadLayout()).build(width, HEADS["ich_head"])
-        self.location_head: nn.Module = (location_head or HeadLayout()).build(width, HEADS["location_head"])
+        self.ich_head: nn.Sequential = (ich_head or HeadLayout()).build(width, HEADS["ich_head"])
+        self.location_head: nn.Sequential = (location_head or HeadLayout()).build(width, HEADS["location_head"])
 
     @classmethod
-    def assemble(cls, name: str, encoder: nn.Module, ich_head: nn.Module, location_head: nn.Module) -> DTViT:
+    def assemble(cls, name: str, encoder: nn.Module, ich_head: nn.Sequential, location_head: nn.Sequential) -> DTViT:
         """A model of parts that are there already, in eval mode.
 
         Args:

@@ -6,10 +6,9 @@ A list of layers is what import.toml writes: names of keys (`ich_head.0`) and of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from dtvit_edge.errors import CheckpointError, ConfigError
@@ -169,15 +168,3 @@ def _module(part: Part, leaves: Mapping[str, Tensor], epsilons: Epsilons) -> nn.
     expected = module.state_dict()
     module.load_state_dict({key: tensors.get(key, value) for key, value in expected.items()})
     return module.eval()
-
-
-def width_of(modules: Iterable[nn.Module]) -> int | None:
-    """The width that the first layer with a width takes; None where none has one."""
-    for module in modules:
-        if isinstance(module, nn.Linear):
-            return module.in_features
-        if isinstance(module, (nn.BatchNorm1d, nn.LayerNorm)):
-            tensor = module.running_mean if isinstance(module, nn.BatchNorm1d) else module.weight
-            assert isinstance(tensor, torch.Tensor)
-            return tensor.shape[0]
-    return None

@@ -18,6 +18,7 @@ from dtvit_edge.errors import CheckpointError, VerdictError
 from dtvit_edge.spec import Window, WindowKind
 from export import bundle_export
 from export.command import export
+from export.importing import ImportOptions
 
 
 def test_bundle_is_written_and_described(
@@ -41,8 +42,8 @@ def options(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the command hands on; the call itself ends in a verdict."""
     seen: dict[str, Any] = {}
 
-    def stub(weights: Path, output: Path, **given: Any) -> None:
-        seen.update(given, weights=weights, output=output)
+    def stub(weights: Path, output: Path, options: ImportOptions, **given: Any) -> None:
+        seen.update(vars(options), **given, weights=weights, output=output)
         raise VerdictError("differs")
 
     monkeypatch.setattr(bundle_export, "export_bundle", stub)

@@ -122,7 +122,7 @@ def test_folding_over_padding_would_show(make_pixels: Pixels, monkeypatch: pytes
     assert any(convs[0].padding)
     monkeypatch.setattr(
         "export.rewrites._foldable_convolution",
-        lambda encoder: (next(m for m in encoder.modules() if isinstance(m, torch.nn.Conv2d)), ""),
+        lambda encoder, channels, side: (next(m for m in encoder.modules() if isinstance(m, torch.nn.Conv2d)), ""),
     )
     assert difference(model, rewrite(model, SPEC), make_pixels(2), SPEC) > 1e-4
 
