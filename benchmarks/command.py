@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from evaluation.limits import DEFAULT_LIMITS, Limits
+
 RUN = "run"
 # Options whose values a record names by what they are: files of patients, and where the results went.
 _PRIVATE = {"--slices": "SLICES", "--studies": "STUDIES", "--out": "OUT", "--record": "RECORDS"}
@@ -118,11 +120,19 @@ def bench() -> None:
     help="Take under two minutes: use fewer slices and samples, which allow hardly a percentile.",
 )
 @click.option(
-    "--agreement", default=0.995, show_default=True, help="Ask for this share of equal decisions at the gate."
+    "--agreement",
+    default=DEFAULT_LIMITS.agreement,
+    show_default=True,
+    help="Ask for this share of equal decisions at the gate.",
 )
-@click.option("--delta-auc", default=0.002, show_default=True, help="Allow this difference of AUC at the gate.")
 @click.option(
-    "--least-slices", default=500, show_default=True, help="Call the gate inconclusive below this many slices."
+    "--delta-auc", default=DEFAULT_LIMITS.auc, show_default=True, help="Allow this difference of AUC at the gate."
+)
+@click.option(
+    "--least-slices",
+    default=DEFAULT_LIMITS.slices,
+    show_default=True,
+    help="Call the gate inconclusive below this many slices.",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed the bootstraps and the choice of slices.")
 @click.option(
@@ -153,7 +163,6 @@ def run(
     from benchmarks.settings import FULL, QUICK, Settings
     from dtvit_edge.bundle import Bundle
     from dtvit_edge.cli import render
-    from evaluation.gate import Limits
     from evaluation.records import append
 
     effort = QUICK if quick else FULL

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.measure.statistics import least_samples
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.selftest import BATCHES
-from evaluation.gate import Limits
+from evaluation.limits import Limits
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.spec import LOCATION_HEAD, OUTPUT_NAMES
 from evaluation import gate
-from evaluation.gate import Limits, Logits, Verdict
+from evaluation.gate import Logits, Verdict
+from evaluation.limits import Limits
 from evaluation.sampling import SETS, IchPredictor, Pixels, SliceSet
 from export.bundle_export import versions
 from export.facts import quantised_facts

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from evaluation.limits import DEFAULT_LIMITS, Limits
+
 if TYPE_CHECKING:
     from calibration.calibrate import CalibrationResult
     from evaluation.gate import Verdict
@@ -60,19 +62,19 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--agreement",
-    default=0.995,
+    default=DEFAULT_LIMITS.agreement,
     show_default=True,
     help="Ask of the gate that each head decides at least this share of the test slices as fp32 does.",
 )
 @click.option(
     "--delta-auc",
-    default=0.002,
+    default=DEFAULT_LIMITS.auc,
     show_default=True,
     help="Allow the AUC of the haemorrhage head to differ from that of fp32 by at most this much.",
 )
 @click.option(
     "--least-slices",
-    default=500,
+    default=DEFAULT_LIMITS.slices,
     show_default=True,
     help="Call the gate's verdict inconclusive where the test set has fewer slices than this.",
 )
@@ -104,7 +106,6 @@ def calibrate(
     from dtvit_edge.bundle import Bundle
     from dtvit_edge.cli import render
     from dtvit_edge.errors import VerdictError
-    from evaluation.gate import Limits
     from evaluation.sampling import WHAT_TO_GIVE, candidates, load_sets, split_into_sets
 
     opened = Bundle.open(bundle, expect_digest=expect_digest)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtvit_edge.spec import ICH_HEAD, LOCATION_HEAD, OUTPUT_NAMES
+from evaluation.limits import Limits
 from evaluation.metrics import ich_figures
 
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
@@ -18,21 +19,6 @@ NOT_ASSESSED = "not assessed"
 _WORST = 5
 
 Logits = dict[str, NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a precision must keep to pass; the defaults are this project's.
-
-    Attributes:
-        agreement: share of slices with the same decision, on each head.
-        auc: largest |difference| of the haemorrhage head's AUC.
-        slices: fewer than this prove nothing.
-    """
-
-    agreement: float = 0.995
-    auc: float = 0.002
-    slices: int = 500
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from dtvit_edge.preprocess.mask import head_mask
-from dtvit_edge.preprocess.table import rescale_table
+from dtvit_edge.preprocess.rescale_table import rescale_table
 from dtvit_edge.spec import PixelEncoding, PreprocessSpec
 from evaluation.plots import Cell, Plot
 from training.evaluate import TrainingRun

@@ -24,7 +24,7 @@ def decisions(settings: Settings, precision: str) -> Iterator[Record]:
     Raises:
         VerdictError: a status differs, or fewer decisions agree than the gate asks for.
     """
-    from evaluation.gate import Limits  # needs scikit-learn
+    from evaluation.limits import Limits
 
     bundle, out = Bundle.open(settings.bundle), settings.folder / "scored"
     require_engine(settings, bundle, precision)

@@ -105,7 +105,10 @@ def _run_kernel(device: Device, spec: PreprocessSpec, slices: Sequence[Slice], r
     batch = kernel.pack([(s.stored, s.header.encoding) for s in slices], spec)
     shape = (len(slices), spec.channels, spec.crop, spec.crop)
     memory = Buffer(device, batch.layout.end)
-    pixels, counts = Buffer(device, int(np.prod(shape))), Buffer(device, len(slices) * kernel.HEAD_STATS.itemsize)
+    pixels, counts = (
+        Buffer(device, int(np.prod(shape))),
+        Buffer(device, len(slices) * kernel.HEAD_STATS.itemsize),
+    )
     preprocess, stream = CudaPreprocessor(device, spec), device.stream()
     try:
         batch.write(memory.host)

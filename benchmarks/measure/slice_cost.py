@@ -28,7 +28,7 @@ from dtvit_edge.phantom import render_study, write_study
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.preprocess.mask import head_mask
 from dtvit_edge.preprocess.resample import resample, resample_plan
-from dtvit_edge.preprocess.table import rescale_table
+from dtvit_edge.preprocess.rescale_table import rescale_table
 from dtvit_edge.spec import PreprocessSpec, digest_file
 from evaluation.records import Record, append
 

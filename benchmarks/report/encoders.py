@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from benchmarks.measure.statistics import Ratio, ratio
 from benchmarks.measure.yardstick import WORKLOAD, yardstick_units
+from benchmarks.report.run_view import RunView
 from benchmarks.report.tables import EMPTY_CELL
 from benchmarks.report.verdicts import MIB
-from benchmarks.report.view import RunView
 from benchmarks.results import names
 from benchmarks.results.names import key_of
 from evaluation.records import interval_text

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.measure import slice_cost
 from benchmarks.peers import EAGER, SCIKIT_IMAGE
 from benchmarks.report import encoders, page_parts
-from benchmarks.report.view import group_by_run, run_views
+from benchmarks.report.run_view import group_by_run, run_views
 from benchmarks.results import (
     BENCH_RECORDS,
     CPU_RECORDS,

@@ -13,7 +13,7 @@ from matplotlib.ticker import ScalarFormatter
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, confusion_matrix
 
-from benchmarks.report.view import RunView
+from benchmarks.report.run_view import RunView
 from benchmarks.results import names
 from benchmarks.results.names import key_of
 from dtvit_edge.spec import HEAD_LABELS, ICH_HEAD, LOCATION_HEAD

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from benchmarks.report import encoders, plots
 from benchmarks.report.html import page
+from benchmarks.report.run_view import RunView, group_by_run, run_views
 from benchmarks.report.tables import TABLES
 from benchmarks.report.verdicts import NOT_CLINICAL, summary
-from benchmarks.report.view import RunView, group_by_run, run_views
 from dtvit_edge.files import write_atomically
 from dtvit_edge.spec import NOTICE
 from evaluation.plots import Plot

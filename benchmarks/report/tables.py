@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Callable
 
 from benchmarks.measure.statistics import QUANTILES, least_samples, percentiles
+from benchmarks.report.run_view import RunView
 from benchmarks.report.verdicts import MIB, verdicts
-from benchmarks.report.view import RunView
 from benchmarks.results import names
 from benchmarks.results.names import key_of
 from evaluation.gate import NOT_ASSESSED

@@ -5,7 +5,7 @@ Nothing here says anything of people: agreement is with the PyTorch model, whate
 
 from __future__ import annotations
 
-from benchmarks.report.view import RunView
+from benchmarks.report.run_view import RunView
 from benchmarks.results import names
 
 NOT_CLINICAL = (

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from dtvit_edge import reasons
 from dtvit_edge.dicom.fast_header import FastHeader, read_fast_header
 from dtvit_edge.dicom.opening import BYTE_BUDGET, open_dataset
-from dtvit_edge.dicom.quiet import quiet
+from dtvit_edge.dicom.pydicom_warnings import quiet
 from dtvit_edge.dicom.slice import SliceHeader, Vector
 from dtvit_edge.errors import ConfigError, SliceRejected
 from dtvit_edge.results import Identity

@@ -19,7 +19,7 @@ from pydicom.uid import (
 )
 
 from dtvit_edge import reasons
-from dtvit_edge.dicom.quiet import quiet
+from dtvit_edge.dicom.pydicom_warnings import quiet
 from dtvit_edge.errors import SliceRejected
 
 # What one file may take in memory once inflated or decoded. 1,024 x 1,024 x 16 bits are 2 MiB a frame: 512 frames.

@@ -14,7 +14,7 @@ from pydicom.uid import JPEG2000, JPEG2000Lossless, RLELossless
 from dtvit_edge import reasons
 from dtvit_edge.dicom.fast_header import is_about_data, read_pixels
 from dtvit_edge.dicom.opening import open_dataset
-from dtvit_edge.dicom.quiet import quiet
+from dtvit_edge.dicom.pydicom_warnings import quiet
 from dtvit_edge.dicom.slice import Slice, SliceHeader
 from dtvit_edge.errors import SliceRejected
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from dtvit_edge.phantom.anatomy import Head
 from dtvit_edge.phantom.canvas import Array, Canvas, ramp
-from dtvit_edge.phantom.fields import FOLD_CENTRE_Z_MM, fold_coordinates
 from dtvit_edge.phantom.parts import Part
+from dtvit_edge.phantom.textures import FOLD_CENTRE_Z_MM, fold_coordinates
 
 Folds = tuple[Array, Array]
 

@@ -19,9 +19,9 @@ from dtvit_edge.phantom.anatomy import Head, draw_head
 from dtvit_edge.phantom.bleed import Bleeding, blood_cover, draw_bleeding, paint_bleeding, press, visible_mm2
 from dtvit_edge.phantom.brain import paint_brain
 from dtvit_edge.phantom.canvas import Array, Canvas
-from dtvit_edge.phantom.fields import Noise, draw_folds
 from dtvit_edge.phantom.scanner import Acquisition, draw_acquisition, headrest_plane, reconstruct
 from dtvit_edge.phantom.skull import cavity_surface, paint_skull, skin_surface
+from dtvit_edge.phantom.textures import Noise, draw_folds
 from dtvit_edge.spec import LOCATION_LABELS
 
 _GRID = tissues.MATRIX // 2

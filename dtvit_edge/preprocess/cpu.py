@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dtvit_edge.preprocess.mask import head_mask
 from dtvit_edge.preprocess.resample import resample, resample_plan
-from dtvit_edge.preprocess.table import brain_bytes, rescale_table
+from dtvit_edge.preprocess.rescale_table import brain_bytes, rescale_table
 from dtvit_edge.spec import PixelEncoding, PreprocessSpec
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.preprocess.resample import AxisWeights, resample_plan
-from dtvit_edge.preprocess.table import PATTERNS, brain_bytes, rescale_table
+from dtvit_edge.preprocess.rescale_table import PATTERNS, brain_bytes, rescale_table
 from dtvit_edge.spec import MAX_MATRIX, PixelEncoding, PreprocessSpec
 
 SOURCE = Path(__file__).with_name("preprocess.cu")

@@ -1,6 +1,6 @@
 """Targets: which software each device brings, in one table.
 
-What follows from a version of TensorRT is `trt.versions.Release`'s to say.
+What follows from a version of TensorRT is `trt.releases.Release`'s to say.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from dtvit_edge.cuda.driver import Gpu, free_bytes, workspace_bytes
 from dtvit_edge.errors import BuildError, DigestMismatch
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES, digest_bytes
 from dtvit_edge.trt import layers, library
-from dtvit_edge.trt.network import hold_in_fp32
+from dtvit_edge.trt.fp32_layers import hold_in_fp32
 from dtvit_edge.trt.releases import RTX, Release, batch_profiles
 
 # TensorRT's severities up to warnings: INTERNAL_ERROR 0, ERROR 1, WARNING 2.

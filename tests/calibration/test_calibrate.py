@@ -19,7 +19,7 @@ from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import BundleError, ConfigError, VerdictError
 from dtvit_edge.spec import PreprocessSpec
-from evaluation.gate import Limits
+from evaluation.limits import Limits
 from evaluation.sampling import SETS, SliceSet, candidates, load_set, split_into_sets
 
 LENIENT = Config(sensitivity_slices=2, limits=Limits(agreement=0.5, auc=1.0, slices=10))

@@ -12,7 +12,8 @@ from calibration.calibrate import Config, calibrate
 from calibration.quantizable import RECIPES
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.trt.build import BuildOptions, build_engine
-from evaluation.gate import Limits, SliceLabels
+from evaluation.gate import SliceLabels
+from evaluation.limits import Limits
 from evaluation.sampling import SETS, SliceSet
 from export.bundle_export import export_bundle
 from tests.support.data import ROOT

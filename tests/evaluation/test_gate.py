@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from evaluation.gate import FAILED, INCONCLUSIVE, PASSED, Limits, Logits, SliceLabels, compare_with_fp32
+from evaluation.gate import FAILED, INCONCLUSIVE, PASSED, Logits, SliceLabels, compare_with_fp32
+from evaluation.limits import Limits
 
 N = 600
 

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.measure.yardstick import ALL_SAMPLES, YARDSTICK_OPTION
 from benchmarks.report import encoders, plots
 from benchmarks.report.report import HTML, SUMMARY, write_report
-from benchmarks.report.view import RunView, run_views
+from benchmarks.report.run_view import RunView, run_views
 from benchmarks.results import names
 from evaluation.records import Record
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from benchmarks.report.report import HTML, MARKDOWN, SUMMARY, write_report
+from benchmarks.report.run_view import RunView, run_views
 from benchmarks.report.verdicts import summary, verdicts
-from benchmarks.report.view import RunView, run_views
 from benchmarks.results import names
 from dtvit_edge.spec import NOTICE
 from evaluation.records import Record

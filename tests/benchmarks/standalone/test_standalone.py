@@ -14,12 +14,13 @@ from click.testing import CliRunner
 
 from benchmarks.measure import slice_cost
 from benchmarks.measure.interleaving import alternate
-from benchmarks.standalone import gate, graph_rewrites, int8_speed, outlier_smoothing, reading, startup
+from benchmarks.standalone import calibration_cost, graph_rewrites, int8_speed, outlier_smoothing, reading, startup
 from calibration.calibrate import Config, calibrate
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import VerdictError
-from evaluation.gate import Limits, SliceLabels
+from evaluation.gate import SliceLabels
+from evaluation.limits import Limits
 from evaluation.records import read
 from evaluation.sampling import SETS, SliceSet
 from export.bundle_export import export_bundle
@@ -103,7 +104,7 @@ def test_gate_records_the_verdicts_of_the_command(
     bundle = tmp_path / "copy.dtvit"
     shutil.copytree(calibrated[0], bundle)
     slices = ["--slices", str(phantom_folder / "truth.csv"), "--test-slices", str(phantom_folder / "truth.csv")]
-    done = CliRunner().invoke(gate.main, ["x", "--out", str(tmp_path / "r"), "--", str(bundle), *slices])
+    done = CliRunner().invoke(calibration_cost.main, ["x", "--out", str(tmp_path / "r"), "--", str(bundle), *slices])
     assert done.exit_code == 1 and "exit status 2" in done.output and not (tmp_path / "r").exists()
 
     rows = (phantom_folder / "truth.csv").read_text().splitlines()
@@ -111,7 +112,7 @@ def test_gate_records_the_verdicts_of_the_command(
     renamed = [f"{phantom_folder}/{row.split(',')[0]},P{place % 5},,,," for place, row in enumerate(rows[1:])]
     many.write_text("\n".join([rows[0], *renamed]) + "\n")
     arguments = [str(bundle), "--slices", str(many), "--agreement", "0", "--delta-auc", "1"]
-    done = CliRunner().invoke(gate.main, ["x", "--out", str(tmp_path / "r"), "--", *arguments])
+    done = CliRunner().invoke(calibration_cost.main, ["x", "--out", str(tmp_path / "r"), "--", *arguments])
     assert done.exit_code == 0, done.output
     (record,) = read(tmp_path / "r")
     assert set(record.options["verdicts"].values()) == {"inconclusive"} and set(record.samples) == {

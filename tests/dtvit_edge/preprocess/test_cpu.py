@@ -98,7 +98,7 @@ def test_no_positive_phantom_is_skipped_or_cut() -> None:
     """Every positive slice of 24 studies, the lowest cerebellar and the highest lobar ones among them."""
     from dtvit_edge.phantom import plan_study, render_slice
     from dtvit_edge.preprocess.mask import head_mask
-    from dtvit_edge.preprocess.table import rescale_table
+    from dtvit_edge.preprocess.rescale_table import rescale_table
 
     spec = PreprocessSpec()
     prepare, table = CpuPreprocessor(spec), rescale_table(SIGNED, spec)[0]

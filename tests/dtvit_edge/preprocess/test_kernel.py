@@ -124,7 +124,11 @@ def test_more_runs_than_the_scratch_holds_are_said_and_nothing_is_written(kernel
     ring[100:400, 100:400] = 40  # eroded it is one square; its dilated border is full of holes
     slices = [(image.view(np.uint16), SIGNED) for image in (grid, quiet, ring)]
     launched = harness.launch(kernel_library, slices, PLAIN, run_capacity=700)
-    assert launched.stats["status"].tolist() == [kernel.TOO_MANY_RUNS, kernel.PREPARED, kernel.TOO_MANY_RUNS]
+    assert launched.stats["status"].tolist() == [
+        kernel.TOO_MANY_RUNS,
+        kernel.PREPARED,
+        kernel.TOO_MANY_RUNS,
+    ]
     assert (launched.stats["runs"][[0, 2]] > 700).all()
     assert (launched.pixels[[0, 2]] == 0xA5).all(), "the output of a slice that was given up"
     np.testing.assert_array_equal(launched.pixels[1], CpuPreprocessor(PLAIN)(*slices[1]).pixels)

@@ -1,6 +1,6 @@
 """What `dtvit-edge calibrate` finds, and what it takes: verdicts, seconds and peak memory, as a record.
 
-    python -m benchmarks.standalone.gate "demo, phantoms" -- out/demo/demo.dtvit --slices out/cal/truth.csv
+    python -m benchmarks.standalone.calibration_cost "demo, phantoms" -- out/demo/demo.dtvit --slices out/cal/truth.csv
 
 Everything behind `--` goes to `dtvit-edge calibrate`, which runs as a separate process, as a user would run it.
 Time and memory are the whole process's: reading slices, ranges, all methods, sensitivity and verdicts.
@@ -94,4 +94,4 @@ def main(name: str, arguments: tuple[str, ...], out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m benchmarks.standalone.gate")
+    main(prog_name="python -m benchmarks.standalone.calibration_cost")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.preprocess.table import brain_bytes, rescale_table, stored_values
+from dtvit_edge.preprocess.rescale_table import brain_bytes, rescale_table, stored_values
 from dtvit_edge.spec import PixelEncoding, PreprocessSpec, Window, WindowKind
 from tests.support.preprocess_cases import (
     FRACTIONAL,
