@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtvit_edge.spec import ICH_HEAD, LOCATION_HEAD, OUTPUT_NAMES
-from evaluation.limits import Limits
+from evaluation.limits import DEFAULT_LIMITS, Limits
 from evaluation.metrics import ich_figures
 
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
@@ -87,7 +87,7 @@ def compare_with_fp32(
     *,
     threshold: float,
     location_trained: bool = True,
-    limits: Limits = Limits(),
+    limits: Limits = DEFAULT_LIMITS,
     seed: int = 0,
     intervals: bool = True,
 ) -> Verdict:

@@ -90,7 +90,7 @@ def test_cheap_commands_run(line: str, reader: Path, tiny_bundle: Bundle, capsys
 
 def test_the_first_run_by_hand(reader: Path, capsys: pytest.CaptureFixture[str]) -> None:
     section = PAGES["docs/quickstart.md"].split("## The first run by hand")[1]
-    for line in lines_of(section):
+    for line in (line for line in lines_of(section) if line.startswith("dtvit-edge")):
         assert main(shlex.split(line)[1:]) == 0, f"{line}: {capsys.readouterr().err}"
     assert (reader / "results" / "slices.csv").read_text().count(",scored,") > 10
 

@@ -278,7 +278,7 @@ def doctor(as_json: bool) -> None:
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--studies", type=click.IntRange(1), default=4, show_default=True, metavar="N", help="Write N studies.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N",
-              help="Draw other heads and bleeds; the same seed gives the same files.")  # fmt: skip
+              help="Draw other heads and bleeds; the same seed gives the same files, with the same NumPy.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the phantoms of an earlier call.")
 def phantom(out: Path, studies: int, seed: int, overwrite: bool) -> None:
     """Write synthetic head CT studies as DICOM below OUT, with the truth beside them in truth.csv."""
@@ -292,8 +292,3 @@ def phantom(out: Path, studies: int, seed: int, overwrite: bool) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line of these words (default: the process's own); returns the exit status."""
     return exit_status.run(cli, sys.argv[1:] if arguments is None else arguments)
-
-
-def entry() -> None:
-    """The console script."""
-    sys.exit(main())

@@ -6,7 +6,7 @@
 | 1 | a check ran to its end and said no |
 | 2 | wrong usage, a bundle that cannot be used, or a machine that lacks something |
 | 3, 4 | `score`: some slices were refused or failed; none was scored |
-| 5 | the device failed |
+| 5 | the device failed, or the disk |
 | 6 | an internal error: any exception that nobody raised on purpose |
 | 130 | interrupted (128 + SIGINT) |
 | 141 | what reads the output has gone (128 + SIGPIPE), as after `| head` |
@@ -14,14 +14,21 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 
 import click
 
 from dtvit_edge.cli import terminal
 from dtvit_edge.cli.group import Interrupted, PipeBroken
-from dtvit_edge.errors import DtvitError
+from dtvit_edge.errors import ConfigError, DeviceFault, DtvitError
 
+# What the disk says of itself, and what a path or its permissions are to blame for; neither is this program's error.
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+_PATH = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
+)
 INTERRUPTED = 130
 READER_GONE = 141
 
@@ -59,6 +66,17 @@ def _run(group: click.Group, arguments: list[str]) -> int:
         return int(error.code or 0)
     except PipeBroken as error:
         return _unforeseen(error.__cause__ or error, group, arguments)
+    except OSError as error:
+        if error.errno in _DISK:
+            click.echo(f"error: the disk failed: {error.strerror}", err=True)
+            return DeviceFault.exit_status
+        if error.errno not in _PATH or error.filename is None:
+            return _unforeseen(error, group, arguments)
+        # Folder names can carry patients' names; the last part says most often which path is meant.
+        name = os.path.basename(os.fsdecode(error.filename))
+        words = f"a file or folder cannot be used: {error.strerror} (the last part of its path: {name!r})"
+        click.echo(f"error: {words}", err=True)
+        return ConfigError.exit_status
     except Exception as error:
         return _unforeseen(error, group, arguments)
     return 0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
 import hashlib
-import shutil
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from dtvit_edge.spec import LOCATION_LABELS
 TRUTH_COLUMNS = ("path", "patient", "ich", "location", "slice", "haemorrhage_mm2")
 
 _IMPLEMENTATION = "dtvit-edge-phantom-1"
+# A path as `write_phantoms` writes it into truth.csv.
+_EARLIER = re.compile(r"study-[0-9]{4,}/IM[0-9]{4,}")
 _FIRST_DAY = datetime.date(2020, 1, 6)
 
 
@@ -62,12 +65,13 @@ def write_phantoms(
     and `location` is empty where `ich` is 0.
 
     Args:
-        overwrite: replace the phantoms of an earlier call; anything else in the folder stays.
+        overwrite: replace the phantoms of an earlier call, which are the files that its truth.csv names; anything else
+            in the folder stays.
         progress: called once a study.
 
     Raises:
-        ConfigError: fewer than one study, or a folder that is not empty without `overwrite`: slices of an
-            earlier call would lie among the new ones, without a row in the truth.
+        ConfigError: fewer than one study; a folder that is not empty without `overwrite`, since slices of an earlier
+            call would lie among the new ones, without a row in the truth; or one that no earlier call wrote.
     """
     if studies < 1:
         raise ConfigError(f"studies is {studies}, expected 1 or more")
@@ -77,9 +81,7 @@ def write_phantoms(
     if any(folder.iterdir()):
         if not overwrite:
             raise ConfigError(f"{folder} is not empty; give another folder or --overwrite")
-        truth.unlink(missing_ok=True)
-        for earlier in folder.glob("study-[0-9][0-9][0-9][0-9]*"):
-            shutil.rmtree(earlier)
+        _remove_earlier(folder, truth)
     rows: list[tuple[object, ...]] = []
     for number, (own_seed, location) in enumerate(collection_seeds(studies, seed), start=1):
         study = render_study(own_seed, location)
@@ -92,6 +94,28 @@ def write_phantoms(
     with truth.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream, lineterminator="\n").writerows([TRUTH_COLUMNS, *rows])
     return truth
+
+
+def _remove_earlier(folder: Path, truth: Path) -> None:
+    """Remove the phantoms that an earlier call listed, and the folders that this leaves empty; nothing else.
+
+    Raises:
+        ConfigError: no earlier call wrote here, or a file lies where one of its folders will.
+    """
+    try:
+        with truth.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            listed = [row["path"] for row in reader] if tuple(reader.fieldnames or ()) == TRUTH_COLUMNS else None
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError):
+        listed = None
+    if listed is None or not all(_EARLIER.fullmatch(path) for path in listed):
+        raise ConfigError(f"{folder} holds something else than the phantoms of an earlier call; give another folder")
+    for path in listed:
+        (folder / path).unlink(missing_ok=True)
+    for study in {folder / path.split("/")[0] for path in listed}:
+        with contextlib.suppress(OSError):  # not empty: something of the user's lies in it
+            study.rmdir()
+    truth.unlink()
 
 
 def collection_seeds(studies: int, seed: int = 0) -> tuple[tuple[int, str | None], ...]:

@@ -102,6 +102,7 @@ def run(
     log.info("backend %s: %s", choice.name, choice.why)
     with timings.stage("discover"):
         files, plan = make_plan(folders, out, options, progress)
+    _log_plan(plan)
     for warning, count in _warnings(plan).items():
         log.warning("%s: %d series", warning, count)
     headers = headers_of(plan)
@@ -224,6 +225,17 @@ def _fingerprint(entry: StudyFile) -> tuple[str, int, int]:
 
 def _warnings(plan: Plan) -> dict[str, int]:
     return dict(sorted(Counter(w for s in plan.series if s.refusal is None for w in s.warnings).items()))
+
+
+def _log_plan(plan: Plan) -> None:
+    """What will not be scored, one line a file or frame, and a line a series that is set aside."""
+    for rejection in plan.rejected:
+        # What has no UID is known by its place alone: folder names can carry patients' names.
+        name = rejection.identity.sop_uid or "a file without a UID"
+        log.debug("%s frame %d: %s", name, rejection.frame, rejection.reason.sentence)
+    for series in plan.series:
+        if series.refusal is not None:
+            log.debug("series %s, %d slices: %s", series.series_uid, len(series.headers), series.refusal.sentence)
 
 
 def _log_rejection(header: SliceHeader, error: SliceRejected) -> None:

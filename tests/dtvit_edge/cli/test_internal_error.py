@@ -45,12 +45,12 @@ def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     ("error", "named"),
     [
         (ZeroDivisionError(f"in {PATIENT}"), "ZeroDivisionError"),
-        (OSError(errno.ENOSPC, "No space left on device", f"/data/{PATIENT}"), "OSError (No space left on device)"),
+        (OSError(errno.ENOENT, "No such file", f"/data/{PATIENT}"), "FileNotFoundError (No such file)"),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), "BrokenPipeError (Broken pipe)"),
         (EOFError(f"{PATIENT} ended"), "EOFError"),
         (ModuleNotFoundError("no such module", name="absent"), "ModuleNotFoundError"),
     ],
-    ids=["ours", "disk full", "a pipe that is not stdout", "end of file", "a runtime module"],
+    ids=["ours", "a file that is gone", "a pipe that is not stdout", "end of file", "a runtime module"],
 )
 def test_status_6_says_what_to_report_and_nothing_of_a_patient(
     error: Exception,
@@ -72,6 +72,25 @@ def test_status_6_says_what_to_report_and_nothing_of_a_patient(
     assert file.stat().st_mode & 0o077 == 0
     assert "Traceback (most recent call last)" in file.read_text()
     assert type(error).__name__ in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "status"),
+    [
+        (errno.ENOSPC, "the disk failed: No space left on device", 5),
+        (errno.EIO, "the disk failed: Input/output error", 5),
+        (errno.EACCES, "a file or folder cannot be used: Permission denied (the last part of its path: 'x')", 2),
+        (errno.ENOTDIR, "a file or folder cannot be used: Not a directory (the last part of its path: 'x')", 2),
+    ],
+)
+def test_what_the_disk_or_a_path_is_to_blame_for_is_no_internal_error(
+    number: int, words: str, status: int, arguments: list[str], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    fail_with(OSError(number, os.strerror(number), f"/data/{PATIENT}/x"), monkeypatch)
+    assert main(arguments) == status
+    said = capsys.readouterr().err
+    assert said.endswith(f"error: {words}\n") and "Smith" not in said
 
 
 def test_verbose_has_the_traceback_on_stderr_and_no_file(

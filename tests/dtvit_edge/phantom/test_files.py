@@ -169,3 +169,28 @@ def test_an_earlier_collection_is_replaced_whole_or_refused(tmp_path: Path) -> N
     assert {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("IM*")} == named
     assert (tmp_path / "letter.txt").exists()
     assert done == [1]
+
+
+def test_overwriting_removes_what_an_earlier_call_listed_and_nothing_else(tmp_path: Path) -> None:
+    write_phantoms(tmp_path, studies=2)
+    kept = [tmp_path / "study-0002" / "patient.dcm", tmp_path / "study-0007" / "patient.dcm", tmp_path / "notes.txt"]
+    for path in kept:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("somebody's")
+    write_phantoms(tmp_path, studies=1, overwrite=True)
+    assert all(path.read_text() == "somebody's" for path in kept)
+    assert [path.name for path in (tmp_path / "study-0002").iterdir()] == ["patient.dcm"]
+
+
+@pytest.mark.parametrize("truth", [None, "path,patient\n", "rubbish", "listed"])
+def test_a_folder_that_no_earlier_call_wrote_is_never_overwritten(tmp_path: Path, truth: str | None) -> None:
+    patient = tmp_path / "study-0001" / "a.dcm"
+    patient.parent.mkdir()
+    patient.write_text("somebody's")
+    if truth == "listed":
+        truth = ",".join(TRUTH_COLUMNS) + "\n../elsewhere.txt,P,0,,0,0\n"
+    if truth is not None:
+        (tmp_path / "truth.csv").write_text(truth)
+    with pytest.raises(ConfigError, match="holds something else than the phantoms of an earlier call"):
+        write_phantoms(tmp_path, studies=1, overwrite=True)
+    assert patient.read_text() == "somebody's"
