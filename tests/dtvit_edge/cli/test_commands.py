@@ -19,9 +19,8 @@ COMMANDS = sorted({*cli.commands, *WORKSTATION_COMMANDS})
 
 
 def test_the_commands_are_these() -> None:
-    assert (
-        " ".join(COMMANDS) == "bench build calibrate compat doctor evaluate export inspect phantom score train verify"
-    )
+    expected = "bench build calibrate compat doctor evaluate export inspect phantom score threshold train verify"
+    assert " ".join(COMMANDS) == expected
 
 
 @pytest.mark.parametrize("name", [None, *COMMANDS])
