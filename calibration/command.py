@@ -132,7 +132,30 @@ def calibrate(
     result = run(opened, sets, config, progress=render.progress)
     _show(result, as_json=as_json)
     if not result.passed:
-        raise VerdictError("a lower precision did not pass the gate, and is not installed")
+        raise VerdictError(_not_passed(result, least_slices))
+
+
+def _not_passed(result: CalibrationResult, least_slices: int) -> str:
+    """Which precisions failed and which are inconclusive, and what became of each."""
+    from evaluation.gate import FAILED, INCONCLUSIVE
+
+    installed = result.bundle.manifest.models
+    failed = [v.precision for v in result.verdicts if v.verdict == FAILED]
+    inconclusive = [v.precision for v in result.verdicts if v.verdict == INCONCLUSIVE]
+    left_out = [name for name in inconclusive if name not in installed]
+    kept = [name for name in inconclusive if name in installed]
+    sentences = []
+    if failed:
+        sentences.append(f"did not pass the gate, not installed: {', '.join(failed)}")
+    if left_out:
+        sentences.append(f"inconclusive, not installed: {', '.join(left_out)}")
+    if kept:
+        sentences.append(f"inconclusive, kept: {', '.join(kept)}")
+    if inconclusive:
+        sentences.append(
+            f"the test set has {result.slices['test']} slices, --least-slices asks for {least_slices}: give more slices"
+        )
+    return "; ".join(sentences)
 
 
 def _show(result: CalibrationResult, *, as_json: bool) -> None:

@@ -1,1 +1,1 @@
-"""What training, calibration and benchmarks share: labelled sets, sampling, metrics, the gate, tables, records."""
+"""What training, calibration and benchmarks share: labels, sampling, metrics, the gate, thresholds, tables, records."""

@@ -10,8 +10,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from dtvit_edge.bundle import MODEL_FILES, SUFFIX, Bundle, FileRecord, Golden, Manifest, Reference, write_bundle
-from dtvit_edge.errors import ConfigError
+from dtvit_edge.bundle import (
+    MODEL_FILES,
+    REFUSED,
+    SUFFIX,
+    Bundle,
+    FileRecord,
+    Golden,
+    Manifest,
+    Reference,
+    write_bundle,
+)
+from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.spec import PreprocessSpec
 from export.expecting import prove_expected
 from export.facts import graph_facts
@@ -24,6 +34,8 @@ from export.onnx_graph import decompose_layer_norm, export_fp32
 from export.parity import check_reference, prove_parity
 from export.rewrites import rewrite
 
+# Without this file a bundle still serves, since every device runs float32; if any other fails, nothing is written.
+DISPENSABLE = "fp16"
 PACKAGES = ("torch", "timm", "torchvision", "onnx", "onnxscript", "onnxruntime", "numpy", "safetensors")
 
 
@@ -39,6 +51,9 @@ def export_bundle(
 ) -> Bundle:
     """Export a checkpoint as a bundle with `model.fp32.onnx`, `model.fp32-op16.onnx` and `model.fp16.onnx`.
 
+    Where float16 cannot hold the model, or answers too far from PyTorch, the bundle is written without
+    `model.fp16.onnx`, and `parity` of its manifest has the reason (`Manifest.refusals`).
+
     Args:
         weights: of any of `export.weights.ENDINGS`.
         output: the directory, `NAME.dtvit`.
@@ -49,8 +64,8 @@ def export_bundle(
     Raises:
         ConfigError: wrong options, a question that nobody answered, or an output that exists.
         CheckpointError: weights that do not fit, or a haemorrhage head that was never trained.
-        VerdictError: a graph that does not check, or differs from PyTorch, or a model that differs from the user's
-            own outputs; nothing is written then.
+        VerdictError: a float32 graph that does not check, or differs from PyTorch, or a model that differs from the
+            user's own outputs; nothing is written then.
     """
     options = replace(options or ImportOptions(), **more)
     if output.suffix != SUFFIX:
@@ -77,17 +92,24 @@ def export_bundle(
     encoder_name, heads = model.encoder_name, imported.heads
     with tempfile.TemporaryDirectory(prefix="dtvit-export-") as folder:
         # Only one file is held at a time, and no model beside it.
-        graphs, facts = _write_graphs(model, spec, imported.own_module, Path(folder))
+        graphs, facts, refused = _write_graphs(model, spec, imported.own_module, Path(folder))
         training, findings, marked = imported.training, imported.findings, imported.untrained_heads
         sha256 = imported.sha256
         del model, imported
         release()
-        parity = {}
+        parity: dict[str, dict[str, Any]] = {}
         for precision, graph in graphs.items():
             progress(f"comparing {precision} with PyTorch")
-            parity[precision] = prove_parity(precision, graph.read_bytes(), golden, reference)
+            try:
+                parity[precision] = prove_parity(precision, graph.read_bytes(), golden, reference)
+            except VerdictError as error:
+                if precision != DISPENSABLE:
+                    raise
+                refused[precision] = str(error)
             release()
-        data = {precision: graph.read_bytes() for precision, graph in graphs.items()}
+        data = {precision: graphs[precision].read_bytes() for precision in parity}
+    for precision, reason in refused.items():
+        progress(f"leaving {precision} out: {reason}")
     files = golden.to_files()
     models = {precision: FileRecord(MODEL_FILES[precision], "", 0, facts[precision]) for precision in data}
     manifest = Manifest(
@@ -99,7 +121,7 @@ def export_bundle(
         golden={file: FileRecord(file, "", 0) for file in files},
         golden_slices=golden.slices,
         reference=reference,
-        parity=parity,
+        parity=parity | {precision: {REFUSED: reason} for precision, reason in refused.items()},
         tolerances={precision: verdict["tolerance"] for precision, verdict in parity.items()},
         weights_sha256=sha256,
         versions=versions(),
@@ -114,8 +136,8 @@ def export_bundle(
 
 def _write_graphs(
     model: DTViT, spec: PreprocessSpec, own_module: bool, folder: Path
-) -> tuple[dict[str, Path], dict[str, dict[str, Any]]]:
-    """The ONNX files of a model, written into a folder as they are made, and the facts of each graph."""
+) -> tuple[dict[str, Path], dict[str, dict[str, Any]], dict[str, str]]:
+    """The ONNX files of a model, written into a folder as they are made; the facts of each graph; what was refused."""
     rewritten = rewrite(model, spec, own_module=own_module)
     data = export_fp32(rewritten.module, spec.channels, spec.crop)
     report = rewritten.report
@@ -125,15 +147,23 @@ def _write_graphs(
         "fp32-op16": lambda: decompose_layer_norm(data, spec.channels, spec.crop),
         "fp16": lambda: export_fp16(data, spec.channels, spec.crop),
     }
-    graphs, facts = {}, {}
+    graphs: dict[str, Path] = {}
+    facts: dict[str, dict[str, Any]] = {}
+    refused: dict[str, str] = {}
     for precision, make in makers.items():
         release()
-        graph = make()
+        try:
+            graph = make()
+        except VerdictError as error:
+            if precision != DISPENSABLE:
+                raise
+            refused[precision] = str(error)
+            continue
         facts[precision] = graph_facts(graph, model.encoder, report)
         graphs[precision] = folder / MODEL_FILES[precision]
         graphs[precision].write_bytes(graph)
         del graph
-    return graphs, facts
+    return graphs, facts, refused
 
 
 def versions() -> dict[str, str]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dtvit_edge.spec import LOCATION_HEAD, TRAINING_STATES, UNTRAINED_LOCATION, Window, WindowKind
+
+if TYPE_CHECKING:
+    from dtvit_edge.bundle import Bundle
 
 
 class WindowOption(click.ParamType[Window]):
@@ -66,8 +69,12 @@ def export(
     as_json: bool,
     **said: Any,
 ) -> None:
-    """Turn the checkpoint WEIGHTS into a bundle whose parity with PyTorch is proved."""
-    from dtvit_edge.cli import units
+    """Turn the checkpoint WEIGHTS into a bundle whose parity with PyTorch is proved.
+
+    Where float16 answers too far from PyTorch, the bundle is written without fp16, and the exit status is 1. Where a
+    float32 file does, nothing is written.
+    """
+    from dtvit_edge.errors import VerdictError
     from export.bundle_export import export_bundle
     from export.importing import ImportOptions
 
@@ -87,8 +94,17 @@ def export(
         overwrite=overwrite,
         progress=lambda line: click.echo(line, err=True),
     )
+    _show(bundle, as_json=as_json)
+    if bundle.manifest.refusals:
+        reasons = "; ".join(bundle.manifest.refusals.values())
+        raise VerdictError(f"{bundle.path} is written without {', '.join(bundle.manifest.refusals)}: {reasons}")
+
+
+def _show(bundle: Bundle, *, as_json: bool) -> None:
+    from dtvit_edge.cli import units
+
     manifest = bundle.manifest
-    worst = {name: max(verdict["max_abs_difference"].values()) for name, verdict in manifest.parity.items()}
+    worst = {name: max(manifest.parity[name]["max_abs_difference"].values()) for name in manifest.models}
     if as_json:
         click.echo(json.dumps({
             "bundle": str(bundle.path),
@@ -98,6 +114,7 @@ def export(
             "untrained_heads": manifest.untrained_heads,
             "bytes": {name: record.bytes for name, record in manifest.models.items()},
             "parity": worst,
+            "refused": manifest.refusals,
             "imported": manifest.imported,
             "proof": manifest.proof,
         }))  # fmt: skip

@@ -55,10 +55,15 @@ class Bundle:
     thresholds: Thresholds = field(default_factory=Thresholds)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, expect_digest: str | None = None) -> Bundle:
+    def open(
+        cls, path: str | os.PathLike[str], *, expect_digest: str | None = None, ignore_thresholds: bool = False
+    ) -> Bundle:
         """Open a bundle: its manifest and thresholds are read and checked, no other file is.
 
         Model files may be absent, golden files may not.
+
+        Args:
+            ignore_thresholds: leave `thresholds.json` unread, for what writes it anew.
 
         Raises:
             BundleError: no bundle, a missing golden file, neither a model nor an engine, a manifest that contradicts
@@ -80,7 +85,8 @@ class Bundle:
             raise BundleError(f"{path / MANIFEST}: not UTF-8 text") from error
         except BundleError as error:
             raise type(error)(f"{path / MANIFEST}: {error}") from error
-        bundle = cls(path, manifest, digest, thresholds=read_thresholds(path, digest))
+        thresholds = Thresholds() if ignore_thresholds else read_thresholds(path, digest)
+        bundle = cls(path, manifest, digest, thresholds=thresholds)
         # A dangling link is damage, not a file that was left out.
         absent = [name for name, record in manifest.models.items() if not os.path.lexists(bundle._path(record))]
         for record in (*manifest.golden.values(), *(r for name, r in manifest.models.items() if name not in absent)):

@@ -12,6 +12,7 @@ from dtvit_edge.errors import BundleError, ConfigError, DigestMismatch, UnknownF
 from dtvit_edge.spec import LOCATION_HEAD, PixelEncoding, PreprocessSpec, digest_json
 
 MANIFEST = "manifest.json"
+REFUSED = "refused"  # in `parity`, of a file that export left out: why
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,11 @@ class Manifest:
     def golden_digest(self) -> str:
         """One digest for all golden files: what an engine was proved on."""
         return digest_json({path: record.sha256 for path, record in self.golden.items()})
+
+    @property
+    def refusals(self) -> dict[str, str]:
+        """Why export left a file out, by precision; empty where it wrote all of them."""
+        return {precision: entry[REFUSED] for precision, entry in self.parity.items() if REFUSED in entry}
 
     def to_json(self) -> str:
         """The manifest's text; keys are sorted so that equal manifests are equal bytes."""

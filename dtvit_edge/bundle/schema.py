@@ -137,8 +137,10 @@ MANIFEST_SCHEMA: Json = _object(
             },
         ),
         "parity": _map(
-            "What export measured of each file against the reference.",
-            _free("`tolerance`, `max_abs_difference` by batch size, and the number of `slices`."),
+            "What export measured of each file against the reference; of a file that was left out, `refused`.",
+            _free(
+                "`tolerance`, `max_abs_difference` by batch size, and the number of `slices`; or `refused`, in words."
+            ),
         ),
         "tolerances": _map(
             "The largest |logit difference| to the golden logits that a backend may show, by precision.",

@@ -26,6 +26,7 @@ WORKSTATION_COMMANDS = {
     "bench": ("benchmarks.command", "bench", "Measure accuracy and time on this machine."),
     "calibrate": ("calibration.command", "calibrate", "Add int8 to a bundle, if the gate agrees."),
     "export": ("export.command", "export", "Turn a checkpoint into a bundle, parity proved."),
+    "threshold": ("evaluation.command", "threshold", "Tune a bundle's threshold on labels."),
     "train": ("training.command", "train", "Train a model on labelled slices."),
     "evaluate": ("training.command", "evaluate", "Make tables and figures of trained models."),
 }

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dtvit_edge.cli import units
+from dtvit_edge.cli.render_bundle import absent, bundle, untrained_location
 from dtvit_edge.cli.terminal import progress, rows, show, table, uid_rows
-from dtvit_edge.spec import LOCATION_HEAD, NOTICE, UNTRAINED_LOCATION
+from dtvit_edge.spec import NOTICE
 
 if TYPE_CHECKING:
     from dtvit_edge.bundle import Bundle
@@ -94,7 +95,7 @@ def run_report(report: RunReport, opened: Bundle, *, any_series: bool, as_json: 
     uid_rows(("study",), ("status", "flagged", "probability", "location", "scored", "reason"), cells)
     if len(ranked) > MAX_LISTED:
         click.echo(f"... and {len(ranked) - MAX_LISTED} more studies in studies.csv")
-    _untrained_location(opened)
+    untrained_location(opened)
     click.echo("slices: " + (", ".join(f"{n} {status}" for status, n in report.counts.items()) or "none"))
     _reasons(report.reasons)
     if any_series:
@@ -122,7 +123,7 @@ def selftests(opened: Bundle, checked: int, results: Sequence[SelfTest], *, as_j
         click.echo(json.dumps({"digest": opened.digest, "absent": opened.absent_files, "selftests": rows}, indent=1))
         return
     click.echo(f"digests: {checked} files match the manifest")
-    _absent(opened)
+    absent(opened)
     if not results:
         return
     grid = table("backend", "precision", "batches", "bytes", "largest |logit difference|", "tolerance", "verdict")
@@ -165,49 +166,6 @@ def build(record: BuildRecord, opened: Bundle, *, as_json: bool) -> None:
 def _passed(test: dict[str, Any]) -> str:
     worst = max([*test["deviations"].values(), *test["chain"].values()])
     return f"passed: {worst:.2e} at batch {' and '.join(test['deviations'])}, allowed {test['tolerance']:g}"
-
-
-def bundle(opened: Bundle, *, as_json: bool) -> None:
-    """The result of `inspect`."""
-    m = opened.manifest
-    if as_json:
-        found = {"digest": opened.digest, "absent": opened.absent_files, **json.loads(m.to_json())}
-        click.echo(json.dumps(found, indent=1))
-        return
-    grid = table("", "")
-    windows = "; ".join(f"{w.center_hu:g}/{w.width_hu:g} {w.kind}" for w in m.spec.windows)
-    thresholds = opened.thresholds
-    for name, value in (
-        ("name", m.name),
-        ("encoder", m.encoder),
-        ("training", m.training),
-        ("window", windows),
-        ("resize, crop", f"{m.spec.resize or 'none'}, {m.spec.crop}"),
-        *(
-            (f"threshold of a {level}", f"{t.value} ({t.source})")
-            for level, t in (("slice", thresholds.slice), ("study", thresholds.study))
-        ),
-        ("calibration", "none" if m.calibration is None else "yes"),
-        *((f"parity of {p}", _parity(values)) for p, values in sorted(m.parity.items())),
-        ("made with", ", ".join(f"{k} {v}" for k, v in sorted(m.versions.items()))),
-    ):
-        grid.add_row(name, value)
-    click.echo(f"digest {opened.digest}")  # outside the table, where it would be folded
-    show(grid)
-    files = table("precision", "file", "size", "facts")
-    for precision, record in sorted(m.models.items()):
-        facts = ", ".join(_fact(k, v) for k, v in record.facts.items() if isinstance(v, (str, int)))
-        files.add_row(precision, record.file, units.size(record.bytes), facts)
-    show(files)
-    _absent(opened)
-    _untrained_location(opened)
-    click.echo(NOTICE)
-
-
-def _fact(name: str, value: str | int) -> str:
-    if name.endswith("_bytes") and isinstance(value, int):
-        return f"{name.removesuffix('_bytes')}: {units.size(value)}"
-    return f"{name}: {value}"
 
 
 def device_files(found: DeviceFiles, *, as_json: bool) -> None:
@@ -256,11 +214,6 @@ def compatibility(found: Compatibility, *, as_json: bool) -> None:
         click.echo(command)
 
 
-def _parity(values: dict[str, Any]) -> str:
-    worst = max(values["max_abs_difference"].values())
-    return f"within {worst:.1e} of PyTorch on {values['slices']} golden slices (allowed {values['tolerance']:.0e})"
-
-
 def facts(found: Facts) -> None:
     """The result of `doctor`."""
     from dataclasses import asdict
@@ -270,16 +223,6 @@ def facts(found: Facts) -> None:
         for name, value in values.items():
             grid.add_row(name, value)
         show(grid)
-
-
-def _absent(opened: Bundle) -> None:
-    if opened.absent:
-        click.echo(opened.absence)
-
-
-def _untrained_location(opened: Bundle) -> None:
-    if LOCATION_HEAD in opened.manifest.untrained_heads:
-        click.echo(UNTRAINED_LOCATION)
 
 
 def _reasons(counts: dict[str, int]) -> None:

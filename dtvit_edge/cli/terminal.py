@@ -6,6 +6,7 @@ import logging
 import os
 import select
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 # A pipe has no width: wide enough that no UID is folded.
 PIPE_WIDTH = 200
+# In a log a stage says how far it is after each tenth, but not more often than this, and after this long in any case.
+LEAST_SECONDS, MOST_SECONDS = 5.0, 60.0
 
 _quiet = False
 
@@ -50,18 +53,39 @@ class _EchoHandler(logging.Handler):
 
 @contextmanager
 def progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr where that is a terminal; see `dtvit_edge.progress.Progress`."""
+    """A progress bar on stderr where that is a terminal, else lines of a log; see `dtvit_edge.progress.Progress`."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    if _quiet or not console.is_terminal:  # a bar that is merely disabled still prints an empty line at its end
+    if _quiet:  # a bar that is merely disabled still prints an empty line at its end
         yield lambda steps: None
+        return
+    if not console.is_terminal:
+        yield _LoggedStage(stage, total).advance
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(stage, total=total)
         yield lambda steps: bar.advance(task, steps)
+
+
+class _LoggedStage:
+    """A stage whose progress goes to a log: a line at its beginning, then now and then one."""
+
+    def __init__(self, stage: str, total: int) -> None:
+        self.stage, self.total = stage, total
+        self.done = self.tenths = 0
+        self.said_at = time.monotonic()
+        click.echo(f"{stage}: {total}", err=True)
+
+    def advance(self, steps: int) -> None:
+        self.done += steps
+        waited = time.monotonic() - self.said_at
+        tenths = self.done * 10 // max(self.total, 1)
+        if waited >= MOST_SECONDS or (tenths > self.tenths and waited >= LEAST_SECONDS):
+            click.echo(f"{self.stage}: {self.done} of {self.total}", err=True)
+            self.tenths, self.said_at = tenths, time.monotonic()
 
 
 def rows(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:

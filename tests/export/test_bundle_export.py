@@ -63,8 +63,12 @@ def test_same_checkpoint_gives_the_same_bundle(bundle: Bundle, small_checkpoint:
 
 def _halve_first_weight(data: bytes) -> bytes:
     model = onnx.load_model_from_string(data)
-    tensor = next(t for t in model.graph.initializer if t.name.endswith("patch_embed.proj.weight"))
-    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) / np.float32(2), tensor.name))
+    tensor = next(t for t in model.graph.initializer if "patch_embed.proj.weight" in t.name)
+    tensor.CopyFrom(
+        numpy_helper.from_array(
+            numpy_helper.to_array(tensor) / numpy_helper.to_array(tensor).dtype.type(2), tensor.name
+        )
+    )
     return model.SerializeToString()
 
 
@@ -78,6 +82,37 @@ def test_broken_graph_is_refused_and_nothing_is_written(
     with pytest.raises(VerdictError, match="differs from PyTorch"):
         export_bundle(small_checkpoint, tmp_path / "a.dtvit")
     assert not list(tmp_path.iterdir())
+
+
+def _beyond_float16(path: Path) -> Path:
+    """An honest model with weights far beyond what float16 can hold: a layer of a head times 2**24, the next by it."""
+    model = untrained_model(SMALL_VIT)
+    with torch.no_grad():
+        model.ich_head.get_submodule("0").weight *= 2.0**24
+        model.ich_head.get_submodule("2").weight /= 2.0**24
+    save_checkpoint(model, path, training="synthetic")
+    return path
+
+
+def test_value_beyond_float16_leaves_fp32_written(bundle: Bundle, tmp_path: Path) -> None:
+    said: list[str] = []
+    path = _beyond_float16(tmp_path / "a.safetensors")
+    written = export_bundle(path, tmp_path / "a.dtvit", progress=said.append)
+    assert set(written.manifest.models) == {"fp32", "fp32-op16"} == set(written.manifest.tolerances)
+    assert not (written.path / "model.fp16.onnx").exists()
+    assert "float16 ends at 65504" in written.manifest.refusals["fp16"]
+    assert any(line.startswith("leaving fp16 out: ") and "65504" in line for line in said)
+    assert not bundle.manifest.refusals
+
+
+def test_fp16_that_fails_parity_leaves_fp32_written(
+    small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = bundle_export.export_fp16
+    monkeypatch.setattr(bundle_export, "export_fp16", lambda *args: _halve_first_weight(make(*args)))
+    written = export_bundle(small_checkpoint, tmp_path / "a.dtvit")
+    assert set(Bundle.open(written.path).manifest.models) == {"fp32", "fp32-op16"}
+    assert "fp16: ONNX Runtime differs from PyTorch" in written.manifest.refusals["fp16"]
 
 
 def test_what_exists_is_kept_unless_asked(bundle: Bundle, small_checkpoint: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from dtvit_edge.bundle import Bundle
+from dtvit_edge.bundle import REFUSED, Bundle
 from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import CheckpointError, VerdictError
 from dtvit_edge.spec import Window, WindowKind
@@ -79,6 +79,19 @@ def test_untrained_location_head_is_said(
     done = CliRunner().invoke(export, arguments)
     assert done.stdout.count("location head is untrained: every location is left empty") == len(heads)
     assert json.loads(CliRunner().invoke(export, [*arguments, "--json"]).stdout)["untrained_heads"] == list(heads)
+
+
+def test_bundle_without_fp16_is_described_and_ends_in_a_verdict(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parity = {"fp32": {"max_abs_difference": {"1": 0.0}}, "fp16": {REFUSED: "fp16: too far"}}
+    bundle = replace(tiny_bundle, manifest=replace(tiny_bundle.manifest, parity=parity))
+    monkeypatch.setattr(bundle_export, "export_bundle", lambda *args, **options: bundle)
+    assert main(["export", "w.pt", "-o", "a.dtvit"]) == 1
+    streams = capsys.readouterr()
+    assert bundle.digest in streams.out and "written without fp16: fp16: too far" in streams.err
+    assert main(["export", "w.pt", "-o", "a.dtvit", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["refused"] == {"fp16": "fp16: too far"}
 
 
 @pytest.mark.parametrize("text", ["40,80", "40,80,FLAT", "a,b,LINEAR", "40,0,LINEAR"])

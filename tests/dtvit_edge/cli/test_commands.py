@@ -19,9 +19,8 @@ COMMANDS = sorted({*cli.commands, *WORKSTATION_COMMANDS})
 
 
 def test_the_commands_are_these() -> None:
-    assert (
-        " ".join(COMMANDS) == "bench build calibrate compat doctor evaluate export inspect phantom score train verify"
-    )
+    expected = "bench build calibrate compat doctor evaluate export inspect phantom score threshold train verify"
+    assert " ".join(COMMANDS) == expected
 
 
 @pytest.mark.parametrize("name", [None, *COMMANDS])
@@ -89,7 +88,10 @@ def test_a_damaged_bundle_is_refused_before_anything_is_written(
     series(tmp_path / "in", [0, 5])
     assert main(["score", str(bundle), str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 2
     *said, last = capsys.readouterr().err.splitlines()
-    assert last.startswith("error: ") and all(line.startswith("INFO backend") for line in said)
+    assert last.startswith("error: ")
+    # Files are hashed when they are loaded, after the headers were read.
+    begun = ["headers: 2"] if damage == "byte" else []
+    assert [line for line in said if not line.startswith("INFO backend")] == begun
     assert not (tmp_path / "out").exists()
 
 

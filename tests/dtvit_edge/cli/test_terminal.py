@@ -84,6 +84,33 @@ def test_two_uids_a_row_stay_whole_in_a_pipe_and_the_rest_folds(capsys: pytest.C
     assert text.count("geometry_uncertain") == 9 and all(len(line) <= 200 for line in text.splitlines())
 
 
+@pytest.mark.parametrize(
+    ("seconds_a_step", "lines"),
+    [
+        (0.01, []),
+        (1.0, ["10 of 100", "20 of 100", "30 of 100", "40 of 100", "50 of 100"]),
+        (45.0, [f"{i} of 100" for i in range(2, 51, 2)]),
+    ],
+    ids=["quick", "a tenth", "a minute"],
+)
+def test_a_log_gets_a_line_a_stage_and_one_a_tenth_or_a_minute(
+    seconds_a_step: float, lines: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now)
+    monkeypatch.setattr(terminal, "_quiet", False)
+    with terminal.progress("ranges", 100) as step:
+        for _ in range(50):
+            now += seconds_a_step
+            step(1)
+    streams = capsys.readouterr()
+    assert streams.err.splitlines() == ["ranges: 100", *(f"ranges: {line}" for line in lines)] and not streams.out
+    monkeypatch.setattr(terminal, "_quiet", True)
+    with terminal.progress("ranges", 0) as step:
+        step(1)
+    assert not capsys.readouterr().err
+
+
 def test_both_uids_of_a_dry_run_stay_whole_on_80_columns(screen: Screen, capsys: pytest.CaptureFixture[str]) -> None:
     screen(80)
     terminal.uid_rows(("study", "series"), ("slices", "would be"), [(UIDS[0], UIDS[1], "30", "refused: contrast")])

@@ -1,0 +1,69 @@
+"""What the fp32 model of a bundle says of a labelled set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtvit_edge import backends
+from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle
+from dtvit_edge.errors import VerdictError
+from dtvit_edge.progress import Progress, silent
+from dtvit_edge.scoring.api import Options, open_backend
+from dtvit_edge.scoring.pipeline import probabilities
+from dtvit_edge.spec import ICH_OUTPUT
+from evaluation.images import prepare_image
+from evaluation.labels import LabelledSlice
+
+Probabilities = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ScoredSlices:
+    """What fp32 says of the slices of a labelled set, in its order.
+
+    Attributes:
+        probability, logit: (N,) of a haemorrhage; NaN where the runtime would skip the slice, which shows no brain.
+        backend: what computed them.
+    """
+
+    slices: tuple[LabelledSlice, ...]
+    probability: Probabilities
+    logit: Probabilities
+    backend: dict[str, str]
+
+
+def score_labelled(bundle: Bundle, slices: Sequence[LabelledSlice], *, progress: Progress = silent) -> ScoredSlices:
+    """The fp32 model's answers for a labelled set, on the first backend here that runs models as they are.
+
+    Raises:
+        ConfigError: an image that cannot be read, or no such backend.
+        BundleError: a copy of the bundle without the fp32 file.
+        VerdictError: an answer that is not finite.
+    """
+    spec = bundle.manifest.spec
+    logit = np.full(len(slices), np.nan)
+    probability = np.full(len(slices), np.nan)
+    runs_models = [n for n, why_not in backends.availability().items() if not why_not and not backends.runs_engines(n)]
+    with (
+        open_backend(
+            bundle, (runs_models or [backends.choose().name])[0], Options(precision=REFERENCE_PRECISION)
+        ) as backend,
+        progress("scoring labelled slices", len(slices)) as step,
+    ):
+        for start in range(0, len(slices), backend.batch):
+            places = range(start, min(start + backend.batch, len(slices)))
+            prepared = {i: prepare_image(slices[i].file, spec, crop=True) for i in places}
+            shown = [i for i in places if prepared[i].brain_share >= spec.min_brain_share]
+            if shown:
+                logits = backend.infer(np.stack([prepared[i].pixels for i in shown]))
+                values = logits[ICH_OUTPUT].astype(np.float64)
+                if not np.isfinite(values).all():
+                    raise VerdictError("a logit of the labelled set is not finite; see `dtvit-edge verify`")
+                logit[shown] = values[:, 1] - values[:, 0]
+                probability[shown] = [ich for ich, _ in probabilities(logits)]
+            step(len(places))
+        return ScoredSlices(tuple(slices), probability, logit, backend.describe())
