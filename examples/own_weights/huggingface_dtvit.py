@@ -38,8 +38,9 @@ def prepare(hu: np.ndarray) -> torch.Tensor:
 
 
 torch.manual_seed(0)
-slices = [s for seed, label in enumerate(LABELS)
-          for s in render_study(seed, None if seed == 0 else label, range(4, 20, 2)).slices]  # fmt: skip
+slices = [
+    s for seed, place in enumerate([None, *LABELS[1:]]) for s in render_study(seed, place, range(4, 20, 2)).slices
+]
 x = torch.stack([prepare(s.hu) for s in slices])
 y = torch.tensor([LABELS.index(s.location or "no_ich") for s in slices])
 sizes = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 96, "image_size": 64}
@@ -54,8 +55,7 @@ for _ in range(20):
 out = Path(sys.argv[1])
 model.save_pretrained(out)  # model.safetensors and config.json, which export reads as well
 (out / "import.toml").write_text("""training = "synthetic"
-[heads.classes]
-outputs = ["no_ich", "deep", "lobar", "subtentorial"]
+heads.classes.outputs = ["no_ich", "deep", "lobar", "subtentorial"]
 [preprocess]
 mask = false
 fit = "squash"
@@ -63,10 +63,9 @@ mean = [0.5, 0.5, 0.5]
 std = [0.5, 0.5, 0.5]
 """)
 
-# The ten lines of docs/own-weights.md.
+# The lines of docs/own-weights.md that write what --expect reads.
 model.eval()
-volume = [s.hu for s in slices]
-hu = np.stack([volume[i] for i in range(0, len(volume), 2)]).astype(np.int16)
+hu = np.stack([s.hu for s in slices[::2]]).astype(np.int16)
 with torch.no_grad():
     logits = model(torch.stack([prepare(slice_hu) for slice_hu in hu]))
 np.savez(out / "expected.npz", hu=hu, logits=logits, labels=LABELS)

@@ -21,9 +21,8 @@ PLACES = ["deep", "lobar", "subtentorial"]
 class DTViT(lightning.LightningModule):
     """An encoder of timm and two heads with GELU and dropout."""
 
-    def __init__(self, rate: float = 1e-3) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.save_hyperparameters()
         self.vit = timm.create_model("test_vit", img_size=64, num_classes=0)
         self.ich = nn.Sequential(nn.Linear(64, 32), nn.GELU(), nn.Dropout(0.1), nn.Linear(32, 1))
         self.location = nn.Sequential(nn.Linear(64, 32), nn.GELU(), nn.Dropout(0.1), nn.Linear(32, 3))
@@ -42,7 +41,7 @@ class DTViT(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW."""
-        return torch.optim.AdamW(self.parameters(), lr=self.hparams["rate"])
+        return torch.optim.AdamW(self.parameters(), lr=1e-3)
 
 
 def prepare(hu: np.ndarray) -> torch.Tensor:
@@ -61,10 +60,8 @@ trainer = lightning.Trainer(max_epochs=5, accelerator="cpu", logger=False, enabl
 trainer.fit(model, DataLoader(data, batch_size=8, shuffle=True))
 trainer.save_checkpoint(out / "last.ckpt")
 (out / "import.toml").write_text("""training = "synthetic"
-[encoder]
-name = "test_vit"
-[heads]
-activation = "gelu"
+encoder.name = "test_vit"
+heads.activation = "gelu"
 [preprocess]
 mask = false
 fit = "squash"
@@ -72,10 +69,9 @@ mean = [0.5, 0.5, 0.5]
 std = [0.5, 0.5, 0.5]
 """)
 
-# The ten lines of docs/own-weights.md.
+# The lines of docs/own-weights.md that write what --expect reads.
 model.eval()
-volume = [s.hu for s in slices]
-hu = np.stack([volume[i] for i in range(0, len(volume), 2)]).astype(np.int16)
+hu = np.stack([s.hu for s in slices[::2]]).astype(np.int16)
 with torch.no_grad():
     ich, location = model(torch.stack([prepare(slice_hu) for slice_hu in hu]))
 np.savez(out / "expected.npz", hu=hu, ich_logits=ich, location_logits=location)

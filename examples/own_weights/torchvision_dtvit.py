@@ -46,7 +46,7 @@ torch.manual_seed(0)
 slices = [s for seed, place in enumerate([None, *PLACES]) for s in render_study(seed, place, range(4, 20, 2)).slices]
 x, ich_true = torch.stack([prepare(s.hu) for s in slices]), torch.tensor([int(s.ich) for s in slices])
 place_true = torch.tensor([PLACES.index(s.location) if s.location else -1 for s in slices])
-model = DTViT()
+model, out = DTViT(), Path(sys.argv[1])
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 for _ in range(20):
     ich, location = model(x)
@@ -56,14 +56,11 @@ for _ in range(20):
     loss.backward()
     optimizer.step()
 
-out = Path(sys.argv[1])
 out.mkdir(parents=True, exist_ok=True)
 torch.save({"model_state_dict": model.state_dict(), "optimizer": optimizer.state_dict()}, out / "weights.pth")
 (out / "import.toml").write_text("""training = "synthetic"
-[encoder]
-num_heads = 3
-[heads.location]
-outputs = ["lobar", "deep", "subtentorial"]
+encoder.num_heads = 3
+heads.location.outputs = ["lobar", "deep", "subtentorial"]
 [preprocess]
 mask = false
 resize = 72
@@ -71,10 +68,9 @@ mean = [0.5, 0.5, 0.5]
 std = [0.5, 0.5, 0.5]
 """)
 
-# The ten lines of docs/own-weights.md.
+# The lines of docs/own-weights.md that write what --expect reads.
 model.eval()
-volume = [s.hu for s in slices]
-hu = np.stack([volume[i] for i in range(0, len(volume), 2)]).astype(np.int16)
+hu = np.stack([s.hu for s in slices[::2]]).astype(np.int16)
 with torch.no_grad():
     ich, location = model(torch.stack([prepare(slice_hu) for slice_hu in hu]))
 deep_lobar_subtentorial = [PLACES.index(place) for place in ("deep", "lobar", "subtentorial")]
