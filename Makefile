@@ -64,7 +64,7 @@ test: lint
 
 # Against servers and libraries of other people, where they are installed; a test that needs one that is absent skips and
 # says so. pytest's status 5 means that no test was collected.
-test-real: $(VENV)/.dev
+test-real: $(VENV)/.dev $(VENV)/.real
 	$(BIN)/python -m pytest -m real -rs || test $$? -eq 5
 
 # The wheel by itself under another interpreter: `make test-wheel PYTHON=python3.10`. The tests are copied away from the
@@ -97,6 +97,11 @@ $(VENV)/.workstation: pyproject.toml | $(VENV)/.torch
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.torch
 	$(BIN)/pip install --quiet --editable . --group dev
+	@touch $@
+
+# pip leaves what is installed, torch above all, as it is.
+$(VENV)/.real: pyproject.toml | $(VENV)/.dev
+	$(BIN)/pip install --quiet --group real
 	@touch $@
 
 # pip 25.1 is the first that knows --group.

@@ -1,6 +1,7 @@
 """Checkpoints made by their own libraries: exported as what the user's own module computes, or refused in words.
 
-None may be accepted and wrong: the rebuilt module is judged against the user's own, both in float64.
+None may be accepted and wrong: the rebuilt module is judged against the user's own, both in float64. Rows that need a
+library which is no dependency, or large networks, are marked `real`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from dtvit_edge.errors import DtvitError
+from export._torchvision import torchvision
 from export.importing import ImportOptions, import_model
 from tests.support.foreign_models import (
     SIDE,
@@ -37,7 +39,10 @@ RELU = '[heads]\nactivation = "relu"\n'
 
 @dataclass(frozen=True)
 class Case:
-    """A user's module, how it was saved, what its owner says, and the words of a refusal where there is one."""
+    """A user's module, how it was saved, what its owner says, and the words of a refusal where there is one.
+
+    `needs` is the library that made it, where tests do not install it; `large` is a network that takes seconds to fill.
+    """
 
     make: Callable[[], nn.Module]
     toml: str = ""
@@ -46,6 +51,7 @@ class Case:
     refused: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     needs: str = ""
+    large: bool = False
     side: int = SIDE
     channels: int = 3
 
@@ -97,6 +103,15 @@ def plain_and_ema(name: str) -> Callable[[dict[str, Any]], Any]:
 def sequential_resnet() -> nn.Module:
     encoder = nn.Sequential(*list(resnet(nn.Identity()).children())[:-1], nn.Flatten())
     return Dual(encoder, *linear_pair(512))
+
+
+def vgg(name: str, last: nn.Module) -> nn.Module:
+    """A VGG or an AlexNet with another last layer; its random weights are left out, which takes seconds otherwise."""
+    with torch.device("meta"):
+        model: Any = torchvision.models.get_model(name, weights=None)
+    model = model.to_empty(device="cpu")
+    model.classifier[-1] = last
+    return model
 
 
 def torchvision_dual(**options: Any) -> nn.Module:
@@ -244,11 +259,20 @@ CASES: dict[str, Case] = {
     "torchvision ViT, own head of four": Case(lambda: torchvision_vit(num_classes=4), HF + ORDER),
     "torchvision ViT, representation": Case(lambda: torchvision_vit(num_classes=2, representation_size=20), HF),
     "torchvision ViT, heads of attention": Case(torchvision_dual, refused="heads of attention it has is in no tensor"),
-    "torchvision ResNet, fc of four": Case(lambda: resnet(nn.Linear(512, 4)), "[encoder]\nsize = 32\n"),
+    "torchvision ResNet, fc of four": Case(lambda: resnet(nn.Linear(512, 4)), "[encoder]\nsize = 32\n", large=True),
     "torchvision ResNet, fc with dropout": Case(
         lambda: resnet(nn.Sequential(nn.Dropout(), nn.Linear(512, 1))), "[encoder]\nsize = 32\n"
     ),
     "torchvision ResNet in a Sequential": Case(sequential_resnet, "[encoder]\nsize = 32\n"),
+    "torchvision VGG11 of four": Case(
+        lambda: vgg("vgg11", nn.Linear(4096, 4)), "[encoder]\nsize = 64\n", large=True, side=64
+    ),
+    "torchvision VGG11, heads outside": Case(
+        lambda: Dual(vgg("vgg11", nn.Identity()), *linear_pair(4096)), "[encoder]\nsize = 64\n", large=True, side=64
+    ),
+    "torchvision AlexNet with one logit": Case(
+        lambda: vgg("alexnet", nn.Linear(4096, 1)), "[encoder]\nsize = 96\n", large=True, side=96
+    ),
     # Hugging Face
     "ViTModel, class token": Case(lambda: hf_dual(False, pooler=False), HF, needs="transformers"),
     "ViTModel, pooler not said": Case(
@@ -285,7 +309,10 @@ def test_the_table_is_of_45_checkpoints_or_more() -> None:
     assert len(CASES) >= 45
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.real] if case.needs or case.large else []) for name, case in CASES.items()],
+)
 def test_checkpoint_is_what_its_module_computes_or_is_refused_in_words(tmp_path: Path, name: str) -> None:
     case = CASES[name]
     if case.needs:
@@ -323,3 +350,43 @@ def _reordered(module: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.
         four = module(x.double())
     location = four[:, [0, 3, 2]]
     return torch.cat([four[:, 1:2], location.logsumexp(1, keepdim=True)], 1), location
+
+
+@pytest.mark.real
+def test_what_lightnings_own_trainer_saved_is_read_as_it_is(tmp_path: Path) -> None:
+    lightning = pytest.importorskip("lightning")
+
+    class Lit(lightning.LightningModule):
+        def __init__(self, rate: float = 1e-3) -> None:
+            super().__init__()
+            self.save_hyperparameters()
+            self.net = timm_mlp(nn.GELU(), norm=nn.BatchNorm1d(12))
+
+        def training_step(self, batch: list[torch.Tensor], index: int) -> torch.Tensor:
+            ich, location = self.net(batch[0])
+            return nn.functional.cross_entropy(ich, batch[1]) + nn.functional.cross_entropy(location, batch[1])
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.AdamW(self.parameters(), lr=self.hparams["rate"])
+
+    torch.manual_seed(0)
+    x, y = torch.randn(12, 3, SIDE, SIDE), torch.arange(12) % 2
+    batches = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=4)
+    module = Lit()
+    trainer = lightning.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(module, batches)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    (tmp_path / "import.toml").write_text(TIMM)
+    imported = import_model(tmp_path / "last.ckpt", ImportOptions(training="synthetic", activation="gelu"))
+    ich, location = answers(module.net.eval(), x)
+    with torch.no_grad():
+        ours = imported.model.double()(x.double())
+    assert torch.allclose(ours[0], ich, rtol=0, atol=TOLERANCE) and ich.std() > 1e-3
+    assert location is not None and torch.allclose(ours[1], location, rtol=0, atol=TOLERANCE)
