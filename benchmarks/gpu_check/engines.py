@@ -17,10 +17,11 @@ from benchmarks.gpu_check.stages import NotHere
 from benchmarks.measure import gpu_times
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cuda import driver
+from dtvit_edge.cuda.device import Device
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.scoring.api import Options, open_backend, open_executor
-from dtvit_edge.scoring.proof import prove_chain
-from dtvit_edge.selftest import selftest
+from dtvit_edge.scoring.proof import BETWEEN, prove_chain, selftest_chain
+from dtvit_edge.selftest import require_passed
 from dtvit_edge.trt import library
 from dtvit_edge.trt.backend import EngineBackend
 from dtvit_edge.trt.build import BuildOptions, build_engine
@@ -32,7 +33,6 @@ WHAT_GOLDEN = "golden slices through an engine, batch sizes interleaved"
 WHAT_LAYERS = "engine by layer"
 WHAT_SPEED = "engine alone, and the whole executor from host memory"
 # From the third equal call on a batch is a CUDA graph: the sequence is gone through so often.
-_PASSES = 3
 _NAMED_LAYERS = 20
 
 
@@ -72,28 +72,30 @@ def build(settings: Settings, precision: str) -> Iterator[Record]:
 
 
 def golden(settings: Settings, precision: str) -> Iterator[Record]:
-    """Batches of max, 1, 7 and max again, three times over, each against the golden logits.
+    """The whole chain on the golden slices: prepared bytes, then batches of max, 1, 7 and max again, three times over.
+
+    The backend alone is tested first, from prepared bytes, so that a deviation can be told from the kernel's.
 
     Raises:
-        VerdictError: a deviation outside the precision's tolerance, or logits that are not finite.
+        VerdictError: a byte or a logit that is not the bundle's, within the precision's tolerance.
     """
     bundle = Bundle.open(settings.bundle)
     require_engine(settings, bundle, precision)
-    deviations: dict[str, list[float]] = {}
     with open_backend(bundle, settings.flavour, options_of(settings, precision)) as backend:
-        largest = backend.batch
-        for batch in (largest, 1, min(7, largest), largest) * _PASSES:
-            result = selftest(bundle, backend, (batch,))
-            if not math.isfinite(result.worst):
-                raise VerdictError(f"{precision}: logits that are not finite at batch {batch}")
-            deviations.setdefault(f"batch {batch}", []).append(result.worst)
-        described = backend.describe()
-    worst = max(max(values) for values in deviations.values())
-    summary = {"worst": worst, "tolerance": result.tolerance, "slices": float(result.slices)}
-    digests = {"bundle": bundle.digest}
-    yield Record(WHAT_GOLDEN, "logit", deviations, summary, digests, described | {"precision": precision})
-    if worst > result.tolerance:
-        raise VerdictError(f"{precision}: {worst:.3g} from the golden logits, allowed {result.tolerance:.3g}")
+        result = selftest_chain(bundle, backend, sorted({1, min(BETWEEN, backend.batch), backend.batch}))
+    deviations = {f"backend alone: batch {batch}": value for batch, value in result.deviations.items()} | result.chain
+    if not all(map(math.isfinite, deviations.values())):
+        raise VerdictError(f"{precision}: logits that are not finite")
+    summary = {
+        "worst": result.worst,
+        "tolerance": result.tolerance,
+        "slices": float(result.slices),
+        "differing bytes": float(result.differing_bytes or 0),
+    }
+    samples = {where: [value] for where, value in deviations.items()}
+    told = result.backend | {"precision": precision}
+    yield Record(WHAT_GOLDEN, "logit", samples, summary, {"bundle": bundle.digest}, told)
+    require_passed(result)
 
 
 def layers(settings: Settings, precision: str) -> Iterator[Record]:
@@ -153,6 +155,11 @@ def _inspected(settings: Settings, bundle: Bundle, precision: str) -> str:
     gpu = driver.find()
     assert gpu is not None
     engine = load_engine(bundle, settings.flavour, release.text, gpu, precision, unproven=True)
-    runtime = trt.Runtime(library.logger(trt, lambda severity, message: None))
-    inspector = runtime.deserialize_cuda_engine(engine.plan).create_engine_inspector()
-    return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
+
+    def inspect() -> str:
+        runtime = library.runtime(trt, release, library.logger(trt, lambda severity, message: None))
+        inspector = runtime.deserialize_cuda_engine(engine.plan).create_engine_inspector()
+        return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
+
+    with Device() as device:  # an engine belongs to a context, and to the thread that has it
+        return device.call(inspect)

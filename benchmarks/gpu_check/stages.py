@@ -51,7 +51,12 @@ def stages(settings: Settings) -> list[Stage]:
         found += [
             Stage(f"engine-{precision}", 420, "The engine is built, proved and installed.", "engines", "build", *about),
             Stage(
-                f"golden-{precision}", 90, "Golden slices in batches of max, 1, 7, max.", "engines", "golden", *about
+                f"golden-{precision}",
+                90,
+                "Golden slices, from stored pixels on.",
+                "engines",
+                "golden",
+                *about,
             ),
             Stage(f"layers-{precision}", 60, "Time by layer, and precisions read back.", "engines", "layers", *about),
             Stage(f"speed-{precision}", 120, "Engine alone and whole executor.", "engines", "speed", *about),

@@ -93,7 +93,7 @@ def stand_in() -> None:
         setattr(module, name, value)
 
 
-def build(bundle: Bundle, options: BuildOptions) -> BuildRecord:
+def build(bundle: Bundle, options: BuildOptions, prove: Any) -> BuildRecord:
     """What `build_engine` would, without a builder."""
     install_engine(bundle, options.max_batch)
     return load_engine(bundle, "tensorrt", VERSION, ORIN, options.precision).record
