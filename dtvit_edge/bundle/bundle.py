@@ -34,6 +34,8 @@ MODEL_FILES = {
 }
 ENGINES = "engines"  # what a device builds; the manifest does not name it
 
+_MOST_BYTES = 1 << 26  # of a manifest; that of a calibrated ViT-B/16 has a few hundred kilobytes
+
 # Said of every model file that a thin copy lacks.
 NOT_HERE = "not in this copy of the bundle; to be copied from the workstation's"
 
@@ -73,9 +75,12 @@ class Bundle:
         """
         path = Path(path)
         try:
-            raw = (path / MANIFEST).read_bytes()
+            with (path / MANIFEST).open("rb") as file:
+                raw = file.read(_MOST_BYTES + 1)
         except OSError as error:
             raise BundleError(f"{path}: no bundle here ({MANIFEST}: {error.strerror})") from error
+        if len(raw) > _MOST_BYTES:
+            raise BundleError(f"{path / MANIFEST}: larger than any manifest ({_MOST_BYTES} bytes)")
         digest = digest_bytes(raw)
         if expect_digest is not None and digest != expect_digest.lower():
             raise DigestMismatch(f"{path}: digest is {digest}, expected {expect_digest}")
@@ -86,6 +91,10 @@ class Bundle:
         except BundleError as error:
             raise type(error)(f"{path / MANIFEST}: {error}") from error
         thresholds = Thresholds() if ignore_thresholds else read_thresholds(path, digest)
+        if unknown := (set(manifest.models) - set(MODEL_FILES)) | (set(GOLDEN_FILES) ^ set(manifest.golden)):
+            raise BundleError(
+                f"{path / MANIFEST}: files that no bundle has, or not all that it has to: {sorted(unknown)}"
+            )
         bundle = cls(path, manifest, digest, thresholds=thresholds)
         # A dangling link is damage, not a file that was left out.
         absent = [name for name, record in manifest.models.items() if not os.path.lexists(bundle._path(record))]

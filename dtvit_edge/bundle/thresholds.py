@@ -65,7 +65,7 @@ def read_thresholds(folder: Path, manifest_digest: str) -> Thresholds:
     except (OSError, UnicodeDecodeError) as error:
         raise BundleError(f"{path}: not readable: {error}") from error
     try:
-        data = json.loads(text)
+        data = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path}: not JSON: {error}") from error
     check(data, THRESHOLDS_SCHEMA, f"thresholds of a bundle ({path})")
@@ -75,6 +75,10 @@ def read_thresholds(folder: Path, manifest_digest: str) -> Thresholds:
             "threshold again, or delete the file to go back to 0.5"
         )
     return Thresholds(Threshold(**data["slice"]), Threshold(**data["study"]), data["temperature"], data["evidence"])
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 def write_thresholds(folder: Path, manifest_digest: str, thresholds: Thresholds) -> None:
