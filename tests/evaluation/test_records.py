@@ -73,6 +73,6 @@ def test_ratios_are_pair_by_pair() -> None:
 def test_the_committed_records_are_readable() -> None:
     for path in CPU_RECORDS.parent.glob("*.jsonl"):
         for record in read(path):
-            assert record.options.get("command", "").startswith(("python -m benchmarks.", "make ", "dtvit-edge ")), (
-                record.what
-            )
+            assert record.options.get("command", "").startswith(
+                ("python -m benchmarks.", "python -m training.", "make ", "dtvit-edge ")
+            ), record.what

@@ -38,7 +38,8 @@ def test_all_rounds_are_queued_before_anybody_waits(
         monkeypatch.setattr(device.Event, "synchronize", counted)
         before = gpu.launched.count("engine") + gpu.launched.count("graph")
         stages = gpu_times.stages_ms(backend, pixels[:1], ROUNDS)
-    assert run_before_waiting == [before], "one wait, and the device had run nothing of it"
+    (run,) = run_before_waiting
+    assert run - before <= gpu_times.WARM_UP, "one wait, and the device had run nothing of what is timed"
     assert {name: len(values) for name, values in stages.items()} == {
         "copy in": ROUNDS, "infer": ROUNDS, "copy out": ROUNDS
     }  # fmt: skip
