@@ -81,6 +81,7 @@ def test_every_stage_killed_leaves_its_records_and_the_next_one_runs(
         assert len(made_by(settings, stage.name)) == 1, "the record before its end is there"
 
 
+@pytest.mark.real  # it waits for a time limit
 def test_a_stage_that_hangs_is_ended_with_what_it_started(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
