@@ -20,6 +20,7 @@ from calibration.smoothing import ALPHA, smooth
 from dtvit_edge.bundle import MODEL_FILES, Bundle, FileRecord, tolerance_of, write_bundle
 from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.progress import Progress, silent
+from dtvit_edge.selftest import largest_deviation
 from dtvit_edge.spec import LOCATION_HEAD, OUTPUT_NAMES
 from evaluation import gate
 from evaluation.gate import Logits, Verdict
@@ -28,7 +29,7 @@ from evaluation.sampling import SETS, IchPredictor, Pixels, SliceSet
 from export.bundle_export import versions
 from export.facts import quantised_facts
 from export.onnx_graph import open_session
-from export.parity import largest_difference, run_batches
+from export.parity import run_batches
 
 BATCH = 8
 LOWER = ("fp16", "int8", "int8-fp16")
@@ -289,7 +290,7 @@ def _install(
             models[name] = FileRecord(MODEL_FILES[name], "", 0, facts)
             contents[MODEL_FILES[name]] = files[name]
             logits = run_batches(open_session(files[name]), golden.pixels, BATCH)
-            worst = largest_difference(logits, golden.logits)
+            worst = largest_deviation(logits, golden)
             # Backends round int8 differently: as far again from fp32, and a share of what tells slices apart.
             tolerances[name] = 2 * worst + tolerance_of("fp16", reference.rounding, reference.spread)
     new = replace(manifest, models=models, tolerances=tolerances, calibration=summary)

@@ -67,8 +67,8 @@ def selftest(bundle: Bundle, backend: Backend, batches: Sequence[int] = BATCHES)
     return SelfTest(backend.describe(), precision, len(golden), deviations, bundle.manifest.tolerances[precision])
 
 
-def largest_deviation(logits: Logits, golden: Golden, rows: NDArray[np.int64]) -> float:
-    """The largest |difference| of a batch's logits to the golden ones of these rows; NaN where one is not finite."""
+def largest_deviation(logits: Logits, golden: Golden, rows: NDArray[np.int64] | slice = slice(None)) -> float:
+    """The largest |difference| of logits to the golden ones of these rows, both heads; NaN where one is not finite."""
     differences = [np.abs(logits[name].astype(np.float64) - golden.logits[name][rows]).max() for name in OUTPUT_NAMES]
     return float(np.max(differences))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dtvit_edge.bundle import MOST_ROUNDING, Golden, Reference, tolerance_of
 from dtvit_edge.errors import VerdictError
+from dtvit_edge.selftest import largest_deviation
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES
 from export.onnx_graph import open_session
 
@@ -57,7 +58,7 @@ def prove_parity(precision: str, data: bytes, golden: Golden, reference: Referen
         for name in OUTPUT_NAMES:
             if not np.isfinite(logits[name]).all():
                 raise VerdictError(f"{precision}: {name} is not finite at batch {batch}")
-        worst = largest_difference(logits, golden.logits)
+        worst = largest_deviation(logits, golden)
         if worst > tolerance:
             raise VerdictError(
                 f"{precision}: ONNX Runtime differs from PyTorch by {worst:.3g} at batch {batch}, "
@@ -65,11 +66,6 @@ def prove_parity(precision: str, data: bytes, golden: Golden, reference: Referen
             )
         differences[str(batch)] = worst
     return {"tolerance": tolerance, "max_abs_difference": differences, "slices": len(golden)}
-
-
-def largest_difference(logits: Mapping[str, NDArray[Any]], others: Mapping[str, NDArray[Any]]) -> float:
-    """The largest |difference| of two sets of logits over both heads; NaN where one is not finite."""
-    return float(np.max([np.abs(logits[name].astype(np.float64) - others[name]).max() for name in OUTPUT_NAMES]))
 
 
 def run_batches(

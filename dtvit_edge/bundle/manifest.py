@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from dtvit_edge.bundle.schema import FORMAT_VERSION, MANIFEST_SCHEMA, UNTRAINED, check, expected_labels
+from dtvit_edge.bundle.schema import FORMAT_VERSION, MANIFEST_SCHEMA, UNTRAINED, check, expected_labels, strict_json
 from dtvit_edge.errors import BundleError, ConfigError, DigestMismatch, UnknownFormat
 from dtvit_edge.spec import LOCATION_HEAD, PixelEncoding, PreprocessSpec, digest_json
 
@@ -134,11 +134,8 @@ class Manifest:
 
 
 def _json(text: str) -> Any:
-    def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is no number of JSON")
-
     try:
-        return json.loads(text, parse_constant=refuse)
+        return strict_json(text)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"not a manifest of a bundle: {type(error).__name__}: {error}") from error
 

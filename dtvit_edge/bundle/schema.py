@@ -7,6 +7,7 @@ that this code knows) is checked by `manifest`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
@@ -18,6 +19,19 @@ FORMAT_VERSION = 2
 THRESHOLDS_VERSION = 1
 
 Json = dict[str, Any]
+
+
+def strict_json(text: str) -> Any:
+    """What a JSON text says, without Python's NaN and Infinity.
+
+    Raises:
+        ValueError, RecursionError: the text is not JSON, or nested too deeply.
+    """
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is no number of JSON")
+
+    return json.loads(text, parse_constant=refuse)
 
 
 def _object(description: str, properties: Json, *, optional: tuple[str, ...] = ()) -> Json:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dtvit_edge.bundle.schema import THRESHOLDS_SCHEMA, THRESHOLDS_VERSION, check
+from dtvit_edge.bundle.schema import THRESHOLDS_SCHEMA, THRESHOLDS_VERSION, check, strict_json
 from dtvit_edge.errors import BundleError, ConfigError
 from dtvit_edge.files import write_atomically
 
@@ -65,7 +65,7 @@ def read_thresholds(folder: Path, manifest_digest: str) -> Thresholds:
     except (OSError, UnicodeDecodeError) as error:
         raise BundleError(f"{path}: not readable: {error}") from error
     try:
-        data = json.loads(text, parse_constant=_refuse)
+        data = strict_json(text)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path}: not JSON: {error}") from error
     check(data, THRESHOLDS_SCHEMA, f"thresholds of a bundle ({path})")
@@ -75,10 +75,6 @@ def read_thresholds(folder: Path, manifest_digest: str) -> Thresholds:
             "threshold again, or delete the file to go back to 0.5"
         )
     return Thresholds(Threshold(**data["slice"]), Threshold(**data["study"]), data["temperature"], data["evidence"])
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no number of JSON")
 
 
 def write_thresholds(folder: Path, manifest_digest: str, thresholds: Thresholds) -> None:
