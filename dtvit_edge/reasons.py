@@ -61,6 +61,7 @@ SCOUT = _skipped("scout", "A scout (localizer) image.")
 SECONDARY_CAPTURE = _skipped("secondary_capture", "A secondary capture: a screen or a summary, not a slice.")
 NO_HEAD = _skipped("no_head", "Nothing is left after removing the fixation device: no head in view.")
 NO_BRAIN = _skipped("no_brain", "Too small a share of the head is in the range of brain tissue.")
+BLANK = _skipped("blank", "A constant image at the end of a series, above or below the head.")
 DUPLICATE = _skipped("duplicate", "The same SOP instance was already read from another file.")
 
 NOT_CT = _refused("not_ct", "The modality is not CT.", whole_series=True)
@@ -71,6 +72,13 @@ BONE_KERNEL = _refused("bone_kernel", "A bone kernel, and a softer one of the sa
 NOT_AXIAL = _refused("not_axial", "The slice plane is not axial.", whole_series=True)
 NOT_HU = _refused("not_hu", "The values are not Hounsfield units (a derived map).", whole_series=True)
 COLOR = _refused("color", "A colour image (RGB, YBR or palette).", whole_series=True)
+IMPLAUSIBLE_HU = _refused("implausible_hu", "The values cannot be Hounsfield units of a head.", whole_series=True)
+DYNAMIC = _refused(
+    "dynamic", "Four or more images at most places: a perfusion or other dynamic series.", whole_series=True
+)
+PAEDIATRIC = _refused("paediatric", "Below three years of age, and under 100 kV.", whole_series=True)
+ARCHIVE = _refused("archive", "An archive: its files are not looked at. Unpack it.")
+LINKED_OUTSIDE = _refused("linked_outside", "A link that leads out of the folders given.")
 MATRIX_SIZE = _refused("matrix_size", "The matrix lies outside 32 to 1024 pixels a side.")
 TOO_LARGE = _refused("too_large", "Decoding would take more memory than the budget allows.")
 PIXEL_FORMAT = _refused("pixel_format", "The pixel format is not 8- or 16-bit integers of one sample.")
@@ -79,6 +87,11 @@ CODEC_MISSING = _refused("codec_missing", "No installed decoder reads this trans
 EMPTY_FILE = _error("empty_file", "The file is empty.")
 UNREADABLE = _error("unreadable", "The file cannot be opened or read.")
 BAD_HEADER = _error("bad_header", "The header cannot be parsed, or an attribute that is needed is missing.")
+CONSTANT = _error("constant", "All pixels are alike, though a head should be in view.")
+ZERO_FILE = _error("zero_file", "The file holds zeros alone.")
+NOT_THE_PLANNED = _error("not_the_planned", "The file is no longer the one whose header was read.")
+BROKEN_FILE = _error("broken_file", "No DICOM, though its name and the files beside it say that it should be.")
+MODEL_FAULT = _error("model_fault", "The model's answer is not a finite number.")
 TRUNCATED = _error("truncated", "The file ends before its pixel data do.")
 DECODE_FAILED = _error("decode_failed", "The pixel data cannot be decoded.")
 
@@ -87,6 +100,14 @@ STUDY_REASONS: dict[str, str] = {
     "gap": "Two neighbouring slices lie further apart than the series' own spacing explains.",
     "slice_refused": "A single image of the study was refused, not a whole series.",
     "slice_error": "An image slice of the study could not be read.",
+    "unread": "A file or folder beside the study's slices could not be read.",
+    "two_patients": "Images of more than one patient carry the study's UID.",
+    "coverage": "The slices do not span a whole head up to the vertex.",
+    "not_contiguous": "No head or no brain between slices that show one.",
+    "small_fov": "The field of view is under 180 mm and holds hardly any air: a part of a head.",
+    "geometry_unknown": "No image says where it lies, so that a missing one would not be seen.",
+    "bone_kernel_only": "All there is was reconstructed with a bone kernel.",
+    "derived_hu": "All there is was derived: monoenergetic or virtual non-contrast images.",
     "few_slices": "Fewer than three slices were scored; the mean is over those there are.",
     "no_suitable_series": "No series of the study is suitable.",
     "nothing_scored": "No slice of a suitable series could be scored.",

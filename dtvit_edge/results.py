@@ -19,6 +19,22 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class PixelMeasures:
+    """What a slice's stored pixels say of themselves; pixels of the declared padding range are not counted.
+
+    Attributes:
+        air_share: share below -300 HU; high_share: share above 2500 HU; both 0 where there is padding alone.
+        constant: all pixels are alike, padding included.
+        digest: of the stored pixels, in hexadecimal, to tell the same image again from another one.
+    """
+
+    air_share: float
+    high_share: float
+    constant: bool
+    digest: str = ""
+
+
+@dataclass(frozen=True)
 class SliceScore:
     """What became of one file, or of one frame of a multi-frame file.
 
@@ -30,6 +46,9 @@ class SliceScore:
         location_probabilities: (deep, lobar, subtentorial), given haemorrhage; None unless scored, and where the
             bundle's location head is untrained.
         ich: True where the probability is at or above the bundle's threshold; None unless scored.
+        place: of the image that it went into (`dicom.slice.SliceImage`); None where it belongs to none.
+        measures: None where the pixels were not read.
+        head_pixels: pixels of the head's mask in the image that it went into; None where the pixels were not read.
     """
 
     study_uid: str
@@ -42,6 +61,9 @@ class SliceScore:
     ich_probability: float | None = None
     location_probabilities: tuple[float, float, float] | None = None
     ich: bool | None = None
+    place: int | None = None
+    measures: PixelMeasures | None = None
+    head_pixels: int | None = None
 
     @property
     def location(self) -> str:

@@ -252,9 +252,9 @@ def _of_csv(source: Path) -> list[Candidate]:
 
 
 def _of_folder(source: Path, progress: Progress) -> list[Candidate]:
-    files = walk([source])
-    with progress("headers", len(files)) as step:
-        plan = discover(files, progress=lambda: step(1))
+    walked = walk([source])
+    with progress("headers", len(walked.files)) as step:
+        plan = discover(walked, progress=lambda: step(1))
     pool = []
     for series in plan.series:
         if series.refusal is None:

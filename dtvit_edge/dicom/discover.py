@@ -10,11 +10,10 @@ from functools import cached_property
 from dtvit_edge import reasons
 from dtvit_edge.dicom.geometry import ordered, repeats_positions
 from dtvit_edge.dicom.header import FileRejected, read_headers
-from dtvit_edge.dicom.slice import SliceHeader
+from dtvit_edge.dicom.slice import Rejection, SliceHeader, SliceImage
 from dtvit_edge.dicom.suitability import is_bone_kernel, series_refusal, series_warnings
-from dtvit_edge.dicom.walk import StudyFile
+from dtvit_edge.dicom.walk import Walk
 from dtvit_edge.reasons import Reason
-from dtvit_edge.results import Identity
 
 
 @dataclass(frozen=True)
@@ -33,15 +32,10 @@ class Series:
     refusal: Reason | None = None
     warnings: tuple[str, ...] = ()
 
-
-@dataclass(frozen=True)
-class Rejection:
-    """A file, or a frame of one, that is no slice or cannot be read; its identity is what could still be read."""
-
-    identity: Identity
-    frame: int
-    path: str
-    reason: Reason
+    @property
+    def images(self) -> tuple[SliceImage, ...]:
+        """What the model is shown of it, from feet to head."""
+        return tuple(SliceImage((header,), i + 1) for i, header in enumerate(self.headers))
 
 
 @dataclass(frozen=True)
@@ -77,7 +71,7 @@ class Plan:
 
 
 def discover(
-    files: Iterable[StudyFile],
+    walk: Walk,
     *,
     any_series: bool = False,
     fast: bool = True,
@@ -91,9 +85,9 @@ def discover(
         progress: called once a file.
     """
     headers: list[SliceHeader] = []
-    rejected: list[Rejection] = []
+    rejected: list[Rejection] = list(walk.rejected)
     seen: set[tuple[str, int]] = set()
-    for entry in files:
+    for entry in walk.files:
         try:
             for header in read_headers(entry.file, entry.path, fast=fast):
                 key = (header.identity.sop_uid, header.frame)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dtvit_edge.reasons import Reason
 from dtvit_edge.results import Identity
 from dtvit_edge.spec import PixelEncoding
 
@@ -44,6 +45,11 @@ class SliceHeader:
         contrast: a contrast agent is named.
         pixel_location: where the pixels are, if the file is of the common case; else pydicom reads it.
         body_part: BodyPartExamined and anatomic regions; descriptions: study, series and protocol; upper case.
+        pixel_spacing_mm: PixelSpacing, between rows and between columns.
+        slice_location_mm: SliceLocation; images_in_acquisition: ImagesInAcquisition.
+        frame_of_reference_uid: FrameOfReferenceUID; empty where it is missing.
+        patient: a digest of PatientID and its issuer, to tell patients apart; empty where there is no PatientID.
+        lossy: the pixels have been compressed with loss, by the transfer syntax or LossyImageCompression.
         Optional ones are None (or empty) where their tag is missing.
     """
 
@@ -65,6 +71,12 @@ class SliceHeader:
     contrast: bool = False
     body_part: str = ""
     descriptions: str = ""
+    pixel_spacing_mm: tuple[float, float] | None = None
+    slice_location_mm: float | None = None
+    images_in_acquisition: int | None = None
+    frame_of_reference_uid: str = ""
+    patient: str = ""
+    lossy: bool = False
     pixel_location: PixelLocation | None = field(default=None, compare=False)
 
 
@@ -78,3 +90,26 @@ class Slice:
 
     header: SliceHeader
     stored: NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class SliceImage:
+    """What a model is shown once: one slice, or thin slices that are averaged to the spec's thickness.
+
+    Attributes:
+        headers: at least one, in stored order along the normal.
+        place: where it lies in its scan, counting from 1 at the feet; images in the same place share the number.
+    """
+
+    headers: tuple[SliceHeader, ...]
+    place: int
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A file, frame or folder that is no slice or cannot be read; its identity is what could still be read."""
+
+    identity: Identity
+    frame: int
+    path: str
+    reason: Reason

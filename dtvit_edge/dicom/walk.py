@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dtvit_edge.dicom.slice import Rejection
 from dtvit_edge.errors import ConfigError
 
 
@@ -18,7 +19,20 @@ class StudyFile:
     path: str
 
 
-def walk(folders: Sequence[Path], *, exclude: Path | None = None) -> tuple[StudyFile, ...]:
+@dataclass(frozen=True)
+class Walk:
+    """What lies below the folders that were given.
+
+    Attributes:
+        files: to be read, sorted by path.
+        rejected: rows of folders and files that cannot be listed, or that are refused for what they are.
+    """
+
+    files: tuple[StudyFile, ...]
+    rejected: tuple[Rejection, ...] = ()
+
+
+def walk(folders: Sequence[Path], *, exclude: Path | None = None) -> Walk:
     """Every file below the folders, whatever its name, sorted by path; a file may be given instead of a folder.
 
     Args:
@@ -41,7 +55,7 @@ def walk(folders: Sequence[Path], *, exclude: Path | None = None) -> tuple[Study
                 file = Path(root) / name
                 path = file.relative_to(folder).as_posix()
                 files.setdefault(os.path.realpath(file), StudyFile(file, _text(path)))
-    return tuple(sorted(files.values(), key=lambda f: (f.path, str(f.file))))
+    return Walk(tuple(sorted(files.values(), key=lambda f: (f.path, str(f.file)))))
 
 
 def _text(path: str) -> str:

@@ -19,9 +19,8 @@ from dtvit_edge import reasons
 from dtvit_edge.backend import Logits
 from dtvit_edge.bundle import Manifest
 from dtvit_edge.dicom.decoder_pool import ParallelReader
-from dtvit_edge.dicom.discover import Rejection
 from dtvit_edge.dicom.pixels import SliceReader
-from dtvit_edge.dicom.slice import SliceHeader
+from dtvit_edge.dicom.slice import Rejection, SliceHeader
 from dtvit_edge.errors import SliceRejected
 from dtvit_edge.reasons import Reason, Status
 from dtvit_edge.results import SliceScore, slice_row

@@ -19,7 +19,7 @@ from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.dicom.discover import Plan, discover
 from dtvit_edge.dicom.slice import SliceHeader
-from dtvit_edge.dicom.walk import StudyFile, walk
+from dtvit_edge.dicom.walk import StudyFile, Walk, walk
 from dtvit_edge.environment import machine, package_versions
 from dtvit_edge.errors import ConfigError, DeviceFault, SliceRejected
 from dtvit_edge.files import write_atomically
@@ -73,12 +73,12 @@ class RunReport:
 
 def make_plan(
     folders: Sequence[Path], out: Path | None, options: Options, progress: Progress = silent
-) -> tuple[tuple[StudyFile, ...], Plan]:
+) -> tuple[Walk, Plan]:
     """Walk and read headers; the output folder is left out where it lies inside."""
-    files = walk(folders, exclude=out)
-    with progress("headers", len(files)) as step:
-        plan = discover(files, any_series=options.any_series, fast=options.fast, progress=lambda: step(1))
-    return files, plan
+    walked = walk(folders, exclude=out)
+    with progress("headers", len(walked.files)) as step:
+        plan = discover(walked, any_series=options.any_series, fast=options.fast, progress=lambda: step(1))
+    return walked, plan
 
 
 def run(
@@ -101,7 +101,7 @@ def run(
     choice = backends.choose(options.backend)
     log.info("backend %s: %s", choice.name, choice.why)
     with timings.stage("discover"):
-        files, plan = make_plan(folders, out, options, progress)
+        walked, plan = make_plan(folders, out, options, progress)
     _log_plan(plan)
     for warning, count in _warnings(plan).items():
         log.warning("%s: %d series", warning, count)
@@ -119,7 +119,7 @@ def run(
             "options": asked,
             "backend": backend.describe(),
             "packages": package_versions(),
-            "inputs": digest_json([_fingerprint(entry) for entry in files]),
+            "inputs": digest_json([_fingerprint(entry) for entry in walked.files]),
         }
         _prepare_folder(out, overwrite)
         pipeline = make_pipeline(bundle, executor, options, timings=timings, rejected=_log_rejection)
