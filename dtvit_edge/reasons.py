@@ -97,6 +97,8 @@ DECODE_FAILED = _error("decode_failed", "The pixel data cannot be decoded.")
 
 # A study's own reasons (the `reason` column of studies.csv).
 STUDY_REASONS: dict[str, str] = {
+    "no_suitable_series": "No series of the study is suitable.",
+    "nothing_scored": "No slice of a suitable series could be scored.",
     "gap": "Two neighbouring slices lie further apart than the series' own spacing explains.",
     "slice_refused": "A single image of the study was refused, not a whole series.",
     "slice_error": "An image slice of the study could not be read.",
@@ -108,9 +110,7 @@ STUDY_REASONS: dict[str, str] = {
     "geometry_unknown": "No image says where it lies, so that a missing one would not be seen.",
     "bone_kernel_only": "All there is was reconstructed with a bone kernel.",
     "derived_hu": "All there is was derived: monoenergetic or virtual non-contrast images.",
-    "few_slices": "Fewer than three slices were scored; the mean is over those there are.",
-    "no_suitable_series": "No series of the study is suitable.",
-    "nothing_scored": "No slice of a suitable series could be scored.",
+    "few_slices": "Fewer than three places were scored; the mean is over those there are.",
 }
 
 REASONS: dict[str, Reason] = {r.code: r for r in list(globals().values()) if isinstance(r, Reason)}

@@ -74,32 +74,32 @@ class SliceScore:
 
 
 @dataclass(frozen=True)
-class SeriesScore:
-    """A suitable series' result: the mean over its highest slices.
+class StackScore:
+    """The result of suitable series that together show a head once: the mean over the highest places.
 
     Attributes:
-        ich_probability: mean of the highest slices' probabilities; None where none was scored.
+        series_uids: the largest part's first.
+        slices: image slices, copies left out; scored: those with a score; places: where these lie, each once.
+        ich_probability: mean of the highest places' probabilities; None where none was scored.
         location_probabilities: mean over the same slices; None where they have none.
-        slices: image slices of the series; scored: those with a score.
         top: the slice with the highest probability.
-        gap: True where two neighbours lie further apart than the series' spacing explains.
-        troubles: the reason codes of slices that were refused or in error, each once, sorted.
+        reasons: why a 0 of it alone is not earned, as codes of `reasons.STUDY_REASONS`.
     """
 
     study_uid: str
-    series_uid: str
+    series_uids: tuple[str, ...]
     slices: int
     scored: int
+    places: int
     ich_probability: float | None
     location_probabilities: tuple[float, float, float] | None
     top: SliceScore | None
-    gap: bool = False
-    troubles: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class StudyScore:
-    """A study's result, from its highest suitable series.
+    """A study's result, from its highest stack of suitable series.
 
     Attributes:
         status: scored, partial or not_scored.
@@ -108,6 +108,8 @@ class StudyScore:
             study with a positive result is True. An absence of slices is never a False.
         location: the likeliest one; empty where the study is not positive or its series has no location probabilities.
         slices: rows of the study; scored: those with a score.
+        span_mm: from the lowest to the highest slice of the suitable series, along z; covered_share: of it, what no gap
+            takes. None where no slice says where it lies.
     """
 
     study_uid: str
@@ -119,6 +121,8 @@ class StudyScore:
     slices: int
     scored: int
     top_sop_uid: str
+    span_mm: float | None = None
+    covered_share: float | None = None
 
 
 def likeliest_location(probabilities: tuple[float, float, float]) -> str:

@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import groupby
 
 from dtvit_edge import reasons
-from dtvit_edge.dicom.geometry import ordered, repeats_positions
+from dtvit_edge.dicom.grouping import Stack, is_bone, is_dynamic, split, stacks
 from dtvit_edge.dicom.header import FileRejected, read_headers
-from dtvit_edge.dicom.slice import Rejection, SliceHeader, SliceImage
-from dtvit_edge.dicom.suitability import is_bone_kernel, series_refusal, series_warnings
+from dtvit_edge.dicom.identity import patients as patients_of
+from dtvit_edge.dicom.identity import without_copies
+from dtvit_edge.dicom.slice import Rejection, Series, SliceHeader
+from dtvit_edge.dicom.suitability import series_doubts, series_refusal, series_warnings
 from dtvit_edge.dicom.walk import Walk
 from dtvit_edge.reasons import Reason
-
-
-@dataclass(frozen=True)
-class Series:
-    """Slices that belong together: one series, or one acquisition, kernel or orientation of it.
-
-    Attributes:
-        headers: in order from feet to head.
-        refusal: why no result may come from it; None where it is suitable.
-        warnings: codes of what could not be asked.
-    """
-
-    study_uid: str
-    series_uid: str
-    headers: tuple[SliceHeader, ...]
-    refusal: Reason | None = None
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def images(self) -> tuple[SliceImage, ...]:
-        """What the model is shown of it, from feet to head."""
-        return tuple(SliceImage((header,), i + 1) for i, header in enumerate(self.headers))
 
 
 @dataclass(frozen=True)
@@ -45,10 +26,12 @@ class Plan:
     Attributes:
         series: sorted by study, series and first position; the refused ones among them.
         rejected: files and frames that are no slices or cannot be read.
+        patients: how many patients' images carry a study's UID, by study UID.
     """
 
     series: tuple[Series, ...]
     rejected: tuple[Rejection, ...]
+    patients: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def study_uids(self) -> list[str]:
@@ -58,7 +41,13 @@ class Plan:
     def study(self, uid: str) -> Plan:
         """The part of the plan that is one study's."""
         series, rejected = self._by_study[uid]
-        return Plan(tuple(series), tuple(rejected))
+        return Plan(tuple(series), tuple(rejected), self.patients)
+
+    def stacks(self, thickness_mm: float) -> list[Stack]:
+        """The suitable series, study by study, as what results are made of (`grouping.stacks`)."""
+        suitable = [s for s in self.series if s.refusal is None]
+        by_study = groupby(suitable, lambda s: s.study_uid)
+        return [stack for _, group in by_study for stack in stacks(group, thickness_mm)]
 
     @cached_property
     def _by_study(self) -> dict[str, tuple[list[Series], list[Rejection]]]:
@@ -86,24 +75,19 @@ def discover(
     """
     headers: list[SliceHeader] = []
     rejected: list[Rejection] = list(walk.rejected)
-    seen: set[tuple[str, int]] = set()
     for entry in walk.files:
         try:
-            for header in read_headers(entry.file, entry.path, fast=fast):
-                key = (header.identity.sop_uid, header.frame)
-                if key in seen:
-                    rejected.append(Rejection(header.identity, header.frame, header.path, reasons.DUPLICATE))
-                else:
-                    seen.add(key)
-                    headers.append(header)
+            headers.extend(read_headers(entry.file, entry.path, fast=fast))
         except FileRejected as error:
             rejected.extend(Rejection(error.identity, i + 1, entry.path, error.reason) for i in range(error.frames))
         progress()
-    series = [s for group in _by_series(headers) for s in _split(group)]
+    headers, copies = without_copies(headers)
+    series = [part for group in _by_series(headers) for part in _parts(group)]
     if not any_series:
         series = _with_refusals(series)
     series.sort(key=lambda s: (s.study_uid, s.series_uid, s.headers[0].path, s.headers[0].frame))
-    return Plan(tuple(series), tuple(rejected))
+    named = {uid: len(patients) for uid, patients in patients_of(headers).items()}
+    return Plan(tuple(series), (*rejected, *copies), named)
 
 
 def _by_series(headers: Iterable[SliceHeader]) -> list[list[SliceHeader]]:
@@ -113,38 +97,33 @@ def _by_series(headers: Iterable[SliceHeader]) -> list[list[SliceHeader]]:
     return list(groups.values())
 
 
-def _split(group: list[SliceHeader]) -> list[Series]:
-    """One SeriesInstanceUID by kernel and orientation, and by acquisition where passes overlap."""
-    parts: dict[object, list[SliceHeader]] = defaultdict(list)
-    for header in group:
-        plane = header.orientation and tuple(round(v, 2) for axis in header.orientation for v in axis)
-        parts[header.kernel, plane].append(header)
-    series = []
-    for part in parts.values():
-        passes: dict[int | None, list[SliceHeader]] = defaultdict(list)
-        overlapping = repeats_positions(part)
-        for header in part:
-            passes[header.acquisition_number if overlapping else None].append(header)
-        for headers in passes.values():
-            identity = headers[0].identity
-            series.append(
-                Series(
-                    identity.study_uid,
-                    identity.series_uid,
-                    ordered(headers),
-                    warnings=series_warnings(headers),
-                )
-            )
-    return series
+def _parts(group: list[SliceHeader]) -> list[Series]:
+    identity = group[0].identity
+    return [
+        Series(
+            identity.study_uid,
+            identity.series_uid,
+            block,
+            warnings=series_warnings(block),
+            doubts=series_doubts(block),
+        )
+        for block in split(group)
+    ]
 
 
 def _with_refusals(series: list[Series]) -> list[Series]:
     """Ask every series alone, then set bone kernels aside in studies that also have a softer suitable one."""
-    judged = [replace(s, refusal=series_refusal(s.headers)) for s in series]
-    soft = {s.study_uid for s in judged if s.refusal is None and not is_bone_kernel(s.headers[0].kernel)}
+    judged = [replace(s, refusal=_refusal(s)) for s in series]
+    soft = {s.study_uid for s in judged if s.refusal is None and not is_bone(s.headers)}
     return [
-        replace(s, refusal=reasons.BONE_KERNEL)
-        if s.refusal is None and s.study_uid in soft and is_bone_kernel(s.headers[0].kernel)
-        else s
+        s
+        if s.refusal is not None or not is_bone(s.headers)
+        else replace(s, refusal=reasons.BONE_KERNEL)
+        if s.study_uid in soft
+        else replace(s, doubts=(*s.doubts, "bone_kernel_only"))
         for s in judged
     ]
+
+
+def _refusal(series: Series) -> Reason | None:
+    return series_refusal(series.headers) or (reasons.DYNAMIC if is_dynamic(series.headers) else None)

@@ -1,9 +1,10 @@
-"""Where slices lie: order along the normal, duplicates of position, gaps, and whether the plane is axial."""
+"""Where slices lie: along their normal and along the patient's axis, in order, and where one is missing."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median_low
 
@@ -13,8 +14,28 @@ from dtvit_edge.dicom.slice import SliceHeader, Vector
 AXIAL_COSINE = 0.8
 # Positions are written with at least two decimals; slices nearer than this lie in the same place.
 SAME_POSITION_MM = 0.1
+# Direction cosines of one scan differ by rounding (2e-4 was seen), a tilt by one degree changes them by 0.017.
+SAME_ORIENTATION = 0.01
 # A missing slice doubles an interval; overlapping and mixed protocols vary by less than half.
 GAP_FACTOR = 1.5
+# No slice of a head is thicker; a larger SliceThickness is not believed, since it would explain any gap.
+MOST_THICKNESS_MM = 10.0
+_UPRIGHT: Vector = (0.0, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a slice lies.
+
+    Attributes:
+        height_mm: along the axis that is asked for, growing towards the head.
+        thickness_mm: of the slice; 0 where it is not known.
+        number: InstanceNumber.
+    """
+
+    height_mm: float
+    thickness_mm: float
+    number: int | None
 
 
 def normal(orientation: tuple[Vector, Vector]) -> Vector:
@@ -29,60 +50,120 @@ def is_axial(header: SliceHeader) -> bool | None:
     return None if header.orientation is None else normal(header.orientation)[2] >= AXIAL_COSINE
 
 
-def distance_mm(header: SliceHeader) -> float | None:
-    """The slice's position along its normal; None where position or orientation is missing."""
-    if header.position_mm is None or header.orientation is None:
-        return None
-    return sum(p * n for p, n in zip(header.position_mm, normal(header.orientation), strict=True))
+def same_orientation(a: SliceHeader, b: SliceHeader) -> bool:
+    """Whether two slices are parallel, within `SAME_ORIENTATION` of every cosine; True where one says nothing."""
+    if a.orientation is None or b.orientation is None:
+        return True
+    pairs = zip((*a.orientation[0], *a.orientation[1]), (*b.orientation[0], *b.orientation[1]), strict=True)
+    return all(abs(m - n) <= SAME_ORIENTATION for m, n in pairs)
 
 
-def ordered(headers: Iterable[SliceHeader]) -> tuple[SliceHeader, ...]:
-    """From feet to head by the projection of the position on the normal, never by name or InstanceNumber alone.
+def distance_mm(header: SliceHeader, along: Vector | None = None) -> float | None:
+    """The slice's position along its normal, or along another one; None where the position is missing.
 
-    Where a position is missing the whole series falls back to InstanceNumber, which `has_geometry` tells.
+    Without an orientation the patient's axis stands in for the normal.
     """
-    headers = list(headers)
-    if has_geometry(headers):
-        return tuple(sorted(headers, key=lambda h: (distance_mm(h) or 0.0, h.path, h.frame)))
-    return tuple(sorted(headers, key=lambda h: (h.instance_number or 0, h.path, h.frame)))
+    if header.position_mm is None:
+        return None
+    if along is None:
+        along = _UPRIGHT if header.orientation is None else normal(header.orientation)
+    return sum(p * n for p, n in zip(header.position_mm, along, strict=True))
+
+
+def centre_height_mm(header: SliceHeader) -> float | None:
+    """The z of the image's centre (PS3.3 C.7.6.2.1.1), by which slices of different tilt compare.
+
+    None without a position.
+    """
+    if header.position_mm is None:
+        return None
+    height = header.position_mm[2]
+    if header.orientation is not None and header.pixel_spacing_mm is not None:
+        (row, column), (between_rows, between_columns) = header.orientation, header.pixel_spacing_mm
+        height += row[2] * between_columns * (header.columns - 1) / 2
+        height += column[2] * between_rows * (header.rows - 1) / 2
+    return height
 
 
 def has_geometry(headers: Sequence[SliceHeader]) -> bool:
     """True where every slice has a position and an orientation."""
-    return all(distance_mm(h) is not None for h in headers)
+    return all(h.position_mm is not None and h.orientation is not None for h in headers)
 
 
-def repeats_positions(headers: Iterable[SliceHeader]) -> bool:
-    """True where two acquisitions lie in the same place: two passes stored as one series.
+def heights_mm(headers: Sequence[SliceHeader]) -> list[float | None]:
+    """Where parallel slices lie along their normal, the first one's that has an orientation.
 
-    The acquisition number alone says nothing, since step-and-shoot scanners count it up with every rotation.
+    A slice without a position lies between those whose InstanceNumbers enclose its own. Where no slice has a
+    position, SliceLocation stands in, if every slice has one. None is what cannot be known.
     """
-    placed = [(d, h.acquisition_number) for h in headers if (d := distance_mm(h)) is not None]
-    placed.sort(key=lambda place: place[0])
-    return any(b - a < SAME_POSITION_MM and m != n for (a, m), (b, n) in pairwise(placed))
-
-
-def has_gap(headers: Sequence[SliceHeader]) -> bool:
-    """True where two neighbours lie further apart than the series' own spacing explains.
-
-    An interval is explained by the thicker of its two slices, or by the usual interval among slices of that
-    thickness (a protocol may leave spaces); a series may mix thicknesses. False where there is no geometry.
-
-    Args:
-        headers: one series in order.
-    """
-    if not has_geometry(headers) or len(headers) < 2:
-        return False
-    places = [distance_mm(h) or 0.0 for h in headers]
-    intervals: list[tuple[float, float]] = []  # (thickness, interval)
-    for i in range(len(headers) - 1):
-        interval = places[i + 1] - places[i]
-        if interval >= SAME_POSITION_MM:
-            thickness = max(headers[i].thickness_mm or 0.0, headers[i + 1].thickness_mm or 0.0)
-            intervals.append((thickness, interval))
-    usual: dict[float, list[float]] = defaultdict(list)
-    for thickness, interval in intervals:
-        usual[thickness].append(interval)
-    return any(
-        interval > GAP_FACTOR * max(thickness, median_low(usual[thickness])) for thickness, interval in intervals
+    along = next((normal(h.orientation) for h in headers if h.orientation is not None), _UPRIGHT)
+    heights = [distance_mm(header, along) for header in headers]
+    if all(height is None for height in heights):
+        locations = [header.slice_location_mm for header in headers]
+        return locations if all(location is not None for location in locations) else heights
+    known = sorted(
+        (header.instance_number, height)
+        for header, height in zip(headers, heights, strict=True)
+        if header.instance_number is not None and height is not None
     )
+    return [
+        _between(header.instance_number, known) if height is None else height
+        for header, height in zip(headers, heights, strict=True)
+    ]
+
+
+def ordered(headers: Iterable[SliceHeader]) -> tuple[SliceHeader, ...]:
+    """Parallel slices from feet to head, never by name.
+
+    Where one's height cannot be known, all of them are ordered by InstanceNumber.
+    """
+    headers = list(headers)
+    heights = heights_mm(headers)
+    if any(height is None for height in heights):
+        heights = [float(header.instance_number or 0) for header in headers]
+    keyed = zip(headers, heights, strict=True)
+    return tuple(h for h, _ in sorted(keyed, key=lambda pair: (pair[1] or 0.0, pair[0].path, pair[0].frame)))
+
+
+def gaps(positions: Iterable[Position]) -> list[tuple[float, float]]:
+    """Intervals (from, to) in mm in which a slice is missing.
+
+    An interval is explained by the thickness of its two slices, or by the usual interval among such slices (a protocol
+    may leave spaces); where their InstanceNumbers leave one out, by the thickness of the thinner alone.
+    """
+    line = sorted(positions, key=lambda p: p.height_mm)
+    steps = [(a, b) for a, b in pairwise(line) if b.height_mm - a.height_mm >= SAME_POSITION_MM]
+    intervals: dict[float, list[float]] = defaultdict(list)
+    for a, b in steps:
+        intervals[_contiguous_mm(a, b)].append(b.height_mm - a.height_mm)
+    usual = {contiguous: median_low(values) for contiguous, values in intervals.items()}
+    missing = []
+    for a, b in steps:
+        contiguous, thinner = _contiguous_mm(a, b), min(a.thickness_mm, b.thickness_mm)
+        explained = thinner if _skips(a, b) and thinner else max(contiguous, usual[contiguous])
+        if b.height_mm - a.height_mm > GAP_FACTOR * explained:
+            missing.append((a.height_mm, b.height_mm))
+    return missing
+
+
+def _contiguous_mm(a: Position, b: Position) -> float:
+    """The interval at which two slices touch; 0 where a thickness is not known."""
+    known = [p.thickness_mm for p in (a, b) if 0 < p.thickness_mm <= MOST_THICKNESS_MM]
+    return sum(known) / len(known) if known else 0.0
+
+
+def _skips(a: Position, b: Position) -> bool:
+    """Whether InstanceNumbers of neighbours leave one out."""
+    return a.number is not None and b.number is not None and abs(a.number - b.number) > 1
+
+
+def _between(number: int | None, known: Sequence[tuple[int, float]]) -> float | None:
+    """The height of a slice by its number, in proportion between its neighbours'; None at the ends."""
+    if number is None:
+        return None
+    below = max((pair for pair in known if pair[0] < number), default=None)
+    above = min((pair for pair in known if pair[0] > number), default=None)
+    if below is None or above is None:
+        return None
+    share = (number - below[0]) / (above[0] - below[0])
+    return below[1] + share * (above[1] - below[1])

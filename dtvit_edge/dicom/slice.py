@@ -50,6 +50,7 @@ class SliceHeader:
         frame_of_reference_uid: FrameOfReferenceUID; empty where it is missing.
         patient: a digest of PatientID and its issuer, to tell patients apart; empty where there is no PatientID.
         lossy: the pixels have been compressed with loss, by the transfer syntax or LossyImageCompression.
+        twin: another file claims to be the same image; their pixels tell.
         Optional ones are None (or empty) where their tag is missing.
     """
 
@@ -77,6 +78,7 @@ class SliceHeader:
     frame_of_reference_uid: str = ""
     patient: str = ""
     lossy: bool = False
+    twin: bool = False
     pixel_location: PixelLocation | None = field(default=None, compare=False)
 
 
@@ -90,6 +92,25 @@ class Slice:
 
     header: SliceHeader
     stored: NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class Series:
+    """Slices that belong together: a series, or the part of it that is parallel and of one kind of kernel.
+
+    Attributes:
+        headers: in order from feet to head.
+        refusal: why no result may come from it; None where it is suitable.
+        warnings: codes of what could not be asked.
+        doubts: codes of why a 0 of this series alone is not earned (`reasons.STUDY_REASONS`).
+    """
+
+    study_uid: str
+    series_uid: str
+    headers: tuple[SliceHeader, ...]
+    refusal: Reason | None = None
+    warnings: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,11 @@ def series_warnings(headers: Sequence[SliceHeader]) -> tuple[str, ...]:
     return tuple(code for code, is_missing in missing.items() if is_missing)
 
 
+def series_doubts(headers: Sequence[SliceHeader]) -> tuple[str, ...]:
+    """Why a 0 of a series alone is not earned."""
+    return ()
+
+
 def is_head(header: SliceHeader) -> bool | None:
     """Whether the tags name the head; the body part counts before descriptions. None where they name nothing."""
     for text in (header.body_part, header.descriptions):

@@ -1,107 +1,213 @@
-"""Slices to series to study.
+"""Slices to stacks to study, and why a 0 is not earned.
 
-A series' probability is the mean of its three highest slices, of those there are if fewer; a study's is its highest
-suitable series'. An absence of slices is never a negative.
+A stack's probability is the mean of its highest places, as many as the spec says; a study's is its highest stack's. A
+study is `scored` where each of its scans has a stack without a reason against it, where all of them together cover a
+head, and where no file that could belong to it is missing. Else it is `partial`: a positive counts, a 0 does not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
-from dtvit_edge.reasons import REASONS, Status
-from dtvit_edge.results import SeriesScore, SliceScore, StudyScore, likeliest_location
+from dtvit_edge import reasons
+from dtvit_edge.dicom.geometry import SAME_POSITION_MM, centre_height_mm
+from dtvit_edge.reasons import REASONS, STUDY_REASONS, Status
+from dtvit_edge.results import SliceScore, StackScore, StudyScore, likeliest_location
+from dtvit_edge.scoring.judgement import END_OF_HEAD, JudgedStack, head_mm2
 
-TOP_SLICES = 3
+# Fewer scored places than this are no scan of a head.
+LEAST_PLACES = 3
+# From the base of the skull to the vertex an adult's head measures 120 mm and more; an infant's was not among the data.
+LEAST_SPAN_MM = 80.0
+# Reasons of single slices that, within a series that is scored, are a slice's loss and no other kind of image.
+_LOSSES = frozenset(r.code for r in (reasons.NOT_CT, reasons.NOT_HU, reasons.IMPLAUSIBLE_HU))
 
 
-def series_score(rows: Sequence[SliceScore], *, gap: bool) -> SeriesScore:
-    """The result of one suitable series.
+@dataclass(frozen=True)
+class Coverage:
+    """How much of a head the slices of a study show.
+
+    Attributes:
+        span_mm: from the lowest to the highest slice along z; covered_share: of it, what no gap takes. Both None where
+            no slice says where it lies.
+        vertex: whether the highest slice's head is at most half of the largest.
+    """
+
+    span_mm: float | None
+    covered_share: float | None
+    vertex: bool
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a head is covered, as far as heights are known."""
+        return self.span_mm is None or (self.vertex and self.span_mm >= LEAST_SPAN_MM)
+
+
+def stack_score(judged: JudgedStack, *, top_places: int) -> StackScore:
+    """The result of one stack that is not set aside.
 
     Args:
-        rows: its slices, at least one; those that were skipped count as slices, but not as scored.
-        gap: what `dicom.geometry.has_gap` said of it.
+        top_places: how many of the highest places the mean is over (`PreprocessSpec.top_places`).
     """
-    scored = [row for row in rows if row.ich_probability is not None]
+    rows = [row for _, _, row in judged.slices]
+    places: dict[int | None, SliceScore] = {}
     # Of equals the first by path and frame, so that the order of reading changes nothing.
-    ranked = sorted(scored, key=lambda r: (-_probability(r), r.path, r.frame))[:TOP_SLICES]
-    troubles = {row.reason for row in rows if row.status in (Status.REFUSED, Status.ERROR)}
-    locations = [row.location_probabilities for row in ranked if row.location_probabilities is not None]
-    return SeriesScore(
-        study_uid=rows[0].study_uid,
-        series_uid=rows[0].series_uid,
+    for row in sorted(rows, key=lambda r: (-_probability(r), r.path, r.frame)):
+        if row.ich_probability is not None:
+            places.setdefault(row.place, row)
+    top = list(places.values())[:top_places]
+    locations = [row.location_probabilities for row in top if row.location_probabilities is not None]
+    return StackScore(
+        study_uid=judged.stack.series[0].study_uid,
+        series_uids=tuple(dict.fromkeys(series.series_uid for series in judged.stack.series)),
         slices=len(rows),
-        scored=len(scored),
-        ich_probability=_mean([_probability(row) for row in ranked]) if ranked else None,
+        scored=sum(row.ich_probability is not None for row in rows),
+        places=len(places),
+        ich_probability=_mean([_probability(row) for row in top]) if top else None,
         location_probabilities=(
-            (
-                _mean([p[0] for p in locations]),
-                _mean([p[1] for p in locations]),
-                _mean([p[2] for p in locations]),
-            )
+            (_mean([p[0] for p in locations]), _mean([p[1] for p in locations]), _mean([p[2] for p in locations]))
             if locations
             else None
         ),
-        top=ranked[0] if ranked else None,
-        gap=gap,
-        troubles=tuple(sorted(troubles)),
+        top=top[0] if top else None,
+        reasons=_against(judged, len(places)),
     )
 
 
+def coverage(stacks: Iterable[JudgedStack]) -> Coverage:
+    """What the slices of stacks that are not set aside show together; those whose pixels were not read show nothing."""
+    heads: list[tuple[float, float]] = []
+    missing = 0.0
+    for judged in stacks:
+        for header, height, row in judged.slices:
+            z = centre_height_mm(header)
+            z = height if z is None else z
+            if z is not None and row.status in (Status.SCORED, Status.SKIPPED):
+                heads.append((z, head_mm2(header, row)))
+        missing = max(missing, sum(high - low for low, high in judged.stack.gaps))
+    if not heads:
+        return Coverage(None, None, False)
+    lowest, highest = min(heads)[0], max(heads)[0]
+    at_top = max(area for z, area in heads if highest - z < SAME_POSITION_MM)
+    vertex = at_top <= END_OF_HEAD * max(area for _, area in heads)
+    span = highest - lowest
+    return Coverage(span, max(0.0, 1 - missing / span) if span else 1.0, vertex)
+
+
 def study_score(
-    study_uid: str, series: Sequence[SeriesScore], rows: Sequence[SliceScore], *, threshold: float
+    study_uid: str,
+    stacks: Sequence[tuple[JudgedStack, StackScore | None]],
+    rows: Sequence[SliceScore],
+    *,
+    threshold: float,
+    patients: int = 1,
+    unread: bool = False,
 ) -> StudyScore:
     """The result of one study.
 
     Args:
-        series: its suitable series.
+        stacks: with their scores; None for those that were set aside for their values.
         rows: all rows of the study, the unsuitable and unreadable ones included.
         threshold: at or above which a probability is positive.
+        patients: whose images carry the study's UID.
+        unread: a file or folder beside the study's slices could not be read.
     """
     scored = sum(row.status is Status.SCORED for row in rows)
+    seen = coverage(judged for judged, score in stacks if score is not None)
     best = max(
-        (s for s in series if s.ich_probability is not None),
+        (score for _, score in stacks if score is not None and score.ich_probability is not None),
         key=lambda s: s.ich_probability or 0.0,
         default=None,
     )
-    reasons = _study_reasons(series, rows, best)
+    against = _study_reasons(stacks, rows, seen)
+    against |= {code for code, holds in (("two_patients", patients > 1), ("unread", unread)) if holds}
+    if best is None:
+        against.add("nothing_scored" if stacks else "no_suitable_series")
+    reason = ";".join(code for code in STUDY_REASONS if code in against)
     if best is None or best.ich_probability is None:
-        return StudyScore(study_uid, Status.NOT_SCORED, ";".join(reasons), None, None, "", len(rows), scored, "")
-    incomplete = bool({"gap", "slice_refused", "slice_error"} & set(reasons))
+        return StudyScore(
+            study_uid,
+            Status.NOT_SCORED,
+            reason,
+            None,
+            None,
+            "",
+            len(rows),
+            scored,
+            "",
+            seen.span_mm,
+            seen.covered_share,
+        )
     positive = best.ich_probability >= threshold
     location = ""
     if positive and best.location_probabilities is not None:
         location = likeliest_location(best.location_probabilities)
     return StudyScore(
         study_uid=study_uid,
-        status=Status.PARTIAL if incomplete else Status.SCORED,
-        reason=";".join(reasons),
-        flagged=positive if positive or not incomplete else None,
+        status=Status.PARTIAL if against else Status.SCORED,
+        reason=reason,
+        flagged=positive if positive or not against else None,
         ich_probability=best.ich_probability,
         location=location,
         slices=len(rows),
         scored=scored,
         top_sop_uid=best.top.sop_uid if best.top else "",
+        span_mm=seen.span_mm,
+        covered_share=seen.covered_share,
     )
 
 
-def _study_reasons(series: Sequence[SeriesScore], rows: Sequence[SliceScore], best: SeriesScore | None) -> list[str]:
-    """The study's own reasons, in a fixed order.
+def _against(judged: JudgedStack, places: int) -> tuple[str, ...]:
+    """Why a 0 of a stack alone is not earned, as codes of `STUDY_REASONS`."""
+    stack = judged.stack
+    doubts = [set(series.doubts) for series in stack.series]
+    holds = {
+        "gap": bool(stack.gaps) or (not stack.is_placed and stack.misses_numbers),
+        "not_contiguous": _is_interrupted([row for _, _, row in judged.slices]),
+        "few_slices": places < LEAST_PLACES,
+        "small_fov": judged.small_fov,
+        "geometry_unknown": not stack.is_placed,
+        **dict.fromkeys(set().union(*doubts), True),
+    }
+    return tuple(code for code in STUDY_REASONS if holds.get(code))
 
-    A series that is set aside as a whole (contrast, bone kernel, another modality) leaves the study complete; a
-    single image that is refused or cannot be read does not, wherever it lies.
-    """
-    reasons = []
-    if best is None:
-        reasons.append("nothing_scored" if series else "no_suitable_series")
-    if any(s.gap for s in series):
-        reasons.append("gap")
-    if any(r.status is Status.REFUSED and not REASONS[r.reason].whole_series for r in rows):
-        reasons.append("slice_refused")
-    if any(r.status is Status.ERROR for r in rows):
-        reasons.append("slice_error")
-    if best is not None and best.scored < TOP_SLICES:
-        reasons.append("few_slices")
-    return reasons
+
+def _is_interrupted(rows: Sequence[SliceScore]) -> bool:
+    """Whether no head or no brain is seen between slices that show one."""
+    shown = [i for i, row in enumerate(rows) if row.status is Status.SCORED]
+    skipped = {reasons.NO_HEAD.code, reasons.NO_BRAIN.code}
+    return any(row.reason in skipped for a, b in pairwise(shown) for row in rows[a + 1 : b])
+
+
+def _study_reasons(
+    stacks: Sequence[tuple[JudgedStack, StackScore | None]], rows: Sequence[SliceScore], seen: Coverage
+) -> set[str]:
+    scans: dict[int, list[StackScore]] = defaultdict(list)
+    for judged, score in stacks:
+        if score is not None:
+            scans[judged.stack.scan].append(score)
+    against: set[str] = set()
+    for scores in scans.values():
+        against.update(min(scores, key=lambda s: (len(s.reasons), -s.places)).reasons)
+    if scans and not seen.is_whole:
+        against.add("coverage")
+    suitable = {uid for scores in scans.values() for score in scores for uid in score.series_uids}
+    aside = {row.series_uid for row in rows if row.series_uid not in suitable and _is_aside(row)}
+    for row in rows:
+        if row.status is Status.ERROR and row.series_uid not in aside:
+            against.add("slice_error")
+        elif row.status is Status.REFUSED and row.series_uid not in aside:
+            if not _is_aside(row) or row.reason in _LOSSES:
+                against.add("slice_refused")
+    return against
+
+
+def _is_aside(row: SliceScore) -> bool:
+    """Whether a row says that its whole series was set aside."""
+    return row.status is Status.REFUSED and REASONS[row.reason].whole_series
 
 
 def _probability(row: SliceScore) -> float:

@@ -17,12 +17,11 @@ from dtvit_edge import backends
 from dtvit_edge.backend import Backend
 from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle, Threshold, Thresholds
 from dtvit_edge.dicom.discover import Plan, discover
-from dtvit_edge.dicom.geometry import has_gap
 from dtvit_edge.dicom.slice import SliceHeader
 from dtvit_edge.dicom.walk import walk
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.results import SeriesScore, SliceScore, StudyScore
-from dtvit_edge.scoring.aggregate import series_score, study_score
+from dtvit_edge.results import SliceScore, StackScore, StudyScore
+from dtvit_edge.scoring.aggregate import stack_score, study_score
 from dtvit_edge.scoring.executor import CpuExecutor, Executor
 from dtvit_edge.scoring.gpu_executor import GpuExecutor
 from dtvit_edge.scoring.pipeline import Pipeline, least_brain_share, rejected_row
@@ -85,10 +84,10 @@ class Options:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """One study: its score, its suitable series' and every row."""
+    """One study: its score, those of the stacks that its suitable series make, and every row."""
 
     study: StudyScore
-    series: tuple[SeriesScore, ...]
+    stacks: tuple[StackScore, ...]
     slices: tuple[SliceScore, ...]
 
 
@@ -182,23 +181,18 @@ def headers_of(plan: Plan) -> list[SliceHeader]:
     return [h for series in plan.series if series.refusal is None for h in series.headers]
 
 
-def study_result(plan: Plan, scored: Sequence[SliceScore], threshold: float) -> StudyResult:
+def study_result(plan: Plan, answers: Mapping[Key, SliceScore], manifest: Manifest, threshold: float) -> StudyResult:
     """Put one study together.
 
     Args:
         plan: the study's part of the plan.
-        scored: rows of its slices, in any order.
+        answers: what became of its slices in the pipeline.
     """
-    by_slice = {(r.path, r.sop_uid, r.frame): r for r in scored}
-    rows: list[SliceScore] = []
-    series: list[SeriesScore] = []
-    for part in plan.series:
-        if part.refusal is not None:
-            rows.extend(rejected_row(h, part.refusal) for h in part.headers)
-            continue
-        series_rows = [by_slice[h.path, h.identity.sop_uid, h.frame] for h in part.headers]
-        rows.extend(series_rows)
-        series.append(series_score(series_rows, gap=has_gap(part.headers)))
-    rows.extend(rejected_row(rejection, rejection.reason) for rejection in plan.rejected)
+    spec = manifest.spec
+    judged, rows = judge(plan.stacks(spec.thickness_mm), answers)
+    stacks = [(j, stack_score(j, top_places=spec.top_places) if j.is_plausible else None) for j in judged]
+    refused = [rejected_row(h, s.refusal) for s in plan.series if s.refusal is not None for h in s.headers]
+    everything = [*rows.values(), *refused, *(rejected_row(rejection, rejection.reason) for rejection in plan.rejected)]
     study_uid = plan.study_uids[0]
-    return StudyResult(study_score(study_uid, series, rows, threshold=threshold), tuple(series), tuple(rows))
+    study = study_score(study_uid, stacks, everything, threshold=threshold, patients=plan.patients.get(study_uid, 1))
+    return StudyResult(study, tuple(score for _, score in stacks if score is not None), tuple(everything))

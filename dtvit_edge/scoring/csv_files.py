@@ -32,6 +32,8 @@ STUDY_COLUMNS = (
     "slices",
     "scored",
     "top_sop_uid",
+    "span_mm",
+    "covered_share",
 )
 LAST_COLUMNS = ("model_status", "notice")
 
@@ -79,6 +81,8 @@ def studies_csv(rows: Iterable[StudyScore], *, model_status: str) -> str:
                 str(r.slices),
                 str(r.scored),
                 r.top_sop_uid,
+                "" if r.span_mm is None else f"{r.span_mm:.1f}",
+                probability(r.covered_share),
             )
             for r in sorted(rows, key=lambda r: r.study_uid)
         ),

@@ -5,34 +5,26 @@ from pathlib import Path
 
 import pytest
 
-from dtvit_edge.dicom.geometry import distance_mm, has_gap, has_geometry, is_axial, ordered, repeats_positions
+from dtvit_edge.dicom.geometry import (
+    Position,
+    centre_height_mm,
+    distance_mm,
+    gaps,
+    has_geometry,
+    heights_mm,
+    is_axial,
+    ordered,
+    same_orientation,
+)
 from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.dicom.slice import SliceHeader, Vector
-from dtvit_edge.results import Identity
-from dtvit_edge.spec import PixelEncoding
 from tests.support.data import real
-
-AXIAL = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
-
-
-def header(z: float | None, *, name: str = "", thickness: float | None = 5.0, **values: object) -> SliceHeader:
-    position = None if z is None else (0.0, 0.0, z)
-    defaults: dict[str, object] = {"orientation": AXIAL, "thickness_mm": thickness, "position_mm": position}
-    return SliceHeader(
-        Path("x"),
-        name or str(z),
-        Identity(),
-        1,
-        1,
-        512,
-        512,
-        PixelEncoding(),
-        **{**defaults, **values},  # type: ignore[arg-type]
-    )
+from tests.support.headers import AXIAL, header, line
 
 
-def line(*positions: float, thickness: float = 5.0) -> list[SliceHeader]:
-    return [header(z, thickness=thickness) for z in positions]
+def has_gap(headers: list[SliceHeader]) -> bool:
+    heights = zip(headers, heights_mm(headers), strict=True)
+    return bool(gaps(Position(z, h.thickness_mm or 0.0, h.instance_number) for h, z in heights if z is not None))
 
 
 def tilted(degrees: float, axis: str = "x") -> tuple[Vector, Vector]:
@@ -99,16 +91,61 @@ def test_gaps(headers: list[SliceHeader], expected: bool) -> None:
     assert has_gap(headers) is expected
 
 
-def test_step_and_shoot_acquisition_numbers_are_no_repeats() -> None:
-    assert not repeats_positions([header(5 * i, acquisition_number=i) for i in range(6)])
-    twice = [header(5 * i, acquisition_number=a) for a in (1, 2) for i in range(6)]
-    assert repeats_positions(twice)
+def test_every_second_slice_missing_is_seen_by_the_numbers() -> None:
+    spaced = [header(10 * i, instance_number=i) for i in range(6)]
+    thinned = [header(10 * i, instance_number=2 * i) for i in range(6)]
+    assert not has_gap(spaced)
+    assert has_gap(thinned)
 
 
-def test_two_slices_of_one_acquisition_in_one_place_are_no_repeat() -> None:
-    assert not repeats_positions([header(z, acquisition_number=1) for z in (0, 5, 5, 10)])
-    assert not repeats_positions([header(z) for z in (0, 5, 5, 10)])
-    assert repeats_positions([header(5, acquisition_number=None), header(5, acquisition_number=2)])
+def test_one_wrong_thickness_explains_no_gap() -> None:
+    headers = [header(z, thickness=50.0 if z == 10 else 5.0, instance_number=round(z / 5)) for z in (0, 5, 10, 20, 25)]
+    assert has_gap(headers)
+    assert not has_gap([header(5 * i, thickness=50.0) for i in range(6)])
+
+
+def test_ten_thousand_slices_are_asked_in_linear_time() -> None:
+    positions = [Position(0.6 * i, 0.6, i) for i in range(10_000)]
+    assert not gaps(positions)
+    assert gaps(positions[:5000] + positions[5004:]) == [(pytest.approx(2999.4), pytest.approx(3002.4))]
+
+
+def test_a_slice_without_a_position_lies_between_its_numbers_neighbours() -> None:
+    headers = [header(None if i == 2 else 5.0 * i, name=str(i), instance_number=i) for i in range(5)]
+    assert heights_mm(headers) == [0, 5, 10, 15, 20]
+    assert [h.path for h in ordered(headers[::-1])] == ["0", "1", "2", "3", "4"]
+    assert not has_gap(headers)
+
+
+def test_a_slice_without_a_position_hides_no_gap_beside_it() -> None:
+    headers = [header(None if i == 2 else 5.0 * i, instance_number=i) for i in (0, 1, 2, 5, 6)]
+    assert has_gap(headers)
+
+
+def test_a_slice_that_nothing_places_is_not_guessed() -> None:
+    at_the_end = [header(5.0 * i, instance_number=i) for i in range(4)] + [header(None, instance_number=4)]
+    assert heights_mm(at_the_end)[-1] is None
+    assert heights_mm([header(0.0), header(None), header(5.0)])[1] is None
+
+
+def test_slice_location_stands_in_for_positions_if_all_have_one() -> None:
+    headers = [header(None, slice_location_mm=5.0 * i) for i in (2, 0, 1)]
+    assert heights_mm(headers) == [10, 0, 5]
+    assert heights_mm([*headers, header(None)]) == [None] * 4
+
+
+@pytest.mark.parametrize(("difference", "same"), [(2e-4, True), (9e-3, True), (2e-2, False)])
+def test_orientations_are_the_same_within_a_tolerance(difference: float, same: bool) -> None:
+    other = ((1.0, difference, 0.0), (-difference, 1.0, 0.0))
+    assert same_orientation(header(0), header(0, orientation=other)) is same
+
+
+def test_the_centre_of_a_tilted_image_lies_lower_than_its_corner() -> None:
+    tilt = tilted(20)
+    corner = header(0, orientation=tilt, pixel_spacing_mm=(0.5, 0.5))
+    assert centre_height_mm(corner) == pytest.approx(-math.sin(math.radians(20)) * 511 / 4)
+    assert centre_height_mm(header(3, pixel_spacing_mm=(0.5, 0.5))) == 3
+    assert centre_height_mm(header(None)) is None
 
 
 def test_the_real_study_is_in_order_without_gaps_and_any_inner_loss_is_found() -> None:
@@ -117,5 +154,5 @@ def test_the_real_study_is_in_order_without_gaps_and_any_inner_loss_is_found() -
     assert [h.path for h in headers] == [f.name for f in files]
     assert not has_gap(headers)
     missed = [i for i in range(1, 27) if not has_gap(headers[:i] + headers[i + 1 :])]
-    # The 4 mm and the 7 mm block overlap by 3 mm: slices 14 and 15 lie 1.1 mm apart, and losing one leaves no gap.
-    assert missed == [13, 14]
+    # The 4 mm and the 7 mm block overlap by 3 mm: slices 14 and 15 lie 1.1 mm apart, and losing the thinner leaves none.
+    assert missed == [13]

@@ -1,0 +1,165 @@
+"""What becomes of a study's rows once its pixels have been read: copies, values that cannot be HU, blank images.
+
+A slice is judged beside its neighbours, so that this comes after scoring and before a study's result. The rows of the
+journal are what readers and the model said; nothing here asks either of them again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+from dtvit_edge import reasons
+from dtvit_edge.dicom.grouping import Stack
+from dtvit_edge.dicom.identity import place
+from dtvit_edge.dicom.slice import SliceHeader
+from dtvit_edge.reasons import Reason, Status
+from dtvit_edge.results import SliceScore
+
+Key: TypeAlias = tuple[Path, int]  # file and frame
+Rows: TypeAlias = dict[Key, SliceScore]
+
+# In 140 real slices of heads at least 42 % of the pixels lay below -300 HU, in every one whose values had wrapped none.
+LEAST_AIR = 0.01
+# No real slice had a pixel above 2500 HU; of wrapped ones 37 to 55 % lay there.
+MOST_HIGH = 0.05
+# Crops of real slices to 160 mm kept 7.6 % of air at least, of those to 130 mm a third had less than 1 %.
+LEAST_FIELD_OF_VIEW_MM = 180.0
+# On more slices of a scan than this share no brain is seen: the values are no HU. A scan from the neck to the vertex of
+# 23 mm steps at both ends has less.
+MOST_WITHOUT_BRAIN = 0.25
+# The vertex is in view, or the head's end is near, where a slice shows at most this share of the largest head.
+END_OF_HEAD = 0.5
+
+
+@dataclass(frozen=True)
+class JudgedStack:
+    """A stack after scoring.
+
+    Attributes:
+        rows: of its slices, in their order; copies of an image are left out.
+        is_plausible: False where its values cannot be HU, and it is set aside as a whole.
+        small_fov: its slices show hardly any air, as crops of a head do.
+    """
+
+    stack: Stack
+    slices: tuple[tuple[SliceHeader, float | None, SliceScore], ...]
+    is_plausible: bool = True
+    small_fov: bool = False
+
+
+def key(header: SliceHeader) -> Key:
+    """What a slice's row is known by."""
+    return header.file, header.frame
+
+
+def judge(stacks: Iterable[Stack], answers: Mapping[Key, SliceScore]) -> tuple[list[JudgedStack], Rows]:
+    """Judge the rows of a study's suitable series.
+
+    Returns:
+        The stacks, and every slice's row as it goes into the result files.
+    """
+    stacks = list(stacks)
+    rows = _without_copies([s.header for stack in stacks for s in stack.slices], answers)
+    judged = []
+    for stack in stacks:
+        originals = [s for s in stack.slices if rows[key(s.header)].reason != reasons.DUPLICATE.code]
+        headers = [s.header for s in originals]
+        plausible = _judge_values(headers, rows)
+        if plausible:
+            _judge_blanks(headers, rows)
+        small = plausible and _is_small(headers, rows)
+        slices = tuple((s.header, s.height_mm, rows[key(s.header)]) for s in originals)
+        judged.append(JudgedStack(stack, slices, plausible, small))
+    return judged, rows
+
+
+def head_mm2(header: SliceHeader, row: SliceScore) -> float:
+    """The area of the head in a slice; in pixels where their spacing is not known."""
+    between_rows, between_columns = header.pixel_spacing_mm or (1.0, 1.0)
+    return (row.head_pixels or 0) * between_rows * between_columns
+
+
+def _without_copies(headers: Sequence[SliceHeader], answers: Mapping[Key, SliceScore]) -> Rows:
+    """Of images with the same UIDs and place the readable one counts, the lossless one, the first of equal pixels."""
+    rows = {key(header): answers[key(header)] for header in headers}
+    claims: dict[object, list[SliceHeader]] = defaultdict(list)
+    for header in headers:
+        if header.twin:
+            claims[header.identity, header.frame, place(header)].append(header)
+    for claimants in claims.values():
+        quality = {id(header): _defects(header, rows[key(header)]) for header in claimants}
+        least = min(quality.values())
+        contents: set[str] = set()
+        for header in sorted(claimants, key=lambda h: (quality[id(h)], h.path, str(h.file))):
+            row = rows[key(header)]
+            content = row.measures.digest if row.measures else ""
+            if quality[id(header)] > least or content in contents:
+                rows[key(header)] = _as(row, reasons.DUPLICATE)
+            contents |= {content} - {""}
+    return rows
+
+
+def _defects(header: SliceHeader, row: SliceScore) -> tuple[bool, bool, bool]:
+    """What makes a copy worse than another one, the worst first."""
+    return not _is_read(row), row.measures is not None and row.measures.constant, header.lossy
+
+
+def _judge_values(headers: Sequence[SliceHeader], rows: Rows) -> bool:
+    """Refuse what cannot be HU; False where that is the whole stack."""
+    shown = [h for h in headers if _is_shown(rows[key(h)])]
+    wrong = [h for h in shown if _is_wrong(h, rows[key(h)])]
+    without_brain = sum(rows[key(h)].reason == reasons.NO_BRAIN.code for h in shown)
+    whole = 2 * len(wrong) > len(shown) or without_brain > MOST_WITHOUT_BRAIN * len(shown)
+    for header in shown if whole else wrong:
+        rows[key(header)] = _as(rows[key(header)], reasons.IMPLAUSIBLE_HU)
+    return not whole
+
+
+def _judge_blanks(headers: Sequence[SliceHeader], rows: Rows) -> None:
+    """A constant image where a head should be is an error; beyond the head's end it is blank."""
+    heads = [head_mm2(h, rows[key(h)]) if _is_shown(rows[key(h)]) else 0.0 for h in headers]
+    for i, header in enumerate(headers):
+        row = rows[key(header)]
+        if row.measures is None or not row.measures.constant or not _is_read(row):
+            continue
+        below, above = ([area for area in part if area > 0] for part in (heads[:i][::-1], heads[i + 1 :]))
+        nearest = (below or above or [0.0])[0]
+        is_end = bool(below) != bool(above) and nearest <= END_OF_HEAD * max(heads)
+        rows[key(header)] = _as(row, reasons.BLANK if is_end else reasons.CONSTANT)
+
+
+def _is_small(headers: Sequence[SliceHeader], rows: Rows) -> bool:
+    """Whether most slices are crops: hardly any air in a small field of view."""
+    shown = [h for h in headers if _is_shown(rows[key(h)])]
+    return 2 * sum(_has_no_air(rows[key(h)]) for h in shown) > len(shown)
+
+
+def _is_wrong(header: SliceHeader, row: SliceScore) -> bool:
+    """Whether a slice's values cannot be HU: too many are too high, or none is air in a field of view that has some."""
+    spacing = header.pixel_spacing_mm
+    small = spacing and min(header.rows * spacing[0], header.columns * spacing[1]) < LEAST_FIELD_OF_VIEW_MM
+    return _has_no_air(row) and not small or row.measures is not None and row.measures.high_share > MOST_HIGH
+
+
+def _has_no_air(row: SliceScore) -> bool:
+    return row.measures is not None and row.measures.air_share < LEAST_AIR
+
+
+def _is_read(row: SliceScore) -> bool:
+    return row.status in (Status.SCORED, Status.SKIPPED)
+
+
+def _is_shown(row: SliceScore) -> bool:
+    """Whether a slice's pixels were read, and show something."""
+    return _is_read(row) and row.measures is not None and not row.measures.constant
+
+
+def _as(row: SliceScore, reason: Reason) -> SliceScore:
+    """The row of a slice that is not scored after all."""
+    return replace(
+        row, status=reason.status, reason=reason.code, ich_probability=None, location_probabilities=None, ich=None
+    )

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from dtvit_edge.dicom.grouping import stacks
+from dtvit_edge.dicom.slice import Series, SliceHeader
+from dtvit_edge.reasons import REASONS, Status
+from dtvit_edge.results import Identity, PixelMeasures, SliceScore
+from dtvit_edge.scoring.judgement import JudgedStack, Rows, judge, key
+from tests.support.headers import header
+
+SPACING = (0.45, 0.45)  # 230 mm of 512 pixels
+HEAD = PixelMeasures(air_share=0.5, high_share=0.0, constant=False)
+NO_AIR = PixelMeasures(air_share=0.0, high_share=0.0, constant=False)
+WRAPPED = PixelMeasures(air_share=0.0, high_share=0.4, constant=False)
+BLANK = PixelMeasures(air_share=1.0, high_share=0.0, constant=True)
+
+
+def row(h: SliceHeader, code: str = "", measures: PixelMeasures | None = HEAD, head: int = 1000) -> SliceScore:
+    uids = h.identity
+    if code:
+        status = REASONS[code].status
+        return SliceScore(uids.study_uid, uids.series_uid, uids.sop_uid, h.frame, h.path, status, code, place=1,
+                          measures=measures, head_pixels=head)  # fmt: skip
+    return SliceScore(uids.study_uid, uids.series_uid, uids.sop_uid, h.frame, h.path, Status.SCORED, "", 0.2,
+                      (0.2, 0.5, 0.3), False, 1, measures, head)  # fmt: skip
+
+
+def slices(count: int, **values: Any) -> list[SliceHeader]:
+    return [header(5 * i, name=str(i), **{"pixel_spacing_mm": SPACING, **values}) for i in range(count)]
+
+
+def judged(headers: Sequence[SliceHeader], rows: Sequence[SliceScore]) -> tuple[JudgedStack, list[str]]:
+    answers: Rows = {key(h): r for h, r in zip(headers, rows, strict=True)}
+    (one,), judged_rows = judge(stacks([Series("2.25.1", "2.25.2", tuple(headers))], 5.0), answers)
+    return one, [judged_rows[key(h)].reason or str(judged_rows[key(h)].status) for h in headers]
+
+
+def test_good_slices_stay_as_they_are() -> None:
+    headers = slices(4)
+    one, reasons = judged(headers, [row(h) for h in headers])
+    assert (one.is_plausible, one.small_fov) == (True, False)
+    assert reasons == ["scored"] * 4
+
+
+@pytest.mark.parametrize("measures", [WRAPPED, NO_AIR], ids=["wrapped", "no-air"])
+def test_one_slice_that_cannot_be_hu_is_refused_and_loses_its_probability(measures: PixelMeasures) -> None:
+    headers = slices(5)
+    answers = [row(h, measures=measures if i == 2 else HEAD) for i, h in enumerate(headers)]
+    one, reasons = judged(headers, answers)
+    assert one.is_plausible
+    assert reasons == ["scored", "scored", "implausible_hu", "scored", "scored"]
+    refused = one.slices[2][2]
+    assert (refused.status, refused.ich_probability, refused.ich) == (Status.REFUSED, None, None)
+
+
+@pytest.mark.parametrize("measures", [WRAPPED, NO_AIR], ids=["wrapped", "no-air"])
+def test_a_series_that_mostly_cannot_be_hu_is_refused_whole(measures: PixelMeasures) -> None:
+    headers = slices(5)
+    one, reasons = judged(headers, [row(h, measures=measures if i < 3 else HEAD) for i, h in enumerate(headers)])
+    assert not one.is_plausible
+    assert reasons == ["implausible_hu"] * 5
+
+
+def test_no_air_in_an_unknown_field_of_view_is_implausible() -> None:
+    headers = slices(3, pixel_spacing_mm=None)
+    one, _ = judged(headers, [row(h, measures=NO_AIR) for h in headers])
+    assert not one.is_plausible
+
+
+def test_no_air_in_a_small_field_of_view_is_a_crop() -> None:
+    headers = slices(3, pixel_spacing_mm=(0.3, 0.3))
+    one, reasons = judged(headers, [row(h, measures=NO_AIR) for h in headers])
+    assert (one.is_plausible, one.small_fov) == (True, True)
+    assert reasons == ["scored"] * 3
+    whole, _ = judged(headers, [row(h) for h in headers])
+    assert not whole.small_fov
+
+
+@pytest.mark.parametrize(("without", "plausible"), [(3, True), (4, False)])
+def test_no_brain_on_more_than_a_quarter_means_other_values(without: int, plausible: bool) -> None:
+    headers = slices(12)
+    one, _ = judged(headers, [row(h, "no_brain" if i < without else "") for i, h in enumerate(headers)])
+    assert one.is_plausible is plausible
+
+
+@pytest.mark.parametrize("code", ["", "no_head", "no_brain"])
+def test_a_constant_image_between_heads_is_an_error_whatever_became_of_it(code: str) -> None:
+    headers = slices(5)
+    answers = [row(h, code, BLANK, 0) if i == 2 else row(h) for i, h in enumerate(headers)]
+    assert judged(headers, answers)[1] == ["scored", "scored", "constant", "scored", "scored"]
+
+
+@pytest.mark.parametrize(("last_head", "expected"), [(500, "blank"), (501, "constant")])
+def test_a_constant_image_at_an_end_is_blank_where_the_head_has_ended(last_head: int, expected: str) -> None:
+    headers = slices(5)
+    answers = [row(h, head=1000 if i < 2 else last_head) for i, h in enumerate(headers[:3])]
+    answers += [row(h, "no_head", BLANK, 0) for h in headers[3:]]
+    assert judged(headers, answers)[1][3:] == [expected, expected]
+
+
+def test_a_series_of_constant_images_alone_is_all_errors() -> None:
+    headers = slices(3)
+    assert judged(headers, [row(h, "no_head", BLANK, 0) for h in headers])[1] == ["constant"] * 3
+
+
+def test_of_twins_the_readable_the_one_with_content_the_lossless_and_the_first_count() -> None:
+    uids = Identity("2.25.1", "2.25.2", "2.25.3")
+
+    def twin(name: str, **values: Any) -> SliceHeader:
+        return header(0, name=name, identity=uids, twin=True, pixel_spacing_mm=SPACING, **values)
+
+    def pixels(digest: str) -> PixelMeasures:
+        return replace(HEAD, digest=digest)
+
+    cut, lossy, whole, again, other = twin("a"), twin("b", lossy=True), twin("c"), twin("d"), twin("e")
+    zeroed = twin("0")
+    headers = [cut, lossy, whole, again, other, *slices(4)[1:], zeroed]
+    rows = [
+        row(cut, "truncated", None),
+        row(lossy, measures=pixels("l")),
+        row(whole, measures=pixels("w")),
+        row(again, measures=pixels("w")),
+        row(other, measures=pixels("o")),
+        *(row(h) for h in headers[5:8]),
+        row(zeroed, "no_head", BLANK, 0),
+    ]
+    one, reasons = judged(headers, rows)
+    assert reasons[-1] == "duplicate"
+    assert reasons[:5] == ["duplicate", "duplicate", "scored", "duplicate", "scored"]
+    assert len(one.slices) == 5  # copies are no slices of the stack
+
+
+def test_twins_that_all_cannot_be_read_stay_errors() -> None:
+    uids = Identity("2.25.1", "2.25.2", "2.25.3")
+    twins = [header(0, name=name, identity=uids, twin=True) for name in "ab"]
+    assert judged(twins, [row(h, "truncated", None) for h in twins])[1] == ["truncated", "truncated"]
