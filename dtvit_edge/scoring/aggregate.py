@@ -199,10 +199,14 @@ def _study_reasons(
     for row in rows:
         if row.status is Status.ERROR and row.series_uid not in aside:
             against.add("slice_error")
-        elif row.status is Status.REFUSED and row.series_uid not in aside:
-            if not _is_aside(row) or row.reason in _LOSSES:
-                against.add("slice_refused")
+        elif row.status is Status.REFUSED and row.series_uid not in aside and _is_loss(row):
+            against.add("slice_refused")
     return against
+
+
+def _is_loss(row: SliceScore) -> bool:
+    """Whether a refused row of a suitable series is a slice that its result lacks."""
+    return not REASONS[row.reason].whole_series or row.reason in _LOSSES
 
 
 def _is_aside(row: SliceScore) -> bool:

@@ -142,7 +142,8 @@ def _is_wrong(header: SliceHeader, row: SliceScore) -> bool:
     """Whether a slice's values cannot be HU: too many are too high, or none is air in a field of view that has some."""
     spacing = header.pixel_spacing_mm
     small = spacing and min(header.rows * spacing[0], header.columns * spacing[1]) < LEAST_FIELD_OF_VIEW_MM
-    return _has_no_air(row) and not small or row.measures is not None and row.measures.high_share > MOST_HIGH
+    too_high = row.measures is not None and row.measures.high_share > MOST_HIGH
+    return too_high or (_has_no_air(row) and not small)
 
 
 def _has_no_air(row: SliceScore) -> bool:

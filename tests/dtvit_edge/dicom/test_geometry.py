@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 
@@ -154,5 +153,5 @@ def test_the_real_study_is_in_order_without_gaps_and_any_inner_loss_is_found() -
     assert [h.path for h in headers] == [f.name for f in files]
     assert not has_gap(headers)
     missed = [i for i in range(1, 27) if not has_gap(headers[:i] + headers[i + 1 :])]
-    # The 4 mm and the 7 mm block overlap by 3 mm: slices 14 and 15 lie 1.1 mm apart, and losing the thinner leaves none.
+    # The 4 mm and the 7 mm block overlap by 3 mm: slices 14 and 15 lie 1.1 mm apart, losing the thinner leaves no gap.
     assert missed == [13]
