@@ -50,6 +50,7 @@ class SliceHeader:
         frame_of_reference_uid: FrameOfReferenceUID; empty where it is missing.
         patient: a digest of PatientID and its issuer, to tell patients apart; empty where there is no PatientID.
         lossy: the pixels have been compressed with loss, by the transfer syntax or LossyImageCompression.
+        twin: the plan saw another slice that may be the same image: the pixels' digest is asked for.
         Optional ones are None (or empty) where their tag is missing.
     """
 
@@ -77,6 +78,7 @@ class SliceHeader:
     frame_of_reference_uid: str = ""
     patient: str = ""
     lossy: bool = False
+    twin: bool = False
     pixel_location: PixelLocation | None = field(default=None, compare=False)
 
 
