@@ -18,7 +18,7 @@ from dtvit_edge.backend import Backend
 from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle, Threshold, Thresholds
 from dtvit_edge.dicom.discover import Plan, discover
 from dtvit_edge.dicom.geometry import has_gap
-from dtvit_edge.dicom.slice import SliceHeader
+from dtvit_edge.dicom.slice import SliceHeader, SliceImage
 from dtvit_edge.dicom.walk import walk
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.results import SeriesScore, SliceScore, StudyScore
@@ -104,14 +104,14 @@ def score(bundle: Bundle, folders: Sequence[Path | str], options: Options | None
     options = options or Options()
     choice = backends.choose(options.backend)
     plan = discover(walk([Path(f) for f in folders]), any_series=options.any_series, fast=options.fast)
-    headers = headers_of(plan)
+    images = images_of(plan)
     with (
         open_backend(bundle, choice.name, options) as backend,
         open_executor(bundle, backend, options) as executor,
     ):
         rows: dict[str, list[SliceScore]] = defaultdict(list)
-        last = {header.identity.study_uid: i for i, header in enumerate(headers)}
-        for scored in make_pipeline(bundle, executor, options)(headers):
+        last = {image.headers[0].identity.study_uid: i for i, image in enumerate(images)}
+        for scored in make_pipeline(bundle, executor, options)(images):
             for row in scored.rows:
                 rows[row.study_uid].append(row)
             for uid in [uid for uid in rows if last[uid] <= scored.indices[-1]]:
@@ -177,9 +177,14 @@ def thresholds_of(bundle: Bundle, options: Options) -> Thresholds:
     return Thresholds(asked, asked)
 
 
+def images_of(plan: Plan) -> list[SliceImage]:
+    """What the model is shown of suitable series, in the plan's order."""
+    return [image for series in plan.series if series.refusal is None for image in series.images]
+
+
 def headers_of(plan: Plan) -> list[SliceHeader]:
-    """The slices of suitable series, in the plan's order."""
-    return [h for series in plan.series if series.refusal is None for h in series.headers]
+    """The slices of these images, in the same order."""
+    return [header for image in images_of(plan) for header in image.headers]
 
 
 def study_result(plan: Plan, scored: Sequence[SliceScore], threshold: float) -> StudyResult:

@@ -29,7 +29,7 @@ from dtvit_edge.results import SliceScore
 from dtvit_edge.scoring.api import (
     Options,
     StudyResult,
-    headers_of,
+    images_of,
     make_pipeline,
     open_backend,
     open_executor,
@@ -39,7 +39,8 @@ from dtvit_edge.scoring.api import (
 from dtvit_edge.scoring.csv_files import slices_csv, studies_csv
 from dtvit_edge.scoring.journal import FILE_NAME as JOURNAL
 from dtvit_edge.scoring.journal import Journal
-from dtvit_edge.scoring.pipeline import Timings, rejected_row
+from dtvit_edge.scoring.pipeline import rejected_row
+from dtvit_edge.scoring.timings import Timings
 from dtvit_edge.spec import NOTICE, digest_json
 
 SLICES, STUDIES, RUN = "slices.csv", "studies.csv", "run.json"
@@ -105,7 +106,8 @@ def run(
     _log_plan(plan)
     for warning, count in _warnings(plan).items():
         log.warning("%s: %d series", warning, count)
-    headers = headers_of(plan)
+    images = images_of(plan)
+    slices = sum(len(image.headers) for image in images)
     with (
         open_backend(bundle, choice.name, options) as backend,
         open_executor(bundle, backend, options) as executor,
@@ -123,17 +125,17 @@ def run(
         }
         _prepare_folder(out, overwrite)
         pipeline = make_pipeline(bundle, executor, options, timings=timings, rejected=_log_rejection)
-        with Journal(out / JOURNAL, digest_json(identity)) as journal, progress("slices", len(headers)) as step:
-            resumed = len(journal.done)
+        with Journal(out / JOURNAL, digest_json(identity)) as journal, progress("slices", slices) as step:
+            resumed = sum(map(len, journal.done.values()))
             step(resumed)
             try:
-                for scored in pipeline(headers, done=set(journal.done)):
-                    journal.append(scored.indices, scored.rows)
+                for scored in pipeline(images, done=set(journal.done)):
+                    journal.append(scored.indices, scored.images)
                     step(len(scored.rows))
             except DeviceFault as error:
-                journal.fault([headers[i].path for i in pipeline.in_flight], str(error))
+                journal.fault([h.path for i in pipeline.in_flight for h in images[i].headers], str(error))
                 raise
-            rows = [journal.done[i] for i in range(len(headers))]
+            rows = [row for i in range(len(images)) for row in journal.done[i]]
         with timings.stage("write"):
             threshold = thresholds_of(bundle, options).study.value
             report = _finish(bundle, plan, rows, threshold, out, resumed)
