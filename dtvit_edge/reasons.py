@@ -79,9 +79,15 @@ DYNAMIC = _refused(
 PAEDIATRIC = _refused("paediatric", "Below three years of age, and under 100 kV.", whole_series=True)
 ARCHIVE = _refused("archive", "An archive: its files are not looked at. Unpack it.")
 LINKED_OUTSIDE = _refused("linked_outside", "A link that leads out of the folders given.")
-MATRIX_SIZE = _refused("matrix_size", "The matrix lies outside 32 to 1024 pixels a side.")
+MATRIX_SIZE = _refused(
+    "matrix_size",
+    "The matrix lies outside 32 to 1024 pixels a side, or is another one than that of the slices to average it with.",
+)
 TOO_LARGE = _refused("too_large", "Decoding would take more memory than the budget allows.")
-PIXEL_FORMAT = _refused("pixel_format", "The pixel format is not 8- or 16-bit integers of one sample.")
+PIXEL_FORMAT = _refused(
+    "pixel_format",
+    "The pixel format is not 8- or 16-bit integers of one sample, or HighBit and BitsStored contradict the pixels.",
+)
 CODEC_MISSING = _refused("codec_missing", "No installed decoder reads this transfer syntax.")
 
 EMPTY_FILE = _error("empty_file", "The file is empty.")

@@ -131,5 +131,5 @@ def likeliest_location(probabilities: tuple[float, float, float]) -> str:
 
 
 def slice_row(identity: Identity, frame: int, path: str, status: Status, reason: str = "", **scores: Any) -> SliceScore:
-    """A row of `slices.csv`; `scores` are the fields that only a scored slice has."""
+    """A row of `slices.csv`; `scores` are further fields, by name."""
     return SliceScore(identity.study_uid, identity.series_uid, identity.sop_uid, frame, path, status, reason, **scores)

@@ -13,6 +13,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dtvit_edge.errors import ConfigError
 
 INPUT_NAME = "pixels"
@@ -206,6 +209,31 @@ class PixelEncoding:
     def __post_init__(self) -> None:
         if not (1 <= self.bits_stored <= self.high_bit + 1 <= 16):
             raise ConfigError(f"bits stored {self.bits_stored} with high bit {self.high_bit} do not fit 16 bits")
+
+    def values(self, stored: NDArray[np.uint16]) -> NDArray[np.int16] | NDArray[np.uint16]:
+        """The stored values of raw patterns of any shape, junk bits dropped and the sign extended.
+
+        Returns:
+            int16 where they are signed, else uint16; a view where all 16 bits hold the value.
+        """
+        raw = stored.view(np.int16) if self.signed else stored
+        if self.bits_stored == 16:
+            return raw
+        values: NDArray[np.int16] | NDArray[np.uint16] = (raw << (15 - self.high_bit)) >> (16 - self.bits_stored)
+        return values
+
+    def is_padding(self, stored: NDArray[np.uint16]) -> NDArray[np.bool_]:
+        """Which raw patterns, of any shape, are padding: by their value, or whole where that needs more bits.
+
+        Padding may lie outside of what the stored bits hold (-2000 beside 12 bits): with its junk bits dropped it would
+        be some value of the image.
+        """
+        if self.padding is None:
+            return np.zeros(stored.shape, bool)
+        low, high = sorted(self.padding)
+        values = self.values(stored).astype(np.int64)
+        whole = (stored.view(np.int16) if self.signed else stored).astype(np.int64)
+        return ((values >= low) & (values <= high)) | ((whole >= low) & (whole <= high))
 
 
 WINDOWED_8_BIT = PixelEncoding(bits_stored=8, high_bit=7, signed=False, windowed=True)

@@ -19,7 +19,7 @@ from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.dicom.discover import discover
 from dtvit_edge.dicom.walk import walk
-from dtvit_edge.scoring.api import Options, headers_of, make_pipeline, open_backend, open_executor
+from dtvit_edge.scoring.api import Options, images_of, make_pipeline, open_backend, open_executor
 from evaluation.records import Record, append
 
 WHAT = "memory and open files over many slices"
@@ -63,12 +63,12 @@ def main(
     """
     opened = Bundle.open(bundle)
     options = Options(backends.choose(backend).name, precision, threads=threads, workers=workers)
-    headers = list(islice(cycle(headers_of(discover(walk([*studies])))), slices))
+    images = list(islice(cycle(images_of(discover(walk([*studies])))), slices))
     memory: list[float] = []
     files: list[float] = []
     done = 0
     with open_backend(opened, options.backend, options) as running, open_executor(opened, running, options) as executor:
-        for scored in make_pipeline(opened, executor, options)(headers):
+        for scored in make_pipeline(opened, executor, options)(images):
             done += len(scored.rows)
             if done >= EVERY * (len(memory) + 1):
                 memory.append(resident_bytes() / 2**20)

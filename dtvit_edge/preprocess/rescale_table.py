@@ -24,17 +24,15 @@ def rescale_table(encoding: PixelEncoding, spec: PreprocessSpec) -> NDArray[np.u
     Raises:
         ConfigError: windowed bytes for a spec of more than one window.
     """
-    stored = stored_values(encoding)
+    patterns = np.arange(PATTERNS, dtype=np.uint16)
+    stored = encoding.values(patterns).astype(np.int64)
     if encoding.windowed:
         if spec.channels != 1:
             raise ConfigError("8-bit images that are windowed already fit specs of one window only")
         rows = [np.clip(stored, 0, 255).astype(np.uint8)]
     else:
         hu = stored * np.float64(encoding.slope) + np.float64(encoding.intercept)
-        is_padding = np.zeros(PATTERNS, dtype=bool)
-        if encoding.padding is not None:
-            low, high = sorted(encoding.padding)
-            is_padding = (stored >= low) & (stored <= high)
+        is_padding = encoding.is_padding(patterns)
         rows = []
         for window in spec.windows:
             row = to_bytes(window_position(hu, window))
@@ -44,15 +42,6 @@ def rescale_table(encoding: PixelEncoding, spec: PreprocessSpec) -> NDArray[np.u
     table = np.ascontiguousarray(np.stack(rows))
     table.flags.writeable = False
     return table
-
-
-def stored_values(encoding: PixelEncoding) -> NDArray[np.int64]:
-    """The stored value of each of the 65,536 patterns: (65536,) int64, junk bits dropped, sign extended."""
-    shift = encoding.high_bit + 1 - encoding.bits_stored
-    values = (np.arange(PATTERNS, dtype=np.int64) >> shift) & ((1 << encoding.bits_stored) - 1)
-    if encoding.signed:
-        values -= (values >> (encoding.bits_stored - 1)) << encoding.bits_stored
-    return values
 
 
 def window_position(hu: NDArray[np.float64] | np.float64, window: Window) -> NDArray[np.float64]:

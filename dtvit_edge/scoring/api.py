@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,17 +17,20 @@ from dtvit_edge import backends
 from dtvit_edge.backend import Backend
 from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle, Threshold, Thresholds
 from dtvit_edge.dicom.discover import Plan, discover
-from dtvit_edge.dicom.slice import SliceHeader
+from dtvit_edge.dicom.images import images as images_in
+from dtvit_edge.dicom.slice import SliceHeader, SliceImage
 from dtvit_edge.dicom.walk import walk
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.results import SliceScore, StackScore, StudyScore
 from dtvit_edge.scoring.aggregate import stack_score, study_score
 from dtvit_edge.scoring.executor import CpuExecutor, Executor
 from dtvit_edge.scoring.gpu_executor import GpuExecutor
+from dtvit_edge.scoring.judgement import Key, judge, key
 from dtvit_edge.scoring.pipeline import Pipeline, least_brain_share, rejected_row
 from dtvit_edge.scoring.prefetch import default_workers
 from dtvit_edge.scoring.proof import prove_chain
 from dtvit_edge.selftest import tolerance_key
+from dtvit_edge.spec import PreprocessSpec
 from dtvit_edge.trt.backend import EngineBackend
 from dtvit_edge.trt.store import engine_precisions, load_engine
 
@@ -103,21 +106,26 @@ def score(bundle: Bundle, folders: Sequence[Path | str], options: Options | None
     options = options or Options()
     choice = backends.choose(options.backend)
     plan = discover(walk([Path(f) for f in folders]), any_series=options.any_series, fast=options.fast)
-    headers = headers_of(plan)
+    spec = bundle.manifest.spec
+    images = images_of(plan, spec)
+
+    def result(uid: str, answers: Mapping[Key, SliceScore]) -> StudyResult:
+        return study_result(plan.study(uid), answers, spec, thresholds_of(bundle, options).study.value)
+
     with (
         open_backend(bundle, choice.name, options) as backend,
         open_executor(bundle, backend, options) as executor,
     ):
-        rows: dict[str, list[SliceScore]] = defaultdict(list)
-        last = {header.identity.study_uid: i for i, header in enumerate(headers)}
-        for scored in make_pipeline(bundle, executor, options)(headers):
-            for row in scored.rows:
-                rows[row.study_uid].append(row)
-            for uid in [uid for uid in rows if last[uid] <= scored.indices[-1]]:
-                yield study_result(plan.study(uid), rows.pop(uid), thresholds_of(bundle, options).study.value)
+        answers: dict[str, dict[Key, SliceScore]] = defaultdict(dict)
+        last = {image.headers[0].identity.study_uid: i for i, image in enumerate(images)}
+        for scored in make_pipeline(bundle, executor, options)(images):
+            for i, rows in zip(scored.indices, scored.images, strict=True):
+                answers[rows[0].study_uid] |= answers_of(images[i], rows)
+            for uid in [uid for uid in answers if last[uid] <= scored.indices[-1]]:
+                yield result(uid, answers.pop(uid))
     for uid in plan.study_uids:
         if uid not in last:
-            yield study_result(plan.study(uid), (), thresholds_of(bundle, options).study.value)
+            yield result(uid, {})
 
 
 def open_backend(bundle: Bundle, name: str, options: Options) -> Backend:
@@ -176,19 +184,28 @@ def thresholds_of(bundle: Bundle, options: Options) -> Thresholds:
     return Thresholds(asked, asked)
 
 
+def images_of(plan: Plan, spec: PreprocessSpec) -> list[SliceImage]:
+    """What the model is shown of suitable series, study by study."""
+    return [image for stack in plan.stacks(spec.thickness_mm) for image in images_in(stack, spec.thickness_mm)]
+
+
 def headers_of(plan: Plan) -> list[SliceHeader]:
     """The slices of suitable series, in the plan's order."""
-    return [h for series in plan.series if series.refusal is None for h in series.headers]
+    return [header for series in plan.series if series.refusal is None for header in series.headers]
 
 
-def study_result(plan: Plan, answers: Mapping[Key, SliceScore], manifest: Manifest, threshold: float) -> StudyResult:
+def answers_of(image: SliceImage, rows: Sequence[SliceScore]) -> dict[Key, SliceScore]:
+    """An image's rows by slice."""
+    return {key(header): row for header, row in zip(image.headers, rows, strict=True)}
+
+
+def study_result(plan: Plan, answers: Mapping[Key, SliceScore], spec: PreprocessSpec, threshold: float) -> StudyResult:
     """Put one study together.
 
     Args:
         plan: the study's part of the plan.
         answers: what became of its slices in the pipeline.
     """
-    spec = manifest.spec
     judged, rows = judge(plan.stacks(spec.thickness_mm), answers)
     stacks = [(j, stack_score(j, top_places=spec.top_places) if j.is_plausible else None) for j in judged]
     refused = [rejected_row(h, s.refusal) for s in plan.series if s.refusal is not None for h in s.headers]

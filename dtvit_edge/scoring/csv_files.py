@@ -21,6 +21,7 @@ SLICE_COLUMNS = (
     "ich",
     "location",
     *(f"p_{label}" for label in LOCATION_LABELS),
+    "place",
 )
 STUDY_COLUMNS = (
     "study_uid",
@@ -59,6 +60,7 @@ def slices_csv(rows: Iterable[SliceScore], *, model_status: str) -> str:
                 flag(r.ich),
                 r.location,
                 *(probability(p) for p in r.location_probabilities or (None,) * len(LOCATION_LABELS)),
+                "" if r.place is None else str(r.place),
             )
             for r in ordered
         ),

@@ -1,6 +1,6 @@
 """The journal of a run: one JSON line per finished batch, so that a killed run loses at most what was under way.
 
-The first line names the run (a digest of bundle, options and inputs). Slices are known by their index in the plan.
+The first line names the run (a digest of bundle, options and inputs). Images are known by their index in the plan.
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ from types import TracebackType
 from typing import IO, Any
 
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.reasons import Status
-from dtvit_edge.results import SliceScore
+from dtvit_edge.reasons import MODEL_FAULT, Status
+from dtvit_edge.results import PixelMeasures, SliceScore
 
 FILE_NAME = "journal.jsonl"
-FORMAT = 2
+FORMAT = 3
+
+
+ImageRows = tuple[SliceScore, ...]
 
 
 class Journal:
-    """Opened for one run; `done` holds the rows of the slices that an earlier try finished, by index."""
+    """Opened for one run; `done` holds the rows of each image that this try or an earlier one finished, by index."""
 
     def __init__(self, path: Path, run: str) -> None:
         self.path = path
         self.run = run
-        self.done: dict[int, SliceScore] = {}
+        self.done: dict[int, ImageRows] = {}
         self._file: IO[bytes] | None = None
 
     def __enter__(self) -> Journal:
@@ -48,10 +51,15 @@ class Journal:
             self._file.close()
             self._file = None
 
-    def append(self, indices: Sequence[int], rows: Sequence[SliceScore]) -> None:
-        """Record a finished batch; on return it is on the disk."""
-        self._write({"slices": list(indices), "rows": [asdict(row) for row in rows]})
-        self.done.update(zip(indices, rows, strict=True))
+    def append(self, indices: Sequence[int], images: Sequence[ImageRows]) -> None:
+        """Record a finished batch; on return it is on the disk.
+
+        A batch in which the model failed stands in `done` alone: its fault may pass, and so a rerun scores it again,
+        whole, since a batch of another size may have other bytes.
+        """
+        self.done.update(zip(indices, images, strict=True))
+        if not any(row.reason == MODEL_FAULT.code for rows in images for row in rows):
+            self._write({"images": list(indices), "rows": [[asdict(row) for row in rows] for rows in images]})
 
     def fault(self, paths: Sequence[str], message: str) -> None:
         """Mark what was in flight when the device failed; a rerun scores it again."""
@@ -70,8 +78,12 @@ class Journal:
         if lines[0] != {"journal": FORMAT, "run": self.run}:
             raise ConfigError(f"{self.path.parent} holds another run; give another folder or --overwrite")
         file.truncate(len(whole))
-        finished = [line for line in lines[1:] if "slices" in line]
-        self.done = {i: _row(row) for line in finished for i, row in zip(line["slices"], line["rows"], strict=True)}
+        self.done = {
+            i: tuple(map(_row, rows))
+            for line in lines[1:]
+            if "images" in line
+            for i, rows in zip(line["images"], line["rows"], strict=True)
+        }
 
     def _write(self, line: dict[str, Any]) -> None:
         assert self._file is not None, "the journal is not open"
@@ -82,12 +94,13 @@ class Journal:
 
 
 def _row(data: dict[str, Any]) -> SliceScore:
-    locations = data["location_probabilities"]
+    locations, measures = data["location_probabilities"], data["measures"]
     return SliceScore(
         **{
             **data,
             "status": Status(data["status"]),
             "location_probabilities": None if locations is None else tuple(locations),
+            "measures": None if measures is None else PixelMeasures(**measures),
         }
     )
 

@@ -1,15 +1,12 @@
-"""From headers to rows: slices are read ahead in workers, the executor is kept busy, rows come in order."""
+"""From images to rows: slices are read ahead in workers, the executor is kept busy, rows come in order."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
-from functools import partial
-from itertools import groupby
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
@@ -20,46 +17,49 @@ from dtvit_edge.backend import Logits
 from dtvit_edge.bundle import Manifest
 from dtvit_edge.dicom.decoder_pool import ParallelReader
 from dtvit_edge.dicom.pixels import SliceReader
-from dtvit_edge.dicom.slice import Rejection, SliceHeader
-from dtvit_edge.errors import SliceRejected
+from dtvit_edge.dicom.slice import Rejection, SliceHeader, SliceImage
+from dtvit_edge.errors import DeviceFault, SliceRejected
 from dtvit_edge.reasons import Reason, Status
 from dtvit_edge.results import SliceScore, slice_row
 from dtvit_edge.scoring.executor import BatchResult, Executor
+from dtvit_edge.scoring.image_reading import ImageReader, ReadImage
 from dtvit_edge.scoring.prefetch import Prefetcher
-from dtvit_edge.spec import ICH_OUTPUT, LOCATION_HEAD, LOCATION_OUTPUT
+from dtvit_edge.scoring.timings import Timings
+from dtvit_edge.spec import ICH_OUTPUT, LOCATION_HEAD, LOCATION_OUTPUT, OUTPUT_NAMES
 
 Probabilities = tuple[float, tuple[float, float, float]]
 
-
-@dataclass
-class Timings:
-    """Seconds spent by stage, summed over threads."""
-
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time of a `with` block to a stage."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - start
-            with self._lock:
-                self.seconds[name] += spent
+# So many images in a row whose answer is not finite are no chance: the model, its engine or the device is at fault.
+MOST_FAULTS_IN_A_ROW = 3
 
 
 @dataclass(frozen=True)
 class ScoredBatch:
-    """One batch's rows, and the indices of their headers."""
+    """One batch's answers.
+
+    Attributes:
+        indices: of its images; images: of each its slices' rows, in the order of its headers.
+    """
 
     indices: tuple[int, ...]
-    rows: tuple[SliceScore, ...]
+    images: tuple[tuple[SliceScore, ...], ...]
+
+    @property
+    def rows(self) -> tuple[SliceScore, ...]:
+        """The rows of all images."""
+        return tuple(chain.from_iterable(self.images))
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What an executor's result means for one image: its scores, or why it has none."""
+
+    head_pixels: int
+    scores: Probabilities | SliceRejected
 
 
 class Pipeline:
-    """Turns headers into rows: reads ahead in workers, keeps the executor busy, answers in order.
+    """Turns images into rows: reads ahead in workers, keeps the executor busy, answers in order.
 
     Args:
         executor: opened.
@@ -90,37 +90,39 @@ class Pipeline:
         self._workers = workers
         self._timings = timings or Timings()
         self._rejected = rejected
-        self._under_way: deque[tuple[list[int], list[Any]]] = deque()
+        self._under_way: deque[tuple[list[int], list[ReadImage]]] = deque()
+        self._faults_in_a_row = 0
 
-    def __call__(self, headers: Sequence[SliceHeader], done: Container[int] = ()) -> Iterator[ScoredBatch]:
-        """Score all headers but those whose index is done; rows come batch by batch, in order.
+    def __call__(self, images: Sequence[SliceImage], done: Container[int] = ()) -> Iterator[ScoredBatch]:
+        """Score all images but those whose index is done; rows come batch by batch, in order.
 
         Raises:
-            DeviceFault: the device failed; `in_flight` says what it had been given.
+            DeviceFault: the device failed, or answers without a finite number again and again; `in_flight` says what
+                it had been given.
         """
-        todo = [i for i in range(len(headers)) if i not in done]
+        todo = [i for i in range(len(images)) if i not in done]
         sizes = deque(len(list(group)) for _, group in groupby(todo, lambda i: i // self._batch))
         indices = iter(todo)
         # What the executor works on, and one batch more, so that it never waits for the readers at once.
         ahead = (self._executor.depth + 1) * self._batch
-        with (
-            self._open_reader() as reader,
-            Prefetcher(todo, partial(self._read, reader, headers), self._workers, ahead) as prefetcher,
-        ):
-            while not prefetcher.finished or self._under_way:
-                if count := self._next_size(prefetcher, sizes):
-                    batch = prefetcher.take(count)
-                    self._submit([next(indices) for _ in batch], batch)
-                else:
-                    yield self._collect(headers)
+        self._faults_in_a_row = 0
+        with self._open_reader() as reader:
+            read = ImageReader(reader, self._executor, self._least_side, self._timings)
+            with Prefetcher((images[i] for i in todo), read, self._workers, ahead) as prefetcher:
+                while not prefetcher.finished or self._under_way:
+                    if count := self._next_size(prefetcher, sizes):
+                        batch = prefetcher.take(count)
+                        self._submit([next(indices) for _ in batch], batch)
+                    else:
+                        yield self._collect(images)
 
     @property
     def in_flight(self) -> list[int]:
-        """Indices of the slices that were submitted and not answered."""
+        """Indices of the images that were submitted and not answered."""
         return [i for indices, _ in self._under_way for i in indices]
 
-    def _next_size(self, prefetcher: Prefetcher[int, Any], sizes: deque[int]) -> int:
-        """Slices to submit now; 0 where the oldest batch is to be waited for first."""
+    def _next_size(self, prefetcher: Prefetcher[SliceImage, ReadImage], sizes: deque[int]) -> int:
+        """Images to submit now; 0 where the oldest batch is to be waited for first."""
         if prefetcher.finished or len(self._under_way) >= self._executor.depth:
             return 0
         if self._executor.fixed:
@@ -129,62 +131,79 @@ class Pipeline:
         # While the device is busy a batch may grow; an idle device takes what there is.
         return ready if ready == self._batch else 0 if self._under_way else max(ready, 1)
 
-    def _submit(self, indices: list[int], batch: list[Any]) -> None:
+    def _submit(self, indices: list[int], batch: list[ReadImage]) -> None:
         self._under_way.append((indices, batch))  # first: where the device fails, `in_flight` must name it
-        if prepared := [item for item in batch if not isinstance(item, SliceRejected)]:
+        if prepared := [image.prepared for image in batch if image.prepared is not None]:
             with self._timings.stage("infer"):
                 self._executor.submit(prepared)
 
-    def _collect(self, headers: Sequence[SliceHeader]) -> ScoredBatch:
+    def _collect(self, images: Sequence[SliceImage]) -> ScoredBatch:
         indices, batch = self._under_way[0]
-        outcomes: Iterator[SliceRejected | Probabilities] = iter(())
+        answers: Iterator[_Answer] = iter(())
         # A batch of rejections alone was never submitted: to collect would take the answer of another batch.
-        if not all(isinstance(item, SliceRejected) for item in batch):
+        if any(read.prepared is not None for read in batch):
             with self._timings.stage("infer"):
-                outcomes = self._outcomes(self._executor.collect())
-        rows = []
-        for i, item in zip(indices, batch, strict=True):
-            outcome = item if isinstance(item, SliceRejected) else next(outcomes)
-            if isinstance(outcome, SliceRejected):
-                self._rejected(headers[i], outcome)
-                rows.append(rejected_row(headers[i], outcome.reason))
-            else:
-                rows.append(self._scored_row(headers[i], *outcome))
+                answers = self._answers(self._executor.collect())
+        rows = tuple(
+            self._rows(images[i], read, None if read.prepared is None else next(answers))
+            for i, read in zip(indices, batch, strict=True)
+        )
         self._under_way.popleft()  # last: until its rows are there it is in flight
-        return ScoredBatch(tuple(indices), tuple(rows))
+        return ScoredBatch(tuple(indices), rows)
 
     def _open_reader(self) -> AbstractContextManager[SliceReader | ParallelReader]:
         if self._workers > 1:
             return ParallelReader(fast=self._fast)
         return nullcontext(SliceReader(fast=self._fast))
 
-    def _read(self, reader: SliceReader | ParallelReader, headers: Sequence[SliceHeader], index: int) -> Any:
-        """In a worker: what the executor takes, or why there is nothing to give it."""
-        header = headers[index]
-        if min(header.rows, header.columns) < self._least_side:
-            return SliceRejected(
-                reasons.MATRIX_SIZE, f"{header.rows} x {header.columns}, the spec crops without resize"
-            )
-        try:
-            with self._timings.stage("read"):
-                slice_ = reader.read(header)
-        except SliceRejected as error:
-            return error
-        with self._timings.stage("preprocess"):
-            return self._executor.prepare(slice_)
+    def _answers(self, result: BatchResult) -> Iterator[_Answer]:
+        """An image without a head or a brain in view is not scored, whether a model has seen it or not.
 
-    def _outcomes(self, result: BatchResult) -> Iterator[SliceRejected | Probabilities]:
-        """A slice without a head or a brain in view is not scored, whether a model has seen it or not."""
-        scores = probabilities(result.logits)
-        for head, share, slice_scores in zip(result.head_pixels, result.brain_share, scores, strict=True):
+        Raises:
+            DeviceFault: one image after the other has an answer that is not finite; those without one do not count.
+        """
+        finite = np.logical_and.reduce([np.isfinite(result.logits[name]).all(axis=1) for name in OUTPUT_NAMES])
+        scores = probabilities({n: np.where(finite[:, None], v, np.float32(0)) for n, v in result.logits.items()})
+        seen = result.inferred & (result.brain_share >= self._min_brain_share)
+        for i, head in enumerate(result.head_pixels.tolist()):
             if head == 0:
-                yield SliceRejected(reasons.NO_HEAD)
-            elif share < self._min_brain_share:
-                yield SliceRejected(reasons.NO_BRAIN, f"brain share is {share:.3f}")
+                yield _Answer(head, SliceRejected(reasons.NO_HEAD))
+            elif not seen[i]:
+                yield _Answer(head, SliceRejected(reasons.NO_BRAIN, f"brain share is {result.brain_share[i]:.3f}"))
+            elif finite[i]:
+                self._faults_in_a_row = 0
+                yield _Answer(head, scores[i])
             else:
-                yield slice_scores
+                self._faults_in_a_row += 1
+                if self._faults_in_a_row == MOST_FAULTS_IN_A_ROW:
+                    raise DeviceFault(
+                        f"the model or its engine answers {MOST_FAULTS_IN_A_ROW} images in a row with numbers that are "
+                        "not finite; look at it with `dtvit-edge verify`"
+                    )
+                yield _Answer(head, SliceRejected(reasons.MODEL_FAULT))
 
-    def _scored_row(self, header: SliceHeader, ich: float, location: tuple[float, float, float]) -> SliceScore:
+    def _rows(self, image: SliceImage, read: ReadImage, answer: _Answer | None) -> tuple[SliceScore, ...]:
+        """Of each slice a row: why it could not be read, else what became of the image that it went into."""
+        rows = []
+        for header, measures in zip(image.headers, read.slices, strict=True):
+            known: dict[str, Any] = {"place": image.place}
+            outcome: SliceRejected | Probabilities
+            if isinstance(measures, SliceRejected):
+                outcome = measures
+            else:
+                assert answer is not None, "an image with a readable slice was not answered"
+                outcome = answer.scores
+                known |= {"measures": measures, "head_pixels": answer.head_pixels}
+            if isinstance(outcome, SliceRejected):
+                self._rejected(header, outcome)
+                rows.append(rejected_row(header, outcome.reason, **known))
+            else:
+                rows.append(self._scored_row(header, *outcome, **known))
+        return tuple(rows)
+
+    def _scored_row(
+        self, header: SliceHeader, ich: float, location: tuple[float, float, float], **known: Any
+    ) -> SliceScore:
         return slice_row(
             header.identity,
             header.frame,
@@ -193,12 +212,13 @@ class Pipeline:
             ich_probability=ich,
             location_probabilities=location if self._has_location else None,
             ich=ich >= self._threshold,
+            **known,
         )
 
 
-def rejected_row(item: SliceHeader | Rejection, reason: Reason) -> SliceScore:
-    """The row of a slice that is not scored."""
-    return slice_row(item.identity, item.frame, item.path, reason.status, reason.code)
+def rejected_row(item: SliceHeader | Rejection, reason: Reason, **known: Any) -> SliceScore:
+    """The row of a slice that is not scored; `known` are fields that it has all the same."""
+    return slice_row(item.identity, item.frame, item.path, reason.status, reason.code, **known)
 
 
 def least_brain_share(manifest: Manifest, keep_all: bool) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -29,7 +29,8 @@ from dtvit_edge.results import SliceScore
 from dtvit_edge.scoring.api import (
     Options,
     StudyResult,
-    headers_of,
+    answers_of,
+    images_of,
     make_pipeline,
     open_backend,
     open_executor,
@@ -39,7 +40,9 @@ from dtvit_edge.scoring.api import (
 from dtvit_edge.scoring.csv_files import slices_csv, studies_csv
 from dtvit_edge.scoring.journal import FILE_NAME as JOURNAL
 from dtvit_edge.scoring.journal import Journal
-from dtvit_edge.scoring.pipeline import Timings, rejected_row
+from dtvit_edge.scoring.judgement import Key
+from dtvit_edge.scoring.pipeline import rejected_row
+from dtvit_edge.scoring.timings import Timings
 from dtvit_edge.spec import NOTICE, digest_json
 
 SLICES, STUDIES, RUN = "slices.csv", "studies.csv", "run.json"
@@ -105,7 +108,8 @@ def run(
     _log_plan(plan)
     for warning, count in _warnings(plan).items():
         log.warning("%s: %d series", warning, count)
-    headers = headers_of(plan)
+    images = images_of(plan, bundle.manifest.spec)
+    slices = sum(len(image.headers) for image in images)
     with (
         open_backend(bundle, choice.name, options) as backend,
         open_executor(bundle, backend, options) as executor,
@@ -123,31 +127,31 @@ def run(
         }
         _prepare_folder(out, overwrite)
         pipeline = make_pipeline(bundle, executor, options, timings=timings, rejected=_log_rejection)
-        with Journal(out / JOURNAL, digest_json(identity)) as journal, progress("slices", len(headers)) as step:
-            resumed = len(journal.done)
+        with Journal(out / JOURNAL, digest_json(identity)) as journal, progress("slices", slices) as step:
+            resumed = sum(map(len, journal.done.values()))
             step(resumed)
             try:
-                for scored in pipeline(headers, done=set(journal.done)):
-                    journal.append(scored.indices, scored.rows)
+                for scored in pipeline(images, done=set(journal.done)):
+                    journal.append(scored.indices, scored.images)
                     step(len(scored.rows))
             except DeviceFault as error:
-                journal.fault([headers[i].path for i in pipeline.in_flight], str(error))
+                journal.fault([h.path for i in pipeline.in_flight for h in images[i].headers], str(error))
                 raise
-            rows = [journal.done[i] for i in range(len(headers))]
+            answers = {
+                k: row for i, image in enumerate(images) for k, row in answers_of(image, journal.done[i]).items()
+            }
         with timings.stage("write"):
             threshold = thresholds_of(bundle, options).study.value
-            report = _finish(bundle, plan, rows, threshold, out, resumed)
+            report = _finish(bundle, plan, answers, threshold, out, resumed)
     _write_run_report(out, bundle, identity, report, plan, timings, started)
     return report
 
 
 def _finish(
-    bundle: Bundle, plan: Plan, scored: list[SliceScore], threshold: float, out: Path, resumed: int
+    bundle: Bundle, plan: Plan, answers: Mapping[Key, SliceScore], threshold: float, out: Path, resumed: int
 ) -> RunReport:
-    by_study: dict[str, list[SliceScore]] = {}
-    for row in scored:
-        by_study.setdefault(row.study_uid, []).append(row)
-    studies = tuple(study_result(plan.study(uid), by_study.get(uid, ()), threshold) for uid in plan.study_uids)
+    spec = bundle.manifest.spec
+    studies = tuple(study_result(plan.study(uid), answers, spec, threshold) for uid in plan.study_uids)
     rows = [row for study in studies for row in study.slices]
     rows += [rejected_row(r, r.reason) for r in plan.rejected if not r.identity.study_uid]
     status = bundle.manifest.training

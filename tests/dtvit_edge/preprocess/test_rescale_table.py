@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.preprocess.rescale_table import brain_bytes, rescale_table, stored_values
+from dtvit_edge.preprocess.rescale_table import brain_bytes, rescale_table
 from dtvit_edge.spec import PixelEncoding, PreprocessSpec, Window, WindowKind
 from tests.support.preprocess_cases import (
     FRACTIONAL,
@@ -59,6 +59,12 @@ def test_padding_is_black_even_where_it_is_bright_or_inverted() -> None:
     assert table[np.int16(-1999).astype(np.uint16)] == 255
 
 
+def test_padding_outside_of_the_stored_bits_is_found_by_the_whole_pattern() -> None:
+    encoding = PixelEncoding(12, 11, signed=False, intercept=-1024.0, padding=(63536, 63536))
+    table = rescale_table(encoding, PreprocessSpec())[0]
+    assert (table[63536], table[63536 & 0xFFF]) == (0, 255)
+
+
 def test_three_windows_give_three_rows() -> None:
     table = rescale_table(SIGNED, THREE)
     for row, window in zip(table, THREE.windows, strict=True):
@@ -77,7 +83,7 @@ def test_contradicting_bits_are_refused(stored: int, high: int) -> None:
 
 
 def test_sign_extension_by_hand() -> None:
-    values = stored_values(TWELVE_SIGNED)
+    values = TWELVE_SIGNED.values(PATTERNS)
     assert [values[p] for p in (0x000, 0x7FF, 0x800, 0xFFF, 0xF001)] == [0, 2047, -2048, -1, 1]
 
 

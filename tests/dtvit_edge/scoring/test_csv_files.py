@@ -10,7 +10,7 @@ from dtvit_edge.spec import NOTICE
 
 ROWS = [
     SliceScore("2", "1", "9", 1, "=cmd|' /C calc'!A0", Status.SCORED, "", 0.99996, (0.2, 0.7, 0.1), True),
-    SliceScore("1", "1", "8", 1, "b", Status.SCORED, "", 0.12345, (0.2, 0.7, 0.1), False),
+    SliceScore("1", "1", "8", 1, "b", Status.SCORED, "", 0.12345, (0.2, 0.7, 0.1), False, place=12),
     SliceScore("", "", "", 1, "z,\n", Status.SKIPPED, "not_dicom"),
 ]
 
@@ -23,7 +23,7 @@ def test_slice_columns_are_the_contract() -> None:
     text = slices_csv(ROWS, model_status="synthetic")
     assert text.splitlines()[0] == (
         "study_uid,series_uid,sop_uid,frame,path,status,reason,ich_probability,ich,location,"
-        "p_deep,p_lobar,p_subtentorial,model_status,notice"
+        "p_deep,p_lobar,p_subtentorial,place,model_status,notice"
     )
     none, low, high = parse(text)
     assert (none["path"], none["status"], none["reason"]) == ("z,\n", "skipped", "not_dicom")
@@ -35,6 +35,7 @@ def test_slice_columns_are_the_contract() -> None:
         "0.7000",
     )
     assert (high["ich_probability"], high["ich"], high["location"]) == ("1.0000", "1", "lobar")
+    assert [r["place"] for r in (none, low, high)] == ["", "12", ""]
     assert {r["notice"] for r in (none, low, high)} == {NOTICE}
     assert {r["model_status"] for r in (none, low, high)} == {"synthetic"}
 

@@ -6,13 +6,17 @@ import pytest
 
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.reasons import Status
-from dtvit_edge.results import SliceScore
+from dtvit_edge.results import PixelMeasures, SliceScore
 from dtvit_edge.scoring.journal import Journal
 
-ROWS = (
-    SliceScore("S", "s", "1", 1, "a/ü=1", Status.SCORED, "", 1 / 3, (0.1, 0.2, 0.7), False),
-    SliceScore("S", "s", "2", 2, "b", Status.ERROR, "truncated"),
-    SliceScore("S", "s", "3", 1, "c", Status.SCORED, "", 2 / 3, None, True),
+MEASURES = PixelMeasures(1 / 3, 0.0, False, "00ff")
+ROWS = (  # of three images, the second of two slices
+    (SliceScore("S", "s", "1", 1, "a/ü=1", Status.SCORED, "", 1 / 3, (0.1, 0.2, 0.7), False, 4, MEASURES, 1234),),
+    (
+        SliceScore("S", "s", "2", 2, "b", Status.ERROR, "truncated", place=5),
+        SliceScore("S", "s", "4", 1, "d", Status.SKIPPED, "no_head", place=5, measures=MEASURES, head_pixels=0),
+    ),
+    (SliceScore("S", "s", "3", 1, "c", Status.SCORED, "", 2 / 3, None, True),),
 )
 DONE = dict(zip((4, 5, 9), ROWS, strict=True))
 
@@ -39,7 +43,7 @@ def test_a_torn_last_line_is_a_batch_that_did_not_finish(tmp_path: Path, cut: in
 
 
 def test_a_torn_first_line_starts_afresh(tmp_path: Path) -> None:
-    (tmp_path / "j").write_bytes(b'{"journal":2,"ru')
+    (tmp_path / "j").write_bytes(b'{"journal":3,"ru')
     with Journal(tmp_path / "j", "run") as journal:
         assert journal.done == {}
     with Journal(tmp_path / "j", "run"):
@@ -72,3 +76,19 @@ def test_what_was_in_flight_is_marked_and_done_again(tmp_path: Path) -> None:
     assert b'"in_flight":["a","b"]' in (tmp_path / "j").read_bytes()
     with Journal(tmp_path / "j", "run") as journal:
         assert journal.done == DONE
+
+
+def test_a_batch_whose_model_failed_is_done_again(tmp_path: Path) -> None:
+    fault = (SliceScore("S", "s", "5", 1, "e", Status.ERROR, "model_fault", place=6, measures=MEASURES),)
+    with Journal(tmp_path / "j", "run") as journal:
+        journal.append([4, 5, 9], ROWS)
+        journal.append([2, 3], [ROWS[0], fault])
+        assert journal.done == DONE | {2: ROWS[0], 3: fault}
+    with Journal(tmp_path / "j", "run") as journal:
+        assert journal.done == DONE
+
+
+def test_a_journal_of_an_earlier_format_is_another_run(tmp_path: Path) -> None:
+    (tmp_path / "j").write_bytes(b'{"journal":2,"run":"run"}\n')
+    with pytest.raises(ConfigError, match="another run"), Journal(tmp_path / "j", "run"):
+        pass

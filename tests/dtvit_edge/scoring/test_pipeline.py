@@ -18,7 +18,7 @@ from dtvit_edge.dicom.slice import Slice
 from dtvit_edge.dicom.walk import walk
 from dtvit_edge.errors import DeviceFault
 from dtvit_edge.reasons import Status
-from dtvit_edge.scoring.api import headers_of
+from dtvit_edge.scoring.api import images_of
 from dtvit_edge.scoring.executor import BatchResult
 from dtvit_edge.scoring.pipeline import Pipeline, probabilities
 from tests.support.dicom_files import series
@@ -56,22 +56,22 @@ class Scripted:
 
 
 @pytest.fixture
-def headers(tmp_path: Path) -> list[Any]:
+def images(tmp_path: Path) -> list[Any]:
     series(tmp_path, [5.0 * i for i in range(23)], uid="2.25.3")
-    return headers_of(discover(walk([tmp_path])))
+    return images_of(discover(walk([tmp_path])))
 
 
 @pytest.mark.parametrize(("depth", "fixed"), [(1, True), (2, True), (1, False), (2, False)])
 @pytest.mark.parametrize("workers", [1, 4])
 def test_rows_come_in_order_whatever_the_batches(
-    tiny_bundle: Bundle, headers: list[Any], depth: int, fixed: bool, workers: int
+    tiny_bundle: Bundle, images: list[Any], depth: int, fixed: bool, workers: int
 ) -> None:
     executor = Scripted(4, depth, fixed)
-    batches = list(Pipeline(tiny_bundle.manifest, executor, 0.5, workers=workers)(headers))
+    batches = list(Pipeline(tiny_bundle.manifest, executor, 0.5, workers=workers)(images))
     assert [i for batch in batches for i in batch.indices] == list(range(23))
     rows = [row for batch in batches for row in batch.rows]
-    assert [row.sop_uid for row in rows] == [header.identity.sop_uid for header in headers]
-    places = np.array([header.position_mm[2] for header in headers])
+    assert [row.sop_uid for row in rows] == [image.headers[0].identity.sop_uid for image in images]
+    places = np.array([image.headers[0].position_mm[2] for image in images])
     assert [row.ich_probability for row in rows] == pytest.approx(1 / (1 + np.exp(-places)))
     assert sum(executor.sizes) == 23 and max(executor.sizes) <= 4
     assert executor.most_under_way <= depth
@@ -79,30 +79,30 @@ def test_rows_come_in_order_whatever_the_batches(
         assert executor.sizes == [4, 4, 4, 4, 4, 3]
 
 
-def test_fixed_batches_are_those_of_the_plan_after_a_resume_too(tiny_bundle: Bundle, headers: list[Any]) -> None:
+def test_fixed_batches_are_those_of_the_plan_after_a_resume_too(tiny_bundle: Bundle, images: list[Any]) -> None:
     executor = Scripted(4, 2, True)
     batches = list(
-        Pipeline(tiny_bundle.manifest, executor, 0.5, workers=2)(headers, done=set(range(4, 8)) | {20, 21, 22})
+        Pipeline(tiny_bundle.manifest, executor, 0.5, workers=2)(images, done=set(range(4, 8)) | {20, 21, 22})
     )
     assert [batch.indices for batch in batches] == [(0, 1, 2, 3), *(tuple(range(i, i + 4)) for i in (8, 12, 16))]
 
 
-def test_an_idle_device_takes_what_has_been_read(tiny_bundle: Bundle, headers: list[Any]) -> None:
+def test_an_idle_device_takes_what_has_been_read(tiny_bundle: Bundle, images: list[Any]) -> None:
     executor = Scripted(16, 2, False)
     one_by_one = threading.Semaphore(0)
     executor.prepare = lambda slice_: one_by_one.acquire(timeout=10) and slice_  # type: ignore[method-assign,assignment]
-    running = Pipeline(tiny_bundle.manifest, executor, 0.5, workers=1)(headers)
+    running = Pipeline(tiny_bundle.manifest, executor, 0.5, workers=1)(images)
     one_by_one.release(1)
     assert next(running).indices == (0,), "it waited for a whole batch"
     one_by_one.release(22)
     assert sum(len(scored.rows) for scored in running) == 22
 
 
-def test_slices_are_read_while_the_chain_works(tiny_bundle: Bundle, headers: list[Any]) -> None:
+def test_slices_are_read_while_the_chain_works(tiny_bundle: Bundle, images: list[Any]) -> None:
     executor = Scripted(4, 2, True)
     begun: list[Slice] = []
     executor.prepare = lambda slice_: (begun.append(slice_), slice_)[1]  # type: ignore[method-assign]
-    running = Pipeline(tiny_bundle.manifest, executor, 0.5, workers=2)(headers)
+    running = Pipeline(tiny_bundle.manifest, executor, 0.5, workers=2)(images)
     assert next(running).indices == (0, 1, 2, 3)
     deadline = time.monotonic() + 10
     while len(begun) < 8 + 12 and time.monotonic() < deadline:
@@ -110,21 +110,21 @@ def test_slices_are_read_while_the_chain_works(tiny_bundle: Bundle, headers: lis
     assert len(begun) == 8 + 12, "two batches were given away, three more may wait"
 
 
-def test_a_fault_names_everything_that_was_under_way(tiny_bundle: Bundle, headers: list[Any]) -> None:
+def test_a_fault_names_everything_that_was_under_way(tiny_bundle: Bundle, images: list[Any]) -> None:
     pipeline = Pipeline(tiny_bundle.manifest, Scripted(4, 2, True, fail_at=3), 0.5, workers=2)
     done = []
     with pytest.raises(DeviceFault):
-        for scored in pipeline(headers):
+        for scored in pipeline(images):
             done += scored.indices
     assert done == list(range(8))
     assert pipeline.in_flight == list(range(8, 16))
 
 
-def test_a_file_that_cannot_be_read_is_a_row_in_its_place(tiny_bundle: Bundle, headers: list[Any]) -> None:
+def test_a_file_that_cannot_be_read_is_a_row_in_its_place(tiny_bundle: Bundle, images: list[Any]) -> None:
     for i in (0, 7, 8, 9, 10, 11, 22):
-        headers[i].file.write_bytes(headers[i].file.read_bytes()[:600])
+        images[i].headers[0].file.write_bytes(images[i].headers[0].file.read_bytes()[:600])
     executor = Scripted(4, 2, True)
-    rows = [row for scored in Pipeline(tiny_bundle.manifest, executor, 0.5, workers=3)(headers) for row in scored.rows]
+    rows = [row for scored in Pipeline(tiny_bundle.manifest, executor, 0.5, workers=3)(images) for row in scored.rows]
     assert [i for i, row in enumerate(rows) if row.status != Status.SCORED] == [0, 7, 8, 9, 10, 11, 22]
     assert executor.sizes == [3, 3, 4, 4, 2], "a batch without a readable slice is not submitted"
 

@@ -1,0 +1,89 @@
+"""From an image of the plan to what an executor takes: its slices read, measured and, where they are thin, averaged."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dtvit_edge import reasons
+from dtvit_edge.dicom.decoder_pool import ParallelReader
+from dtvit_edge.dicom.pixels import SliceReader
+from dtvit_edge.dicom.plausibility import check_bits, measure
+from dtvit_edge.dicom.slice import Slice, SliceHeader, SliceImage
+from dtvit_edge.errors import SliceRejected
+from dtvit_edge.preprocess.averaging import AVERAGED, Average
+from dtvit_edge.results import PixelMeasures
+from dtvit_edge.scoring.executor import Executor
+from dtvit_edge.scoring.timings import Timings
+
+
+@dataclass(frozen=True)
+class ReadImage:
+    """An image that was read.
+
+    Attributes:
+        prepared: what the executor takes; None where none of its slices can be used.
+        slices: in the order of the image's headers, what each one's pixels say, or why it cannot be used.
+    """
+
+    prepared: Any | None
+    slices: tuple[PixelMeasures | SliceRejected, ...]
+
+
+class ImageReader:
+    """Reads images, from any thread; of one under way it holds one slice and a sum, however many it averages.
+
+    Args:
+        executor: its part that any thread may do ahead is done here.
+        least_side: the shortest side of a matrix that the spec takes.
+    """
+
+    def __init__(
+        self, reader: SliceReader | ParallelReader, executor: Executor, least_side: int, timings: Timings
+    ) -> None:
+        self._reader = reader
+        self._executor = executor
+        self._least_side = least_side
+        self._timings = timings
+
+    def __call__(self, image: SliceImage) -> ReadImage:
+        """Read an image. One slice alone passes as it is stored; several are averaged without those not readable."""
+        size = _usual_size(image)
+        average, only = Average(), None
+        slices: list[PixelMeasures | SliceRejected] = []
+        readable: list[SliceHeader] = []
+        for header in image.headers:
+            try:
+                slice_, measures = self._read(header, size)
+            except SliceRejected as error:
+                slices.append(error)
+                continue
+            slices.append(measures)
+            readable.append(header)
+            only = None if readable[1:] else slice_
+            if len(image.headers) > 1:
+                with self._timings.stage("preprocess"):
+                    average.add(slice_.stored, header.encoding)
+        if not readable:
+            return ReadImage(None, tuple(slices))
+        with self._timings.stage("preprocess"):
+            shown = only or Slice(replace(readable[len(readable) // 2], encoding=AVERAGED), average.stored())
+            return ReadImage(self._executor.prepare(shown), tuple(slices))
+
+    def _read(self, header: SliceHeader, size: tuple[int, int]) -> tuple[Slice, PixelMeasures]:
+        found = f"{header.rows} x {header.columns}"
+        if min(header.rows, header.columns) < self._least_side:
+            raise SliceRejected(reasons.MATRIX_SIZE, f"{found}, the spec crops without resize")
+        if (header.rows, header.columns) != size:
+            raise SliceRejected(reasons.MATRIX_SIZE, f"{found} among slices of {size[0]} x {size[1]} to be averaged")
+        with self._timings.stage("read"):
+            slice_ = self._reader.read(header)
+        with self._timings.stage("measure"):
+            check_bits(slice_)
+            return slice_, measure(slice_.stored, header.encoding, digest=header.twin)
+
+
+def _usual_size(image: SliceImage) -> tuple[int, int]:
+    """Rows and columns of most of its slices; of equally many the first ones'."""
+    return Counter((h.rows, h.columns) for h in image.headers).most_common(1)[0][0]
