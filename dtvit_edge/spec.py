@@ -37,6 +37,9 @@ UNTRAINED_LOCATION = "The bundle's location head is untrained: every location is
 MIN_MATRIX, MAX_MATRIX = 32, 1024
 MIN_CROP, MAX_CROP = 32, 1024
 MOST_CHANNELS = 3
+# A head has fewer places than MOST_TOP_PLACES; slices of CT are 0.25 to 10 mm thick.
+MIN_THICKNESS_MM, MAX_THICKNESS_MM = 0.25, 20.0
+MOST_TOP_PLACES = 100
 FITS = ("shorter", "squash")
 FILTERS = ("bilinear", "bicubic")
 # Of the algorithm that a spec describes: bytes made by another version are other bytes.
@@ -94,6 +97,8 @@ class PreprocessSpec:
         min_brain_share: a slice with a smaller share of brain-range pixels inside the head is skipped.
         mean, std: normalisation of the encoder's channels, one to three, after scaling bytes to [0, 1] (ImageNet's,
             paper 2.2.3); folded into the graph on export.
+        thickness_mm: of the slices that the model learned from; those thinner than half of it are averaged to it.
+        top_places: so many of the highest places make a series' probability, by their mean.
         algorithm: version of what these fields mean.
     """
 
@@ -110,6 +115,8 @@ class PreprocessSpec:
     fit: str = FITS[0]
     filter: str = FILTERS[0]
     device_mask: bool = True
+    thickness_mm: float = 5.0
+    top_places: int = 3
     algorithm: int = ALGORITHM
 
     def __post_init__(self) -> None:
@@ -133,6 +140,10 @@ class PreprocessSpec:
             raise ConfigError(f"fit is {self.fit!r}, but resize is off")
         if not 0 <= self.mask_threshold <= 254:
             raise ConfigError(f"mask threshold is {self.mask_threshold}, expected 0 to 254")
+        if not MIN_THICKNESS_MM <= self.thickness_mm <= MAX_THICKNESS_MM:
+            raise ConfigError(f"thickness is {self.thickness_mm} mm, expected {MIN_THICKNESS_MM} to {MAX_THICKNESS_MM}")
+        if type(self.top_places) is not int or not 1 <= self.top_places <= MOST_TOP_PLACES:
+            raise ConfigError(f"top places are {self.top_places!r}, expected 1 to {MOST_TOP_PLACES}")
 
     @property
     def channels(self) -> int:
@@ -162,11 +173,14 @@ class PreprocessSpec:
     def from_dict(cls, data: dict[str, Any]) -> PreprocessSpec:
         """Read a spec back; an unknown or missing field is a ConfigError, since its meaning would be guessed.
 
-        A spec of version 1, which had no field `algorithm`, means what version 2 means by its defaults.
+        A spec of version 1, which had no field `algorithm`, means what version 2 means by its defaults; so does one
+        that was written before thin slices were averaged.
         """
         expected = {field.name for field in fields(cls)}
         if isinstance(data, dict) and "algorithm" not in data:
             data = {"fit": FITS[0], "filter": FILTERS[0], "device_mask": True, "algorithm": ALGORITHM, **data}
+        if isinstance(data, dict) and not _AGGREGATION & data.keys():
+            data = {**{name: getattr(cls, name) for name in _AGGREGATION}, **data}
         if set(data) != expected:
             odd = ", ".join(sorted(set(data) ^ expected))
             raise ConfigError(f"preprocessing spec: unknown or missing fields: {odd}")
@@ -181,6 +195,9 @@ class PreprocessSpec:
             return cls(**values)
         except TypeError as error:  # a text where a number is expected
             raise ConfigError(f"preprocessing spec: a field is of another type: {error}") from error
+
+
+_AGGREGATION = {"thickness_mm", "top_places"}
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,8 @@ SCHEMA: dict[str, dict[str, Rule]] = {
         "channels": (lambda v: _whole(v) and v <= 3, "1, 2 or 3"),
         "mean": (_channels, "one to three numbers"),
         "std": (lambda value: _channels(value) and all(entry > 0 for entry in value), "one to three numbers above 0"),
+        "thickness": (_positive, "the thickness in mm of the slices that it learned from"),
+        "top_places": (_whole, "how many of the highest places make a series' probability"),
     },
 }
 

@@ -47,6 +47,8 @@ KEYS: dict[str, Key] = {
     "size": Key("crop"),
     "mean": Key("mean", _numbers),
     "std": Key("std", _numbers),
+    "thickness": Key("thickness_mm", float),
+    "top_places": Key("top_places"),
 }
 
 

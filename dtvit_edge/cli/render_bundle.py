@@ -87,6 +87,8 @@ def _preprocessing(spec: PreprocessSpec) -> Iterator[tuple[str, str]]:
     yield "input", f"{spec.channels} x {spec.crop} x {spec.crop} uint8, {spec.encoder_channels} channels in the encoder"
     yield "mean", ", ".join(f"{value:g}" for value in spec.mean)
     yield "std", ", ".join(f"{value:g}" for value in spec.std)
+    yield "thin slices", f"averaged to {spec.thickness_mm:g} mm"
+    yield "a series", f"mean of the highest {spec.top_places} places"
 
 
 def _import(manifest: Manifest) -> Iterator[tuple[str, str]]:

@@ -22,6 +22,8 @@ OTHER: dict[str, Any] = {
     "fit": "squash",
     "filter": "bicubic",
     "device_mask": False,
+    "thickness_mm": 2.5,
+    "top_places": 4,
 }
 
 
@@ -48,6 +50,10 @@ def test_the_window_kind_is_part_of_the_digest() -> None:
         {"crop": None},
         {"windows": [{"center_hu": 1}]},
         {"windows": [{"kind": "SIGMOID"}]},
+        {"top_places": "3"},
+        {"top_places": 3.0},
+        {"thickness_mm": "5"},
+        {"thickness_mm": None},
     ],
 )
 def test_a_spec_that_is_not_understood_is_refused(change: dict[str, Any]) -> None:
@@ -73,6 +79,10 @@ def test_a_spec_that_is_not_understood_is_refused(change: dict[str, Any]) -> Non
         lambda: PreprocessSpec(mean=(), std=()),
         lambda: PreprocessSpec(std=(0.2, 0.0, 0.2)),
         lambda: PreprocessSpec(mask_threshold=255),
+        lambda: PreprocessSpec(thickness_mm=0.2),
+        lambda: PreprocessSpec(thickness_mm=float("nan")),
+        lambda: PreprocessSpec(top_places=0),
+        lambda: PreprocessSpec(top_places=True),
         lambda: Window(40, 0),
         lambda: Window(40, 1, WindowKind.LINEAR),
     ],
@@ -89,6 +99,10 @@ def test_a_spec_that_is_not_understood_is_refused(change: dict[str, Any]) -> Non
         "no-mean",
         "std-0",
         "threshold",
+        "thin",
+        "no-thickness",
+        "no-place",
+        "place-of-no-number",
         "no-width",
         "linear-width-1",
     ],
@@ -106,11 +120,19 @@ def test_file_and_bytes_have_the_same_digest(tmp_path: Any) -> None:
 
 def test_a_spec_from_before_the_version_means_the_defaults() -> None:
     data = PreprocessSpec().to_dict()
-    for name in ("algorithm", "fit", "filter", "device_mask"):
+    for name in ("algorithm", "fit", "filter", "device_mask", "thickness_mm", "top_places"):
         del data[name]
     assert PreprocessSpec.from_dict(data) == PreprocessSpec()
     with pytest.raises(ConfigError, match="unknown or missing fields: fit"):
         PreprocessSpec.from_dict({key: value for key, value in PreprocessSpec().to_dict().items() if key != "fit"})
+
+
+def test_a_spec_from_before_aggregation_means_its_defaults() -> None:
+    spec = PreprocessSpec(crop=192, device_mask=False)
+    data = {key: value for key, value in spec.to_dict().items() if key not in ("thickness_mm", "top_places")}
+    assert PreprocessSpec.from_dict(data) == spec
+    with pytest.raises(ConfigError, match="unknown or missing fields: top_places"):
+        PreprocessSpec.from_dict(data | {"thickness_mm": 5.0})
 
 
 def test_one_channel_of_an_encoder_takes_one_window() -> None:

@@ -34,6 +34,8 @@ fit = "squash"
 filter = "bicubic"
 mean = [0.5]
 std = [0.25, 0.25, 0.25]
+thickness = 3
+top_places = 4
 """
 
 
@@ -57,6 +59,8 @@ def test_what_the_file_beside_the_weights_says_is_taken(weights: Path) -> None:
         resize=32,
         mean=(0.5,) * 3,
         std=(0.25,) * 3,
+        thickness_mm=3.0,
+        top_places=4,
     )
     said = imported.findings.to_dict()
     assert said["given"]["heads.ich.outputs"] == ["ich", "no_ich"]

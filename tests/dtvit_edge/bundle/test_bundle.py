@@ -20,6 +20,7 @@ from dtvit_edge.bundle import (
     write_thresholds,
 )
 from dtvit_edge.errors import BundleError, ConfigError, DigestMismatch, UnknownFormat
+from dtvit_edge.spec import digest_json
 from tests.support.tiny_bundle import edit_manifest, tiny_model, write_tiny_bundle
 
 
@@ -177,6 +178,13 @@ def test_a_spec_that_does_not_match_its_digest_is_refused(copy: Path) -> None:
     edit_manifest(copy, spec=spec | {"mask_threshold": 20})
     with pytest.raises(DigestMismatch, match="spec digest"):
         Bundle.open(copy)
+
+
+def test_a_bundle_from_before_thin_slices_were_averaged_is_read_with_the_defaults(copy: Path) -> None:
+    spec = json.loads((copy / MANIFEST).read_text())["spec"]
+    older = {key: value for key, value in spec.items() if key not in ("thickness_mm", "top_places")}
+    edit_manifest(copy, spec=older, spec_digest=digest_json(older))
+    assert Bundle.open(copy).manifest.spec.to_dict() == spec
 
 
 @pytest.mark.parametrize(

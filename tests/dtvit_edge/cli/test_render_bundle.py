@@ -61,6 +61,8 @@ def shown(tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> str:
         "activation relu (given, heads.ich)",
         "head mask off",
         "fit, filter squash, bicubic",
+        "thin slices averaged to 5 mm",
+        "a series mean of the highest 3 places",
         "input 1 x 224 x 224 uint8, 3 channels in the encoder",
         "assumed heads.ich.outputs no_ich/ich, preprocess.mask True",
         "own outputs proved against the user's own outputs: model and preprocessing, 12 images, at most 2.34e-06 apart "
