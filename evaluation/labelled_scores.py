@@ -28,12 +28,14 @@ class ScoredSlices:
     Attributes:
         probability, logit: (N,) of a haemorrhage; NaN where the runtime would skip the slice, which shows no brain.
         backend: what computed them.
+        top_places: over how many of the highest a study's probability is the mean.
     """
 
     slices: tuple[LabelledSlice, ...]
     probability: Probabilities
     logit: Probabilities
     backend: dict[str, str]
+    top_places: int
 
 
 def score_labelled(bundle: Bundle, slices: Sequence[LabelledSlice], *, progress: Progress = silent) -> ScoredSlices:
@@ -66,4 +68,4 @@ def score_labelled(bundle: Bundle, slices: Sequence[LabelledSlice], *, progress:
                 logit[shown] = values[:, 1] - values[:, 0]
                 probability[shown] = [ich for ich, _ in probabilities(logits)]
             step(len(places))
-        return ScoredSlices(tuple(slices), probability, logit, backend.describe())
+        return ScoredSlices(tuple(slices), probability, logit, backend.describe(), spec.top_places)

@@ -15,7 +15,6 @@ import numpy as np
 from benchmarks.measure.end_to_end import FolderRun
 from benchmarks.peers import Floats, Infer
 from benchmarks.peers.preprocessing import Prepare, Read, read
-from dtvit_edge.scoring.aggregate import TOP_SLICES
 from dtvit_edge.spec import ICH_OUTPUT, PreprocessSpec
 from evaluation.gate import softmax
 
@@ -53,7 +52,7 @@ def score(files: Sequence[Path], prepare: Prepare, infer: Infer, spec: Preproces
         series[slice_.study, slice_.series].append(probability)
     flagged: dict[str, bool | None] = {}
     for (study, _), values in series.items():
-        top = float(np.mean(sorted(values)[-TOP_SLICES:]))
+        top = float(np.mean(sorted(values)[-spec.top_places :]))
         flagged[study] = bool(flagged.get(study)) or top >= threshold
     stages["aggregate"] += time.perf_counter() - began
     decisions = {slice_.sop: p >= threshold for slice_, p in zip(kept, probabilities, strict=True)}

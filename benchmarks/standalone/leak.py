@@ -63,7 +63,7 @@ def main(
     """
     opened = Bundle.open(bundle)
     options = Options(backends.choose(backend).name, precision, threads=threads, workers=workers)
-    images = list(islice(cycle(images_of(discover(walk([*studies])))), slices))
+    images = list(islice(cycle(images_of(discover(walk([*studies])), opened.manifest.spec)), slices))
     memory: list[float] = []
     files: list[float] = []
     done = 0

@@ -25,7 +25,7 @@ def scored(rows: Sequence[tuple[str, bool | None, float]], tmp_path: Path) -> Sc
     file.touch()
     slices = tuple(LabelledSlice(file, f"{i}", patient, ich, None) for i, (patient, ich, _) in enumerate(rows))
     p = np.array([value for *_, value in rows])
-    return ScoredSlices(slices, p, np.log(p / (1 - p)), {"backend": "none"})
+    return ScoredSlices(slices, p, np.log(p / (1 - p)), {"backend": "none"}, 3)
 
 
 # Of twenty positives, 0.05 to 1.00; of twenty negatives, 0.01 to 0.39.

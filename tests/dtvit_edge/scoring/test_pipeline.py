@@ -56,9 +56,9 @@ class Scripted:
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> list[Any]:
+def images(tmp_path: Path, tiny_bundle: Bundle) -> list[Any]:
     series(tmp_path, [5.0 * i for i in range(23)], uid="2.25.3")
-    return images_of(discover(walk([tmp_path])))
+    return images_of(discover(walk([tmp_path])), tiny_bundle.manifest.spec)
 
 
 @pytest.mark.parametrize(("depth", "fixed"), [(1, True), (2, True), (1, False), (2, False)])
