@@ -114,13 +114,13 @@ def is_bone(headers: Sequence[SliceHeader]) -> bool:
 
 
 def is_dynamic(headers: Sequence[SliceHeader]) -> bool:
-    """Whether most places are shown `DYNAMIC_IMAGES` times or more; the same image again does not count."""
+    """Whether most of several places are shown `DYNAMIC_IMAGES` times or more; the same image again does not count."""
     images: dict[int, set[tuple[str, int]]] = defaultdict(set)
     for header, height in zip(headers, heights_mm(headers), strict=True):
         if height is not None:
             images[round(height / SAME_POSITION_MM)].add((header.identity.sop_uid, header.frame))
     many = sum(len(place) >= DYNAMIC_IMAGES for place in images.values())
-    return many > len(images) / 2
+    return 2 * many > len(images) > 1
 
 
 def stacks(series: Iterable[Series], thickness_mm: float) -> list[Stack]:

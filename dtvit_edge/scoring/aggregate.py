@@ -125,6 +125,7 @@ def study_score(
     against = _study_reasons(stacks, rows, seen)
     against |= {code for code, holds in (("two_patients", patients > 1), ("unread", unread)) if holds}
     if best is None:
+        against -= {"few_slices", "coverage"}  # said better by the next
         against.add("nothing_scored" if stacks else "no_suitable_series")
     reason = ";".join(code for code in STUDY_REASONS if code in against)
     if best is None or best.ich_probability is None:

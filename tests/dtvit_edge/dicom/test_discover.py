@@ -82,7 +82,7 @@ def test_a_series_is_split_by_kernel_and_orientation_but_not_by_rotation(tmp_pat
     ]
 
 
-def test_two_passes_in_one_series_are_told_apart(tmp_path: Path) -> None:
+def test_two_passes_in_one_series_are_one_part(tmp_path: Path) -> None:
     for acquisition in (1, 2):
         for i in range(3):
             save(
@@ -92,7 +92,7 @@ def test_two_passes_in_one_series_are_told_apart(tmp_path: Path) -> None:
                 ImagePositionPatient=[0, 0, 5.0 * i],
                 ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
             )
-    assert [len(s.headers) for s in plan(tmp_path).series] == [3, 3]
+    assert [len(s.headers) for s in plan(tmp_path).series] == [6]
 
 
 def test_bone_is_refused_only_where_a_softer_series_of_the_study_exists(tmp_path: Path) -> None:

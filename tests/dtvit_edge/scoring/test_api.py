@@ -33,7 +33,7 @@ def test_an_untrained_location_head_says_nothing_and_changes_nothing_else(
     assert any(r.study.location for r in whole), "the fixture no longer shows a location"
     for before, after in zip(whole, without, strict=True):
         assert after.study == replace(before.study, location="")
-        assert [s.location_probabilities for s in after.series] == [None] * len(after.series)
+        assert {s.location_probabilities for s in after.stacks} == {None}
         assert after.slices == tuple(replace(s, location_probabilities=None) for s in before.slices)
         assert {s.location for s in after.slices} == {""}
 

@@ -49,14 +49,16 @@ def test_a_positive_slice_without_location_has_empty_cells() -> None:
 
 def test_study_columns_are_the_contract() -> None:
     rows = [
-        StudyScore("b", Status.PARTIAL, "gap", None, 0.25, "", 9, 8, "1.2"),
+        StudyScore("b", Status.PARTIAL, "gap", None, 0.25, "", 9, 8, "1.2", 84.96, 0.75),
         StudyScore("a", Status.SCORED, "", False, 0.25, "", 9, 9, "1.2"),
     ]
     text = studies_csv(rows, model_status="untrained")
     assert text.splitlines()[0] == (
-        "study_uid,status,reason,flagged,ich_probability,location,slices,scored,top_sop_uid,model_status,notice"
+        "study_uid,status,reason,flagged,ich_probability,location,slices,scored,top_sop_uid,"
+        "span_mm,covered_share,model_status,notice"
     )
     assert [(r["study_uid"], r["flagged"]) for r in parse(text)] == [("a", "0"), ("b", "")]
+    assert [(r["span_mm"], r["covered_share"]) for r in parse(text)] == [("", ""), ("85.0", "0.7500")]
 
 
 def test_no_cell_is_a_formula() -> None:
