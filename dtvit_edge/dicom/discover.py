@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from dtvit_edge import reasons
+from dtvit_edge.dicom.beside import judged_by_name
 from dtvit_edge.dicom.geometry import ordered, repeats_positions
 from dtvit_edge.dicom.header import FileRejected, read_headers
 from dtvit_edge.dicom.slice import Rejection, SliceHeader, SliceImage
@@ -89,7 +90,7 @@ def discover(
     seen: set[tuple[str, int]] = set()
     for entry in walk.files:
         try:
-            for header in read_headers(entry.file, entry.path, fast=fast):
+            for header in read_headers(entry.file, entry.path, fast=fast, state=entry.state):
                 key = (header.identity.sop_uid, header.frame)
                 if key in seen:
                     rejected.append(Rejection(header.identity, header.frame, header.path, reasons.DUPLICATE))
@@ -97,8 +98,12 @@ def discover(
                     seen.add(key)
                     headers.append(header)
         except FileRejected as error:
-            rejected.extend(Rejection(error.identity, i + 1, entry.path, error.reason) for i in range(error.frames))
+            rejected.extend(
+                Rejection(error.identity, i + 1, entry.path, error.reason, entry.file, error.detail)
+                for i in range(error.frames)
+            )
         progress()
+    rejected = judged_by_name(rejected, headers, walk.links)
     series = [s for group in _by_series(headers) for s in _split(group)]
     if not any_series:
         series = _with_refusals(series)
