@@ -97,7 +97,9 @@ def anything_rejects() -> Iterator[None]:
 def _open(header: SliceHeader) -> FileDataset:
     """The dataset, if it is still the planned one: its file's state may not tell, where a clock's tick is coarse."""
     dataset = open_dataset(header.file, state=header.state)
-    if identity_of(dataset) != header.identity:
+    with quiet():
+        identity = identity_of(dataset)
+    if identity != header.identity:
         raise SliceRejected(reasons.NOT_THE_PLANNED)
     return dataset
 

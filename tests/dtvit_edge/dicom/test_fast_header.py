@@ -153,7 +153,8 @@ def test_what_is_no_plain_file_is_left_to_pydicom(tmp_path: Path) -> None:
 def test_a_header_that_is_no_longer_the_one_that_was_read_is_noticed_without_a_clock(tmp_path: Path) -> None:
     file = save(tmp_path / "a")
     (header,) = read_headers(file, "a")
-    save(file, SOPInstanceUID=header.identity.sop_uid[:-1] + "9")
+    uid = header.identity.sop_uid
+    save(file, SOPInstanceUID=uid[:-1] + str((int(uid[-1]) + 1) % 10))
     now = replace(header, state=present_state(file))  # as where both fell into one tick of the clock
     with pytest.raises(SliceRejected, match="not_the_planned"):
         read(now)
