@@ -24,7 +24,7 @@ _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 # Beside slices: no suffix (IM0001), a number as one (CT.1.2.840.113619), or one that other programs use as well.
 _LIKE_A_SLICE = re.compile(r"[^.]+|.*\.(\d+|img)", re.IGNORECASE)
 _OTHER_NAMES = frozenset(
-    """authors changelog changes checksum checksums contents copying dicomdir dirfile dockerfile help icon\r index
+    """authors changelog changes checksum checksums contents copying dicomdir dirfile dockerfile help icon index
     install leeme licence license lieben liesmich lisezmoi lockfile makefile manifest md5 md5sum md5sums notice notes
     readme sha1sums sha256sums todo version""".split()
 )
@@ -175,5 +175,5 @@ def _reason(item: Rejection, folders: _Folders) -> Reason:
 
 @lru_cache(maxsize=1024)
 def _is_others(name: str) -> bool:
-    """A name, in lower case, that files of other programs have."""
-    return name in _OTHER_NAMES or name.endswith(_OTHER_SUFFIXES)
+    """A name, in lower case, that files of other programs have; Finder's `Icon` ends with a carriage return."""
+    return name.strip() in _OTHER_NAMES or name.endswith(_OTHER_SUFFIXES)
