@@ -111,15 +111,15 @@ def score(
     internal error.
     """
     from dtvit_edge.bundle import Bundle
-    from dtvit_edge.scoring.api import Options
-    from dtvit_edge.scoring.run import make_plan, run
+    from dtvit_edge.scoring.api import Options, headers_of
+    from dtvit_edge.scoring.run import NOTHING_SCORED, make_plan, run
 
     opened = Bundle.open(bundle, expect_digest=expect_digest)
     config = Options(**options)
     if dry_run:
         _, plan = make_plan(folders, out, config, render.progress)
         render.plan(plan, as_json=as_json)
-        return
+        raise SystemExit(0 if headers_of(plan) else NOTHING_SCORED)
     if out is None:
         raise click.UsageError("Missing option '-o' / '--out'.")
     report = run(opened, folders, out, config, overwrite=overwrite, progress=render.progress)

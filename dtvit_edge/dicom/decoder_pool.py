@@ -63,15 +63,17 @@ class _Process:
 
     def decode(self, header: SliceHeader) -> NDArray[np.uint16]:
         """One frame's patterns, or what `SliceReader.read` raises."""
-        child = self._child = self._child or _start()
-        assert child.stdin is not None and child.stdout is not None
         try:
+            child = self._child = self._child or _start()
+            assert child.stdin is not None and child.stdout is not None
             pickle.dump(header, child.stdin)
             child.stdin.flush()
             answer = pickle.load(child.stdout)
-        except (OSError, EOFError, pickle.UnpicklingError) as error:
+        except Exception as error:  # what a dying process leaves half written is nearly anything to pickle
             self.close()
-            raise SliceRejected(reasons.DECODE_FAILED, "the decoder's process ended") from error
+            raise SliceRejected(
+                reasons.DECODE_FAILED, f"the decoder's process ended: {type(error).__name__}"
+            ) from error
         if isinstance(answer, np.ndarray):
             return answer
         code, detail = answer

@@ -9,6 +9,7 @@ from functools import cached_property
 from itertools import groupby
 
 from dtvit_edge import reasons
+from dtvit_edge.dicom.beside import TouchedBy, judged_by_name, touched_studies
 from dtvit_edge.dicom.grouping import Stack, is_bone, is_dynamic, split, stacks
 from dtvit_edge.dicom.header import FileRejected, read_headers
 from dtvit_edge.dicom.identity import patients as patients_of
@@ -27,11 +28,13 @@ class Plan:
         series: sorted by study, series and first position; the refused ones among them.
         rejected: files and frames that are no slices or cannot be read.
         patients: how many patients' images carry a study's UID, by study UID.
+        touched: by study UID, what could not be read beside its slices.
     """
 
     series: tuple[Series, ...]
     rejected: tuple[Rejection, ...]
     patients: Mapping[str, int] = field(default_factory=dict)
+    touched: Mapping[str, TouchedBy] = field(default_factory=dict)
 
     @property
     def study_uids(self) -> list[str]:
@@ -41,7 +44,7 @@ class Plan:
     def study(self, uid: str) -> Plan:
         """The part of the plan that is one study's."""
         series, rejected = self._by_study[uid]
-        return Plan(tuple(series), tuple(rejected), self.patients)
+        return Plan(tuple(series), tuple(rejected), self.patients, self.touched)
 
     def stacks(self, thickness_mm: float) -> list[Stack]:
         """The suitable series, study by study, as what results are made of (`grouping.stacks`)."""
@@ -77,17 +80,22 @@ def discover(
     rejected: list[Rejection] = list(walk.rejected)
     for entry in walk.files:
         try:
-            headers.extend(read_headers(entry.file, entry.path, fast=fast))
+            headers.extend(read_headers(entry.file, entry.path, fast=fast, state=entry.state))
         except FileRejected as error:
-            rejected.extend(Rejection(error.identity, i + 1, entry.path, error.reason) for i in range(error.frames))
+            rejected.extend(
+                Rejection(error.identity, i + 1, entry.path, error.reason, entry.file, error.detail)
+                for i in range(error.frames)
+            )
         progress()
+    rejected = judged_by_name(rejected, headers, walk.links)
+    touched = touched_studies(rejected, headers, walk.links)
     headers, copies = without_copies(headers)
     series = [part for group in _by_series(headers) for part in _parts(group)]
     if not any_series:
         series = _with_refusals(series)
     series.sort(key=lambda s: (s.study_uid, s.series_uid, s.headers[0].path, s.headers[0].frame))
     named = {uid: len(patients) for uid, patients in patients_of(headers).items()}
-    return Plan(tuple(series), (*rejected, *copies), named)
+    return Plan(tuple(series), (*rejected, *copies), named, touched)
 
 
 def _by_series(headers: Iterable[SliceHeader]) -> list[list[SliceHeader]]:

@@ -8,11 +8,12 @@ about a strange file, it only must never be wrong about one that it accepts.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,11 @@ from pydicom.uid import (
 )
 from rle import decode_pixel_data
 
+from dtvit_edge import reasons
 from dtvit_edge.dicom.fast_values import WANTED, NotCommon, signed, unsigned
+from dtvit_edge.dicom.planned_file import FileState, open_planned
 from dtvit_edge.dicom.slice import PixelLocation
+from dtvit_edge.errors import SliceRejected
 
 HEADER_REACHES = (1 << 14, 1 << 20)  # bytes to look at: the first holds most headers
 LARGEST_FILE = 1 << 26
@@ -67,13 +71,13 @@ class FastHeader:
         values: by keyword, of the types that pydicom gives: text, whole numbers, floats, lists of these.
         pixels: offset and length in bytes of the pixel data, which end with the file.
         syntax: explicit or implicit little endian, RLE or one of the JPEGs.
-        modified_ns: modification time of the file.
+        digest: of all bytes before the pixel data, where a file was read.
     """
 
     values: dict[str, Any]
     pixels: tuple[int, int]
     syntax: UID
-    modified_ns: int = 0
+    digest: bytes = b""
 
     @property
     def pixel_location(self) -> PixelLocation | None:
@@ -82,7 +86,7 @@ class FastHeader:
         size = sum(self.pixels)
         if (self.syntax.is_encapsulated and not rle) or size > LARGEST_FILE:
             return None
-        return PixelLocation(*self.pixels, rle, size, self.modified_ns)
+        return PixelLocation(*self.pixels, rle, self.digest)
 
     def get(self, keyword: str, default: Any = None) -> Any:
         """The value, as `pydicom.Dataset.get` by keyword."""
@@ -92,16 +96,21 @@ class FastHeader:
         return keyword in self.values
 
 
-def read_fast_header(file: Path) -> FastHeader | None:
-    """A file's header, or None where it is not the common case or cannot be read; the pixels are not read."""
+def read_fast_header(file: Path, state: FileState | None = None) -> FastHeader | None:
+    """A file's header, or None where it is not the common case or cannot be read; the pixels are not read.
+
+    Raises:
+        SliceRejected: the file is not in this state.
+    """
     try:
-        with file.open("rb", buffering=0) as stream:
-            size, modified_ns = _state(stream)
+        with open_planned(file, state) as stream:
+            size = os.fstat(stream.fileno()).st_size
             for reach in HEADER_REACHES:
                 stream.seek(0)
-                header = parse(stream.read(reach), size)
+                start = stream.read(reach)
+                header = parse(start, size)
                 if header is not None:
-                    return replace(header, modified_ns=modified_ns)
+                    return replace(header, digest=header_digest(start[: header.pixels[0]]))
                 if size <= reach:
                     return None
     except OSError:
@@ -109,19 +118,29 @@ def read_fast_header(file: Path) -> FastHeader | None:
     return None
 
 
-def read_pixels(file: Path, place: PixelLocation, rows: int, columns: int) -> NDArray[np.uint16] | None:
-    """The patterns, (rows, columns) uint16; None where the file is not what it was when its header was read.
+def header_digest(start: bytes) -> bytes:
+    """Tells a file's header from another's: a clock's tick of milliseconds is no proof that a file is the same."""
+    return hashlib.blake2b(start, digest_size=16).digest()
+
+
+def read_pixels(
+    file: Path, place: PixelLocation, rows: int, columns: int, state: FileState | None = None
+) -> NDArray[np.uint16] | None:
+    """The patterns, (rows, columns) uint16; None where they cannot be read, and pydicom's way says why.
 
     Uncompressed ones are a read-only view of the bytes that were read; RLE is decoded by pylibjpeg-rle.
+
+    Raises:
+        SliceRejected: the file is not in this state, or has another header.
     """
     try:
-        with file.open("rb", buffering=0) as stream:
-            if _state(stream) != (place.file_bytes, place.modified_ns):
-                return None
-            stream.seek(place.offset)
+        with open_planned(file, state) as stream:
+            start = stream.read(place.offset)
             data = stream.read(place.length)
     except OSError:
         return None
+    if header_digest(start) != place.header_digest:
+        raise SliceRejected(reasons.NOT_THE_PLANNED)
     if place.rle:
         try:
             frame = get_frame(data, 0, number_of_frames=1)
@@ -151,11 +170,6 @@ def parse(data: bytes, size: int) -> FastHeader | None:
         return _parse(data, size)
     except (NotCommon, struct.error, ValueError, RecursionError):
         return None
-
-
-def _state(stream: IO[bytes]) -> tuple[int, int]:
-    state = os.fstat(stream.fileno())
-    return state.st_size, state.st_mtime_ns
 
 
 def _parse(data: bytes, size: int) -> FastHeader:

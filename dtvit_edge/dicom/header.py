@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from dtvit_edge import reasons
 from dtvit_edge.dicom.fast_header import FastHeader, read_fast_header
 from dtvit_edge.dicom.opening import BYTE_BUDGET, open_dataset
+from dtvit_edge.dicom.planned_file import FileState, present_state
 from dtvit_edge.dicom.pydicom_warnings import quiet
 from dtvit_edge.dicom.slice import SliceHeader, Vector
 from dtvit_edge.errors import ConfigError, SliceRejected
@@ -34,34 +35,43 @@ class FileRejected(SliceRejected):
         self.frames = frames
 
 
-def read_headers(file: Path, path: str, *, fast: bool = True) -> tuple[SliceHeader, ...]:
+def read_headers(
+    file: Path, path: str, *, fast: bool = True, state: FileState | None = None
+) -> tuple[SliceHeader, ...]:
     """The headers of a file's frames, in frame order.
 
     Args:
         fast: the common case is read without pydicom.
+        state: what the file has to be, now and when its pixels are read; None takes it as it is now.
 
     Raises:
         FileRejected: not a CT slice that could be decoded; the reason says which rule.
     """
     with quiet():
-        return _read_headers(file, path, fast)
+        return _read_headers(file, path, fast, state or present_state(file))
 
 
-def _read_headers(file: Path, path: str, fast: bool) -> tuple[SliceHeader, ...]:
+def _read_headers(file: Path, path: str, fast: bool, state: FileState | None) -> tuple[SliceHeader, ...]:
     identity, frames = Identity(), 1
     try:
-        dataset: Tags = (read_fast_header(file) if fast else None) or open_dataset(file, stop_before_pixels=True)
-        identity = Identity(*(_text(dataset, f"{level}InstanceUID") for level in ("Study", "Series", "SOP")))
+        dataset: Tags | None = read_fast_header(file, state) if fast else None
+        dataset = dataset or open_dataset(file, stop_before_pixels=True, state=state)
+        identity = identity_of(dataset)
         frames = _frame_count(dataset)
         _check_kind(dataset)
         _check_pixels(dataset, frames)
         if not all((identity.study_uid, identity.series_uid, identity.sop_uid)):
             raise SliceRejected(reasons.BAD_HEADER, "a study, series or SOP instance UID is missing")
-        return tuple(_header(dataset, file, path, identity, i, frames) for i in range(frames))
+        return tuple(_header(dataset, file, path, state, identity, i, frames) for i in range(frames))
     except SliceRejected as error:
         raise FileRejected(error, identity, frames) from error
     except Exception as error:  # values of the wrong type anywhere in the header
         raise FileRejected(SliceRejected(reasons.BAD_HEADER, type(error).__name__), identity, frames) from error
+
+
+def identity_of(dataset: Tags) -> Identity:
+    """The UIDs of study, series and instance; a missing one is empty."""
+    return Identity(*(_text(dataset, f"{level}InstanceUID") for level in ("Study", "Series", "SOP")))
 
 
 def _check_kind(dataset: Tags) -> None:
@@ -96,7 +106,9 @@ def _check_pixels(dataset: Tags, frames: int) -> None:
         raise SliceRejected(reasons.TOO_LARGE, f"{frames} frames of {rows} x {columns}")
 
 
-def _header(dataset: Tags, file: Path, path: str, identity: Identity, index: int, frames: int) -> SliceHeader:
+def _header(
+    dataset: Tags, file: Path, path: str, state: FileState | None, identity: Identity, index: int, frames: int
+) -> SliceHeader:
     groups = list(_functional_groups(dataset, index))
 
     def find(sequence: str, keyword: str) -> Any:
@@ -118,6 +130,7 @@ def _header(dataset: Tags, file: Path, path: str, identity: Identity, index: int
     anatomy = [dataset] + [item for group in groups for item in group.get("FrameAnatomySequence") or ()]
     return SliceHeader(
         file=file,
+        state=state,
         path=path,
         identity=identity,
         frame=index + 1,

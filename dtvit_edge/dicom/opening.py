@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import zlib
 from pathlib import Path
 from typing import BinaryIO
@@ -10,7 +11,6 @@ from typing import BinaryIO
 import pydicom
 from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
@@ -19,6 +19,8 @@ from pydicom.uid import (
 )
 
 from dtvit_edge import reasons
+from dtvit_edge.dicom.other_files import other_kind
+from dtvit_edge.dicom.planned_file import FileState, open_planned
 from dtvit_edge.dicom.pydicom_warnings import quiet
 from dtvit_edge.errors import SliceRejected
 
@@ -28,36 +30,44 @@ BYTE_BUDGET = 1 << 30
 _PREAMBLE = 132
 # (0002,0010) Transfer Syntax UID comes fourth in the file meta information, well within this many bytes.
 _META_REACH = 1024
+# (0002,0000) File Meta Information Group Length, which comes first: tag, VR and length are 8 bytes.
+_GROUP_LENGTH = struct.Struct("<8xL")
 _DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 
 
-def open_dataset(file: Path, *, stop_before_pixels: bool = False) -> FileDataset:
+def open_dataset(file: Path, *, stop_before_pixels: bool = False, state: FileState | None = None) -> FileDataset:
     """Read a file's dataset.
+
+    Args:
+        state: what the file has to be; None takes it as it is.
 
     Raises:
         SliceRejected: empty, unreadable, not DICOM, a DICOMDIR, a header that cannot be parsed, or deflated data
             that would expand past the byte budget.
     """
     try:
-        size = os.stat(file).st_size
-        if size == 0:
-            raise SliceRejected(reasons.EMPTY_FILE)
-        if size > BYTE_BUDGET and not stop_before_pixels:
-            raise SliceRejected(reasons.TOO_LARGE, f"the file has {size >> 20} MiB")
-        with file.open("rb") as stream:
+        with open_planned(file, state, buffering=-1) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size == 0:
+                raise SliceRejected(reasons.EMPTY_FILE)
+            if size > BYTE_BUDGET and not stop_before_pixels:
+                raise SliceRejected(reasons.TOO_LARGE, f"the file has {size >> 20} MiB")
             start = stream.read(_META_REACH)
-            stream.seek(0)
             bare = _is_bare_dataset(start)
-            return _parse(file, stream, stop_before_pixels, bare=bare, deflated=_DEFLATED in start)
+            if bare is None:
+                raise SliceRejected(other_kind(stream))
+            stream.seek(0)
+            return _parse(stream, stop_before_pixels, bare=bare, deflated=_DEFLATED in start)
     except OSError as error:
         raise SliceRejected(reasons.UNREADABLE, error.strerror or type(error).__name__) from error
 
 
-def _parse(file: Path, stream: BinaryIO, stop_before_pixels: bool, *, bare: bool, deflated: bool) -> FileDataset:
+def _parse(stream: BinaryIO, stop_before_pixels: bool, *, bare: bool, deflated: bool) -> FileDataset:
     with quiet():
         try:
             if deflated:
-                _check_inflated_size(file, read_file_meta_info(file).get("FileMetaInformationGroupLength"))
+                _check_inflated_size(stream)
+                stream.seek(0)
             dataset = pydicom.dcmread(stream, stop_before_pixels=stop_before_pixels, force=bare)
         except InvalidDicomError as error:
             raise SliceRejected(reasons.NOT_DICOM) from error
@@ -78,30 +88,31 @@ def _parse(file: Path, stream: BinaryIO, stop_before_pixels: bool, *, bare: bool
     return dataset
 
 
-def _is_bare_dataset(start: bytes) -> bool:
+def _is_bare_dataset(start: bytes) -> bool | None:
     """True for a dataset without preamble and prefix: it begins with a little-endian tag of group 0002 or 0008.
 
-    Raises:
-        SliceRejected: neither that nor the prefix DICM.
+    False behind the prefix DICM, None where the file begins with neither.
     """
     if start[128:_PREAMBLE] == b"DICM":
         return False
     if len(start) >= 8 and start[:2] in (b"\x02\x00", b"\x08\x00") and start[3] == 0:
         return True
-    raise SliceRejected(reasons.NOT_DICOM)
+    return None
 
 
-def _check_inflated_size(file: Path, group_length: int | None) -> None:
+def _check_inflated_size(stream: BinaryIO) -> None:
     """Inflate into nothing, counting: 1 MB can expand to 1 GB, and pydicom inflates without a limit."""
-    if group_length is None:
+    stream.seek(_PREAMBLE)
+    element = stream.read(_GROUP_LENGTH.size)
+    if element[:8] != b"\x02\0\0\0UL\x04\0" or len(element) < _GROUP_LENGTH.size:
         raise SliceRejected(reasons.BAD_HEADER, "deflated, and the file meta information has no group length")
+    (group_length,) = _GROUP_LENGTH.unpack(element)
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     total = 0
-    with file.open("rb") as stream:
-        stream.seek(_PREAMBLE + 12 + int(group_length))
-        while block := stream.read(1 << 16):
-            while block:
-                total += len(inflater.decompress(block, 1 << 20))
-                if total > BYTE_BUDGET:
-                    raise SliceRejected(reasons.TOO_LARGE, f"inflates to more than {BYTE_BUDGET >> 20} MiB")
-                block = inflater.unconsumed_tail
+    stream.seek(group_length, os.SEEK_CUR)
+    while block := stream.read(1 << 16):
+        while block:
+            total += len(inflater.decompress(block, 1 << 20))
+            if total > BYTE_BUDGET:
+                raise SliceRejected(reasons.TOO_LARGE, f"inflates to more than {BYTE_BUDGET >> 20} MiB")
+            block = inflater.unconsumed_tail

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,9 @@ from pydicom.uid import JPEG2000, JPEG2000Lossless, RLELossless
 
 from dtvit_edge import reasons
 from dtvit_edge.dicom.fast_header import is_about_data, read_pixels
+from dtvit_edge.dicom.header import identity_of
 from dtvit_edge.dicom.opening import open_dataset
+from dtvit_edge.dicom.planned_file import FileState
 from dtvit_edge.dicom.pydicom_warnings import quiet
 from dtvit_edge.dicom.slice import Slice, SliceHeader
 from dtvit_edge.errors import SliceRejected
@@ -38,7 +42,7 @@ class SliceReader:
 
     def __init__(self, *, fast: bool = True) -> None:
         self._fast = fast
-        self._kept: OrderedDict[str, FileDataset] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, FileState | None], FileDataset] = OrderedDict()
         self._opening = threading.Lock()
 
     def read(self, header: SliceHeader) -> Slice:
@@ -47,25 +51,57 @@ class SliceReader:
         Raises:
             SliceRejected: the file changed or vanished, ends too early, has no decoder here, or does not decode.
         """
-        return self.read_fast(header) or Slice(header, decode_frame(self._dataset(header), header))
+        with anything_rejects():
+            return self._read_fast(header) or Slice(header, decode_frame(self._dataset(header), header))
 
     def read_fast(self, header: SliceHeader) -> Slice | None:
-        """The slice, if its file is of the common case and is to be read as such."""
+        """The slice, if its file is of the common case and is to be read as such.
+
+        Raises:
+            SliceRejected: see `read`.
+        """
+        with anything_rejects():
+            return self._read_fast(header)
+
+    def _read_fast(self, header: SliceHeader) -> Slice | None:
         if not self._fast or header.pixel_location is None:
             return None
-        stored = read_pixels(header.file, header.pixel_location, header.rows, header.columns)
+        stored = read_pixels(header.file, header.pixel_location, header.rows, header.columns, header.state)
         return None if stored is None else Slice(header, stored)
 
     def _dataset(self, header: SliceHeader) -> FileDataset:
         if header.frames == 1:
-            return open_dataset(header.file)
-        key = str(header.file)
+            return _open(header)
+        key = str(header.file), header.state
         with self._opening:
             if key not in self._kept:
                 while len(self._kept) >= _KEPT:
                     self._kept.popitem(last=False)
-                self._kept[key] = open_dataset(header.file)
+                self._kept[key] = _open(header)
             return self._kept[key]
+
+
+@contextmanager
+def anything_rejects() -> Iterator[None]:
+    """Whatever a file makes a reader raise becomes that file's `SliceRejected`, with the name of the error's class."""
+    try:
+        yield
+    except SliceRejected:
+        raise
+    except BaseException as error:
+        if not is_about_data(error):
+            raise
+        raise SliceRejected(reasons.DECODE_FAILED, type(error).__name__) from error
+
+
+def _open(header: SliceHeader) -> FileDataset:
+    """The dataset, if it is still the planned one: its file's state may not tell, where a clock's tick is coarse."""
+    dataset = open_dataset(header.file, state=header.state)
+    with quiet():
+        identity = identity_of(dataset)
+    if identity != header.identity:
+        raise SliceRejected(reasons.NOT_THE_PLANNED)
+    return dataset
 
 
 def decode_frame(dataset: FileDataset, header: SliceHeader) -> NDArray[np.uint16]:

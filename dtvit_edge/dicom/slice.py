@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dtvit_edge.dicom.planned_file import FileState
 from dtvit_edge.reasons import Reason
 from dtvit_edge.results import Identity
 from dtvit_edge.spec import PixelEncoding
@@ -17,18 +18,17 @@ Vector = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class PixelLocation:
-    """Where a file of the common case (`fast_header`) keeps its only frame, and for which state of the file.
+    """Where a file of the common case (`fast_header`) keeps its only frame, and behind which header.
 
     Attributes:
         offset, length: of the pixel data, in bytes; rle: they are encapsulated RLE, else patterns as they are.
-        file_bytes, modified_ns: size and modification time of the file when its header was read.
+        header_digest: of all bytes before the pixel data (`fast_header.header_digest`).
     """
 
     offset: int
     length: int
     rle: bool
-    file_bytes: int
-    modified_ns: int
+    header_digest: bytes
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class SliceHeader:
     """One frame that can be decoded and looks like a CT slice; whether its series is suitable is decided later.
 
     Attributes:
-        file: where to read it; path: relative to the folder that was given, with forward slashes.
+        file: where to read it; state: what the file has to be then.
+        path: relative to the folder that was given, with forward slashes.
         frame: counts from 1; frames: of the whole file.
         rows, columns: of the stored matrix.
         position_mm: ImagePositionPatient; orientation: ImageOrientationPatient, row then column cosines.
@@ -80,6 +81,7 @@ class SliceHeader:
     lossy: bool = False
     twin: bool = False
     pixel_location: PixelLocation | None = field(default=None, compare=False)
+    state: FileState | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -128,9 +130,17 @@ class SliceImage:
 
 @dataclass(frozen=True)
 class Rejection:
-    """A file, frame or folder that is no slice or cannot be read; its identity is what could still be read."""
+    """A file, frame or folder that is no slice or cannot be read.
+
+    Attributes:
+        identity: what could still be read.
+        path: relative to the folder that was given; file: the real one.
+        detail: what was found, for the log; never a name of a patient or a folder.
+    """
 
     identity: Identity
     frame: int
     path: str
     reason: Reason
+    file: Path | None = None
+    detail: str = ""

@@ -16,6 +16,7 @@ from typing import Any
 from dtvit_edge import backends
 from dtvit_edge.backend import Backend
 from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle, Threshold, Thresholds
+from dtvit_edge.dicom.beside import TouchedBy
 from dtvit_edge.dicom.discover import Plan, discover
 from dtvit_edge.dicom.images import images as images_in
 from dtvit_edge.dicom.slice import SliceHeader, SliceImage
@@ -211,5 +212,12 @@ def study_result(plan: Plan, answers: Mapping[Key, SliceScore], spec: Preprocess
     refused = [rejected_row(h, s.refusal) for s in plan.series if s.refusal is not None for h in s.headers]
     everything = [*rows.values(), *refused, *(rejected_row(rejection, rejection.reason) for rejection in plan.rejected)]
     study_uid = plan.study_uids[0]
-    study = study_score(study_uid, stacks, everything, threshold=threshold, patients=plan.patients.get(study_uid, 1))
+    study = study_score(
+        study_uid,
+        stacks,
+        everything,
+        threshold=threshold,
+        patients=plan.patients.get(study_uid, 1),
+        unread=bool(plan.touched.get(study_uid, TouchedBy()).alone),
+    )
     return StudyResult(study, tuple(score for _, score in stacks if score is not None), tuple(everything))

@@ -1,6 +1,7 @@
 """The journal of a run: one JSON line per finished batch, so that a killed run loses at most what was under way.
 
-The first line names the run (a digest of bundle, options and inputs). Images are known by their index in the plan.
+The first line names the run (a digest of bundle and options, and one of the inputs). Images are known by their index in
+the plan.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ ImageRows = tuple[SliceScore, ...]
 class Journal:
     """Opened for one run; `done` holds the rows of each image that this try or an earlier one finished, by index."""
 
-    def __init__(self, path: Path, run: str) -> None:
+    def __init__(self, path: Path, run: str, inputs: str = "") -> None:
         self.path = path
-        self.run = run
+        self._first = {"journal": FORMAT, "run": run, "inputs": inputs}
         self.done: dict[int, ImageRows] = {}
         self._file: IO[bytes] | None = None
 
@@ -73,10 +74,13 @@ class Journal:
         if not lines:
             file.truncate(0)
             self._file = file
-            self._write({"journal": FORMAT, "run": self.run})
+            self._write(self._first)
             return
-        if lines[0] != {"journal": FORMAT, "run": self.run}:
-            raise ConfigError(f"{self.path.parent} holds another run; give another folder or --overwrite")
+        if lines[0] != self._first:
+            out = self.path.parent
+            if isinstance(lines[0], dict) and lines[0] | {"inputs": ""} == self._first | {"inputs": ""}:
+                raise ConfigError(f"{out} holds a run of other or changed files; give another folder or --overwrite")
+            raise ConfigError(f"{out} holds another run; give another folder or --overwrite")
         file.truncate(len(whole))
         self.done = {
             i: tuple(map(_row, rows))

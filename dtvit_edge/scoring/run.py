@@ -18,7 +18,7 @@ from typing import Any
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.dicom.discover import Plan, discover
-from dtvit_edge.dicom.slice import SliceHeader
+from dtvit_edge.dicom.slice import SliceHeader, SliceImage
 from dtvit_edge.dicom.walk import StudyFile, Walk, walk
 from dtvit_edge.environment import machine, package_versions
 from dtvit_edge.errors import ConfigError, DeviceFault, SliceRejected
@@ -46,6 +46,7 @@ from dtvit_edge.scoring.timings import Timings
 from dtvit_edge.spec import NOTICE, digest_json
 
 SLICES, STUDIES, RUN = "slices.csv", "studies.csv", "run.json"
+NOTHING_SCORED = 4  # exit status
 OUTPUT_FILES = (SLICES, STUDIES, RUN, JOURNAL)
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class RunReport:
     def exit_status(self) -> int:
         """4 none scored, 3 some refused or failed, 0 every row scored or skipped and at least one scored."""
         if not self.counts.get(Status.SCORED):
-            return 4
+            return NOTHING_SCORED
         return 3 if self.counts.get(Status.REFUSED) or self.counts.get(Status.ERROR) else 0
 
 
@@ -123,11 +124,11 @@ def run(
             "options": asked,
             "backend": backend.describe(),
             "packages": package_versions(),
-            "inputs": digest_json([_fingerprint(entry) for entry in walked.files]),
         }
+        inputs = _inputs_digest(walked, images)
         _prepare_folder(out, overwrite)
         pipeline = make_pipeline(bundle, executor, options, timings=timings, rejected=_log_rejection)
-        with Journal(out / JOURNAL, digest_json(identity)) as journal, progress("slices", slices) as step:
+        with Journal(out / JOURNAL, digest_json(identity), inputs) as journal, progress("slices", slices) as step:
             resumed = sum(map(len, journal.done.values()))
             step(resumed)
             try:
@@ -143,7 +144,7 @@ def run(
         with timings.stage("write"):
             threshold = thresholds_of(bundle, options).study.value
             report = _finish(bundle, plan, answers, threshold, out, resumed)
-    _write_run_report(out, bundle, identity, report, plan, timings, started)
+    _write_run_report(out, bundle, identity | {"inputs": inputs}, report, plan, timings, started)
     return report
 
 
@@ -219,12 +220,21 @@ def _prepare_folder(out: Path, overwrite: bool) -> None:
         raise ConfigError(f"{out} is not empty and holds no run; give another folder or --overwrite")
 
 
-def _fingerprint(entry: StudyFile) -> tuple[str, int, int]:
-    try:
-        stat = entry.file.stat()
-    except OSError:  # a dangling link, or gone since the walk: a row of its own, later
-        return entry.path, -1, -1
-    return entry.path, stat.st_size, stat.st_mtime_ns
+def _inputs_digest(walked: Walk, images: Sequence[SliceImage]) -> str:
+    """Of the files as the walk found them, and of what was made of them: the journal knows images by their index."""
+    return digest_json(
+        [
+            [_fingerprint(entry) for entry in walked.files],
+            [(rejection.path, rejection.reason.code) for rejection in walked.rejected],
+            [[(h.path, h.frame, h.identity.sop_uid) for h in image.headers] for image in images],
+        ]
+    )
+
+
+def _fingerprint(entry: StudyFile) -> tuple[str, int, int, int]:
+    """Device and inode are left out: a disk may come back under another number before a run goes on."""
+    state = entry.state
+    return (entry.path, -1, -1, -1) if state is None else (entry.path, state.size, state.modified_ns, state.changed_ns)
 
 
 def _warnings(plan: Plan) -> dict[str, int]:
@@ -236,7 +246,7 @@ def _log_plan(plan: Plan) -> None:
     for rejection in plan.rejected:
         # What has no UID is known by its place alone: folder names can carry patients' names.
         name = rejection.identity.sop_uid or "a file without a UID"
-        log.debug("%s frame %d: %s", name, rejection.frame, rejection.reason.sentence)
+        log.debug("%s frame %d: %s %s", name, rejection.frame, rejection.reason.sentence, rejection.detail)
     for series in plan.series:
         if series.refusal is not None:
             log.debug("series %s, %d slices: %s", series.series_uid, len(series.headers), series.refusal.sentence)

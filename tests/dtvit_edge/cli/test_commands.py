@@ -64,11 +64,13 @@ def test_an_untrained_location_head_is_said_once_in_words(
 
 def test_dry_run_writes_nothing(tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     series(tmp_path / "in", [0, 5, 10], ContrastBolusAgent="X")
-    assert main(["score", str(tiny_bundle.path), str(tmp_path / "in"), "--dry-run", "--json"]) == 0
+    assert main(["score", str(tiny_bundle.path), str(tmp_path / "in"), "--dry-run", "--json"]) == 4
     found = json.loads(capsys.readouterr().out)
     assert [(s["slices"], s["refused"]) for s in found["series"]] == [(3, "contrast")]
-    assert main(["score", str(tiny_bundle.path), str(tmp_path / "in"), "--dry-run"]) == 0
+    assert main(["score", str(tiny_bundle.path), str(tmp_path / "in"), "--dry-run"]) == 4
     assert "refused: contrast" in capsys.readouterr().out
+    series(tmp_path / "in" / "plain", [0, 5, 10], uid="2.25.78")
+    assert main(["score", str(tiny_bundle.path), str(tmp_path / "in"), "--dry-run"]) == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in"]
 
 

@@ -78,6 +78,18 @@ def test_a_crash_is_one_slices_and_the_next_has_a_new_process(tmp_path: Path, st
     assert len(started) == 2
 
 
+def test_a_process_that_cannot_begin_is_that_slices_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    series(tmp_path, [0], uid="2.25.3")
+    (header,) = headers(tmp_path)
+
+    def no_process() -> None:
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr(decoder_pool, "_start", no_process)
+    with ParallelReader(fast=False) as reader:
+        assert outcome(reader, header) == (reasons.DECODE_FAILED, "the decoder's process ended: BlockingIOError")
+
+
 def test_a_reason_and_its_detail_come_through(tmp_path: Path, started: list[Any]) -> None:
     series(tmp_path, [0], uid="2.25.3")
     (header,) = headers(tmp_path)

@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
-import pytest
-
 from dtvit_edge.dicom.discover import Plan, discover
 from dtvit_edge.dicom.walk import walk
-from dtvit_edge.errors import ConfigError
 from tests.support.data import real
 from tests.support.dicom_files import save, series
 
@@ -19,39 +15,6 @@ def plan(*folders: Path, **options: bool) -> Plan:
 
 def refusals(discovered: Plan) -> dict[str, str]:
     return {s.series_uid: s.refusal.code if s.refusal else "" for s in discovered.series}
-
-
-def test_files_are_found_whatever_they_are_called(tmp_path: Path) -> None:
-    for name in ("a/IM0001", "a/b/c/x.dcm", "weird näme", ".hidden", "z.txt"):
-        save(tmp_path / name, SOPInstanceUID=f"2.25.{abs(hash(name)) % 10**9}")
-    files = walk([tmp_path]).files
-    assert [f.path for f in files] == sorted(["a/IM0001", "a/b/c/x.dcm", "weird näme", ".hidden", "z.txt"])
-
-
-def test_a_name_that_is_no_text_can_still_be_written(tmp_path: Path) -> None:
-    name = os.fsdecode(b"bad\xff\xfename")
-    save(tmp_path / name)
-    (file,) = walk([tmp_path]).files
-    assert file.path == "bad\\xff\\xfename"
-    assert file.path.encode("utf-8")
-    assert file.file.exists()
-
-
-def test_one_file_through_two_folders_is_read_once(tmp_path: Path) -> None:
-    save(tmp_path / "a" / "x")
-    os.symlink(tmp_path / "a" / "x", tmp_path / "a" / "link")
-    assert len(walk([tmp_path, tmp_path / "a"]).files) == 1
-
-
-def test_the_output_folder_is_left_out(tmp_path: Path) -> None:
-    save(tmp_path / "in" / "x")
-    save(tmp_path / "out" / "y")
-    assert [f.path for f in walk([tmp_path], exclude=tmp_path / "out").files] == ["in/x"]
-
-
-def test_a_folder_that_is_not_there_stops_before_the_first_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no such folder"):
-        walk([tmp_path / "absent"])
 
 
 def test_the_same_instance_again_is_a_duplicate(tmp_path: Path) -> None:

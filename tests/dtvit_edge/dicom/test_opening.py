@@ -25,7 +25,7 @@ def test_an_empty_file(tmp_path: Path) -> None:
     assert rejection(tmp_path / "a") == "empty_file"
 
 
-@pytest.mark.parametrize("content", [b"hello", b"x" * 5000, b"\x89PNG\r\n\x1a\n" + b"\0" * 300, b"PK\x03\x04" * 90])
+@pytest.mark.parametrize("content", [b"hello", b"x" * 5000, b"\x89PNG\r\n\x1a\n" + b"\0" * 300, b"PKx" * 90])
 def test_other_files_are_not_dicom(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a").write_bytes(content)
     assert rejection(tmp_path / "a") == "not_dicom"

@@ -7,6 +7,7 @@ import pydicom
 import pytest
 from pydicom.pixels import pixel_array
 
+from dtvit_edge.dicom import pixels
 from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.dicom.opening import open_dataset
 from dtvit_edge.dicom.pixels import SliceReader, decode_frame, patterns
@@ -145,6 +146,48 @@ def test_real_multi_frame_files_decode_alike_in_every_encoding() -> None:
 def test_a_file_that_lies_about_its_transfer_syntax() -> None:
     (header,) = read_headers(real("odd", "wrong-transfer-syntax.dcm"), "w")
     assert rejection(header) == "decode_failed"
+
+
+@pytest.mark.parametrize("fast", [False, True], ids=["pydicom", "fast"])
+def test_a_transfer_syntax_of_another_vr_is_that_files_row(fast: bool) -> None:
+    (header,) = read_headers(real("hostile", "transfer-syntax-of-vr-lo.dcm"), "x", fast=fast)
+    with pytest.raises(SliceRejected) as caught:
+        SliceReader(fast=fast).read(header)
+    assert (caught.value.reason.code, caught.value.detail) == ("decode_failed", "AttributeError")
+
+
+class PanicException(BaseException):
+    """What decoders in Rust raise."""
+
+
+@pytest.mark.parametrize("error", [AttributeError("x"), MemoryError(), RecursionError(), PanicException("x")])
+@pytest.mark.parametrize("place", ["read_pixels", "open_dataset", "get_decoder"])
+def test_whatever_reading_raises_is_that_slices_row_with_the_errors_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, place: str
+) -> None:
+    (header,) = read_headers(save(tmp_path / "a", PatientName="DOE^JANE"), "a")
+
+    def raising(*arguments: object, **more: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pixels, place, raising)
+    reader = SliceReader(fast=place == "read_pixels")
+    with pytest.raises(SliceRejected) as caught:
+        reader.read(header)
+    assert caught.value.reason.code == "decode_failed"
+    assert caught.value.detail.endswith(type(error).__name__)
+
+
+@pytest.mark.parametrize("place", ["read_pixels", "open_dataset", "get_decoder"])
+def test_an_interrupt_is_no_rejection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    (header,) = read_headers(save(tmp_path / "a"), "a")
+
+    def interrupted(*arguments: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pixels, place, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        SliceReader(fast=place == "read_pixels").read(header)
 
 
 def test_a_truncated_file(tmp_path: Path) -> None:

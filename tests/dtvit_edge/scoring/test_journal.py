@@ -60,6 +60,17 @@ def test_another_run_is_refused(tmp_path: Path) -> None:
         pass
 
 
+def test_the_same_run_over_other_files_is_told_from_another_run(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j", "run", "files"):
+        pass
+    for run, inputs, said in (("run", "others", "a run of other or changed files"), ("other", "files", "another run")):
+        with (
+            pytest.raises(ConfigError, match=f"holds {said}; give another folder or --overwrite"),
+            Journal(tmp_path / "j", run, inputs),
+        ):
+            pass
+
+
 def test_two_processes_cannot_write_one_run(tmp_path: Path) -> None:
     with (
         Journal(tmp_path / "j", "run"),

@@ -26,7 +26,11 @@ def test_bad_files_are_rows_and_the_run_goes_on(tiny_bundle: Bundle, tmp_path: P
     (folder / "text").write_text("no picture")
     (folder / "truncated").write_bytes(save(folder / "t").read_bytes()[:-5000])
     (folder / "t").unlink()
-    (folder / "locked").write_bytes(b"x")
+    (folder / "notes.txt").write_text("no picture either")
+    (folder / "zip").write_bytes(b"PK\x03\x04" * 90)
+    (folder / "zeros").write_bytes(bytes(5000))
+    os.mkfifo(folder / "pipe")
+    os.mkfifo(folder / "pipe.txt")
     os.symlink(folder / "nowhere", folder / "dangling")
     save(folder / "mr", Modality="MR", SOPInstanceUID="2.25.1")
     save(folder / "rgb", SamplesPerPixel=3, PhotometricInterpretation="RGB", SOPInstanceUID="2.25.2")
@@ -38,8 +42,12 @@ def test_bad_files_are_rows_and_the_run_goes_on(tiny_bundle: Bundle, tmp_path: P
     outcomes = {r["path"]: (r["status"], r["reason"]) for r in table(tmp_path / "out" / "slices.csv")}
     assert {k: v for k, v in outcomes.items() if not k.startswith("good")} == {
         "empty": ("error", "empty_file"),
-        "text": ("skipped", "not_dicom"),
-        "locked": ("skipped", "not_dicom"),
+        "text": ("error", "broken_file"),
+        "notes.txt": ("skipped", "not_dicom"),
+        "zip": ("refused", "archive"),
+        "zeros": ("error", "zero_file"),
+        "pipe": ("error", "broken_file"),
+        "pipe.txt": ("skipped", "not_dicom"),
         "dangling": ("error", "unreadable"),
         "truncated": ("error", "truncated"),
         "mr": ("refused", "not_ct"),
