@@ -21,6 +21,8 @@ from dtvit_edge.dicom.wording import fold, pattern
 _AMOUNTS = ("ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastFlowRate")
 # What is only said of it: a protocol may carry these although the agent says NONE.
 _CIRCUMSTANCES = ("ContrastBolusRoute", "ContrastBolusStartTime", "ContrastBolusStopTime", "ContrastBolusIngredient")
+_AGENT, _AGENT_SEQUENCE = "ContrastBolusAgent", "ContrastBolusAgentSequence"
+_TAGS = (_AGENT, _AGENT_SEQUENCE, *_AMOUNTS, *_CIRCUMSTANCES)
 _ZERO = re.compile(r"0+(ML|CC|MG|G)?")
 
 _OBJECT = rf"(?:[ /-]*(?:IV[ /-]*)?(?:{CONTRAST_OBJECT})(?![A-Z]))?"
@@ -57,10 +59,12 @@ def tagged_contrast(dataset: Tags, administered: str) -> bool | None:
     """
     if administered == "NO":
         return False
+    if not any(keyword in dataset for keyword in _TAGS):
+        return None
     if any((number(value(dataset, keyword)) or 0) > 0 for keyword in _AMOUNTS):
         return True
-    agent = names_agent(" ".join(parts(value(dataset, "ContrastBolusAgent"))))
-    sequence = items(dataset, "ContrastBolusAgentSequence")
+    agent = names_agent(" ".join(parts(value(dataset, _AGENT))))
+    sequence = items(dataset, _AGENT_SEQUENCE)
     coded = [names_agent(text(item, "CodeMeaning")) for item in sequence]
     if agent or any(answer is not False for answer in coded):
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -101,12 +102,17 @@ def _check_kind(dataset: Tags) -> None:
         "MONOCHROME"
     ):
         raise SliceRejected(reasons.COLOR)
-    _check_type(image_type)
+    _check_type(fold(" ".join(image_type)))
 
 
-def _check_type(image_type: list[str]) -> None:
-    if _NOT_HU_TYPE.search(fold(" ".join(image_type))):
+def _check_type(image_type: str) -> None:
+    if _names_map(image_type):
         raise SliceRejected(reasons.NOT_HU, "the type of image or frame names a map or a projection")
+
+
+@lru_cache(maxsize=1024)
+def _names_map(image_type: str) -> bool:
+    return _NOT_HU_TYPE.search(image_type) is not None
 
 
 def _storage_class(dataset: Tags) -> str:
@@ -129,7 +135,8 @@ def _header(dataset: Tags, file: Path, path: str, identity: Identity, index: int
     frame_type = [word.upper() for word in parts(find("CTImageFrameTypeSequence", "FrameType"))]
     if SCOUT_TYPES & set(frame_type):
         raise SliceRejected(reasons.SCOUT)
-    _check_type([*frame_type, joined(find("CTImageFrameTypeSequence", "VolumeBasedCalculationTechnique"))])
+    technique = joined(find("CTImageFrameTypeSequence", "VolumeBasedCalculationTechnique"))
+    _check_type(fold(" ".join([*frame_type, technique])))
     orientation = numbers(find("PlaneOrientationSequence", "ImageOrientationPatient"), 6)
     position = numbers(find("PlanePositionSequence", "ImagePositionPatient"), 3)
     spacing = numbers(find("PixelMeasuresSequence", "PixelSpacing"), 2)

@@ -19,11 +19,11 @@ def value(dataset: Tags, keyword: str) -> Any:
     A tube voltage of "Sn150" or a position with decimal commas is no reason to lose the file: whoever asks decides
     what such a text is worth.
     """
+    if isinstance(dataset, FastHeader):
+        return dataset.values.get(keyword)
     try:
         return dataset.get(keyword)
     except (ValueError, TypeError, OverflowError):
-        if isinstance(dataset, FastHeader):
-            raise
         raw = getattr(dataset.get_item(keyword), "value", None)  # not converted yet: the file's own bytes
         if not isinstance(raw, bytes):
             raise
@@ -39,7 +39,8 @@ def items(dataset: Tags, keyword: str) -> Sequence | tuple[()]:
 
 def text(dataset: Tags, keyword: str) -> str:
     """A value as text without its padding, several joined by backslashes; empty where it is missing."""
-    return "\\".join(parts(value(dataset, keyword)))
+    found = value(dataset, keyword)
+    return found.strip(" \0") if type(found) is str else "\\".join(parts(found))
 
 
 def words(dataset: Tags, keyword: str) -> list[str]:
@@ -56,12 +57,16 @@ def parts(found: Any) -> list[str]:
     """A value, or several, as texts without padding."""
     if found is None:
         return []
+    if type(found) is str:
+        return [found.strip(" \0")]
     single = isinstance(found, (str, int, float, bytes)) or not hasattr(found, "__iter__")
     return [str(part).strip(" \0") for part in ((found,) if single else found)]
 
 
 def number(found: Any) -> float | None:
     """A finite number; a decimal comma is read as a point. None for anything else, several numbers among it."""
+    if type(found) is float:
+        return found if math.isfinite(found) else None
     if isinstance(found, str):
         found = found.strip(" \0").replace(",", ".")
     try:

@@ -42,27 +42,28 @@ _ONE_TUBE = re.compile(r"(?<![A-Z])[AB][ _]?(?:SN)?\d{2,3} ?KV")
 
 def series_refusal(headers: Sequence[SliceHeader]) -> Reason | None:
     """Why a series is set aside, or None: what at least half of its slices say."""
-    return next((reason for reason, is_so in _RULES if _share(headers, is_so) >= 0.5), None)
+    kinds = _kinds_of(headers)
+    return next((reason for reason, is_so in _RULES if _share(kinds, is_so) >= 0.5), None)
 
 
 def series_warnings(headers: Sequence[SliceHeader]) -> tuple[str, ...]:
     """What could not be asked, since tags are missing or name both, and what only a minority of the slices says."""
-    shares = [_share(headers, is_so) for _, is_so in _RULES]
+    kinds = _kinds_of(headers)
     asked = {
-        "anatomy_unknown": any(is_head(h) is None for h in headers),
-        "contrast_unknown": any(_names_both(h) for h in headers),
+        "anatomy_unknown": any(is_head(h) is None for h, _ in kinds),
+        "contrast_unknown": any(_names_both(h) for h, _ in kinds),
         "kvp_unknown": any(h.kvp is None for h in headers),
         "kernel_unknown": any(h.kernel is None for h in headers),
         "geometry_unknown": not has_geometry(headers),
-        "tags_contradict": any(_anatomy_contradicts(h) for h in headers),
-        "mixed_tags": any(0 < share < 0.5 for share in shares),
+        "tags_contradict": any(_anatomy_contradicts(h) for h, _ in kinds),
+        "mixed_tags": any(0 < _share(kinds, is_so) < 0.5 for _, is_so in _RULES),
     }
     return tuple(code for code, is_so in asked.items() if is_so)
 
 
 def series_doubts(headers: Sequence[SliceHeader]) -> tuple[str, ...]:
     """Codes of `reasons.STUDY_REASONS` that empty a 0 of this series, although a positive counts."""
-    return ("derived_hu",) if _share(headers, _is_derived) >= 0.5 else ()
+    return ("derived_hu",) if _share(_kinds_of(headers), _is_derived) >= 0.5 else ()
 
 
 def is_head(header: SliceHeader) -> bool | None:
@@ -98,8 +99,18 @@ def is_bone_kernel(kernel: str | None) -> bool:
     return siemens is not None and int(siemens.group(1)) >= _SIEMENS_BONE
 
 
-def _share(headers: Sequence[SliceHeader], is_so: Callable[[SliceHeader], bool]) -> float:
-    return sum(map(is_so, headers)) / len(headers)
+def _kinds_of(headers: Sequence[SliceHeader]) -> list[tuple[SliceHeader, int]]:
+    """One header of each kind that the rules can tell apart, and how many there are: nearly always one kind."""
+    kinds: dict[object, tuple[SliceHeader, int]] = {}
+    for h in headers:
+        texts = (h.series_description, h.protocol, h.study_description, h.body_part, h.image_type)
+        key = (texts, h.contrast, h.kvp, h.age_years, h.orientation)
+        kinds[key] = (h, kinds[key][1] + 1 if key in kinds else 1)
+    return list(kinds.values())
+
+
+def _share(kinds: Sequence[tuple[SliceHeader, int]], is_so: Callable[[SliceHeader], bool]) -> float:
+    return sum(count for header, count in kinds if is_so(header)) / sum(count for _, count in kinds)
 
 
 def _is_map(header: SliceHeader) -> bool:
