@@ -204,13 +204,13 @@ _AGGREGATION = {"thickness_mm", "top_places"}
 class PixelEncoding:
     """How stored patterns become Hounsfield units (PS3.3 C.7.6.3.1 and C.11.1).
 
+    MONOCHROME1 is no part of it: it says how a screen shows the values, not what they are (PS3.3 C.7.6.3.1.2).
+
     Attributes:
         bits_stored, high_bit: which bits of the pattern hold the value; what lies above or below is junk.
         signed: two's complement in `bits_stored` bits.
         slope, intercept: HU = stored * slope + intercept.
         padding: lowest and highest stored value of the padding range (0028,0120/0121), inclusive; they become air.
-        inverted: MONOCHROME1, the lowest value is shown white (PS3.3 C.7.6.3.1.2): the windowed byte becomes
-            255 - byte. Padding stays black, since a white surround would become part of the head.
         windowed: 8-bit images that are windowed already (PNG, JPEG); the byte passes as it is.
     """
 
@@ -220,7 +220,6 @@ class PixelEncoding:
     slope: float = 1.0
     intercept: float = 0.0
     padding: tuple[int, int] | None = None
-    inverted: bool = False
     windowed: bool = False
 
     def __post_init__(self) -> None:

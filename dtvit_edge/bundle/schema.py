@@ -94,7 +94,6 @@ _ENCODING = _object(
             "minItems": 2,
             "maxItems": 2,
         },
-        "inverted": {"type": "boolean", "description": "PhotometricInterpretation (0028,0004) is MONOCHROME1."},
         "windowed": {"type": "boolean", "description": "Bytes that are windowed already."},
     },
 )

@@ -25,6 +25,7 @@ from pydicom.uid import (
     JPEG2000TransferSyntaxes,
     JPEGLSTransferSyntaxes,
     JPEGTransferSyntaxes,
+    MediaStorageDirectoryStorage,
     RLELossless,
     RLETransferSyntaxes,
 )
@@ -40,7 +41,8 @@ HEADER_REACHES = (1 << 14, 1 << 20)  # bytes to look at: the first holds most he
 LARGEST_FILE = 1 << 26
 _PREAMBLE = 132
 _LAST_META = 0x0002FFFF
-_TRANSFER_SYNTAX = 0x00020010
+_STORAGE_CLASS, _TRANSFER_SYNTAX = 0x00020002, 0x00020010
+_DIRECTORY = MediaStorageDirectoryStorage.encode()
 _PIXEL_DATA = 0x7FE00010
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _END_OF_ITEM, _END_OF_SEQUENCE = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -49,7 +51,9 @@ _SHORT = frozenset(
     {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
      b"ST", b"TM", b"UI", b"UL", b"US"}
 )  # fmt: skip
-_COMPRESSED = (*RLETransferSyntaxes, *JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes)
+_COMPRESSED = frozenset(
+    (*RLETransferSyntaxes, *JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes)
+)  # pydicom's own `is_encapsulated` looks into the dictionary of all UIDs each time
 _SYNTAXES = {uid.encode(): uid for uid in (ExplicitVRLittleEndian, ImplicitVRLittleEndian, *_COMPRESSED)}
 _CHARACTERS = frozenset({b"", b"ISO_IR 100", b"ISO_IR 6", b"ISO_IR 192"})  # all of them hold ASCII
 # What `header.py` asks for as well and the common case does not have: sequences, and what belongs to their items.
@@ -57,6 +61,7 @@ _NOT_COMMON = frozenset(
     {0x00041220, 0x00082218, 0x00089007, 0x00180012, 0x00189329, 0x00189342, 0x00209156, 0x00283000, 0x52009229,
      0x52009230, 0x7FE00001}
 )  # fmt: skip
+_OF_INTEREST = _NOT_COMMON | WANTED.keys() | {_PIXEL_DATA}
 
 _explicit = struct.Struct("<HH2sH").unpack_from
 _implicit = struct.Struct("<HHI").unpack_from
@@ -84,7 +89,7 @@ class FastHeader:
         """What is needed to read the pixels; None for the JPEGs, and for a file that is too large."""
         rle = self.syntax == RLELossless
         size = sum(self.pixels)
-        if (self.syntax.is_encapsulated and not rle) or size > LARGEST_FILE:
+        if (self.syntax in _COMPRESSED and not rle) or size > LARGEST_FILE:
             return None
         return PixelLocation(*self.pixels, rle, self.digest)
 
@@ -174,40 +179,52 @@ def parse(data: bytes, size: int) -> FastHeader | None:
 
 def _parse(data: bytes, size: int) -> FastHeader:
     syntax, place = _meta(data)
-    implicit = syntax.is_implicit_VR
+    implicit = syntax == ImplicitVRLittleEndian
+    encapsulated = syntax in _COMPRESSED
     values: dict[str, Any] = {}
     last = _LAST_META
     end = len(data)
     while True:
+        vr = None
         if implicit:
             group, element, length = _implicit(data, place)
-            tag, vr, place = group << 16 | element, None, place + 8
-        else:
-            tag, vr, length, place = _explicit_element(data, place)
-        if tag <= last or tag in _NOT_COMMON:
+            place += 8
+        else:  # as `_explicit_element`, whose call would be a quarter of the time
+            group, element, vr, length = _explicit(data, place)
+            place += 8
+            if vr in _LONG:
+                (length,) = _length(data, place)
+                place += 4
+            elif vr not in _SHORT:
+                raise NotCommon
+        tag = group << 16 | element
+        if tag <= last:
             raise NotCommon
         last = tag
-        if length == _UNDEFINED:
-            if tag == _PIXEL_DATA and vr == b"OB" and syntax.is_encapsulated:
-                return FastHeader(_checked(values), (place, size - place), syntax)
-            if vr not in (None, b"SQ") or tag in WANTED or tag == _PIXEL_DATA:
+        if tag in _OF_INTEREST:
+            if tag in _NOT_COMMON:
+                raise NotCommon
+            if tag == _PIXEL_DATA:
+                break
+            keyword, expected, decode = WANTED[tag]
+            if (vr is not None and vr not in expected) or place + length > end:
+                raise NotCommon
+            values[keyword] = decode(data[place : place + length])
+        elif length == _UNDEFINED:
+            if vr not in (None, b"SQ"):
                 raise NotCommon
             place = _after_sequence(data, place, implicit)
             continue
-        if tag == _PIXEL_DATA:
-            if place + length != size or vr not in (None, b"OW", b"OB") or syntax.is_encapsulated:
-                raise NotCommon
-            if length != 2 * values.get("Rows", 0) * values.get("Columns", 0):
-                raise NotCommon
-            return FastHeader(_checked(values), (place, length), syntax)
-        if place + length > end:
-            raise NotCommon
-        if tag in WANTED:
-            keyword, expected, decode = WANTED[tag]
-            if vr is not None and vr not in expected:
-                raise NotCommon
-            values[keyword] = decode(data[place : place + length])
         place += length
+    if length == _UNDEFINED:
+        if vr != b"OB" or not encapsulated:
+            raise NotCommon
+        return FastHeader(_checked(values), (place, size - place), syntax)
+    if place + length != size or vr not in (None, b"OW", b"OB") or encapsulated:
+        raise NotCommon
+    if length != 2 * values.get("Rows", 0) * values.get("Columns", 0):
+        raise NotCommon
+    return FastHeader(_checked(values), (place, length), syntax)
 
 
 def _explicit_element(data: bytes, place: int) -> tuple[int, bytes, int, int]:
@@ -264,7 +281,7 @@ def _meta(data: bytes) -> tuple[UID, int]:
     syntax: UID | None = None
     while place < stop:
         tag, _, length, place = _explicit_element(data, place)
-        if tag >> 16 != 2:
+        if tag >> 16 != 2 or (tag == _STORAGE_CLASS and data[place : place + length].startswith(_DIRECTORY)):
             raise NotCommon
         if tag == _TRANSFER_SYNTAX:
             syntax = _SYNTAXES.get(data[place : place + length].rstrip(b"\0"))

@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
-import math
+import hashlib
+import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
 from dtvit_edge import reasons
+from dtvit_edge.dicom.contrast import tagged_contrast
 from dtvit_edge.dicom.fast_header import FastHeader, read_fast_header
+from dtvit_edge.dicom.header_values import (
+    Tags,
+    integer,
+    items,
+    joined,
+    number,
+    numbers,
+    parts,
+    positive,
+    text,
+    value,
+    words,
+)
 from dtvit_edge.dicom.opening import BYTE_BUDGET, open_dataset
+from dtvit_edge.dicom.pixel_encoding import check_pixels, encoding, is_lossy
 from dtvit_edge.dicom.planned_file import FileState, present_state
 from dtvit_edge.dicom.pydicom_warnings import quiet
-from dtvit_edge.dicom.slice import SliceHeader, Vector
-from dtvit_edge.errors import ConfigError, SliceRejected
+from dtvit_edge.dicom.slice import SliceHeader
+from dtvit_edge.dicom.vocabulary import NOT_HU_TYPES, SCOUT_TYPES
+from dtvit_edge.dicom.wording import fold, pattern
+from dtvit_edge.errors import SliceRejected
 from dtvit_edge.results import Identity
-from dtvit_edge.spec import MAX_MATRIX, MIN_MATRIX, PixelEncoding
+from dtvit_edge.spec import MIN_MATRIX
 
+_CT_IMAGES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and its multi-frame kin, .7.1 to .7.4
-_SCOUT_WORDS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "REF_SURVIEW"}
-_DERIVED_MAP_WORDS = {"PERFUSION", "RCBF", "RCBV", "MTT", "TTP", "TMAX"}
-Tags: TypeAlias = Dataset | FastHeader
-_NO_AGENT = {"", "NO", "NONE", "N", "NO CONTRAST", "WITHOUT", "W/O", "NATIVE", "0"}
+_NOT_HU_TYPE = pattern(NOT_HU_TYPES)
+_AGE = re.compile(r"(\d{1,3})([DWMY])")
+_YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 
 
 class FileRejected(SliceRejected):
@@ -59,7 +79,7 @@ def _read_headers(file: Path, path: str, fast: bool, state: FileState | None) ->
         identity = identity_of(dataset)
         frames = _frame_count(dataset)
         _check_kind(dataset)
-        _check_pixels(dataset, frames)
+        check_pixels(dataset, frames)
         if not all((identity.study_uid, identity.series_uid, identity.sop_uid)):
             raise SliceRejected(reasons.BAD_HEADER, "a study, series or SOP instance UID is missing")
         return tuple(_header(dataset, file, path, state, identity, i, frames) for i in range(frames))
@@ -71,39 +91,44 @@ def _read_headers(file: Path, path: str, fast: bool, state: FileState | None) ->
 
 def identity_of(dataset: Tags) -> Identity:
     """The UIDs of study, series and instance; a missing one is empty."""
-    return Identity(*(_text(dataset, f"{level}InstanceUID") for level in ("Study", "Series", "SOP")))
+    return Identity(*(text(dataset, f"{level}InstanceUID") for level in ("Study", "Series", "SOP")))
 
 
 def _check_kind(dataset: Tags) -> None:
     """Is it a CT image at all? The order makes the reason: a report is `not_an_image` whatever its modality."""
     if "Rows" not in dataset or "Columns" not in dataset:
+        if _storage_class(dataset) in _CT_IMAGES:  # a copy that ended in its header: skipped, it would go unseen
+            raise SliceRejected(reasons.BAD_HEADER, "a CT image without Rows or Columns")
         raise SliceRejected(reasons.NOT_AN_IMAGE)
-    modality = _text(dataset, "Modality")
+    modality = text(dataset, "Modality")
     if modality != "CT":
         raise SliceRejected(reasons.NOT_CT, f"modality is {modality or 'missing'}")
-    image_type = set(_words(dataset, "ImageType"))
-    if image_type & _SCOUT_WORDS:
+    image_type = words(dataset, "ImageType")
+    if SCOUT_TYPES & set(image_type):
         raise SliceRejected(reasons.SCOUT)
-    if _text(dataset, "SOPClassUID").startswith(_SECONDARY_CAPTURE):
+    if text(dataset, "SOPClassUID").startswith(_SECONDARY_CAPTURE):
         raise SliceRejected(reasons.SECONDARY_CAPTURE)
-    if dataset.get("SamplesPerPixel", 1) != 1 or not _text(dataset, "PhotometricInterpretation").startswith(
+    if value(dataset, "SamplesPerPixel") not in (None, 1) or not text(dataset, "PhotometricInterpretation").startswith(
         "MONOCHROME"
     ):
         raise SliceRejected(reasons.COLOR)
-    if image_type & _DERIVED_MAP_WORDS:
-        raise SliceRejected(reasons.NOT_HU, "the image type names a derived map")
+    _check_type(fold(" ".join(image_type)))
 
 
-def _check_pixels(dataset: Tags, frames: int) -> None:
-    """Sizes and format, before anything is decoded."""
-    rows, columns = int(dataset.get("Rows")), int(dataset.get("Columns"))
-    if not all(MIN_MATRIX <= n <= MAX_MATRIX for n in (rows, columns)):
-        raise SliceRejected(reasons.MATRIX_SIZE, f"{rows} x {columns} pixels")
-    bits = dataset.get("BitsAllocated")
-    if bits not in (8, 16):
-        raise SliceRejected(reasons.PIXEL_FORMAT, f"bits allocated: {bits}")
-    if rows * columns * bits // 8 * frames > BYTE_BUDGET:
-        raise SliceRejected(reasons.TOO_LARGE, f"{frames} frames of {rows} x {columns}")
+def _check_type(image_type: str) -> None:
+    if _names_map(image_type):
+        raise SliceRejected(reasons.NOT_HU, "the type of image or frame names a map or a projection")
+
+
+@lru_cache(maxsize=1024)
+def _names_map(image_type: str) -> bool:
+    return _NOT_HU_TYPE.search(image_type) is not None
+
+
+def _storage_class(dataset: Tags) -> str:
+    if found := text(dataset, "SOPClassUID"):
+        return found
+    return "" if isinstance(dataset, FastHeader) else text(dataset.file_meta, "MediaStorageSOPClassUID")
 
 
 def _header(
@@ -114,20 +139,24 @@ def _header(
     def find(sequence: str, keyword: str) -> Any:
         """A value of the frame's functional groups, else of the dataset itself."""
         for group in groups:
-            items = group.get(sequence)
-            if items and keyword in items[0]:
-                return items[0].get(keyword)
-        return dataset.get(keyword)
+            found = items(group, sequence)
+            if found and keyword in found[0]:
+                return value(found[0], keyword)
+        return value(dataset, keyword)
 
-    frame_type = {str(word).upper() for word in find("CTImageFrameTypeSequence", "FrameType") or ()}
-    if frame_type & _SCOUT_WORDS:
+    frame_type = [word.upper() for word in parts(find("CTImageFrameTypeSequence", "FrameType"))]
+    if SCOUT_TYPES & set(frame_type):
         raise SliceRejected(reasons.SCOUT)
-    if frame_type & _DERIVED_MAP_WORDS:
-        raise SliceRejected(reasons.NOT_HU, "the frame type names a derived map")
-    orientation = _numbers(find("PlaneOrientationSequence", "ImageOrientationPatient"), 6)
-    position = _numbers(find("PlanePositionSequence", "ImagePositionPatient"), 3)
-    kernel = find("CTReconstructionSequence", "ConvolutionKernel")
-    anatomy = [dataset] + [item for group in groups for item in group.get("FrameAnatomySequence") or ()]
+    technique = joined(find("CTImageFrameTypeSequence", "VolumeBasedCalculationTechnique"))
+    _check_type(fold(" ".join([*frame_type, technique])))
+    orientation = numbers(find("PlaneOrientationSequence", "ImageOrientationPatient"), 6)
+    position = numbers(find("PlanePositionSequence", "ImagePositionPatient"), 3)
+    spacing = numbers(find("PixelMeasuresSequence", "PixelSpacing"), 2)
+    acquisition = find("FrameContentSequence", "FrameAcquisitionNumber")
+    administered = joined(find("ContrastBolusUsageSequence", "ContrastBolusAgentAdministered"))
+    anatomy = [dataset] + [item for group in groups for item in items(group, "FrameAnatomySequence")]
+    regions = [region for item in anatomy for region in items(item, "AnatomicRegionSequence")]
+    body_parts = [joined(value(dataset, "BodyPartExamined")), *(joined(value(r, "CodeMeaning")) for r in regions)]
     return SliceHeader(
         file=file,
         state=state,
@@ -135,82 +164,61 @@ def _header(
         identity=identity,
         frame=index + 1,
         frames=frames,
-        pixel_location=dataset.pixel_location if isinstance(dataset, FastHeader) else None,
         rows=int(dataset.get("Rows")),
         columns=int(dataset.get("Columns")),
-        encoding=_encoding(dataset, find),
-        position_mm=_vector(position) if position else None,
-        orientation=(_vector(orientation[:3]), _vector(orientation[3:])) if orientation else None,
-        thickness_mm=_number(find("PixelMeasuresSequence", "SliceThickness")),
-        instance_number=_integer(dataset.get("InstanceNumber")),
-        acquisition_number=_integer(
-            find("FrameContentSequence", "FrameAcquisitionNumber") or dataset.get("AcquisitionNumber")
-        ),
-        kernel=_joined(kernel) or None,
-        kvp=_number(find("CTXRayDetailsSequence", "KVP")),
-        contrast=_has_contrast(dataset, find),
-        body_part=" ".join(
-            word
-            for word in (
-                _joined(dataset.get("BodyPartExamined")),
-                *(
-                    _joined(region.get("CodeMeaning"))
-                    for item in anatomy
-                    for region in item.get("AnatomicRegionSequence") or ()
-                ),
-            )
-            if word
-        ),
-        descriptions=" ".join(
-            _joined(dataset.get(k)) for k in ("StudyDescription", "SeriesDescription", "ProtocolName")
-        ).strip(),
+        encoding=encoding(dataset, find),
+        position_mm=None if position is None else (position[0], position[1], position[2]),
+        orientation=None
+        if orientation is None
+        else ((orientation[0], orientation[1], orientation[2]), (orientation[3], orientation[4], orientation[5])),
+        thickness_mm=positive(find("PixelMeasuresSequence", "SliceThickness")),
+        instance_number=integer(value(dataset, "InstanceNumber")),
+        acquisition_number=integer(acquisition or value(dataset, "AcquisitionNumber")),
+        kernel=joined(find("CTReconstructionSequence", "ConvolutionKernel")) or None,
+        kvp=positive(find("CTXRayDetailsSequence", "KVP")),
+        contrast=tagged_contrast(dataset, administered),
+        body_part=fold(" ".join(part for part in body_parts if part)),
+        study_description=_folded(dataset, "StudyDescription"),
+        series_description=_folded(dataset, "SeriesDescription"),
+        protocol=_folded(dataset, "ProtocolName"),
+        image_type=fold(" ".join([*words(dataset, "ImageType"), *frame_type])),
+        age_years=_age_years(text(dataset, "PatientAge")),
+        pixel_spacing_mm=None if spacing is None or min(spacing) <= 0 else (spacing[0], spacing[1]),
+        slice_location_mm=number(value(dataset, "SliceLocation")),
+        images_in_acquisition=_count(value(dataset, "ImagesInAcquisition")),
+        frame_of_reference_uid=text(dataset, "FrameOfReferenceUID"),
+        patient=_patient(text(dataset, "PatientID"), text(dataset, "IssuerOfPatientID")),
+        lossy=is_lossy(dataset),
+        pixel_location=dataset.pixel_location if isinstance(dataset, FastHeader) else None,
     )
 
 
-def _encoding(dataset: Tags, find: Any) -> PixelEncoding:
-    """How patterns become HU.
-
-    Raises:
-        SliceRejected: no rescale, a rescale to something else than HU, or bits that contradict each other.
-    """
-    rescale = "PixelValueTransformationSequence"
-    kind = _joined(find(rescale, "RescaleType"))
-    if kind not in ("", "HU", "US"):  # US is "unspecified", which CT scanners write as well
-        raise SliceRejected(reasons.NOT_HU, f"rescale type is {kind}")
-    slope, intercept = _number(find(rescale, "RescaleSlope")), _number(find(rescale, "RescaleIntercept"))
-    if slope is None or intercept is None or slope == 0 or "ModalityLUTSequence" in dataset:
-        raise SliceRejected(reasons.NOT_HU, "no usable rescale slope and intercept")
-    stored = int(dataset.get("BitsStored", dataset.get("BitsAllocated")))
-    high = dataset.get("PixelPaddingRangeLimit")
-    low = dataset.get("PixelPaddingValue", high)
-    try:
-        return PixelEncoding(
-            bits_stored=stored,
-            high_bit=int(dataset.get("HighBit", stored - 1)),
-            signed=int(dataset.get("PixelRepresentation", 0)) == 1,
-            slope=slope,
-            intercept=intercept,
-            padding=None if low is None else (int(low), int(low if high is None else high)),
-            inverted=_text(dataset, "PhotometricInterpretation") == "MONOCHROME1",
-        )
-    except ConfigError as error:
-        raise SliceRejected(reasons.PIXEL_FORMAT, str(error)) from error
+def _patient(patient_id: str, issuer: str) -> str:
+    """Sixteen hexadecimal digits that tell patients apart; the id itself is kept nowhere."""
+    return hashlib.sha256(f"{patient_id}\\{issuer}".encode()).hexdigest()[:16] if patient_id else ""
 
 
-def _has_contrast(dataset: Tags, find: Any) -> bool:
-    if _joined(find("ContrastBolusUsageSequence", "ContrastBolusAgentAdministered")) == "NO":
-        return False
-    return bool(dataset.get("ContrastBolusAgentSequence")) or (
-        _joined(dataset.get("ContrastBolusAgent")) not in _NO_AGENT
-    )
+def _age_years(age: str) -> float | None:
+    """PatientAge (PS3.5 AS: 018M, 034Y) in years; None where it is missing, no age, or 0."""
+    found = _AGE.fullmatch(age.upper())
+    return (int(found.group(1)) * _YEARS[found.group(2)] or None) if found else None
+
+
+def _count(found: Any) -> int | None:
+    count = integer(found)
+    return count if count is not None and count > 0 else None
+
+
+def _folded(dataset: Tags, keyword: str) -> str:
+    return fold(" ".join(parts(value(dataset, keyword))))
 
 
 def _functional_groups(dataset: Tags, index: int) -> Iterator[Dataset]:
     """The frame's own groups, then the shared ones (PS3.3 C.7.6.16)."""
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
-    if per_frame and index < len(per_frame):
+    per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
+    if index < len(per_frame):
         yield per_frame[index]
-    yield from dataset.get("SharedFunctionalGroupsSequence") or ()
+    yield from items(dataset, "SharedFunctionalGroupsSequence")
 
 
 def _frame_count(dataset: Tags) -> int:
@@ -219,51 +227,7 @@ def _frame_count(dataset: Tags) -> int:
     Raises:
         SliceRejected: more frames than the byte budget could hold at one byte a pixel of the smallest matrix.
     """
-    count = _integer(dataset.get("NumberOfFrames")) or 1
+    count = integer(value(dataset, "NumberOfFrames")) or 1
     if not 1 <= count <= BYTE_BUDGET // (MIN_MATRIX * MIN_MATRIX) // 64:
         raise SliceRejected(reasons.TOO_LARGE, f"number of frames: {count}")
     return count
-
-
-def _text(dataset: Tags, keyword: str) -> str:
-    return str(dataset.get(keyword) or "").strip()
-
-
-def _words(dataset: Tags, keyword: str) -> list[str]:
-    value = dataset.get(keyword) or ()
-    return [str(word).strip().upper() for word in ((value,) if isinstance(value, str) else value)]
-
-
-def _joined(value: Any) -> str:
-    """A value, or several, as one upper-case text."""
-    if value is None:
-        return ""
-    parts = [value] if isinstance(value, (str, int, float)) else list(value)
-    return " ".join(str(part).strip() for part in parts).strip().upper()
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _integer(value: Any) -> int | None:
-    number = _number(value)
-    return None if number is None else int(number)
-
-
-def _numbers(value: Any, count: int) -> list[float] | None:
-    """Exactly `count` finite numbers, or None."""
-    try:
-        numbers = [_number(v) for v in value]
-    except TypeError:
-        return None
-    finite = [n for n in numbers if n is not None]
-    return finite if len(finite) == len(numbers) == count else None
-
-
-def _vector(numbers: list[float]) -> Vector:
-    return numbers[0], numbers[1], numbers[2]

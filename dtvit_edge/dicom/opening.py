@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import zlib
@@ -9,14 +10,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pydicom
+from pydicom.datadict import dictionary_has_tag
 from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     MediaStorageDirectoryStorage,
 )
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
 
 from dtvit_edge import reasons
 from dtvit_edge.dicom.other_files import other_kind
@@ -32,6 +37,11 @@ _PREAMBLE = 132
 _META_REACH = 1024
 # (0002,0000) File Meta Information Group Length, which comes first: tag, VR and length are 8 bytes.
 _GROUP_LENGTH = struct.Struct("<8xL")
+_UNDEFINED = 0xFFFFFFFF
+# Errors that pydicom makes itself or gets for asking for an impossible place: the header's fault, not the disk's.
+_HEADERS_FAULT = (None, errno.EINVAL, errno.EOVERFLOW, errno.EFBIG)
+_VRS = frozenset(vr.value.encode() for vr in VR if len(vr.value) == 2)
+_LONG_VRS = frozenset(vr.value.encode() for vr in EXPLICIT_VR_LENGTH_32)
 _DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 
 
@@ -53,7 +63,7 @@ def open_dataset(file: Path, *, stop_before_pixels: bool = False, state: FileSta
             if size > BYTE_BUDGET and not stop_before_pixels:
                 raise SliceRejected(reasons.TOO_LARGE, f"the file has {size >> 20} MiB")
             start = stream.read(_META_REACH)
-            bare = _is_bare_dataset(start)
+            bare = _is_bare_dataset(start, size)
             if bare is None:
                 raise SliceRejected(other_kind(stream))
             stream.seek(0)
@@ -71,8 +81,12 @@ def _parse(stream: BinaryIO, stop_before_pixels: bool, *, bare: bool, deflated: 
             dataset = pydicom.dcmread(stream, stop_before_pixels=stop_before_pixels, force=bare)
         except InvalidDicomError as error:
             raise SliceRejected(reasons.NOT_DICOM) from error
-        except (SliceRejected, OSError):
+        except SliceRejected:
             raise
+        except OSError as error:
+            if error.errno not in _HEADERS_FAULT:
+                raise
+            raise SliceRejected(reasons.BAD_HEADER, type(error).__name__) from error
         except MemoryError as error:
             raise SliceRejected(reasons.TOO_LARGE) from error
         except Exception as error:  # pydicom raises nearly anything on a damaged header
@@ -83,13 +97,26 @@ def _parse(stream: BinaryIO, stop_before_pixels: bool, *, bare: bool, deflated: 
         ):
             raise SliceRejected(reasons.DICOMDIR)
         if "TransferSyntaxUID" not in dataset.file_meta:
-            implicit = dataset.original_encoding[0]
-            dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+            dataset.file_meta.TransferSyntaxUID = _bare_syntax(*dataset.original_encoding)
     return dataset
 
 
-def _is_bare_dataset(start: bytes) -> bool | None:
-    """True for a dataset without preamble and prefix: it begins with a little-endian tag of group 0002 or 0008.
+def _bare_syntax(implicit: bool | None, little_endian: bool | None) -> UID:
+    """What a dataset without file meta information is written in."""
+    if implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
+
+
+def _is_bare_dataset(start: bytes, size: int) -> bool | None:
+    """True for a dataset without preamble and prefix.
+
+    Such a dataset begins with a tag of group 0002 or 0008, as nearly all do, or with any other tag of the dictionary
+    whose VR exists and whose value ends within the file.
+
+    Args:
+        start: the first bytes of the file.
+        size: of the whole file, in bytes.
 
     False behind the prefix DICM, None where the file begins with neither.
     """
@@ -97,7 +124,23 @@ def _is_bare_dataset(start: bytes) -> bool | None:
         return False
     if len(start) >= 8 and start[:2] in (b"\x02\x00", b"\x08\x00") and start[3] == 0:
         return True
-    return None
+    return True if any(_begins_with_an_element(start, size, order) for order in "<>") else None
+
+
+def _begins_with_an_element(start: bytes, size: int, order: str) -> bool:
+    """Whether the first bytes are a known data element; in implicit VR only if its length is even (PS3.5 section 7)."""
+    if len(start) < 12:
+        return False
+    group, element = struct.unpack_from(f"{order}HH", start)
+    if not 0x0004 <= group < 0x7FE0 or not dictionary_has_tag((group, element)):
+        return False
+    vr = start[4:6]
+    if vr in _VRS:
+        place, form = (8, "I") if vr in _LONG_VRS else (6, "H")
+        (length,) = struct.unpack_from(f"{order}{form}", start, place)
+        return length == _UNDEFINED or place + length <= size
+    (length,) = struct.unpack_from("<I", start, 4)
+    return order == "<" and length % 2 == 0 and 8 + length <= size
 
 
 def _check_inflated_size(stream: BinaryIO) -> None:

@@ -42,10 +42,13 @@ class SliceHeader:
         rows, columns: of the stored matrix.
         position_mm: ImagePositionPatient; orientation: ImageOrientationPatient, row then column cosines.
         thickness_mm: SliceThickness.
-        kernel: ConvolutionKernel, in upper case; kvp: tube voltage.
-        contrast: a contrast agent is named.
+        kernel: ConvolutionKernel, in upper case; kvp: tube voltage, None for 0 as well.
+        contrast: whether the tags of an agent name one; None where they say nothing (descriptions are not asked).
         pixel_location: where the pixels are, if the file is of the common case; else pydicom reads it.
-        body_part: BodyPartExamined and anatomic regions; descriptions: study, series and protocol; upper case.
+        body_part: BodyPartExamined and anatomic regions.
+        study_description, series_description, protocol: StudyDescription, SeriesDescription, ProtocolName.
+        image_type: ImageType and the frame's own type. These five as `wording.fold` writes them.
+        age_years: PatientAge; None where it is 0.
         pixel_spacing_mm: PixelSpacing, between rows and between columns.
         slice_location_mm: SliceLocation; images_in_acquisition: ImagesInAcquisition.
         frame_of_reference_uid: FrameOfReferenceUID; empty where it is missing.
@@ -70,9 +73,13 @@ class SliceHeader:
     acquisition_number: int | None = None
     kernel: str | None = None
     kvp: float | None = None
-    contrast: bool = False
+    contrast: bool | None = None
     body_part: str = ""
-    descriptions: str = ""
+    study_description: str = ""
+    series_description: str = ""
+    protocol: str = ""
+    image_type: str = ""
+    age_years: float | None = None
     pixel_spacing_mm: tuple[float, float] | None = None
     slice_location_mm: float | None = None
     images_in_acquisition: int | None = None

@@ -1,7 +1,7 @@
 """One table per rescale: every 16-bit pattern that a pixel can hold, mapped to its byte.
 
 The table is made on the host in float64 and does everything at once: BitsStored and HighBit masking, sign, rescale,
-padding, MONOCHROME1, window and rounding. CPU and GPU index it with the raw pattern and so agree bit for bit.
+padding, window and rounding. CPU and GPU index it with the raw pattern and so agree bit for bit.
 """
 
 from __future__ import annotations
@@ -36,8 +36,6 @@ def rescale_table(encoding: PixelEncoding, spec: PreprocessSpec) -> NDArray[np.u
         rows = []
         for window in spec.windows:
             row = to_bytes(window_position(hu, window))
-            if encoding.inverted:
-                row = 255 - row
             rows.append(np.where(is_padding, to_bytes(window_position(np.float64(AIR_HU), window)), row))
     table = np.ascontiguousarray(np.stack(rows))
     table.flags.writeable = False

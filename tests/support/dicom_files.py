@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.tag import Tag
 from pydicom.uid import EnhancedCTImageStorage, ExplicitVRLittleEndian
 
 from dtvit_edge.phantom import render_study, write_study
@@ -38,6 +40,14 @@ def dataset(**changes: Any) -> FileDataset:
             setattr(ds, keyword, value)
     if "SOPInstanceUID" in changes:
         ds.file_meta.MediaStorageSOPInstanceUID = changes["SOPInstanceUID"]
+    return ds
+
+
+def with_raw(ds: FileDataset, **values: bytes) -> FileDataset:
+    """The dataset with values that no library would write, as the bytes that the file will hold (even in number)."""
+    for keyword, data in values.items():
+        tag = Tag(keyword)
+        ds[tag] = RawDataElement(tag, dictionary_VR(tag), len(data), data, 0, False, True)
     return ds
 
 
@@ -101,16 +111,16 @@ def enhanced(frames: np.ndarray, *, shared_rescale: bool, intercepts: list[float
     ds.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     shared = Dataset()
-    shared.PlaneOrientationSequence = [_item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])]
-    shared.PixelMeasuresSequence = [_item(SliceThickness=5, PixelSpacing=[0.45, 0.45])]
-    shared.CTReconstructionSequence = [_item(ConvolutionKernel="H30s")]
-    shared.CTXRayDetailsSequence = [_item(KVP=120)]
-    shared.CTImageFrameTypeSequence = [_item(FrameType=["ORIGINAL", "PRIMARY", "VOLUME", "NONE"])]
+    shared.PlaneOrientationSequence = [item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])]
+    shared.PixelMeasuresSequence = [item(SliceThickness=5, PixelSpacing=[0.45, 0.45])]
+    shared.CTReconstructionSequence = [item(ConvolutionKernel="H30s")]
+    shared.CTXRayDetailsSequence = [item(KVP=120)]
+    shared.CTImageFrameTypeSequence = [item(FrameType=["ORIGINAL", "PRIMARY", "VOLUME", "NONE"])]
     per_frame = []
     for i, intercept in enumerate(intercepts):
         group = Dataset()
-        group.PlanePositionSequence = [_item(ImagePositionPatient=[-120, -120, 5.0 * i])]
-        rescale = [_item(RescaleSlope=1, RescaleIntercept=intercept, RescaleType="HU")]
+        group.PlanePositionSequence = [item(ImagePositionPatient=[-120, -120, 5.0 * i])]
+        rescale = [item(RescaleSlope=1, RescaleIntercept=intercept, RescaleType="HU")]
         if shared_rescale:
             shared.PixelValueTransformationSequence = rescale
         else:
@@ -121,8 +131,9 @@ def enhanced(frames: np.ndarray, *, shared_rescale: bool, intercepts: list[float
     return ds
 
 
-def _item(**values: Any) -> Dataset:
-    item = Dataset()
+def item(**values: Any) -> Dataset:
+    """An item of a sequence."""
+    made = Dataset()
     for keyword, value in values.items():
-        setattr(item, keyword, value)
-    return item
+        setattr(made, keyword, value)
+    return made

@@ -29,7 +29,6 @@ TWELVE_OF_16 = PixelEncoding(bits_stored=12, high_bit=11, signed=False, intercep
 TWELVE_SIGNED = PixelEncoding(bits_stored=12, high_bit=11, signed=True)
 TWELVE_HIGH = PixelEncoding(bits_stored=12, high_bit=15, signed=False, intercept=-1024.0)
 FRACTIONAL = PixelEncoding(signed=False, slope=0.37, intercept=-1000.25)
-MONOCHROME1 = PixelEncoding(bits_stored=12, high_bit=11, signed=False, intercept=-2048.0, inverted=True)
 WINDOWED = PixelEncoding(bits_stored=8, high_bit=7, signed=False, windowed=True)
 
 SIZES = (
@@ -98,7 +97,6 @@ def _phantoms() -> Iterator[Case]:
     high = store(hu, PADDED_RANGE)
     high[:40] = 64000  # padding that would be far above the window if it were taken for HU
     yield Case("phantom-padded-range", high, PADDED_RANGE)
-    yield Case("phantom-monochrome1", store(80.0 - hu.astype(np.float64), MONOCHROME1), MONOCHROME1)
     yield Case("phantom-nonsquare", store(cv2.resize(hu, (630, 512)), SIGNED), SIGNED)
     windowed = np.clip((hu.astype(np.float64)) / 80 * 255, 0, 255).astype(np.uint16)
     yield Case("phantom-windowed-8-bit", windowed, WINDOWED)

@@ -46,8 +46,6 @@ def reference_window(stored: NDArray[np.uint16], encoding: PixelEncoding, window
         y = ((x - c) / w + 0.5) * 255
         y = np.where(x <= c - w / 2, 0, np.where(x > c + w / 2, 255, y))
     y = np.floor(y + 0.5)
-    if encoding.inverted:
-        y = 255 - y
     if encoding.padding is not None:
         low, high = min(encoding.padding), max(encoding.padding)
         y = np.where((value >= low) & (value <= high), 0, y)

@@ -8,7 +8,6 @@ from dtvit_edge.preprocess.rescale_table import brain_bytes, rescale_table
 from dtvit_edge.spec import PixelEncoding, PreprocessSpec, Window, WindowKind
 from tests.support.preprocess_cases import (
     FRACTIONAL,
-    MONOCHROME1,
     PADDED,
     PADDED_RANGE,
     SIGNED,
@@ -30,7 +29,6 @@ ALL = {
     "12-signed": TWELVE_SIGNED,
     "12-high": TWELVE_HIGH,
     "fractional": FRACTIONAL,
-    "monochrome1": MONOCHROME1,
     "windowed": WINDOWED,
     "one-bit": PixelEncoding(bits_stored=1, high_bit=0, signed=False),
 }
@@ -51,12 +49,8 @@ def test_the_two_window_kinds_differ_at_67_values() -> None:
     assert int((tables[0] != tables[1]).sum()) == 67
 
 
-def test_padding_is_black_even_where_it_is_bright_or_inverted() -> None:
+def test_padding_is_black_even_where_it_is_bright() -> None:
     assert rescale_table(PADDED_RANGE, PreprocessSpec())[0][64000] == 0
-    inverted = PixelEncoding(inverted=True, padding=(-2000, -2000))
-    table = rescale_table(inverted, PreprocessSpec())[0]
-    assert table[np.int16(-2000).astype(np.uint16)] == 0
-    assert table[np.int16(-1999).astype(np.uint16)] == 255
 
 
 def test_padding_outside_of_the_stored_bits_is_found_by_the_whole_pattern() -> None:
