@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +194,66 @@ def test_a_device_fault_marks_what_was_in_flight(
     last = json.loads((out / "journal.jsonl").read_text().splitlines()[-1])
     assert last["fault"] == "gone"
     assert len(last["in_flight"]) == 4
+    score(tiny_bundle, phantom_folder, out)
+    assert results(out) == reference
+
+
+class Faulty(Stops):
+    """A backend of which some answers, counted from 0, are not finite."""
+
+    def __init__(self, inner: Any, faults: Container[int]) -> None:
+        super().__init__(inner, KeyboardInterrupt(), sys.maxsize)
+        self.faults, self.answered = faults, 0
+
+    def infer(self, pixels: Any) -> Any:
+        logits = super().infer(pixels)
+        for row in logits["ich_logits"]:
+            row[:] = np.nan if self.answered in self.faults else row
+            self.answered += 1
+        return logits
+
+
+def faulty(*faults: int) -> Callable[..., Faulty]:
+    return lambda *arguments: Faulty(open_backend(*arguments), faults)
+
+
+def test_an_answer_that_is_not_finite_is_an_error_row_that_the_same_command_scores_again(
+    tiny_bundle: Bundle,
+    phantom_folder: Path,
+    tmp_path: Path,
+    reference: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "open_backend", faulty(5, 6))
+        report = score(tiny_bundle, phantom_folder, out)
+    assert report.reasons.get("model_fault") == 2 and report.exit_status == 3
+    rows = [row for row in table(out / "slices.csv") if row["reason"] == "model_fault"]
+    assert {(row["status"], row["ich_probability"], row["ich"]) for row in rows} == {("error", "", "")}
+    (study,) = (study for study in table(out / "studies.csv") if study["study_uid"] == rows[0]["study_uid"])
+    assert study["flagged"] in ("", "1") and study["status"] == "partial"
+    again = score(tiny_bundle, phantom_folder, out)
+    slices = sum(len(study.slices) for study in report.studies)
+    assert again.resumed == slices - 4, "the batch of the two is scored again, whole"
+    assert results(out) == reference
+
+
+def test_answers_that_are_not_finite_one_after_the_other_end_the_run(
+    tiny_bundle: Bundle,
+    phantom_folder: Path,
+    tmp_path: Path,
+    reference: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "open_backend", faulty(6, 7, 8))
+        with pytest.raises(DeviceFault, match="3 images in a row with numbers that are not finite") as caught:
+            score(tiny_bundle, phantom_folder, out)
+    assert caught.value.exit_status == 5 and not (out / "slices.csv").exists()
+    last = json.loads((out / "journal.jsonl").read_text().splitlines()[-1])
+    assert len(last["in_flight"]) == 4 and "not finite" in last["fault"]
     score(tiny_bundle, phantom_folder, out)
     assert results(out) == reference
 
