@@ -16,6 +16,8 @@ import pydicom
 import pytest
 
 from dtvit_edge.bundle import Bundle
+from dtvit_edge.dicom.discover import Plan
+from dtvit_edge.dicom.slice import SliceImage
 from dtvit_edge.errors import ConfigError, DeviceFault
 from dtvit_edge.scoring import run as run_module
 from dtvit_edge.scoring.api import open_backend
@@ -196,6 +198,34 @@ def test_a_device_fault_marks_what_was_in_flight(
     assert len(last["in_flight"]) == 4
     score(tiny_bundle, phantom_folder, out)
     assert results(out) == reference
+
+
+def test_averaged_slices_share_place_and_answer_in_an_interrupted_run_too(
+    tiny_bundle: Bundle, phantom_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def three_each(plan: Plan) -> list[SliceImage]:
+        return [
+            SliceImage(series.headers[i : i + 3], i // 3 + 1)
+            for series in plan.series
+            for i in range(0, len(series.headers), 3)
+        ]
+
+    monkeypatch.setattr(run_module, "images_of", three_each)
+    score(tiny_bundle, phantom_folder, tmp_path / "whole")
+    rows = [row for row in table(tmp_path / "whole" / "slices.csv") if row["place"]]
+    images: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for row in rows:
+        images.setdefault((row["series_uid"], row["place"]), []).append(row)
+    assert len(rows) > 40 and {len(image) for image in images.values()} <= {1, 2, 3}
+    for image in images.values():
+        assert len({(row["status"], row["ich_probability"], row["p_deep"]) for row in image}) == 1
+    assert len({row["ich_probability"] for row in rows}) > 10
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "open_backend", stopping(KeyboardInterrupt(), 2))
+        with pytest.raises(KeyboardInterrupt):
+            score(tiny_bundle, phantom_folder, tmp_path / "out")
+    assert score(tiny_bundle, phantom_folder, tmp_path / "out", workers=2).resumed == 24, "two batches of four images"
+    assert results(tmp_path / "out") == results(tmp_path / "whole")
 
 
 class Faulty(Stops):
