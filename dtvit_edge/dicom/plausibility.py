@@ -109,9 +109,12 @@ def _overlay_bits(header: SliceHeader) -> np.uint16:
     dataset = open_dataset(header.file, stop_before_pixels=True)
     bits = 0
     for group in _OVERLAY_GROUPS:
-        position, allocated = (dataset.get((group, element)) for element in (0x0102, 0x0100))
-        if position is not None and (group, 0x3000) not in dataset and allocated is not None and allocated.value != 1:
-            bits |= 1 << (int(position.value) & 15)
+        try:
+            allocated, position = (int(dataset[group, element].value) for element in (0x0100, 0x0102))
+        except Exception:  # absent, or damaged: elements are converted when they are asked for
+            continue
+        if allocated > 1 and (group, 0x3000) not in dataset:  # one that has bits of its own is no part of the pixels
+            bits |= 1 << (position & 15)
     return np.uint16(bits)
 
 
