@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dtvit_edge import reasons
 from dtvit_edge.dicom.opening import open_dataset
+from dtvit_edge.dicom.pydicom_warnings import quiet
 from dtvit_edge.dicom.slice import Slice, SliceHeader
 from dtvit_edge.errors import SliceRejected
 from dtvit_edge.results import PixelMeasures
@@ -110,7 +111,8 @@ def _overlay_bits(header: SliceHeader) -> np.uint16:
     bits = 0
     for group in _OVERLAY_GROUPS:
         try:
-            allocated, position = (int(dataset[group, element].value) for element in (0x0100, 0x0102))
+            with quiet():
+                allocated, position = (int(dataset[group, element].value) for element in (0x0100, 0x0102))
         except Exception:  # absent, or damaged: elements are converted when they are asked for
             continue
         if allocated > 1 and (group, 0x3000) not in dataset:  # one that has bits of its own is no part of the pixels
