@@ -291,6 +291,8 @@ def _install(
             contents[MODEL_FILES[name]] = files[name]
             logits = run_batches(open_session(files[name]), golden.pixels, BATCH)
             worst = largest_deviation(logits, golden)
+            if not np.isfinite(worst):
+                raise VerdictError(f"{name}: a logit of the golden slices is not finite; nothing was written")
             # Backends round int8 differently: as far again from fp32, and a share of what tells slices apart.
             tolerances[name] = 2 * worst + tolerance_of("fp16", reference.rounding, reference.spread)
     new = replace(manifest, models=models, tolerances=tolerances, calibration=summary)

@@ -62,9 +62,9 @@ def score_labelled(bundle: Bundle, slices: Sequence[LabelledSlice], *, progress:
             shown = [i for i in places if prepared[i].brain_share >= spec.min_brain_share]
             if shown:
                 logits = backend.infer(np.stack([prepared[i].pixels for i in shown]))
-                values = logits[ICH_OUTPUT].astype(np.float64)
-                if not np.isfinite(values).all():
+                if not all(np.isfinite(values).all() for values in logits.values()):
                     raise VerdictError("a logit of the labelled set is not finite; see `dtvit-edge verify`")
+                values = logits[ICH_OUTPUT].astype(np.float64)
                 logit[shown] = values[:, 1] - values[:, 0]
                 probability[shown] = [ich for ich, _ in probabilities(logits)]
             step(len(places))

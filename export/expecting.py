@@ -142,7 +142,11 @@ class _Comparison:
         return self.heads(self.features(spec, count))
 
     def rounding(self) -> float:
-        """The largest |logit difference| of PyTorch's float32 to its float64 on a few of the images."""
+        """The largest |logit difference| of PyTorch's float32 to its float64 on a few of the images.
+
+        Raises:
+            VerdictError: a logit is not finite.
+        """
         count = min(SEARCH_IMAGES, len(self.expected))
         single = self.logits(self.spec, count)
         model: DTViT = self.model.to(torch.float64)
@@ -151,7 +155,11 @@ class _Comparison:
                 pairs = [model(x) for x in self.inputs(self.spec, count, torch.float64)]
         finally:
             model.to(torch.float32)
-        return max(float(np.abs(np.concatenate([p[i].numpy() for p in pairs]) - single[i]).max()) for i in (0, 1))
+        # np.max, since max would lose a NaN that is not the first.
+        worst = float(np.max([np.abs(np.concatenate([p[i].numpy() for p in pairs]) - single[i]).max() for i in (0, 1)]))
+        if not np.isfinite(worst):
+            raise VerdictError("the model gives logits that are not finite for the images with expected outputs")
+        return worst
 
     def check_spread(self, exact: float) -> None:
         """Refuse outputs that would prove nothing, since they hardly vary."""
@@ -172,7 +180,7 @@ class _Comparison:
                 np.abs((output.changed(pair, target) if output else ours(pair, target)) - target.values[:count]).max()
                 for target in self.expected.targets
             ]
-        largest = float(max(values))
+        largest = float(np.max(values))  # as in `rounding`
         return largest if np.isfinite(largest) else float("inf")
 
     def search(self, exact: float) -> list[Attempt]:

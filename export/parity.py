@@ -24,13 +24,13 @@ def check_reference(reference: Reference) -> None:
     Raises:
         VerdictError: its logits hardly vary between the golden slices, or its own float32 is too far from float64.
     """
-    least = min(reference.spread.values())
+    least = float(np.min(list(reference.spread.values())))  # np.min keeps a NaN
     if not least > 0:
         raise VerdictError(
             f"the model's logits do not vary between the golden slices (standard deviations {reference.spread}), so "
             "that a comparison would prove nothing"
         )
-    if reference.rounding > MOST_ROUNDING * least:
+    if not reference.rounding <= MOST_ROUNDING * least:
         raise VerdictError(
             f"the model is ill-conditioned: in float32 PyTorch's own logits are {reference.rounding:.3g} from float64, "
             f"more than {MOST_ROUNDING:g} of what tells slices apart ({least:.3g}); no other library can be held to it"
@@ -59,7 +59,7 @@ def prove_parity(precision: str, data: bytes, golden: Golden, reference: Referen
             if not np.isfinite(logits[name]).all():
                 raise VerdictError(f"{precision}: {name} is not finite at batch {batch}")
         worst = largest_deviation(logits, golden)
-        if worst > tolerance:
+        if not worst <= tolerance:
             raise VerdictError(
                 f"{precision}: ONNX Runtime differs from PyTorch by {worst:.3g} at batch {batch}, "
                 f"allowed {tolerance:.3g}"

@@ -3,9 +3,9 @@
     python -m benchmarks.measure.slice_cost [--file SLICE.dcm] [--rounds 200]
 
 Inside the timer: `header` reads the header (the planning pass), `bytes` fetches the file as it is (what no reader can
-do without), `read` fetches its pixels and decodes them, then `table`, `mask` and `resample` are the three parts of
-`preprocess`, which is timed as a whole as well. Files come from the page cache. Stages alternate slice by slice, so
-that whatever else the machine does falls on all of them.
+do without), `read` fetches its pixels and decodes them, `measure` asks whether they can be what the header says, then
+`table`, `mask` and `resample` are the three parts of `preprocess`, which is timed as a whole as well. Files come from
+the page cache. Stages alternate slice by slice, so that whatever else the machine does falls on all of them.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ import cv2
 import numpy as np
 
 from benchmarks.results import CPU_RECORDS
+from dtvit_edge.dicom import plausibility
 from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.dicom.pixels import SliceReader
+from dtvit_edge.dicom.slice import Slice
 from dtvit_edge.phantom import render_study, write_study
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.preprocess.mask import head_mask
 from dtvit_edge.preprocess.resample import resample, resample_plan
 from dtvit_edge.preprocess.rescale_table import rescale_table
+from dtvit_edge.results import PixelMeasures
 from dtvit_edge.spec import PreprocessSpec, digest_file
 from evaluation.records import Record, append
 
@@ -40,7 +43,8 @@ def stages(file: Path, spec: PreprocessSpec) -> dict[str, Callable[[], Any]]:
     """The stages of one slice, each ready to be called again and again."""
     (header,) = read_headers(file, file.name)
     reader, prepare = SliceReader(), CpuPreprocessor(spec)
-    stored = reader.read(header).stored
+    slice_ = reader.read(header)
+    stored = slice_.stored
     table = rescale_table(header.encoding, spec)[0]
     image = np.take(table, stored)
     plan = resample_plan(header.rows, header.columns, spec)
@@ -48,11 +52,17 @@ def stages(file: Path, spec: PreprocessSpec) -> dict[str, Callable[[], Any]]:
         "header": lambda: read_headers(file, file.name),
         "bytes": file.read_bytes,
         "read": lambda: reader.read(header),
+        "measure": lambda: _measured(slice_),
         "table": lambda: np.take(table, stored),
         "mask": lambda: head_mask(image, spec),
         "resample": lambda: resample(image, plan),
         "preprocess": lambda: prepare(stored, header.encoding),
     }
+
+
+def _measured(slice_: Slice) -> PixelMeasures:
+    plausibility.check_bits(slice_)
+    return plausibility.measure(slice_.stored, slice_.header.encoding)
 
 
 def measure(file: Path, rounds: int) -> dict[str, list[float]]:

@@ -81,7 +81,7 @@ def measure(encoder: str, rounds: int, runs: int) -> Measurement:
     sessions = {graph: open_session(onnx_bytes, threads=1) for graph, onnx_bytes in graphs.items()}
     calls = {graph: _call(sessions[graph], inputs[graph]) for graph in graphs}
     plain, rewritten = calls["plain"](), calls["rewritten"]()
-    difference = max(float(np.abs(a - b).max()) for a, b in zip(plain, rewritten, strict=True))
+    difference = float(np.max([np.abs(a - b).max() for a, b in zip(plain, rewritten, strict=True)]))
     if not difference <= FP32_FLOOR:
         raise VerdictError(f"{encoder}: the two graphs differ by {difference:.3g}; nothing was timed")
     times = alternate(calls, rounds, runs)

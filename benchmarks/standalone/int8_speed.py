@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 
 import click
-import numpy as np
 import torch
 
 from benchmarks.measure.interleaving import LEAST_ROUNDS, alternate
@@ -26,7 +25,7 @@ from benchmarks.results import CPU_RECORDS
 from dtvit_edge import backends
 from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle
 from dtvit_edge.errors import DtvitError, VerdictError
-from dtvit_edge.selftest import selftest
+from dtvit_edge.selftest import largest_deviation, selftest
 from dtvit_edge.spec import OUTPUT_NAMES, digest_file
 from evaluation.records import Record, append, ratio_summary
 from export.checkpoint import load_checkpoint
@@ -86,9 +85,7 @@ def measure(bundle: Bundle, weights: Path, *, rounds: int, runs: int, threads: i
     inputs = normalise(torch.from_numpy(pixels), bundle.manifest.spec)
     with torch.inference_mode():
         reference = [output.numpy() for output in model(inputs)]
-    pytorch_error = max(
-        float(np.abs(a - golden.logits[name]).max()) for name, a in zip(OUTPUT_NAMES, reference, strict=True)
-    )
+    pytorch_error = largest_deviation(dict(zip(OUTPUT_NAMES, reference, strict=True)), golden)
     if not pytorch_error <= bundle.manifest.tolerances[REFERENCE_PRECISION]:
         raise VerdictError(
             f"{weights}: PyTorch is {pytorch_error:.3g} from the bundle's golden logits; nothing was timed"

@@ -173,6 +173,18 @@ def test_a_range_that_is_not_finite_leaves_the_bundle_as_it_was(
     assert [p.name for p in bundle.path.parent.iterdir()] == [bundle.path.name]
 
 
+def test_golden_logits_that_are_not_finite_leave_the_bundle_as_it_was(
+    result: CalibrationResult, exported: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = copy(exported, tmp_path)
+    before = bundle.digest
+    files = {name: result.bundle.model_bytes(name) for name in module.LOWER if name in result.bundle.manifest.models}
+    monkeypatch.setattr(module, "largest_deviation", lambda *compared: float("nan"))
+    with pytest.raises(VerdictError, match=r"int8.*: a logit of the golden slices is not finite; nothing was written"):
+        module._install(bundle, files, result.verdicts, {})
+    assert Bundle.open(bundle.path).digest == before
+
+
 def test_the_command_calibrates_and_prints_the_gates_table(
     exported: Bundle, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

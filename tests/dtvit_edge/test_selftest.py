@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dtvit_edge.bundle import Bundle
-from dtvit_edge.selftest import selftest
+from dtvit_edge.errors import VerdictError
+from dtvit_edge.selftest import SelfTest, require_passed, selftest
 from dtvit_edge.spec import LOCATION_OUTPUT, OUTPUT_NAMES
 
 
@@ -38,6 +39,19 @@ def test_one_slice_that_is_off_decides(tiny_bundle: Bundle, error: float, passed
     assert result.passed is passed
     assert backend.sizes == {1, 3, 8}
     assert result.slices == 9
+
+
+@pytest.mark.parametrize("where", ["alone", "chain"])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_deviation_that_is_no_number_fails_wherever_it_stands(where: str, place: int) -> None:
+    values = [1e-9, 1e-9, 1e-9]
+    values[place] = float("nan")
+    alone = values if where == "alone" else [0.0] * 3
+    chain = {f"batch {i}": value for i, value in enumerate(values)} if where == "chain" else {}
+    result = SelfTest({}, "fp32", 9, dict(zip((1, 3, 8), alone, strict=True)), 1e-5, 0, chain)
+    assert not result.passed and np.isnan(result.worst)
+    with pytest.raises(VerdictError, match="nan "):
+        require_passed(result)
 
 
 def test_an_untrained_head_is_compared_all_the_same(tiny_bundle_without_location: Bundle) -> None:

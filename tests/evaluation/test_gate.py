@@ -105,11 +105,23 @@ def test_few_slices_are_inconclusive_unless_they_fail() -> None:
     assert compare_with_fp32("int8", reference, turned, few, threshold=0.5).verdict == FAILED
 
 
-def test_logits_that_are_not_finite_fail() -> None:
-    broken = changed()
-    broken["ich_logits"][7] = np.nan
-    verdict = compare_with_fp32("fp16", logits(), broken, labels(), threshold=0.5)
-    assert verdict.verdict == FAILED and "a logit is not finite" in verdict.reasons
+@pytest.mark.parametrize("output", ["ich_logits", "location_logits"])
+@pytest.mark.parametrize(
+    ("broken", "reasons"),
+    [
+        (("logits",), {"a logit is not finite"}),
+        (("reference",), {"a logit of fp32 is not finite"}),
+        (("logits", "reference"), {"a logit is not finite", "a logit of fp32 is not finite"}),
+    ],
+    ids=["this", "fp32", "both"],
+)
+def test_logits_that_are_not_finite_fail(output: str, broken: tuple[str, ...], reasons: set[str]) -> None:
+    compared = {name: {k: v.copy() for k, v in logits().items()} for name in ("reference", "logits")}
+    for name in broken:
+        compared[name][output][7] = np.nan
+    limits = Limits(agreement=0.0, auc=1.0)  # so that nothing else decides
+    verdict = compare_with_fp32("fp16", **compared, labels=labels(), threshold=0.5, limits=limits)
+    assert verdict.verdict == FAILED and reasons <= set(verdict.reasons)
 
 
 def test_the_worst_slices_are_named_by_digest() -> None:

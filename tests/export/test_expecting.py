@@ -17,7 +17,8 @@ from torch import nn
 from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.spec import WINDOWED_8_BIT, PixelEncoding, PreprocessSpec
-from export.expecting import prove_expected
+from export.expectations import read_expectations
+from export.expecting import _Comparison, prove_expected
 from export.importing import Imported, ImportOptions, import_model
 from export.model import normalise
 from tests.support.foreign_models import Dual, mlp, seeded, timm_vit
@@ -135,6 +136,28 @@ def test_what_is_wrong_is_named_and_nothing_is_exported(imported: Imported, tmp_
     with pytest.raises(VerdictError, match=rf"They would agree to .* {message}[\s\S]*Tried \(\d+ in all\)") as caught:
         prove_expected(imported, tmp_path / "e.npz", lambda line: None)
     assert caught.value.exit_status == 1
+
+
+def test_a_model_whose_second_head_is_not_finite_proves_nothing(
+    imported: Imported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hu = heads_of_ct()
+    ich, location = outputs(imported.spec, hu)
+    np.savez(tmp_path / "e.npz", hu=hu, ich_logits=ich, location_logits=location)
+    forward = type(imported.model).forward
+    broken = lambda self, x: (lambda a, b: (a, b * float("nan")))(*forward(self, x))  # noqa: E731
+    monkeypatch.setattr(type(imported.model), "forward", broken)
+    with pytest.raises(VerdictError, match="not finite"):
+        prove_expected(imported, tmp_path / "e.npz", lambda line: None)
+
+
+def test_a_difference_is_infinite_where_any_output_is_not_finite(imported: Imported, tmp_path: Path) -> None:
+    hu = heads_of_ct()
+    ich, location = outputs(imported.spec, hu)
+    np.savez(tmp_path / "e.npz", hu=hu, ich_logits=ich, location_logits=location)
+    comparison = _Comparison(imported, read_expectations(tmp_path / "e.npz"))
+    for pair in ((ich, location * np.nan), (ich * np.nan, location)):
+        assert comparison.difference(pair, len(hu)) == float("inf")
 
 
 def test_outputs_of_another_model_are_refused_without_a_cause(imported: Imported, tmp_path: Path) -> None:

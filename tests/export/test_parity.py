@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -59,6 +60,19 @@ def test_logits_that_are_not_finite_are_refused(case: Case) -> None:
     broken = _changed(data, lambda bias: bias * np.float32("nan"))
     with pytest.raises(VerdictError, match="location_logits is not finite"):
         prove_parity("fp32", broken, golden, reference)
+
+
+def test_a_reference_that_is_not_finite_passes_nothing(case: Case) -> None:
+    data, golden, reference = case
+    nan = float("nan")
+    for broken in (replace(reference, rounding=nan), replace(reference, spread=reference.spread | {"ich_logits": nan})):
+        with pytest.raises(VerdictError):
+            check_reference(broken)
+    with pytest.raises(VerdictError, match="allowed nan"):
+        prove_parity("fp32", data, golden, replace(reference, rounding=nan))
+    logits = {name: np.where(np.arange(len(v))[:, None] == 3, nan, v) for name, v in golden.logits.items()}
+    with pytest.raises(VerdictError, match="differs from PyTorch by nan"):
+        prove_parity("fp32", data, replace(golden, logits=logits), reference)
 
 
 def test_difference_at_one_batch_size_alone_is_found(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.progress import silent
-from dtvit_edge.spec import PreprocessSpec, Window, WindowKind
+from dtvit_edge.spec import OUTPUT_NAMES, PreprocessSpec, Window, WindowKind
 from export.bundle_export import export_bundle
 from export.checkpoint import save_checkpoint
 from export.untrained import untrained_model
@@ -99,6 +99,19 @@ def test_a_model_that_is_not_the_bundles_is_not_timed(small: tuple[Bundle, Path]
     named = replace(bundle, manifest=replace(bundle.manifest, weights_sha256=digest(other)))
     with pytest.raises(VerdictError, match="from the golden logits"):
         Baselines(named, other, Settings(), silent).open()
+
+
+@pytest.mark.parametrize("output", OUTPUT_NAMES)
+def test_a_peer_with_a_logit_that_is_not_finite_is_left_out(tiny_bundle: Bundle, output: str) -> None:
+    peers = Baselines(tiny_bundle, None, Settings(peers=EVERY), silent)
+    golden = tiny_bundle.golden()
+
+    def infer(pixels: object) -> dict[str, np.ndarray]:
+        return {name: values * (np.nan if name == output else 1) for name, values in golden.logits.items()}
+
+    peers._keep_if_equal("broken", infer)  # type: ignore[arg-type]
+    assert not peers.opened and not peers.differences
+    assert peers.left_out["broken"].startswith("nan from the golden logits")
 
 
 def digest(path: Path) -> str:

@@ -32,7 +32,7 @@ def test_slice_cost_records_every_stage(tmp_path: Path) -> None:
     done = CliRunner().invoke(slice_cost.main, ["--rounds", "20", "--out", str(tmp_path / "r")])
     assert done.exit_code == 0, done.output
     (record,) = read(tmp_path / "r")
-    assert set(record.samples) == {"header", "bytes", "read", "table", "mask", "resample", "preprocess"}
+    assert set(record.samples) == {"header", "bytes", "read", "measure", "table", "mask", "resample", "preprocess"}
     assert all(len(values) == 20 for values in record.samples.values())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,11 +146,13 @@ def test_bits_that_contradict_the_values_are_refused(name: str, tmp_path: Path) 
         ({0x0102: 12, 0x0100: 16}, True),
         ({0x0102: 13, 0x0100: 16}, False),
         ({0x0102: 0, 0x0100: 1}, False),
+        ({0x0102: 12}, False),
+        ({0x0102: [12, 13], 0x0100: 16}, False),
     ],
-    ids=["in-this-bit", "in-another-bit", "of-its-own"],
+    ids=["in-this-bit", "in-another-bit", "of-its-own", "incomplete", "damaged"],
 )
 def test_an_overlay_in_a_bit_above_is_no_value_if_it_is_declared(
-    tmp_path: Path, tags: dict[int, int], declared: bool
+    tmp_path: Path, tags: dict[int, Any], declared: bool
 ) -> None:
     ds = dataset()
     for element, value in tags.items():

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,12 @@ import pydicom
 import pytest
 
 from dtvit_edge.bundle import Bundle
+from dtvit_edge.dicom.discover import Plan
+from dtvit_edge.dicom.slice import SliceImage
 from dtvit_edge.errors import ConfigError, DeviceFault
 from dtvit_edge.scoring import run as run_module
 from dtvit_edge.scoring.api import open_backend
+from dtvit_edge.spec import PreprocessSpec
 from tests.support.data import ROOT
 from tests.support.dicom_files import save, series
 from tests.support.permissions import forbid
@@ -196,6 +199,94 @@ def test_a_device_fault_marks_what_was_in_flight(
     last = json.loads((out / "journal.jsonl").read_text().splitlines()[-1])
     assert last["fault"] == "gone"
     assert len(last["in_flight"]) == 4
+    score(tiny_bundle, phantom_folder, out)
+    assert results(out) == reference
+
+
+def test_averaged_slices_share_place_and_answer_in_an_interrupted_run_too(
+    tiny_bundle: Bundle, phantom_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def three_each(plan: Plan, spec: PreprocessSpec) -> list[SliceImage]:
+        return [
+            SliceImage(series.headers[i : i + 3], i // 3 + 1)
+            for series in plan.series
+            for i in range(0, len(series.headers), 3)
+        ]
+
+    monkeypatch.setattr(run_module, "images_of", three_each)
+    score(tiny_bundle, phantom_folder, tmp_path / "whole")
+    rows = [row for row in table(tmp_path / "whole" / "slices.csv") if row["place"]]
+    images: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for row in rows:
+        images.setdefault((row["series_uid"], row["place"]), []).append(row)
+    assert len(rows) > 40 and {len(image) for image in images.values()} <= {1, 2, 3}
+    for image in images.values():
+        assert len({(row["status"], row["ich_probability"], row["p_deep"]) for row in image}) == 1
+    assert len({row["ich_probability"] for row in rows}) > 10
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "open_backend", stopping(KeyboardInterrupt(), 2))
+        with pytest.raises(KeyboardInterrupt):
+            score(tiny_bundle, phantom_folder, tmp_path / "out")
+    assert score(tiny_bundle, phantom_folder, tmp_path / "out", workers=2).resumed == 24, "two batches of four images"
+    assert results(tmp_path / "out") == results(tmp_path / "whole")
+
+
+class Faulty(Stops):
+    """A backend of which some answers, counted from 0, are not finite."""
+
+    def __init__(self, inner: Any, faults: Container[int]) -> None:
+        super().__init__(inner, KeyboardInterrupt(), sys.maxsize)
+        self.faults, self.answered = faults, 0
+
+    def infer(self, pixels: Any) -> Any:
+        logits = super().infer(pixels)
+        for row in logits["ich_logits"]:
+            row[:] = np.nan if self.answered in self.faults else row
+            self.answered += 1
+        return logits
+
+
+def faulty(*faults: int) -> Callable[..., Faulty]:
+    return lambda *arguments: Faulty(open_backend(*arguments), faults)
+
+
+def test_an_answer_that_is_not_finite_is_an_error_row_that_the_same_command_scores_again(
+    tiny_bundle: Bundle,
+    phantom_folder: Path,
+    tmp_path: Path,
+    reference: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "open_backend", faulty(5, 6))
+        report = score(tiny_bundle, phantom_folder, out)
+    assert report.reasons.get("model_fault") == 2 and report.exit_status == 3
+    rows = [row for row in table(out / "slices.csv") if row["reason"] == "model_fault"]
+    assert {(row["status"], row["ich_probability"], row["ich"]) for row in rows} == {("error", "", "")}
+    (study,) = (study for study in table(out / "studies.csv") if study["study_uid"] == rows[0]["study_uid"])
+    assert study["flagged"] in ("", "1") and study["status"] == "partial"
+    again = score(tiny_bundle, phantom_folder, out)
+    slices = sum(len(study.slices) for study in report.studies)
+    assert again.resumed == slices - 4, "the batch of the two is scored again, whole"
+    assert results(out) == reference
+
+
+def test_answers_that_are_not_finite_one_after_the_other_end_the_run(
+    tiny_bundle: Bundle,
+    phantom_folder: Path,
+    tmp_path: Path,
+    reference: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "open_backend", faulty(6, 7, 8))
+        with pytest.raises(DeviceFault, match="3 images in a row with numbers that are not finite") as caught:
+            score(tiny_bundle, phantom_folder, out)
+    assert caught.value.exit_status == 5 and not (out / "slices.csv").exists()
+    last = json.loads((out / "journal.jsonl").read_text().splitlines()[-1])
+    assert len(last["in_flight"]) == 4 and "not finite" in last["fault"]
     score(tiny_bundle, phantom_folder, out)
     assert results(out) == reference
 

@@ -1,0 +1,126 @@
+"""Images of one slice and of several: what the executor is given, and what is said of each slice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dtvit_edge import reasons
+from dtvit_edge.dicom.discover import discover
+from dtvit_edge.dicom.pixels import SliceReader
+from dtvit_edge.dicom.slice import Slice, SliceHeader, SliceImage
+from dtvit_edge.dicom.walk import walk
+from dtvit_edge.errors import SliceRejected
+from dtvit_edge.preprocess.averaging import AVERAGED
+from dtvit_edge.results import PixelMeasures
+from dtvit_edge.scoring.api import headers_of
+from dtvit_edge.scoring.image_reading import ImageReader, ReadImage
+from dtvit_edge.scoring.timings import Timings
+from tests.support.dicom_files import dataset, save
+
+
+class Passing:
+    """The part of an executor that is asked here: it takes slices as they are."""
+
+    def prepare(self, slice_: Slice) -> Slice:
+        return slice_
+
+
+@pytest.fixture
+def thin(tmp_path: Path) -> list[SliceHeader]:
+    """Five slices at 0.6 mm, the n-th 10 n HU brighter than the first."""
+    ds = dataset()
+    first = ds.pixel_array
+    for n in range(5):
+        save(
+            tmp_path / f"{n}",
+            PixelData=(first + 10 * n).astype(first.dtype).tobytes(),
+            SOPInstanceUID=f"2.25.9.{n}",
+            InstanceNumber=n + 1,
+            SliceThickness=0.6,
+            ImagePositionPatient=[0, 0, 0.6 * n],
+            ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+        )
+    return headers_of(discover(walk([tmp_path])))
+
+
+def read(headers: Sequence[SliceHeader], least_side: int = 32) -> ReadImage:
+    reader = ImageReader(SliceReader(), Passing(), least_side, Timings())  # type: ignore[arg-type]
+    return reader(SliceImage(tuple(headers), 4))
+
+
+def hu(slice_: Any) -> np.ndarray:
+    encoding = slice_.header.encoding
+    return np.asarray(encoding.values(slice_.stored) * encoding.slope + encoding.intercept)
+
+
+def test_one_slice_alone_passes_byte_for_byte(thin: list[SliceHeader]) -> None:
+    image = read(thin[:1])
+    expected = SliceReader().read(thin[0])
+    assert image.prepared.header is thin[0]
+    np.testing.assert_array_equal(image.prepared.stored, expected.stored)
+    (measures,) = image.slices
+    assert isinstance(measures, PixelMeasures) and 0.3 < measures.air_share < 0.9 and measures.digest == ""
+
+
+def test_thin_slices_are_averaged_in_hu_under_the_header_of_the_middle_one(thin: list[SliceHeader]) -> None:
+    image = read(thin)
+    assert image.prepared.header == replace(thin[2], encoding=AVERAGED)
+    np.testing.assert_array_equal(hu(image.prepared), hu(SliceReader().read(thin[2])).clip(min=-1024))
+    assert all(isinstance(measures, PixelMeasures) for measures in image.slices)
+
+
+def test_a_slice_that_cannot_be_read_is_left_out_of_the_mean(thin: list[SliceHeader]) -> None:
+    thin[4].file.write_bytes(thin[4].file.read_bytes()[:600])
+    image = read(thin)
+    assert [type(entry).__name__ for entry in image.slices] == ["PixelMeasures"] * 4 + ["SliceRejected"]
+    assert image.slices[4].reason.code in ("truncated", "not_the_planned")  # type: ignore[union-attr]
+    np.testing.assert_array_equal(hu(image.prepared), hu(SliceReader().read(thin[0])).clip(min=-1039) + 15)
+
+
+def test_the_only_readable_slice_of_several_passes_byte_for_byte(thin: list[SliceHeader]) -> None:
+    for header in (thin[0], thin[2]):
+        header.file.unlink()
+    image = read(thin[:3])
+    assert image.prepared.header is thin[1]
+    np.testing.assert_array_equal(image.prepared.stored, SliceReader().read(thin[1]).stored)
+
+
+def test_an_image_without_a_readable_slice_has_nothing_to_prepare(thin: list[SliceHeader]) -> None:
+    for header in thin:
+        header.file.write_bytes(b"")
+    image = read(thin)
+    assert image.prepared is None
+    assert all(isinstance(entry, SliceRejected) for entry in image.slices)
+
+
+def test_another_matrix_than_most_have_is_refused_and_the_rest_averaged(thin: list[SliceHeader]) -> None:
+    odd = replace(thin[0], rows=64, columns=64)
+    image = read([odd, *thin[1:3]])
+    assert isinstance(image.slices[0], SliceRejected) and image.slices[0].reason is reasons.MATRIX_SIZE
+    assert image.slices[0].detail == "64 x 64 among slices of 512 x 512 to be averaged"
+    np.testing.assert_array_equal(hu(image.prepared), hu(SliceReader().read(thin[1])).clip(min=-1029) + 5)
+
+
+def test_a_matrix_that_the_spec_does_not_take_is_not_read(thin: list[SliceHeader]) -> None:
+    thin[0].file.unlink()
+    (refused,) = read(thin[:1], least_side=1024).slices
+    assert isinstance(refused, SliceRejected) and refused.reason is reasons.MATRIX_SIZE
+
+
+def test_bits_that_contradict_the_pixels_refuse_the_slice(thin: list[SliceHeader]) -> None:
+    encoding = replace(thin[0].encoding, bits_stored=12, high_bit=15, signed=False)
+    image = read([replace(thin[0], encoding=encoding)])
+    assert image.prepared is None
+    assert image.slices[0].reason is reasons.PIXEL_FORMAT  # type: ignore[union-attr]
+
+
+def test_digests_are_made_of_possible_twins_alone(thin: list[SliceHeader]) -> None:
+    one, other = read([replace(thin[0], twin=True), thin[1]]).slices
+    assert isinstance(one, PixelMeasures) and isinstance(other, PixelMeasures)
+    assert len(one.digest) == 32 and other.digest == ""
