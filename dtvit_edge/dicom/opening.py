@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import struct
 import zlib
@@ -56,8 +57,9 @@ def open_dataset(file: Path, *, stop_before_pixels: bool = False, state: FileSta
             that would expand past the byte budget.
     """
     try:
-        with open_planned(file, state, buffering=-1) as stream:
-            size = os.fstat(stream.fileno()).st_size
+        with open_planned(file, state) as raw:
+            stream = io.BufferedReader(raw)
+            size = os.fstat(raw.fileno()).st_size
             if size == 0:
                 raise SliceRejected(reasons.EMPTY_FILE)
             if size > BYTE_BUDGET and not stop_before_pixels:

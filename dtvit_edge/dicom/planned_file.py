@@ -8,12 +8,13 @@ on every descriptor that is opened later, before and after what is read from it.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from dtvit_edge import reasons
 from dtvit_edge.errors import SliceRejected
@@ -28,11 +29,10 @@ _REACH = 1000
 class FileState(NamedTuple):
     """What tells a file from one that took its place; times in nanoseconds.
 
-    `touch -r` and `rsync -t` keep `modified_ns`; `changed_ns` is the system's own and cannot be set.
+    `touch -r` and `rsync -t` keep `modified_ns`; `changed_ns` is the system's own and cannot be set. Device and inode
+    would add nothing to it, and file systems in user space (sshfs, rclone) number an unchanged file anew.
     """
 
-    device: int
-    inode: int
     size: int
     modified_ns: int
     changed_ns: int
@@ -40,7 +40,7 @@ class FileState(NamedTuple):
 
 def file_state(status: os.stat_result) -> FileState:
     """The state that a `stat` saw."""
-    return FileState(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return FileState(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def present_state(file: Path) -> FileState | None:
@@ -52,12 +52,11 @@ def present_state(file: Path) -> FileState | None:
 
 
 @contextmanager
-def open_planned(file: Path, state: FileState | None = None, *, buffering: int = 0) -> Iterator[BinaryIO]:
-    """A stream for reading, of a regular file.
+def open_planned(file: Path, state: FileState | None = None) -> Iterator[io.FileIO]:
+    """A stream for reading, without a buffer, of a regular file.
 
     Args:
         state: what the file has to be; None takes it as it is.
-        buffering: as for `open`; 0 has no buffer.
 
     Raises:
         SliceRejected: it is no regular file, or another than the planned one, now or at the end of the block.
@@ -66,7 +65,7 @@ def open_planned(file: Path, state: FileState | None = None, *, buffering: int =
     descriptor = open_any_length(os.fspath(file), _READ)
     try:
         _check(descriptor, state)
-        stream = os.fdopen(descriptor, "rb", buffering=buffering)
+        stream = io.FileIO(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise

@@ -194,7 +194,7 @@ class _Walker:
 
 
 def _status(entry: os.DirEntry[str], real: str) -> os.stat_result:
-    # Windows leaves device and inode out of what it tells with the listing, and an opened file would seem another.
+    # With the listing Windows tells what a file was when it was last closed, and an opened one would seem another.
     return os.lstat(real) if os.name == "nt" else entry.stat(follow_symlinks=False)
 
 

@@ -19,7 +19,7 @@ from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.dicom.discover import Plan, discover
 from dtvit_edge.dicom.slice import SliceHeader, SliceImage
-from dtvit_edge.dicom.walk import StudyFile, Walk, walk
+from dtvit_edge.dicom.walk import Walk, walk
 from dtvit_edge.environment import machine, package_versions
 from dtvit_edge.errors import ConfigError, DeviceFault, SliceRejected
 from dtvit_edge.files import write_atomically
@@ -224,17 +224,11 @@ def _inputs_digest(walked: Walk, images: Sequence[SliceImage]) -> str:
     """Of the files as the walk found them, and of what was made of them: the journal knows images by their index."""
     return digest_json(
         [
-            [_fingerprint(entry) for entry in walked.files],
+            [(entry.path, entry.state) for entry in walked.files],
             [(rejection.path, rejection.reason.code) for rejection in walked.rejected],
             [[(h.path, h.frame, h.identity.sop_uid) for h in image.headers] for image in images],
         ]
     )
-
-
-def _fingerprint(entry: StudyFile) -> tuple[str, int, int, int]:
-    """Device and inode are left out: a disk may come back under another number before a run goes on."""
-    state = entry.state
-    return (entry.path, -1, -1, -1) if state is None else (entry.path, state.size, state.modified_ns, state.changed_ns)
 
 
 def _warnings(plan: Plan) -> dict[str, int]:

@@ -14,7 +14,15 @@ from click.testing import CliRunner
 
 from benchmarks.measure import slice_cost
 from benchmarks.measure.interleaving import alternate
-from benchmarks.standalone import calibration_cost, graph_rewrites, int8_speed, outlier_smoothing, reading, startup
+from benchmarks.standalone import (
+    calibration_cost,
+    graph_rewrites,
+    int8_speed,
+    outlier_smoothing,
+    planning,
+    reading,
+    startup,
+)
 from calibration.calibrate import Config, calibrate
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
@@ -26,6 +34,7 @@ from evaluation.sampling import SETS, SliceSet
 from export.bundle_export import export_bundle
 from export.checkpoint import save_checkpoint
 from export.untrained import untrained_model
+from tests.support.data import ROOT
 
 
 def test_slice_cost_records_every_stage(tmp_path: Path) -> None:
@@ -124,6 +133,15 @@ def test_gate_records_the_verdicts_of_the_command(
     assert s["int8: ich_slices"] == record.options["slices"]["test"] > 5
     assert s["int8: rms"] > s["fp16: rms"] > 0
     assert Bundle.open(bundle).digest == record.digests["bundle"]
+
+
+def test_planning_is_timed_in_a_process_that_answers_for_each_round(tmp_path: Path) -> None:
+    planning.write_files(tmp_path, 200)
+    checkout = planning.Checkout(ROOT)
+    answers = [checkout.plan(tmp_path) for _ in range(2)]
+    checkout.close()
+    assert all((answer["slices"], answer["rows"]) == (198, 2) for answer in answers)
+    assert all(answer["plan"] > 0 and answer["read"] > 0 and answer["peak_mib"] > 10 for answer in answers)
 
 
 def test_reading_records_both_files_and_every_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,9 @@ def test_bad_files_are_rows_and_the_run_goes_on(tiny_bundle: Bundle, tmp_path: P
     save(folder / "palette", PhotometricInterpretation="PALETTE COLOR", SOPInstanceUID="2.25.3")
     save(folder / "huge", Rows=60000, Columns=60000, SOPInstanceUID="2.25.4")
     save(folder / "pixelless", PixelData=None, SOPInstanceUID="2.25.5")
-    save(folder / "report", Rows=None, Columns=None, PixelData=None, SOPInstanceUID="2.25.6")
+    sr = "1.2.840.10008.5.1.4.1.1.88.11"
+    save(folder / "report", Rows=None, Columns=None, PixelData=None, SOPClassUID=sr, SOPInstanceUID="2.25.6")
+    save(folder / "rowless", Rows=None, Columns=None, PixelData=None, SOPInstanceUID="2.25.8")
     report = score(tiny_bundle, folder, tmp_path / "out")
     outcomes = {r["path"]: (r["status"], r["reason"]) for r in table(tmp_path / "out" / "slices.csv")}
     assert {k: v for k, v in outcomes.items() if not k.startswith("good")} == {
@@ -56,6 +58,7 @@ def test_bad_files_are_rows_and_the_run_goes_on(tiny_bundle: Bundle, tmp_path: P
         "huge": ("refused", "matrix_size"),
         "pixelless": ("error", "truncated"),
         "report": ("skipped", "not_an_image"),
+        "rowless": ("error", "bad_header"),
     }
     assert report.exit_status == 3
     assert sum(v == ("scored", "") for v in outcomes.values()) == 4

@@ -1,0 +1,139 @@
+"""Planning a folder of many files, and reading their pixels: this checkout against another one.
+
+    python -m benchmarks.standalone.planning [--against CHECKOUT] [--files N]
+
+Each checkout runs in a process of its own, and they take turns, so that what else the machine does falls on both;
+times are the process's own (CPU time), since one thread plans and the files lie in memory. The files are copies of one
+phantom's slice under UIDs of their own, in folders of a thousand; one of a hundred is no DICOM. `plan` is the walk, all
+headers and the plan; `read` the pixels of a thousand slices afterwards. Printed are CPU seconds, peak memory, and the
+ratio to the other checkout. Nothing is recorded: it is a means to see whether a change costs time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+import numpy as np
+import pydicom
+
+from benchmarks.measure.interleaving import LEAST_ROUNDS
+from dtvit_edge.phantom import render_study, write_study
+from evaluation.records import ratio_summary
+
+FILES_A_FOLDER = 1000
+READ = 1000
+SIDE = 128  # pixels
+_UID_DIGITS = 9
+
+# Runs in a checkout that may be older than this file: one answer a line.
+_CHILD = f"""
+import json, pathlib, resource, sys, time
+from dtvit_edge.dicom.discover import discover
+from dtvit_edge.dicom.pixels import SliceReader
+from dtvit_edge.dicom.walk import walk
+for line in sys.stdin:
+    start = time.process_time()
+    plan = discover(walk([pathlib.Path(line.strip())]), any_series=True)
+    planned = time.process_time()
+    headers = [header for series in plan.series for header in series.headers]
+    reader = SliceReader()
+    before = time.process_time()
+    for header in headers[:{READ}]:
+        reader.read(header)
+    print(json.dumps(dict(
+        plan=planned - start, read=time.process_time() - before, slices=len(headers), rows=len(plan.rejected),
+        peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+    )), flush=True)
+"""
+
+
+def write_files(folder: Path, files: int) -> None:
+    """A small slice of a phantom again and again, under UIDs of its own, and one other file in a hundred."""
+    (original,) = write_study(render_study(1, "deep", indices=(14,)), folder / "original")
+    slice_ = pydicom.dcmread(original)
+    slice_.Rows = slice_.Columns = SIDE
+    slice_.PixelData = bytes(2 * SIDE * SIDE)
+    slice_.save_as(original)
+    data, uid = original.read_bytes(), str(slice_.SOPInstanceUID).encode()
+    shutil.rmtree(original.parent)
+    for i in range(files):
+        target = folder / f"{i // FILES_A_FOLDER:03d}" / f"IM{i:06d}"
+        target.parent.mkdir(exist_ok=True)
+        own = uid[:-_UID_DIGITS] + b"%0*d" % (_UID_DIGITS, i)
+        target.write_bytes(b"no slice" if i % 100 == 99 else data.replace(uid, own))
+
+
+class Checkout:
+    """A process that plans with the code of one checkout."""
+
+    def __init__(self, root: Path) -> None:
+        self._child = subprocess.Popen(
+            [sys.executable, "-c", _CHILD],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=root,
+            env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+            text=True,
+        )
+
+    def plan(self, folder: Path) -> dict[str, float]:
+        """CPU seconds of `plan` and `read`, and what was found."""
+        assert self._child.stdin is not None and self._child.stdout is not None
+        self._child.stdin.write(f"{folder}\n")
+        self._child.stdin.flush()
+        answer: dict[str, float] = json.loads(self._child.stdout.readline())
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        self._child.communicate()
+
+
+@click.command()
+@click.option("--against", type=click.Path(path_type=Path, exists=True), help="Compare with this checkout's code.")
+@click.option("--files", default=10_000, show_default=True, type=click.IntRange(min=1), help="Plan so many files.")
+@click.option("--rounds", default=LEAST_ROUNDS, show_default=True, type=click.IntRange(min=1), help="Time as often.")
+def main(against: Path | None, files: int, rounds: int) -> None:
+    """Time planning and reading, in turns with another checkout."""
+    roots = {"this checkout": Path(__file__).resolve().parents[2]} | ({"the other": against} if against else {})
+    with tempfile.TemporaryDirectory() as folder:
+        write_files(Path(folder), files)
+        checkouts = {name: Checkout(root.resolve()) for name, root in roots.items()}
+        answers: dict[str, list[dict[str, float]]] = {name: [] for name in checkouts}
+        try:
+            for round_ in range(-1, rounds):  # the first warms up
+                for name, checkout in list(checkouts.items())[:: 1 if round_ % 2 else -1]:
+                    answer = checkout.plan(Path(folder))
+                    if round_ >= 0:
+                        answers[name].append(answer)
+        finally:
+            for checkout in checkouts.values():
+                checkout.close()
+    samples = {
+        name: {stage: [a[stage] for a in found] for stage in ("plan", "read")} for name, found in answers.items()
+    }
+    for name, found in answers.items():
+        last = found[-1]
+        click.echo(
+            f"{name}: plan {np.median(samples[name]['plan']):.3f} s for {files} files, read "
+            f"{np.median(samples[name]['read']):.3f} s for {min(READ, int(last['slices']))} slices; "
+            f"{last['slices']:.0f} slices, {last['rows']:.0f} other rows, peak {last['peak_mib']:.0f} MiB"
+        )
+    if against:
+        for stage in ("plan", "read"):
+            ratio = ratio_summary(samples["this checkout"][stage], samples["the other"][stage])
+            click.echo(
+                f"{stage}: {ratio['ratio_median']:.3f} times the other's time (quartiles "
+                f"{ratio['ratio_lower_quartile']:.3f} to {ratio['ratio_upper_quartile']:.3f}, {rounds} rounds)"
+            )
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks.standalone.planning")
