@@ -99,8 +99,8 @@ CASES = (
     FieldCase("15_two_patients_one_study", "two_patients, never scored", _two_patients),
     FieldCase("17_contrast_spelled_no", "not refused for contrast", _not_refused_for_contrast),
     FieldCase("18_cta_no_agent", "refused contrast", _refused("contrast")),
-    FieldCase("20_highbit15", "refused pixel_format, or right", _either(
-        _refused("pixel_format"), _never_a_silent_0)),
+    FieldCase("20_highbit15", "refused pixel_format, or right; not no_head", _either(
+        _refused("pixel_format"), lambda o: _never_a_silent_0(o) and all(r["reason"] != "no_head" for r in o.slices))),
 )  # fmt: skip
 
 

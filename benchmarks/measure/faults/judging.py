@@ -71,7 +71,7 @@ def _study(delivery: Delivery, study: dict[str, str], outcome: Outcome, positive
     if not positive:
         return Verdict(SCORED, words)
     rows = [row for row in outcome.slices if row["study_uid"] == study["study_uid"]]
-    others = [row for row in outcome.slices if row["study_uid"] not in ("", study["study_uid"])]
+    others = [row for row in outcome.slices if row["study_uid"] != study["study_uid"]]
     excuse = _excuse(delivery, rows, others)
     return Verdict(excuse or SILENT, words)
 
@@ -80,7 +80,8 @@ def _excuse(delivery: Delivery, rows: list[dict[str, str]], others: list[dict[st
     """`END_DROPPED` or `END_SET_ASIDE` where that alone explains a 0; else None.
 
     Args:
-        rows: of the study; others: of other studies, to which a fault may have given slices of this one.
+        rows: of the study; others: of other studies, to which a fault may have given slices of this one, and of files
+            of which nobody knows whose they are: they excuse nothing where the study has its folder for itself.
     """
     scan = delivery.scan
     by_path = {f.name: f for f in delivery.files}
@@ -90,7 +91,8 @@ def _excuse(delivery: Delivery, rows: list[dict[str, str]], others: list[dict[st
     altered = any(f.altered and f.index in scan.bleed and f.index in kept for f in delivery.files)
     if not kept or not lost & scan.bleed or altered or not covers_head(scan, kept):
         return None
-    elsewhere = {by_path[r["path"]].index for r in others if r["path"] in by_path}
+    shared = any(r["study_uid"] for r in others)
+    elsewhere = {by_path[r["path"]].index for r in others if r["path"] in by_path and shared}
     inside = [i for i in lost if kept[0] < i < kept[-1]]
     if inside:
         return None

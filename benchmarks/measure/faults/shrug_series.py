@@ -24,7 +24,7 @@ def repeat_after_motion(d: Delivery, rng: Rng) -> str:
         put_values(ds, hu_values(ds) + rng.normal(0, 2, (ds.Rows, ds.Columns)) - intercept_hu(ds), signed=True)
         ds.AcquisitionNumber = 2
         ds.InstanceNumber = len(slices) + i + 1
-        d.files.append(File(f"{file.name}-r", ds, file.index))
+        d.files.append(File(f"{file.name}-r", ds, file.index, owned=True))
     return f"{count} from {start}{', own series' if own else ''}"
 
 

@@ -54,7 +54,7 @@ class File:
     Attributes:
         name: relative to the delivered folder, with forward slashes.
         index: of the scan's slice that it shows; None for what lies beside the scan.
-        owned: the dataset is this file's own, no longer the scan's.
+        owned: the dataset is this file's own and may be changed.
         altered: its pixels or their meaning are not what the scanner sent.
     """
 
@@ -107,7 +107,7 @@ class Delivery:
         """The file's bytes as they are written."""
         if isinstance(file.content, bytes):
             return file.content
-        if file.index is not None and not file.owned:
+        if file.index is not None and file.content is self.scan.datasets[file.index]:
             return self.scan.encoded[file.index]
         return encode(file.content)
 
