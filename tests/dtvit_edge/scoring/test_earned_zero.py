@@ -399,7 +399,7 @@ FAULTS = (
     Fault("decimal commas", kind(shrugs.decimal_comma), "scored", "1"),
     Fault("bone kernel alone", tags(ConvolutionKernel="BONE"), "partial", "", NONE, reason="bone_kernel_only"),
     Fault("bone kernel alone, with blood", tags(ConvolutionKernel="BONE"), None, "1"),
-    Fault("bone kernel on the bloody slices", tags(*MIDDLE, ConvolutionKernel="BONE"), "partial", "", reason="gap"),
+    Fault("bone kernel on the bloody slices", tags(*MIDDLE, ConvolutionKernel="BONE"), None),
     Fault("bone kernel beside", kind(shrug_series.bone_beside), "scored", "0", NONE),
     Fault("a map without a name beside", kind(shrug_series.map_beside), "scored", "0", NONE),
 )  # fmt: skip
