@@ -10,6 +10,7 @@ import copy
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ from benchmarks.measure.faults.studies import (
 from dtvit_edge.bundle import Bundle
 from tests.support.tiny_bundle import write_tiny_bundle
 
+Scans = Callable[[tuple[int, ...]], Scan]
+
 MIDDLE = (12, 13)  # of 28 slices 4.6 mm apart
 LOW, HIGH = (6, 7), (18, 19)
 BLOOD_HU = 55
@@ -51,9 +54,10 @@ def bright_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="session")
-def plain_scan() -> Scan:
-    """A phantom without haemorrhage, from below the skull base to above the vertex."""
-    return phantom_scan(6001, None)
+def scan_with() -> Scans:
+    """A phantom without haemorrhage, from below the skull base to above the vertex, with slices made bright."""
+    plain = phantom_scan(6001, None)
+    return cache(lambda blood: bright(plain, blood))
 
 
 @dataclass(frozen=True)
@@ -406,8 +410,8 @@ FAULTS = (
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_fault_never_gives_a_0_that_was_not_earned(fault: Fault, bright_bundle: Bundle, plain_scan: Scan) -> None:
-    delivery = deliver(bright(plain_scan, fault.blood))
+def test_a_fault_never_gives_a_0_that_was_not_earned(fault: Fault, bright_bundle: Bundle, scan_with: Scans) -> None:
+    delivery = deliver(scan_with(fault.blood))
     fault.change(delivery)
     if delivery.locked and not permissions_bind():
         pytest.skip(f"permissions do not bind here, as for {', '.join(LOCKING)}")
@@ -428,15 +432,15 @@ def test_a_fault_never_gives_a_0_that_was_not_earned(fault: Fault, bright_bundle
         assert fault.rows in {row["reason"] for row in outcome.slices}
 
 
-def test_a_model_that_answers_nothing_finite_ends_the_run(bright_bundle: Bundle, plain_scan: Scan) -> None:
-    delivery = deliver(plain_scan)
+def test_a_model_that_answers_nothing_finite_ends_the_run(bright_bundle: Bundle, scan_with: Scans) -> None:
+    delivery = deliver(scan_with(NONE))
     answers(np.nan, positive_alone=False)(delivery)
     outcome = run_delivery(bright_bundle, delivery)
     assert outcome.error.startswith("DeviceFault")
 
 
-def test_a_fifo_among_the_files_is_not_waited_for(bright_bundle: Bundle, plain_scan: Scan) -> None:
-    delivery = deliver(plain_scan)
+def test_a_fifo_among_the_files_is_not_waited_for(bright_bundle: Bundle, scan_with: Scans) -> None:
+    delivery = deliver(scan_with(NONE))
     shrugs.fifo(delivery, rng())
     outcome: Outcome = run_delivery(bright_bundle, delivery)
     assert not outcome.error
