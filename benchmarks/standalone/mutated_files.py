@@ -10,6 +10,7 @@ import random
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 from pydicom.datadict import dictionary_VR
@@ -17,70 +18,30 @@ from pydicom.pixels.encoders import RLELosslessEncoder
 from pydicom.tag import Tag
 from pydicom.uid import (
     CTImageStorage,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
     MediaStorageDirectoryStorage,
     RLELossless,
 )
 
+from benchmarks.standalone.odd_values import (
+    CHARACTER_SETS,
+    DECIMALS,
+    NUMBERS,
+    OTHERS,
+    SHORTS,
+    SIDE,
+    SYNTAXES,
+    TEXTS,
+    WORDS,
+)
 from dtvit_edge.dicom.fast_values import WANTED
 
-SIDE = 32  # pixels of rows and columns: the smallest matrix that is read
 _UNDEFINED = 0xFFFFFFFF
 _LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV", b"SQ")
 _VRS = (*_LONG, b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH",
         b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US", b"XX", b"\0\0", b"ds")  # fmt: skip
 _PIXEL_DATA = 0x7FE00010
-
-# The slice that all begin with: every tag that a header asks for, as scanners write it.
-_TEXTS = {
-    "SpecificCharacterSet": b"ISO_IR 100", "ImageType": rb"ORIGINAL\PRIMARY\AXIAL ",
-    "SOPClassUID": CTImageStorage.encode(),
-    "SOPInstanceUID": b"1.2.3.4 ", "Modality": b"CT", "StudyDescription": b"CT HEAD ", "SeriesDescription": b"AX 5 MM ",
-    "PatientID": b"4711", "IssuerOfPatientID": b"WARD", "PatientAge": b"034Y", "BodyPartExamined": b"HEAD",
-    "SliceThickness": b"5.0 ", "KVP": b"120 ", "ProtocolName": b"ROUTINE ", "ConvolutionKernel": b"H31s",
-    "StudyInstanceUID": b"1.2.3\0", "SeriesInstanceUID": b"1.2.3.5\0", "AcquisitionNumber": b"1 ",
-    "InstanceNumber": b"7 ",
-    "ImagePositionPatient": rb"-120.5\-120.5\33 ", "ImageOrientationPatient": rb"1\0\0\0\0.98\-0.17",
-    "FrameOfReferenceUID": b"1.2.9\0", "ImagesInAcquisition": b"28", "SliceLocation": b"33.0",
-    "PhotometricInterpretation": b"MONOCHROME2 ", "PixelSpacing": rb"0.45\0.45 ", "RescaleIntercept": b"-1024 ",
-    "RescaleSlope": b"1 ", "RescaleType": b"HU",
-}  # fmt: skip
-_NUMBERS = {
-    "SamplesPerPixel": 1, "Rows": SIDE, "Columns": SIDE, "BitsAllocated": 16, "BitsStored": 12, "HighBit": 11,
-    "PixelRepresentation": 0,
-}  # fmt: skip
-_OTHERS = {
-    "ContrastBolusAgent": b"NONE", "ContrastBolusRoute": b"IV", "ContrastBolusVolume": b"0 ", "NumberOfFrames": b"1 ",
-    "ContrastBolusStartTime": b"101500", "ContrastBolusTotalDose": b"30", "LossyImageCompression": b"01",
-    "PixelPaddingValue": b"\x30\xf8", "PixelPaddingRangeLimit": b"\x40\xf8", "ContrastBolusIngredient": b"IODINE",
-    "ContrastFlowRate": b"4 ", "ContrastBolusStopTime": b"101530",
-}  # fmt: skip
-
-_DECIMALS = (b"1,0 ", b"-1024,0 ", b"1", b"", b"  ", b" 1.5", b"1.5  ", b"1.5\0", b"\0\0", b"+1.5", b"1e0 ", b"1E+01",
-             b".5",
-             b"5.", b"nan ", b"inf ", b"-inf", b"1_0 ", b"0x1 ", rb"1\2 ", rb"1\\2", rb"\1", b"1\\", b"0", b"-0",
-             b"4.1 ",
-             b"1 2 ", b"1,2,3 ", b"1;2 ", b"\t1 ", b"1\n", b"12345678901234567890 ", b"1.0000000000000000000001 ",
-             b"1e400 ",
-             b"Sn150 ", b"\xb2 ", b"1\xa0", rb"0,5\0,5 ", b"--1 ", b"1d0 ", b"0 ", b"NULL")  # fmt: skip
-_WORDS = (b"", b" ", b"HEAD", b"head ", b" HEAD ", b"HEAD\0", b"\0", rb"A\B ", rb"A\\B", rb"\A", b"A\\", b"a\nb ",
-          b"\x1b$B!!",
-          b"Sch\xe4del ", b"Sch\xc3\xa4del ", b"\xff\xfe", b"A" * 70, b"W/O ", b"NONE", b"CTA ", b"MIP ", b"A=B^C ",
-          b"\t", b"a\0b ",
-          b"LOCALIZER ", b"MONOCHROME1 ", b"RGB ", b"MR", b"01", b"018M", b"1.2.840.10008.5.1.4.1.1.7 ", b"\x7f ",
-          b"HU\0\0",
-          b"\xc2\xa0", b"1.2.3. ", b"C-SPINE ")  # fmt: skip
-_CHARACTER_SETS = (b"", b"ISO_IR 100", b"ISO_IR 6", b"ISO_IR 192", b"ISO_IR 13 ", b"ISO 2022 IR 6", rb"\ISO 2022 IR 87",
-                   rb"ISO_IR 100\ISO_IR 144", b"ISO-IR 100", b"GB18030 ", b"latin1", b"ISO_IR 100 ", b" ISO_IR 192",
-                   b"iso_ir 100", b"ISO_IR\0")  # fmt: skip
-_SHORTS = (0, 1, 2, 8, 11, 12, 15, 16, 31, 32, 33, 63, 1024, 1025, 0x7FFF, 0x8000, 63536, 0xFFFF)
-_SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless, ExplicitVRBigEndian, JPEGBaseline8Bit,
-             JPEG2000Lossless, DeflatedExplicitVRLittleEndian, "1.2.3", "")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -132,13 +93,13 @@ def mutant(seed: int, number: int) -> bytes:
 def _slice(rng: random.Random) -> SliceFile:
     """An unhurt slice: explicit, implicit or RLE, signed or not, with a few optional tags."""
     kind = rng.choice((ExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless))
-    pixels = rng.randbytes(2 * SIDE * SIDE)
+    pixels = _noise(rng.randrange(8))
     signed = rng.random() < 0.5
-    elements = [_element(keyword, data) for keyword, data in _TEXTS.items()]
-    elements += [_element(keyword, struct.pack("<H", n)) for keyword, n in _NUMBERS.items()]
+    elements = [_element(keyword, data) for keyword, data in TEXTS.items()]
+    elements += [_element(keyword, struct.pack("<H", n)) for keyword, n in NUMBERS.items()]
     elements = [replace(e, data=b"\1\0") if e.tag == Tag("PixelRepresentation") and signed else e for e in elements]
-    for keyword in rng.sample(list(_OTHERS), rng.choice((0, 1, 2, 4))):
-        elements.append(_element(keyword, _OTHERS[keyword]))
+    for keyword in rng.sample(list(OTHERS), rng.choice((0, 1, 2, 4))):
+        elements.append(_element(keyword, OTHERS[keyword]))
     if kind == RLELossless:
         elements.append(Element(_PIXEL_DATA, b"OB", _encapsulated(pixels), _UNDEFINED))
     else:
@@ -151,6 +112,12 @@ def _slice(rng: random.Random) -> SliceFile:
     return SliceFile(kind == ImplicitVRLittleEndian, meta, sorted(elements, key=lambda e: e.tag))
 
 
+@cache
+def _noise(number: int) -> bytes:
+    return random.Random(number).randbytes(2 * SIDE * SIDE)
+
+
+@cache
 def _encapsulated(pixels: bytes) -> bytes:
     """Pixel data of one RLE frame behind an empty offset table."""
     frame = RLELosslessEncoder.encode(
@@ -187,13 +154,13 @@ def _value(element: Element, rng: random.Random) -> Element:
     if rng.random() < 0.12:
         kind = rng.choice((b"DS", b"LO", b"US"))
     if element.tag == 0x00080005:
-        data = rng.choice(_CHARACTER_SETS)
+        data = rng.choice(CHARACTER_SETS)
     elif kind in (b"DS", b"IS"):
-        data = rng.choice(_DECIMALS)
+        data = rng.choice(DECIMALS)
     elif kind in (b"US", b"SS"):
-        data = struct.pack("<H", rng.choice(_SHORTS)) * rng.choice((1, 1, 1, 1, 0, 2))
+        data = struct.pack("<H", rng.choice(SHORTS)) * rng.choice((1, 1, 1, 1, 0, 2))
     else:
-        data = rng.choice(_WORDS)
+        data = rng.choice(WORDS)
     return replace(element, data=data if rng.random() < 0.2 else _even(data))
 
 
@@ -237,7 +204,7 @@ def _swapped(file: SliceFile, rng: random.Random) -> None:
 
 def _added(file: SliceFile, rng: random.Random) -> None:
     """A tag more: of the header's, private, a group length, or one that changes what the file is."""
-    tag = rng.choice((*(int(Tag(k)) for k in _OTHERS), 0x00090010, 0x00091001, 0x00080000, 0x00041220, 0x00041130,
+    tag = rng.choice((*(int(Tag(k)) for k in OTHERS), 0x00090010, 0x00091001, 0x00080000, 0x00041220, 0x00041130,
                       0x00283000, 0x60003000, 0x7FE00008, 0x7FE00001, 0xFFFCFFFC, 0x52009230, 0x00180012, 0x0020000D,
                       0x00209111, 0x00082218))  # fmt: skip
     vr = WANTED[tag][1][0] if tag in WANTED else rng.choice((b"LO", b"SQ", b"UN", b"OB", b"UL"))
@@ -266,15 +233,15 @@ def _wrapped(element: Element, inner: bytes, open_item: bool, open_sequence: boo
 
 
 def _bits(file: SliceFile, rng: random.Random) -> None:
-    tags = {int(Tag(k)) for k in _NUMBERS}
+    tags = {int(Tag(k)) for k in NUMBERS}
     i = rng.choice([i for i, e in enumerate(file.elements) if e.tag in tags] or [0])
-    file.elements[i] = replace(file.elements[i], data=struct.pack("<H", rng.choice(_SHORTS)))
+    file.elements[i] = replace(file.elements[i], data=struct.pack("<H", rng.choice(SHORTS)))
 
 
 def _padding(file: SliceFile, rng: random.Random) -> None:
     tags = rng.choice(((0x00280120,), (0x00280121,), (0x00280120, 0x00280121)))
     vrs = (b"US", b"SS", b"SS", b"OW", b"UN", b"DS")
-    added = [Element(tag, rng.choice(vrs), struct.pack("<H", rng.choice(_SHORTS))) for tag in tags]
+    added = [Element(tag, rng.choice(vrs), struct.pack("<H", rng.choice(SHORTS))) for tag in tags]
     file.elements = sorted([e for e in file.elements if e.tag not in tags] + added, key=lambda e: e.tag)
 
 
@@ -283,7 +250,7 @@ def _meta(file: SliceFile, rng: random.Random) -> None:
     if what == 0 and file.meta:
         del file.meta[rng.randrange(len(file.meta))]
     elif what == 1:
-        syntax = _even(str(rng.choice(_SYNTAXES)).encode(), b"\0")
+        syntax = _even(str(rng.choice(SYNTAXES)).encode(), b"\0")
         file.meta = [replace(e, data=syntax) if e.tag == 0x00020010 else e for e in file.meta]
     elif what == 2:
         file.group_length_error = rng.choice((-8, -2, -1, 1, 2, 8, 1000))
