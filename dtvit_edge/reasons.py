@@ -105,7 +105,7 @@ DECODE_FAILED = _error("decode_failed", "The pixel data cannot be decoded.")
 STUDY_REASONS: dict[str, str] = {
     "no_suitable_series": "No series of the study is suitable.",
     "nothing_scored": "No slice of a suitable series could be scored.",
-    "gap": "Two neighbouring slices lie further apart than the series' own spacing explains.",
+    "gap": "A slice is missing: neighbours lie further apart than the scan's spacing explains, or its numbers say so.",
     "slice_refused": "A single image of the study was refused, not a whole series.",
     "slice_error": "An image slice of the study could not be read.",
     "unread": "A file or folder beside the study's slices could not be read.",

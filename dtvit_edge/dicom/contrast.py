@@ -41,7 +41,7 @@ _WITHOUT = pattern(
 _WITHOUT_AND_OBJECT = re.compile(rf"(?:{_WITHOUT.pattern}){_OBJECT}")
 _WITH = pattern(
     WITH_CONTRAST,
-    r"(?<![A-Z])C ?\+(?! ?[A-Z0-9])",
+    r"(?<![A-Z])C\+(?![A-Z])",
     r"\+ ?C(?![A-Z0-9-]| ?SPINE)",
     r"(?<![A-Z])C/ ?(?:C(?![A-Z])|CONTRAST|CIV|MDC)",
     r"(?<![A-Z])W(?:ITH)?/?$",

@@ -19,8 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.encaps import get_frame
 from pydicom.uid import (
+    HTJ2K,
     UID,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
     JPEGLSTransferSyntaxes,
@@ -52,15 +55,25 @@ _SHORT = frozenset(
      b"ST", b"TM", b"UI", b"UL", b"US"}
 )  # fmt: skip
 _COMPRESSED = frozenset(
-    (*RLETransferSyntaxes, *JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes)
+    (
+        *RLETransferSyntaxes,
+        *JPEGTransferSyntaxes,
+        *JPEGLSTransferSyntaxes,
+        *JPEG2000TransferSyntaxes,
+        HTJ2KLossless,
+        HTJ2KLosslessRPCL,
+        HTJ2K,
+    )
 )  # pydicom's own `is_encapsulated` looks into the dictionary of all UIDs each time
 _SYNTAXES = {uid.encode(): uid for uid in (ExplicitVRLittleEndian, ImplicitVRLittleEndian, *_COMPRESSED)}
 _CHARACTERS = frozenset({b"", b"ISO_IR 100", b"ISO_IR 6", b"ISO_IR 192"})  # all of them hold ASCII
-# What `header.py` asks for as well and the common case does not have: sequences, and what belongs to their items.
+# What `header.py` asks for as well and the common case does not have: sequences, what belongs to their items, and
+# other pixel data.
 _NOT_COMMON = frozenset(
     {0x00041220, 0x00082218, 0x00089007, 0x00180012, 0x00189329, 0x00189342, 0x00209156, 0x00283000, 0x52009229,
-     0x52009230, 0x7FE00001}
+     0x52009230, 0x7FE00001, 0x7FE00008, 0x7FE00009}
 )  # fmt: skip
+_DELIMITER = struct.pack("<HHI", _END_OF_SEQUENCE >> 16, _END_OF_SEQUENCE & 0xFFFF, 0)
 _OF_INTEREST = _NOT_COMMON | WANTED.keys() | {_PIXEL_DATA}
 
 _explicit = struct.Struct("<HH2sH").unpack_from
@@ -147,6 +160,8 @@ def read_pixels(
     if header_digest(start) != place.header_digest:
         raise SliceRejected(reasons.NOT_THE_PLANNED)
     if place.rle:
+        if not data.endswith(_DELIMITER):
+            return None  # cut off, or something behind it
         try:
             frame = get_frame(data, 0, number_of_frames=1)
             data = decode_pixel_data(frame, version=2, rows=rows, columns=columns, bits_allocated=16)
@@ -249,14 +264,14 @@ def _after_sequence(data: bytes, place: int, implicit: bool) -> int:
             return place
         if tag != _ITEM:
             raise NotCommon
-        place = _after_item(data, place, implicit) if length == _UNDEFINED else place + length
+        place = _after_item(data, place, implicit, None if length == _UNDEFINED else place + length)
 
 
-def _after_item(data: bytes, place: int, implicit: bool) -> int:
-    """Behind an item of undefined length."""
-    while True:
+def _after_item(data: bytes, place: int, implicit: bool, end: int | None) -> int:
+    """Behind an item; one of defined length has to hold whole elements too, since pydicom looks at them."""
+    while end is None or place < end:
         group, element, length = _implicit(data, place)
-        if group << 16 | element == _END_OF_ITEM and length == 0:
+        if end is None and group << 16 | element == _END_OF_ITEM and length == 0:
             return place + 8
         vr, place = b"SQ", place + 8
         if not implicit:
@@ -267,6 +282,9 @@ def _after_item(data: bytes, place: int, implicit: bool) -> int:
             place = _after_sequence(data, place, implicit)
         else:
             raise NotCommon
+    if place != end:
+        raise NotCommon
+    return place
 
 
 def _meta(data: bytes) -> tuple[UID, int]:

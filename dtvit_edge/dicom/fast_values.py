@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+_LONGEST_INTEGER = 9  # digits that are always in the range of IS
 unsigned = struct.Struct("<H").unpack
 signed = struct.Struct("<h").unpack
 
@@ -40,6 +41,8 @@ def _decimals(raw: bytes) -> Any:
 
 def _integer(raw: bytes) -> int | None:
     text = raw.rstrip(b" \0")
+    if len(text) > _LONGEST_INTEGER:  # out of range, where pydicom makes a float of it
+        raise NotCommon
     return int(text) if text else None
 
 

@@ -74,10 +74,16 @@ class Stack:
 
     @property
     def misses_numbers(self) -> bool:
-        """Whether InstanceNumbers leave one out, or there are fewer slices than ImagesInAcquisition says."""
+        """Whether the InstanceNumbers of a stack whose slices do not say where they lie leave one out."""
         numbers = {n for s in self.slices if (n := s.header.instance_number) is not None}
-        if len(numbers) == len(self.slices) and max(numbers) - min(numbers) >= len(self.slices):
-            return True
+        return len(numbers) == len(self.slices) and max(numbers) - min(numbers) >= len(self.slices)
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether ImagesInAcquisition says that there were more slices.
+
+        Where it is less, it counts something else than these: a rotation, or one of two slabs.
+        """
         return any(len(self.slices) < (s.header.images_in_acquisition or 0) for s in self.slices)
 
 

@@ -108,9 +108,8 @@ def _check_kind(dataset: Tags) -> None:
         raise SliceRejected(reasons.SCOUT)
     if text(dataset, "SOPClassUID").startswith(_SECONDARY_CAPTURE):
         raise SliceRejected(reasons.SECONDARY_CAPTURE)
-    if value(dataset, "SamplesPerPixel") not in (None, 1) or not text(dataset, "PhotometricInterpretation").startswith(
-        "MONOCHROME"
-    ):
+    interpretation = text(dataset, "PhotometricInterpretation")
+    if value(dataset, "SamplesPerPixel") not in (None, 1) or interpretation not in ("MONOCHROME1", "MONOCHROME2"):
         raise SliceRejected(reasons.COLOR)
     _check_type(fold(" ".join(image_type)))
 
@@ -227,7 +226,7 @@ def _frame_count(dataset: Tags) -> int:
     Raises:
         SliceRejected: more frames than the byte budget could hold at one byte a pixel of the smallest matrix.
     """
-    count = integer(value(dataset, "NumberOfFrames")) or 1
+    count = number(value(dataset, "NumberOfFrames")) or 1
     if not 1 <= count <= BYTE_BUDGET // (MIN_MATRIX * MIN_MATRIX) // 64:
-        raise SliceRejected(reasons.TOO_LARGE, f"number of frames: {count}")
-    return count
+        raise SliceRejected(reasons.TOO_LARGE, f"number of frames: {count:g}")
+    return int(count)

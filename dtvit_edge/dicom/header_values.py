@@ -10,6 +10,7 @@ from pydicom.sequence import Sequence
 
 from dtvit_edge.dicom.fast_header import FastHeader
 
+WHOLE_REACH = 1 << 31  # PS3.5 section 6.2, IS
 Tags: TypeAlias = Dataset | FastHeader
 
 
@@ -83,11 +84,9 @@ def positive(found: Any) -> float | None:
 
 
 def integer(found: Any) -> int | None:
-    """A whole number; decimals are cut off. None for anything else."""
-    if isinstance(found, int):
-        return int(found)
+    """A whole number in the range of VR IS; decimals are cut off. None for anything else."""
     result = number(found)
-    return None if result is None else int(result)
+    return int(result) if result is not None and -WHOLE_REACH <= result < WHOLE_REACH else None
 
 
 def numbers(found: Any, count: int) -> tuple[float, ...] | None:

@@ -39,4 +39,5 @@ def test_doctor_names_what_is_absent_and_is_plain_json() -> None:
     assert facts.packages["tensorrt"] == ABSENT or facts.packages["tensorrt"][0].isdigit()
     assert json.loads(json.dumps(asdict(facts))) == asdict(facts)
     assert facts.decoders["Explicit VR Little Endian (1.2.840.10008.1.2.1)"] == "native"
+    assert "pylibjpeg" in facts.decoders["High-Throughput JPEG 2000 Image Compression (1.2.840.10008.1.2.4.203)"]
     assert "gdcm" in facts.decoders["JPEG-LS Lossless Image Compression (1.2.840.10008.1.2.4.80)"]

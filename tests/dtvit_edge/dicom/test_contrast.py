@@ -71,13 +71,14 @@ WITHOUT = """HEAD 5MM W/O|CT HEAD WITHOUT CONTRAST|Head w/o IV Contrast|BRAIN WO
     |TC de crânio sem contraste|PRE CONTRAST|PRE|Unenhanced head|PLAIN HEAD|no contrast|CT HEAD/BRAIN W/O DYE
     |HEAD -C"""
 WITH = """CTA HEAD 0.6|CTA|CT ANGIO HEAD|CT ANGIOGRAPHY|AngioCT|CTV|CT VENOGRAM|HEAD WITH CONTRAST
-    |HEAD W CONTRAST|W/ CONTRAST|POST CONTRAST|HEAD C+|HEAD +C|HEAD + C|Kopf + KM|Kopf mit KM
+    |HEAD W CONTRAST|W/ CONTRAST|POST CONTRAST|HEAD C+|Head C+ 5.0|HEAD +C|HEAD + C|Kopf + KM|Kopf mit KM
     |crâne avec injection|cerebro con contraste|C/C|C/CONTRASTE|cranio con mdc|crânio com contraste|CT HEAD WITH
     |HEAD W|Head W IV Con|venous phase|CIRCLE OF WILLIS|Angio-TC"""
 BOTH = """CT HEAD W/O + CTA|CT HEAD W/WO CONTRAST|CT HEAD W & W/O|BRAIN WITH AND WITHOUT CONTRAST
     |W/O AND W CONTRAST|Kopf nativ + KM|sans et avec injection|sin y con contraste|senza e con mdc|WITHOUT/WITH"""
 NEITHER = """HEAD 5MM|AXIAL 5 MM SOFT|C-SPINE|HEAD + C-SPINE|BRAIN/C SPINE|POST OP HEAD|PRE-OP HEAD
-    |HEAD POSTERIOR FOSSA|e+1|H30s|VNC|Virtual non-contrast|HEAD WITH BONE|CERVICAL|Kopf|WORK|HEADACHE
+    |HEAD POSTERIOR FOSSA|e+1|H30s|VNC|Virtual non-contrast|HEAD WITH BONE|CERVICAL|Kopf|WORK
+    |Crâne avec coupes fines|HEADACHE
     |1A TRAUMA/HEAD DM"""
 
 

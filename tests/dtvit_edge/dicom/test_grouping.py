@@ -113,19 +113,18 @@ def test_bone_and_soft_series_are_never_one_stack() -> None:
 
 
 @pytest.mark.parametrize(
-    ("numbers", "in_acquisition", "missing"),
-    [((1, 2, 3), None, False), ((1, 2, 4), None, True), ((1, 2, None), None, False), ((1, 2, 3), 4, True)],
+    ("numbers", "missing"), [((1, 2, 3), False), ((1, 2, 4), True), ((1, 2, None), False), ((7, 8, 9), False)]
 )
-def test_numbers_tell_what_is_missing_where_positions_do_not(
-    numbers: tuple[int | None, ...], in_acquisition: int | None, missing: bool
-) -> None:
-    headers = [
-        header(None, name=str(i), instance_number=n, images_in_acquisition=in_acquisition)
-        for i, n in enumerate(numbers)
-    ]
-    (stack,) = made(series("a", headers))
+def test_numbers_tell_what_is_missing_where_positions_do_not(numbers: tuple[int | None, ...], missing: bool) -> None:
+    (stack,) = made(series("a", [header(None, name=str(i), instance_number=n) for i, n in enumerate(numbers)]))
     assert not stack.is_placed
     assert stack.misses_numbers is missing
+
+
+@pytest.mark.parametrize(("in_acquisition", "short"), [(None, False), (2, False), (3, False), (4, True)])
+def test_an_acquisition_of_more_images_was_cut_short(in_acquisition: int | None, short: bool) -> None:
+    (stack,) = made(series("a", [header(5 * i, images_in_acquisition=in_acquisition) for i in range(3)]))
+    assert stack.is_cut_short is short
 
 
 def test_ten_thousand_series_of_one_slice_are_one_stack() -> None:

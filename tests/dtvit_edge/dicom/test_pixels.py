@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from pydicom.encaps import encapsulate
 from pydicom.pixels import pixel_array
+from pydicom.uid import HTJ2K, UID, HTJ2KLossless, HTJ2KLosslessRPCL
 
 from dtvit_edge.dicom import pixels
 from dtvit_edge.dicom.header import FileRejected, read_headers
@@ -106,6 +109,23 @@ def test_fifteen_transfer_syntaxes_of_one_slice() -> None:
         assert np.abs(hu - expected).max() <= bound, file.name
         exact += bound == 0
     assert exact == 10
+
+
+# 32 x 32 signed pixels, each row -16 to 15, lossless, by OpenJPH 0.26.3: no codec here writes it.
+HTJ2K_CODESTREAM = base64.b64decode(
+    "/0//UQApQAAAAAAgAAAAIAAAAAAAAAAAAAAAIAAAACAAAAAAAAAAAAABjwEB/1AACAACAAAACv9SAAwAAgABAAMEBEAB/1wADSCIkJCQkJCQiI"
+    "iI/2QAFwABT3BlbkpQSCBWZXIgMC4yNi4zLv+QAAoAAAAAAEUAAf+TwAArQP9/Q/j/B+ENkPSNlgDAABOAAPCgp0J1AMAAFQAA59T09PJ3AMAA"
+    "KsAAAPn/ApSlKUvpAP/Z"
+)
+
+
+@pytest.mark.parametrize("syntax", [HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K], ids=lambda uid: uid.keyword)
+def test_high_throughput_jpeg_2000_is_read(tmp_path: Path, syntax: UID) -> None:
+    ds = dataset(Rows=32, Columns=32, PixelRepresentation=1, PixelData=encapsulate([HTJ2K_CODESTREAM]))
+    ds["PixelData"].is_undefined_length = True
+    ds.file_meta.TransferSyntaxUID = syntax
+    stored = read(save(tmp_path / "a", ds)).view(np.int16)
+    np.testing.assert_array_equal(stored, np.repeat([range(-16, 16)], 32, axis=0))
 
 
 @pytest.mark.parametrize("plugin", ["gdcm", "pylibjpeg"])
