@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.uid import BasicTextSRStorage
 
 from dtvit_edge.bundle import Bundle
 from tests.support.data import real
@@ -33,7 +34,8 @@ def test_bad_files_are_rows_and_the_run_goes_on(tiny_bundle: Bundle, tmp_path: P
     save(folder / "palette", PhotometricInterpretation="PALETTE COLOR", SOPInstanceUID="2.25.3")
     save(folder / "huge", Rows=60000, Columns=60000, SOPInstanceUID="2.25.4")
     save(folder / "pixelless", PixelData=None, SOPInstanceUID="2.25.5")
-    save(folder / "report", Rows=None, Columns=None, PixelData=None, SOPInstanceUID="2.25.6")
+    report_class = {"SOPClassUID": BasicTextSRStorage, "Rows": None, "Columns": None, "PixelData": None}
+    save(folder / "report", **report_class, SOPInstanceUID="2.25.6")
     report = score(tiny_bundle, folder, tmp_path / "out")
     outcomes = {r["path"]: (r["status"], r["reason"]) for r in table(tmp_path / "out" / "slices.csv")}
     assert {k: v for k, v in outcomes.items() if not k.startswith("good")} == {
