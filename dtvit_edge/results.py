@@ -25,7 +25,8 @@ class PixelMeasures:
     Attributes:
         air_share: share below -300 HU; high_share: share above 2500 HU; both 0 where there is padding alone.
         constant: all pixels are alike, padding included.
-        digest: of the stored pixels, in hexadecimal, to tell the same image again from another one.
+        digest: a checksum of size and stored values, junk bits dropped, so that copies in other transfer syntaxes are
+            alike; in hexadecimal. It tells the same image again from another one.
     """
 
     air_share: float

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from dtvit_edge.dicom.fast_header import FastHeader
 from dtvit_edge.dicom.header_values import Tags, items, number, parts, text, value
 from dtvit_edge.dicom.vocabulary import (
     AGENT_FILLERS,
@@ -22,7 +23,7 @@ _AMOUNTS = ("ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastFlowRate")
 # What is only said of it: a protocol may carry these although the agent says NONE.
 _CIRCUMSTANCES = ("ContrastBolusRoute", "ContrastBolusStartTime", "ContrastBolusStopTime", "ContrastBolusIngredient")
 _AGENT, _AGENT_SEQUENCE = "ContrastBolusAgent", "ContrastBolusAgentSequence"
-_TAGS = (_AGENT, _AGENT_SEQUENCE, *_AMOUNTS, *_CIRCUMSTANCES)
+_TAGS = frozenset((_AGENT, *_AMOUNTS, *_CIRCUMSTANCES))
 _ZERO = re.compile(r"0+(ML|CC|MG|G)?")
 
 _OBJECT = rf"(?:[ /-]*(?:IV[ /-]*)?(?:{CONTRAST_OBJECT})(?![A-Z]))?"
@@ -59,8 +60,8 @@ def tagged_contrast(dataset: Tags, administered: str) -> bool | None:
     """
     if administered == "NO":
         return False
-    if not any(keyword in dataset for keyword in _TAGS):
-        return None
+    if isinstance(dataset, FastHeader) and _TAGS.isdisjoint(dataset.values):
+        return None  # nearly always
     if any((number(value(dataset, keyword)) or 0) > 0 for keyword in _AMOUNTS):
         return True
     agent = names_agent(" ".join(parts(value(dataset, _AGENT))))

@@ -93,5 +93,5 @@ def numbers(found: Any, count: int) -> tuple[float, ...] | None:
     """Exactly `count` finite numbers, or None."""
     if isinstance(found, (str, bytes)) or not hasattr(found, "__iter__"):
         return None
-    finite = tuple(n for n in (number(v) for v in found) if n is not None)
-    return finite if len(finite) == len(found) == count else None
+    finite = [n for v in found if (n := number(v)) is not None]
+    return tuple(finite) if len(finite) == len(found) == count else None

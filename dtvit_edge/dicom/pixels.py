@@ -117,6 +117,9 @@ def decode_frame(dataset: FileDataset, header: SliceHeader) -> NDArray[np.uint16
     # Of a UID that names no transfer syntax pydicom does not know whether it is; it has no decoder for it either.
     if syntax.is_transfer_syntax and not syntax.is_encapsulated and actual < expected:
         raise SliceRejected(reasons.TRUNCATED, f"{actual} bytes of pixel data, expected {expected}")
+    # A byte more is padding to an even length (PS3.5 section 8.1.1). A row more, and the matrix is another one.
+    if syntax.is_transfer_syntax and not syntax.is_encapsulated and actual >= expected + header.columns:
+        raise SliceRejected(reasons.PIXEL_FORMAT, f"{actual} bytes of pixel data, expected {expected}")
     try:
         decoder = get_decoder(syntax)
         if not decoder.is_available:

@@ -6,7 +6,7 @@ by a crop has hardly any.
 
 from __future__ import annotations
 
-import hashlib
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -27,9 +27,10 @@ from dtvit_edge.spec import PixelEncoding
 # 37 to 55 % above HIGH_HU. How low values go says nothing: -3024 and -32768 mark what lies outside of the scan.
 AIR_HU = -300.0
 HIGH_HU = 2500.0
+LEAST_AIR = 0.01
+MOST_HIGH = 0.05
 
 _OVERLAY_GROUPS = range(0x6000, 0x6020, 2)  # PS3.3 C.9.2
-_DIGEST_BYTES = 16
 
 
 Range = tuple[int, int]
@@ -50,12 +51,11 @@ class _Ranges:
     hidden_padding: bool
 
 
-def measure(stored: NDArray[np.uint16], encoding: PixelEncoding, *, digest: bool = False) -> PixelMeasures:
+def measure(stored: NDArray[np.uint16], encoding: PixelEncoding) -> PixelMeasures:
     """What the pixels of a slice say of themselves.
 
     Args:
         stored: (rows, columns) raw patterns, which `check_bits` did not refuse.
-        digest: of size and stored values, junk bits dropped, so that copies of other transfer syntaxes are alike.
     """
     values, ranges = encoding.values(stored), _ranges(encoding)
     least, most = int(values.min()), int(values.max())
@@ -66,7 +66,17 @@ def measure(stored: NDArray[np.uint16], encoding: PixelEncoding, *, digest: bool
         for wanted in (ranges.air, ranges.high)
     )
     pixels = max(counted.size - padding, 1)
-    return PixelMeasures(air / pixels, high / pixels, least == most, _digest(values) if digest else "")
+    return PixelMeasures(air / pixels, high / pixels, least == most, _digest(values))
+
+
+def has_air(measures: PixelMeasures) -> bool:
+    """Whether a slice shows as much air as every slice of a whole head does."""
+    return measures.air_share >= LEAST_AIR
+
+
+def is_too_high(measures: PixelMeasures) -> bool:
+    """Whether more of a slice is above `HIGH_HU` than the densest bone and metal explain."""
+    return measures.high_share > MOST_HIGH
 
 
 def check_bits(slice_: Slice) -> None:
@@ -153,6 +163,7 @@ def _count(values: NDArray[np.int16] | NDArray[np.uint16], wanted: Range, least:
 
 
 def _digest(values: NDArray[np.int16] | NDArray[np.uint16]) -> str:
-    state = hashlib.blake2b(np.array(values.shape, "<i4").tobytes(), digest_size=_DIGEST_BYTES)
-    state.update(values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes())
-    return state.hexdigest()
+    """A checksum: no defence against an attacker, but a chance agreement of two images is one in four billions."""
+    native = values.astype(values.dtype.newbyteorder("<"), copy=False)
+    shape = np.array(values.shape, "<i4")
+    return f"{zlib.crc32(np.ascontiguousarray(native).data, zlib.crc32(shape.data)):08x}"

@@ -9,7 +9,7 @@ from typing import Any
 from dtvit_edge import reasons
 from dtvit_edge.dicom.decoder_pool import ParallelReader
 from dtvit_edge.dicom.pixels import SliceReader
-from dtvit_edge.dicom.plausibility import check_bits, measure
+from dtvit_edge.dicom.plausibility import check_bits, is_too_high, measure
 from dtvit_edge.dicom.slice import Slice, SliceHeader, SliceImage
 from dtvit_edge.errors import SliceRejected
 from dtvit_edge.preprocess.averaging import AVERAGED, Average
@@ -48,11 +48,14 @@ class ImageReader:
         self._timings = timings
 
     def __call__(self, image: SliceImage) -> ReadImage:
-        """Read an image. One slice alone passes as it is stored; several are averaged without those not readable."""
+        """Read an image. One slice alone passes as it is stored; of several the mean is taken.
+
+        Slices that are not readable, constant, or too high for HU are left out of the mean, unless all of them are.
+        """
         size = _usual_size(image)
-        average, only = Average(), None
+        average, single = Average(), None
         slices: list[PixelMeasures | SliceRejected] = []
-        readable: list[SliceHeader] = []
+        averaged: list[SliceHeader] = []
         for header in image.headers:
             try:
                 slice_, measures = self._read(header, size)
@@ -60,16 +63,19 @@ class ImageReader:
                 slices.append(error)
                 continue
             slices.append(measures)
-            readable.append(header)
-            only = None if readable[1:] else slice_
-            if len(image.headers) > 1:
+            is_sound = not measures.constant and not is_too_high(measures)
+            if single is None or (is_sound and not averaged):
+                single = slice_
+            if len(image.headers) > 1 and is_sound:
+                averaged.append(header)
                 with self._timings.stage("preprocess"):
                     average.add(slice_.stored, header.encoding)
-        if not readable:
+        if single is None:
             return ReadImage(None, tuple(slices))
         with self._timings.stage("preprocess"):
-            shown = only or Slice(replace(readable[len(readable) // 2], encoding=AVERAGED), average.stored())
-            return ReadImage(self._executor.prepare(shown), tuple(slices))
+            if len(averaged) > 1:
+                single = Slice(replace(averaged[len(averaged) // 2], encoding=AVERAGED), average.stored())
+            return ReadImage(self._executor.prepare(single), tuple(slices))
 
     def _read(self, header: SliceHeader, size: tuple[int, int]) -> tuple[Slice, PixelMeasures]:
         found = f"{header.rows} x {header.columns}"
@@ -81,7 +87,7 @@ class ImageReader:
             slice_ = self._reader.read(header)
         with self._timings.stage("measure"):
             check_bits(slice_)
-            return slice_, measure(slice_.stored, header.encoding, digest=header.twin)
+            return slice_, measure(slice_.stored, header.encoding)
 
 
 def _usual_size(image: SliceImage) -> tuple[int, int]:

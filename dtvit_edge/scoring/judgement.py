@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 from dtvit_edge import reasons
-from dtvit_edge.dicom.grouping import Stack
+from dtvit_edge.dicom.geometry import SAME_POSITION_MM
+from dtvit_edge.dicom.grouping import PlacedSlice, Stack
 from dtvit_edge.dicom.identity import place
+from dtvit_edge.dicom.plausibility import has_air, is_too_high
 from dtvit_edge.dicom.slice import SliceHeader
 from dtvit_edge.reasons import Reason, Status
 from dtvit_edge.results import SliceScore
@@ -22,10 +24,6 @@ from dtvit_edge.results import SliceScore
 Key: TypeAlias = tuple[Path, int]  # file and frame
 Rows: TypeAlias = dict[Key, SliceScore]
 
-# In 140 real slices of heads at least 42 % of the pixels lay below -300 HU, in every one whose values had wrapped none.
-LEAST_AIR = 0.01
-# No real slice had a pixel above 2500 HU; of wrapped ones 37 to 55 % lay there.
-MOST_HIGH = 0.05
 # Crops of real slices to 160 mm kept 7.6 % of air at least, of those to 130 mm a third had less than 1 %.
 LEAST_FIELD_OF_VIEW_MM = 180.0
 # On more slices of a scan than this share no brain is seen: the values are no HU. A scan from the neck to the vertex of
@@ -70,6 +68,7 @@ def judge(stacks: Iterable[Stack], answers: Mapping[Key, SliceScore]) -> tuple[l
         headers = [s.header for s in originals]
         plausible = _judge_values(headers, rows)
         if plausible:
+            _judge_repeats(originals, rows)
             _judge_blanks(headers, rows)
         small = plausible and _is_small(headers, rows)
         slices = tuple((s.header, s.height_mm, rows[key(s.header)]) for s in originals)
@@ -119,6 +118,23 @@ def _judge_values(headers: Sequence[SliceHeader], rows: Rows) -> bool:
     return not whole
 
 
+def _judge_repeats(slices: Sequence[PlacedSlice], rows: Rows) -> None:
+    """Pixels that lie at several places show at most one of them; which, nobody knows.
+
+    Noise makes every image of a scan another one; only where no head is in view may two be alike.
+    """
+    places: dict[str, list[PlacedSlice]] = defaultdict(list)
+    for s in slices:
+        row = rows[key(s.header)]
+        if _is_shown(row) and row.measures is not None and row.head_pixels:
+            places[row.measures.digest].append(s)
+    for alike in places.values():
+        heights = [s.height_mm for s in alike if s.height_mm is not None]
+        if len(heights) > 1 and max(heights) - min(heights) >= SAME_POSITION_MM:
+            for s in alike:
+                rows[key(s.header)] = _as(rows[key(s.header)], reasons.REPEATED)
+
+
 def _judge_blanks(headers: Sequence[SliceHeader], rows: Rows) -> None:
     """A constant image where a head should be is an error; beyond the head's end it is blank."""
     heads = [head_mm2(h, rows[key(h)]) if _is_shown(rows[key(h)]) else 0.0 for h in headers]
@@ -142,12 +158,11 @@ def _is_wrong(header: SliceHeader, row: SliceScore) -> bool:
     """Whether a slice's values cannot be HU: too many are too high, or none is air in a field of view that has some."""
     spacing = header.pixel_spacing_mm
     small = spacing and min(header.rows * spacing[0], header.columns * spacing[1]) < LEAST_FIELD_OF_VIEW_MM
-    too_high = row.measures is not None and row.measures.high_share > MOST_HIGH
-    return too_high or (_has_no_air(row) and not small)
+    return row.measures is not None and (is_too_high(row.measures) or (_has_no_air(row) and not small))
 
 
 def _has_no_air(row: SliceScore) -> bool:
-    return row.measures is not None and row.measures.air_share < LEAST_AIR
+    return row.measures is not None and not has_air(row.measures)
 
 
 def _is_read(row: SliceScore) -> bool:

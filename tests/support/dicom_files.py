@@ -63,8 +63,12 @@ def save(path: Path, ds: FileDataset | None = None, **changes: Any) -> Path:
 def series(
     folder: Path, positions: list[float], *, uid: str = "2.25.77", study: str = "2.25.7", **changes: Any
 ) -> list[Path]:
-    """One axial series without tilt, a slice at each position, named so that names say nothing of the order."""
+    """One axial series without tilt, a slice at each position, named so that names say nothing of the order.
+
+    No two slices have the same pixels: the n-th is n HU brighter.
+    """
     files = []
+    pixels = _original().pixel_array
     for i, z in enumerate(positions):
         files.append(
             save(
@@ -75,7 +79,7 @@ def series(
                 InstanceNumber=i + 1,
                 ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
                 ImagePositionPatient=[-120, -120, z],
-                **changes,
+                **{"PixelData": (pixels + i).astype(pixels.dtype).tobytes(), **changes},
             )
         )
     return files

@@ -51,7 +51,7 @@ class Study:
 
     def _row(self, h: SliceHeader, i: int, place: int) -> SliceScore:
         row = SliceScore("2.25.1", "2.25.2", h.identity.sop_uid, 1, h.path, Status.SCORED, "", self.probabilities[i],
-                         self.locations[i], None, place, HEAD, self.heads[i])  # fmt: skip
+                         self.locations[i], None, place, replace(HEAD, digest=h.path), self.heads[i])  # fmt: skip
         code = self.codes[i]
         return replace(row, status=REASONS[code].status, reason=code, ich_probability=None) if code else row
 

@@ -14,7 +14,7 @@ from dtvit_edge.scoring.judgement import JudgedStack, Rows, judge, key
 from tests.support.headers import header
 
 SPACING = (0.45, 0.45)  # 230 mm of 512 pixels
-HEAD = PixelMeasures(air_share=0.5, high_share=0.0, constant=False)
+HEAD = PixelMeasures(air_share=0.5, high_share=0.0, constant=False, digest="")
 NO_AIR = PixelMeasures(air_share=0.0, high_share=0.0, constant=False)
 WRAPPED = PixelMeasures(air_share=0.0, high_share=0.4, constant=False)
 BLANK = PixelMeasures(air_share=1.0, high_share=0.0, constant=True)
@@ -34,8 +34,15 @@ def slices(count: int, **values: Any) -> list[SliceHeader]:
     return [header(5 * i, name=str(i), **{"pixel_spacing_mm": SPACING, **values}) for i in range(count)]
 
 
+def told_apart(h: SliceHeader, r: SliceScore) -> SliceScore:
+    """The row with a digest of its own, where the test gives it none."""
+    if r.measures is None or r.measures.digest:
+        return r
+    return replace(r, measures=replace(r.measures, digest=h.path))
+
+
 def judged(headers: Sequence[SliceHeader], rows: Sequence[SliceScore]) -> tuple[JudgedStack, list[str]]:
-    answers: Rows = {key(h): r for h, r in zip(headers, rows, strict=True)}
+    answers: Rows = {key(h): told_apart(h, r) for h, r in zip(headers, rows, strict=True)}
     (one,), judged_rows = judge(stacks([Series("2.25.1", "2.25.2", tuple(headers))], 5.0), answers)
     return one, [judged_rows[key(h)].reason or str(judged_rows[key(h)].status) for h in headers]
 
@@ -86,6 +93,22 @@ def test_no_brain_on_more_than_a_quarter_means_other_values(without: int, plausi
     headers = slices(12)
     one, _ = judged(headers, [row(h, "no_brain" if i < without else "") for i, h in enumerate(headers)])
     assert one.is_plausible is plausible
+
+
+def test_the_same_pixels_at_several_places_are_errors_at_all_of_them() -> None:
+    headers = slices(6)
+    stale = replace(HEAD, digest="stale")
+    answers = [row(h, measures=stale if i in (1, 2, 4) else HEAD) for i, h in enumerate(headers)]
+    assert judged(headers, answers)[1] == ["scored", "repeated", "repeated", "scored", "repeated", "scored"]
+    without_head = [replace(r, head_pixels=0) for r in answers]
+    assert judged(headers, without_head)[1] == ["scored"] * 6
+
+
+def test_the_same_pixels_in_one_place_are_two_copies_with_uids_of_their_own() -> None:
+    headers = [*slices(3), header(5, name="again", pixel_spacing_mm=SPACING)]
+    same = replace(HEAD, digest="same")
+    answers = [row(h, measures=same if i in (1, 3) else HEAD) for i, h in enumerate(headers)]
+    assert judged(headers, answers)[1] == ["scored"] * 4
 
 
 @pytest.mark.parametrize("code", ["", "no_head", "no_brain"])
