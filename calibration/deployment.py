@@ -146,7 +146,7 @@ def _refusal(output: Path, wanted: Inputs, record: Mapping[str, StepRecord] | No
     if not output.exists():
         return None
     if record is None:
-        return f"{output} exists, and `deploy` did not make it"
+        return f"{output} exists, and deploy did not make it"
     for name, step in record.items():
         if name not in wanted:
             return f"{output} was calibrated, and no --slices are given"
@@ -155,7 +155,7 @@ def _refusal(output: Path, wanted: Inputs, record: Mapping[str, StepRecord] | No
         )
         if differing:
             return f"{output} was deployed with other inputs of {name}: {', '.join(differing)}"
-    changed = f"{output} is not what `deploy` left"
+    changed = f"{output} is not what deploy left"
     try:
         bundle = Bundle.open(output)
         bundle.require_whole()
