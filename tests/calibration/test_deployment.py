@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from calibration import deploy_engines, deployment
-from calibration.calibrate import calibrate
+from calibration.calibrate import CalibrationResult, Config, calibrate
 from calibration.deploy_record import export_inputs, record_path
 from dtvit_edge.bundle import REFUSED, Bundle, write_bundle
 from dtvit_edge.cli.commands import main
@@ -24,7 +24,8 @@ from dtvit_edge.trt.releases import TENSORRT, Release
 from export.importing import ImportOptions
 from tests.support.engine_records import ORIN, put, record
 
-LENIENT = ["--agreement", "0.5", "--delta-auc", "1", "--least-slices", "10"]
+LENIENT = ["--agreement", "0.5", "--delta-auc", "1", "--least-slices", "4"]
+PATIENTS, SLICES = 5, 2
 
 
 class Workshop:
@@ -40,6 +41,7 @@ class Workshop:
         self.weights.write_bytes(b"weights")
         self.runs: list[str] = []
         self.refused: dict[str, str] = {}
+        self.verdicts = [{"precision": name, "verdict": "passed", "reasons": []} for name in ("fp16", "int8")]
         patch.setattr(deployment, "export_bundle", self.export)
         patch.setattr(deployment, "calibrate", self.calibrate)
 
@@ -55,14 +57,16 @@ class Workshop:
 
     def calibrate(self, bundle: Bundle, *args: Any, **more: Any) -> Any:
         self.runs.append("calibrate")
-        verdicts = [{"precision": name, "verdict": "passed", "reasons": []} for name in ("fp16", "int8")]
-        new = replace(bundle.manifest, calibration={"verdicts": verdicts})
+        new = replace(bundle.manifest, calibration={"verdicts": self.verdicts})
         files = (*new.models.values(), *new.golden.values())
         contents = {file.file: bundle.file_bytes(file) for file in files}
         return SimpleNamespace(bundle=write_bundle(bundle.path, new, contents, overwrite=True))
 
     def real(self) -> None:
-        self.patch.setattr(deployment, "calibrate", calibrate)
+        def quick(bundle: Bundle, sets: Any, config: Config, **more: Any) -> CalibrationResult:
+            return calibrate(bundle, sets, replace(config, sensitivity_slices=1, keep_higher_limit=0.0), **more)
+
+        self.patch.setattr(deployment, "calibrate", quick)
 
     def deploy(self, *more: str, sliced: bool = True) -> int:
         slices = ["--slices", str(self.slices), *LENIENT] if sliced else []
@@ -71,9 +75,21 @@ class Workshop:
 
 
 @pytest.fixture
-def workshop(exported: Bundle, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+def workshop(exported: Bundle, few_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
     monkeypatch.setattr(deploy_engines.backend, "unavailable", lambda flavour: f"{flavour} is not installed")
-    return Workshop(exported, tmp_path, pictures, monkeypatch)
+    return Workshop(exported, tmp_path, few_pictures, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def few_pictures(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As many patients as a calibration needs, with two pictures each."""
+    folder = tmp_path_factory.mktemp("few")
+    header, *rows = pictures.read_text().splitlines()
+    kept = [row for row in rows if row.startswith(tuple(f"{p}-{i}." for p in range(PATIENTS) for i in range(SLICES)))]
+    for row in kept:
+        shutil.copy(pictures.parent / row.split(",")[0], folder)
+    (folder / "labels.csv").write_text("\n".join([header, *kept]) + "\n")
+    return folder / "labels.csv"
 
 
 def steps(printed: str) -> dict[str, Any]:
@@ -85,15 +101,13 @@ def verdicts(step: dict[str, Any]) -> dict[str, str]:
 
 
 def test_every_step_is_a_row_of_one_table(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
-    workshop.real()
     assert workshop.deploy() == 0
-    said = capsys.readouterr()
-    rows = [line.split() for line in said.out.splitlines() if line.strip()]
+    said = capsys.readouterr().out
+    rows = [line.split() for line in said.splitlines() if line.strip()]
     assert [row[0] for row in rows if row[0] in ("export", "calibrate", "build")] == ["export", "calibrate", "build"]
-    assert ["int8", "passed", "model.int8.onnx"] in rows and "allowed" in said.out
-    assert "dtvit-edge build 'Doe Jane.dtvit' --precision int8" in said.out
-    assert "tensorrt is not installed; tensorrt-rtx is not installed" in said.out
-    assert set(Bundle.open(workshop.output).manifest.models) == {"fp32", "fp32-op16", "fp16", "int8", "int8-fp16"}
+    assert ["int8", "passed", "model.int8.onnx"] in rows and "allowed" in said
+    assert "left for the device" in said and "dtvit-edge build 'Doe Jane.dtvit' --precision fp16" in said
+    assert "tensorrt is not installed; tensorrt-rtx is not installed" in said
 
 
 def test_the_same_inputs_repeat_no_step(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
@@ -245,10 +259,11 @@ def test_a_gate_that_says_no_leaves_fp32_and_ends_in_status_1(
 def test_too_few_slices_are_inconclusive_and_the_option_is_named(
     workshop: Workshop, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    workshop.real()
-    assert workshop.deploy("--least-slices", "500") == 1
-    said = capsys.readouterr().out
-    assert "inconclusive" in said and "500 are asked; give more slices (--least-slices sets" in said
+    workshop.verdicts = [{"precision": "int8", "verdict": "inconclusive", "reasons": ["4 slices, 500 are asked"]}]
+    assert workshop.deploy() == 1
+    said = capsys.readouterr()
+    assert "model.int8.onnx is not installed: 4 slices, 500 are asked; give more slices (--least-slices" in said.out
+    assert "inconclusive" in said.out and "did not pass: calibrate int8" in said.err
 
 
 def test_fp16_that_parity_refuses_does_not_stop_the_rest(
@@ -294,7 +309,7 @@ def test_slices_that_do_not_do_are_wrong_usage_before_the_export(
 ) -> None:
     few = tmp_path / "few.csv"
     lines = workshop.slices.read_text().splitlines()
-    few.write_text("\n".join([lines[0], *(f"{workshop.slices.parent}/{line}" for line in lines[1:9])]))
+    few.write_text("\n".join([lines[0], *(f"{workshop.slices.parent}/{line}" for line in lines[1 : 1 + SLICES])]))
     workshop.slices = few
     assert workshop.deploy() == 2 and workshop.runs == []
     assert "1 patients; the calibration, validation and test sets need at least 5" in capsys.readouterr().err
