@@ -33,12 +33,12 @@ def build_engines(bundle: Bundle, say: Callable[[str], None]) -> Step:
     why_not = {flavour: backend.unavailable(flavour) for flavour in TITLES}
     flavour = next((name for name, reason in why_not.items() if reason is None), None)
     if flavour is None:
-        reasons = "; ".join(dict.fromkeys(reason for reason in why_not.values() if reason))
+        reasons = "; ".join(f"{TITLES[name]}: {reason}" for name, reason in why_not.items())
         commands = [
             Outcome(name, LEFT, shlex.join(["dtvit-edge", "build", bundle.path.name, "--precision", name]))
             for name in precisions
         ]
-        return Step(BUILD, (Outcome("", LEFT, f"copy the bundle there and build; here {reasons}"), *commands))
+        return Step(BUILD, (Outcome("", LEFT, f"copy the bundle there and build it; here: {reasons}"), *commands))
     began = time.perf_counter()
     outcomes = []
     for precision in precisions:

@@ -54,7 +54,8 @@ class Step:
 def export_outcomes(bundle: Bundle) -> tuple[Outcome, ...]:
     """One for each float file: how far it is from PyTorch, or why it was left out."""
     outcomes = []
-    for precision, entry in bundle.manifest.parity.items():
+    parity = bundle.manifest.parity
+    for precision, entry in ((name, parity[name]) for name in MODEL_FILES if name in parity):
         if REFUSED in entry:
             outcomes.append(Outcome(precision, FAILED, f"left out: {entry[REFUSED]}"))
             continue

@@ -107,7 +107,7 @@ def test_every_step_is_a_row_of_one_table(workshop: Workshop, capsys: pytest.Cap
     assert [row[0] for row in rows if row[0] in ("export", "calibrate", "build")] == ["export", "calibrate", "build"]
     assert ["int8", "passed", "model.int8.onnx"] in rows and "allowed" in said
     assert "left for the device" in said and "dtvit-edge build 'Doe Jane.dtvit' --precision fp16" in said
-    assert "tensorrt is not installed; tensorrt-rtx is not installed" in said
+    assert "TensorRT: tensorrt is not installed; TensorRT for RTX: tensorrt-rtx is not installed" in said
 
 
 def test_the_same_inputs_repeat_no_step(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
