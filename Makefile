@@ -17,19 +17,22 @@ VIT_S := $(DTVIT_DATA)/weights/vit_small_patch14_dinov2.safetensors
 TRAIN := MALLOC_MMAP_THRESHOLD_=2000000000 MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_TOP_PAD_=100000000 \
          $(BIN)/dtvit-edge train
 
-.PHONY: demo calibrate-demo bench-demo bench-encoders gpu-check test test-real test-wheel lint clean demo-training phe-sich
+.PHONY: demo bench-demo bench-encoders gpu-check test test-real test-wheel lint clean demo-training phe-sich
 
-demo: $(VENV)/.workstation
-	@mkdir -p $(OUT)
-	$(BIN)/dtvit-edge export $(DEMO_MODEL) -o $(OUT)/demo.dtvit --overwrite
-	$(BIN)/dtvit-edge phantom $(OUT)/phantoms --studies 4 --seed 1 --overwrite
+# The whole main job: the committed checkpoint becomes a bundle with int8 (ranges and the gate's verdict from phantoms of
+# other heads), which scores studies. Interrupted, the same command goes on.
+demo: $(OUT)/calibration/truth.csv $(OUT)/phantoms/truth.csv | $(VENV)/.workstation
+	$(BIN)/dtvit-edge deploy $(DEMO_MODEL) -o $(OUT)/demo.dtvit --slices $(OUT)/calibration/truth.csv --overwrite
 	$(BIN)/dtvit-edge score $(OUT)/demo.dtvit $(OUT)/phantoms $(REAL_STUDIES) -o $(OUT)/results --overwrite
 	@echo "bundle: $(OUT)/demo.dtvit   phantom studies and their truth: $(OUT)/phantoms   results: $(OUT)/results"
 
-# The demo bundle gains its int8 files, if the gate lets them in: ranges and verdict from phantoms of other heads.
-calibrate-demo: demo
-	$(BIN)/dtvit-edge phantom $(OUT)/calibration --studies 100 --seed 7000 --overwrite
-	$(BIN)/dtvit-edge calibrate $(OUT)/demo.dtvit --slices $(OUT)/calibration/truth.csv
+# Written last: where it is there, so are the phantoms.
+$(OUT)/%/truth.csv: | $(VENV)/.workstation
+	rm -rf $(@D)
+	$(BIN)/dtvit-edge phantom $(@D) $(PHANTOMS)
+
+$(OUT)/calibration/truth.csv: PHANTOMS := --studies 60 --seed 7000
+$(OUT)/phantoms/truth.csv: PHANTOMS := --studies 4 --seed 1
 
 # On a machine with a GPU: everything that needs one, about a ready bundle (docs/first-gpu-run.md). It asks for no network,
 # no environment of this Makefile and no torch; GPU_CHECK takes more options, --list among them.
@@ -41,21 +44,21 @@ gpu-check:
 	$(GPU_PYTHON) -m benchmarks.gpu_check $(BUNDLE) $(GPU_OUT)/phantoms -o $(GPU_OUT) $(GPU_CHECK)
 
 # The demo bundle against PyTorch, plain exports and plain scripts on this machine: out/demo/bench/report.html.
-bench-demo: calibrate-demo
+bench-demo: demo
 	$(BIN)/dtvit-edge bench $(OUT)/demo.dtvit -o $(OUT)/bench --weights $(DEMO_MODEL) --peers --layers --duration 20 $(BENCH)
 
 # Which encoder: the demo's ViT and a ResNet18, both trained on phantoms, and the speed of the paper's ViT-B/16 and VGG16.
-bench-encoders: calibrate-demo
+bench-encoders: demo
 	$(TRAIN) phantoms:1500 -o out/resnet18-training --training synthetic --encoder resnet18 \
 	  --epochs 3 --batch 16 --no-augment --flip --optimizer adamw --learning-rate 0.001 --weight-decay 0.05 \
 	  --schedule cosine --warmup-epochs 1 --precision bf16
-	$(BIN)/dtvit-edge export out/resnet18-training/best.safetensors -o out/resnet18.dtvit --overwrite
-	-$(BIN)/dtvit-edge calibrate out/resnet18.dtvit --slices $(OUT)/calibration/truth.csv
+	-$(BIN)/dtvit-edge deploy out/resnet18-training/best.safetensors -o out/resnet18.dtvit --overwrite \
+	  --slices $(OUT)/calibration/truth.csv
 	$(BIN)/python -m export.untrained vgg16 out/vgg16.safetensors
 	$(BIN)/dtvit-edge export out/vgg16.safetensors -o out/vgg16.dtvit --overwrite
 	$(BIN)/python -m export.untrained vit_base_patch16_224 out/vit-b16.safetensors
-	$(BIN)/dtvit-edge export out/vit-b16.safetensors -o out/vit-b16.dtvit --overwrite
-	-$(BIN)/dtvit-edge calibrate out/vit-b16.dtvit --slices $(OUT)/calibration/truth.csv --count 128
+	-$(BIN)/dtvit-edge deploy out/vit-b16.safetensors -o out/vit-b16.dtvit --overwrite \
+	  --slices $(OUT)/calibration/truth.csv --count 128
 	$(BIN)/dtvit-edge bench $(OUT)/demo.dtvit out/resnet18.dtvit out/vit-b16.dtvit out/vgg16.dtvit -o out/bench-encoders \
 	  --slices phantoms:40@8000000 --agreement 0 --delta-auc 1 $(BENCH)
 

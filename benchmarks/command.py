@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from evaluation.limits import DEFAULT_LIMITS, Limits
+from evaluation.limits import Limits, limit_options
 
 RUN = "run"
 # Options whose values a record names by what they are: files of patients, and where the results went.
@@ -119,21 +119,7 @@ def bench() -> None:
     is_flag=True,
     help="Take under two minutes: use fewer slices and samples, which allow hardly a percentile.",
 )
-@click.option(
-    "--agreement",
-    default=DEFAULT_LIMITS.agreement,
-    show_default=True,
-    help="Ask for this share of equal decisions at the gate.",
-)
-@click.option(
-    "--delta-auc", default=DEFAULT_LIMITS.auc, show_default=True, help="Allow this difference of AUC at the gate."
-)
-@click.option(
-    "--least-slices",
-    default=DEFAULT_LIMITS.slices,
-    show_default=True,
-    help="Call the gate inconclusive below this many slices.",
-)
+@limit_options
 @click.option("--seed", default=0, show_default=True, help="Seed the bootstraps and the choice of slices.")
 @click.option(
     "--record", type=click.Path(path_type=Path, dir_okay=False), help="Append the records to this file as well."

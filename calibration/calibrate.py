@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import ModelProto
 
 from calibration.activations import channel_maxima, histograms
@@ -21,11 +20,11 @@ from dtvit_edge.bundle import MODEL_FILES, Bundle, FileRecord, tolerance_of, wri
 from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.selftest import largest_deviation
-from dtvit_edge.spec import LOCATION_HEAD, OUTPUT_NAMES
+from dtvit_edge.spec import LOCATION_HEAD
 from evaluation import gate
 from evaluation.gate import Logits, Verdict
 from evaluation.limits import Limits
-from evaluation.sampling import SETS, IchPredictor, Pixels, SliceSet
+from evaluation.sampling import SETS, Pixels, SliceSet
 from export.bundle_export import versions
 from export.facts import quantised_facts
 from export.onnx_graph import open_session
@@ -144,18 +143,6 @@ def calibrate(
     sizes = {name: len(data) / len(calibrator.fp32) for name, data in files.items()}
     counts = {name: len(slices) for name, slices in sets.items()}
     return CalibrationResult(installed, method, methods, costs, kept_higher, verdicts, sizes, counts)
-
-
-def ich_predictor(bundle: Bundle, progress: Progress = silent) -> IchPredictor:
-    """A function from (N, C, 224, 224) uint8 to (N,) bool: which slices fp32 flags at the shipped threshold."""
-
-    def predict_ich(pixels: Pixels) -> NDArray[np.bool_]:
-        with progress("looking for haemorrhage", len(pixels)) as step:
-            logits = run_batches(open_session(bundle.model_bytes("fp32")), pixels, BATCH, step)
-        flagged: NDArray[np.bool_] = gate.softmax(logits[OUTPUT_NAMES[0]])[:, 1] >= bundle.thresholds.slice.value
-        return flagged
-
-    return predict_ich
 
 
 class _Calibrator:

@@ -68,8 +68,7 @@ def export_bundle(
             user's own outputs; nothing is written then.
     """
     options = replace(options or ImportOptions(), **more)
-    if output.suffix != SUFFIX:
-        raise ConfigError(f"{output}: a bundle's name ends with {SUFFIX}")
+    check_name(output)
     if output.exists() and not overwrite:
         raise ConfigError(f"{output} exists already; give another name or --overwrite")
     progress(f"reading {weights}")
@@ -132,6 +131,12 @@ def export_bundle(
     )
     files |= {MODEL_FILES[precision]: graph for precision, graph in data.items()}
     return write_bundle(output, manifest, files, overwrite=overwrite)
+
+
+def check_name(output: Path) -> None:
+    """A ConfigError where a bundle cannot have this name."""
+    if output.suffix != SUFFIX:
+        raise ConfigError(f"{output}: a bundle's name ends with {SUFFIX}")
 
 
 def _write_graphs(

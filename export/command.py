@@ -8,25 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dtvit_edge.spec import LOCATION_HEAD, TRAINING_STATES, UNTRAINED_LOCATION, Window, WindowKind
+from dtvit_edge.spec import LOCATION_HEAD, UNTRAINED_LOCATION
+from export.options import import_options
 
 if TYPE_CHECKING:
     from dtvit_edge.bundle import Bundle
-
-
-class WindowOption(click.ParamType[Window]):
-    """`C,W,KIND`: centre and width in HU and the name of the formula, which is never guessed."""
-
-    name = "C,W,KIND"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Window:
-        """Text to a Window; anything else is a usage error."""
-        try:
-            center, width, kind = str(value).split(",")
-            return Window(float(center), float(width), WindowKind(kind.strip().upper()))
-        except Exception as error:
-            kinds = " or ".join(str(kind) for kind in WindowKind)
-            self.fail(f"{value!r} is not centre,width,kind with kind {kinds} ({error})", param, ctx)
 
 
 @click.command()
@@ -34,28 +20,7 @@ class WindowOption(click.ParamType[Window]):
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="NAME.dtvit",
               help="Write the bundle to this folder.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace a bundle of that name.")
-@click.option("--encoder", metavar="NAME",
-              help="Name the encoder as timm or torchvision does, where the checkpoint does not show it.")  # fmt: skip
-@click.option("--training", type=click.Choice(TRAINING_STATES),
-              help="Say what the weights were trained on, where the checkpoint does not.")  # fmt: skip
-@click.option("--window", "windows", type=WindowOption(), multiple=True,
-              help="Window by centre and width in HU, and by LINEAR or LINEAR_EXACT; "
-              "give one window, or three for three channels.")  # fmt: skip
-@click.option("--untrained-head", "untrained_heads", type=click.Choice([LOCATION_HEAD]), multiple=True,
-              help="Say that this head was never trained, where the checkpoint does not; "
-              "its results are left empty.")  # fmt: skip
-@click.option("--activation", metavar="NAME",
-              help="Say what stands between the Linear layers of the heads, which no tensor says: relu, gelu, "
-              "gelu_tanh, tanh, silu, leaky_relu or none.")  # fmt: skip
-@click.option("--ema/--no-ema", default=None, help="Take averaged weights, or plain ones, where both are there.")
-@click.option("--import", "import_file", type=click.Path(path_type=Path), metavar="FILE",
-              help="Read what a state dict cannot say from FILE, not from an import.toml beside WEIGHTS.")  # fmt: skip
-@click.option("--model", metavar="FILE.py:FACTORY",
-              help="Export the module that this function returns (it is given WEIGHTS if it takes an argument). This "
-              "RUNS the code in FILE.py.")  # fmt: skip
-@click.option("--expect", type=click.Path(path_type=Path), metavar="FILE",
-              help="Compare the model with your own outputs for your own images (.npz or a folder), and refuse if they "
-              "differ.")  # fmt: skip
+@import_options
 @click.option("--dump-import", "dump", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Write what is concluded about WEIGHTS as an import.toml, to be corrected, and export "
               "nothing.")  # fmt: skip

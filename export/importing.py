@@ -15,8 +15,9 @@ from export.head_choices import choose_heads
 from export.heads import two_heads
 from export.import_file import ImportChoices, find_import_file
 from export.libraries import EncoderChoice, recognise_encoder
+from export.libraries.huggingface import CONFIG
 from export.model import HEADS, DTViT
-from export.own_module import load_own_module
+from export.own_module import file_and_factory, load_own_module
 from export.preprocessing import compare_normalisation, make_spec
 from export.weights import check_values, choose_tensors, read_weights, widened
 
@@ -122,6 +123,25 @@ def import_model(weights: Path, options: ImportOptions) -> Imported:
         findings=findings,
         heads={head.name: list(head.layers) for head in heads},
     )
+
+
+def files_of(weights: Path, options: ImportOptions) -> dict[str, Path | None]:
+    """Every file that an import reads, by what it is; None where there is none of that kind.
+
+    What the file of `--model` imports is not among them.
+
+    Raises:
+        CheckpointError, ConfigError: one that is named is not there, or an import.toml that cannot be read.
+    """
+    if not weights.is_file():
+        raise CheckpointError(f"{weights}: no such file")
+    config = weights.with_name(CONFIG)
+    return {
+        "weights": weights,
+        "import_file": find_import_file(weights, options.import_file).path,
+        "config": config if config.is_file() else None,
+        "model": None if options.model is None else file_and_factory(options.model)[0],
+    }
 
 
 def untrained(marked: Collection[str]) -> tuple[str, ...]:

@@ -48,6 +48,21 @@ class OwnModule(nn.Module):
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
+def file_and_factory(reference: str) -> tuple[Path, str]:
+    """The file that `FILE.py:FACTORY` names, and the function in it.
+
+    Raises:
+        ConfigError: something else, or no such file.
+    """
+    file, colon, factory = reference.rpartition(":")
+    path = Path(file)
+    if not colon or not factory.isidentifier() or path.suffix != ".py":
+        raise ConfigError(f"--model {reference}: expected FILE.py:FACTORY")
+    if not path.is_file():
+        raise ConfigError(f"--model {reference}: no such file")
+    return path, factory
+
+
 def load_own_module(
     reference: str, weights: Path, described: Mapping[str, HeadChoice], side: int, findings: Findings
 ) -> tuple[DTViT, int, tuple[str, ...]]:
@@ -57,7 +72,6 @@ def load_own_module(
         reference: `FILE.py:FACTORY`.
         weights: handed to a factory that takes an argument; else the factory has loaded them by itself.
         described: what import.toml says of the outputs.
-
         side: of its input.
 
     Returns:
@@ -123,12 +137,7 @@ def pick(result: Any, output: int | str | None) -> Tensor:
 
 
 def _make(reference: str, weights: Path) -> nn.Module:
-    file, colon, factory = reference.rpartition(":")
-    path = Path(file)
-    if not colon or not factory.isidentifier() or path.suffix != ".py":
-        raise ConfigError(f"--model {reference}: expected FILE.py:FACTORY")
-    if not path.is_file():
-        raise ConfigError(f"--model {reference}: no such file")
+    path, factory = file_and_factory(reference)
     spec = importlib.util.spec_from_file_location(f"_own_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     code = importlib.util.module_from_spec(spec)

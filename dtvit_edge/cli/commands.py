@@ -25,13 +25,14 @@ from dtvit_edge.trt.releases import DEFAULT_CAPABILITIES, DEFAULT_MAX_BATCH, PRE
 WORKSTATION_COMMANDS = {
     "bench": ("benchmarks.command", "bench", "Measure accuracy and time on this machine."),
     "calibrate": ("calibration.command", "calibrate", "Add int8 to a bundle, if the gate agrees."),
+    "deploy": ("calibration.deploy_command", "deploy", "Do all that this machine can, from weights on."),
     "export": ("export.command", "export", "Turn a checkpoint into a bundle, parity proved."),
     "threshold": ("evaluation.command", "threshold", "Tune a bundle's threshold on labels."),
     "train": ("training.command", "train", "Train a model on labelled slices."),
     "evaluate": ("training.command", "evaluate", "Make tables and figures of trained models."),
 }
 # Interrupted, the same command continues where it stopped.
-RESUMABLE = frozenset({"score", "train"})
+RESUMABLE = frozenset({"score", "train", "deploy"})
 
 
 @click.group(

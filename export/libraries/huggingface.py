@@ -21,6 +21,8 @@ from export.libraries.encoder import Encoder, EncoderChoice, heads_of, load_enco
 from export.libraries.vit import build_vit, joined_qkv
 from export.weights.choosing import some
 
+# Beside the weights, as `save_pretrained` leaves it.
+CONFIG = "config.json"
 _PROJECTION = "embeddings.patch_embeddings.projection.weight"
 # transformers' ViTConfig; DeiTConfig has the same.
 _DEFAULT_EPS = 1e-12
@@ -156,7 +158,7 @@ def _pooling(
 
 def _config(beside: Path | None, findings: Findings) -> dict[str, Any]:
     """`config.json` beside the weights; empty where there is none of transformers'."""
-    path = None if beside is None else beside / "config.json"
+    path = None if beside is None else beside / CONFIG
     if path is None or not path.is_file():
         return {}
     try:

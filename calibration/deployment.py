@@ -1,0 +1,171 @@
+"""From weights to all that this machine can do: a bundle, its int8 files, engines; what has ended is not repeated."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from calibration.calibrate import Config, calibrate
+from calibration.deploy_engines import build_engines
+from calibration.deploy_record import (
+    StepRecord,
+    calibration_inputs,
+    export_inputs,
+    read_record,
+    write_record,
+)
+from calibration.deploy_steps import (
+    CALIBRATE,
+    EXPORT,
+    NOT_ASKED,
+    Outcome,
+    Step,
+    calibration_outcomes,
+    export_outcomes,
+)
+from calibration.slices import find_candidates, load
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.errors import BundleError, ConfigError, VerdictError
+from dtvit_edge.progress import Progress, silent
+from evaluation.gate import FAILED
+from evaluation.sampling import Candidate
+from export.bundle_export import check_name, export_bundle
+from export.importing import ImportOptions
+
+Inputs = Mapping[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What is to be deployed.
+
+    Attributes:
+        expect: images with the user's own outputs, as `export_bundle` takes them.
+        slices, test_slices: folders and labelled CSVs; without slices nothing is calibrated.
+        config: of the calibration.
+    """
+
+    weights: Path
+    output: Path
+    options: ImportOptions = field(default_factory=ImportOptions)
+    expect: Path | None = None
+    slices: Sequence[Path] = ()
+    test_slices: Sequence[Path] = ()
+    config: Config = field(default_factory=Config)
+
+
+def deploy(
+    asked: Deployment,
+    *,
+    overwrite: bool = False,
+    progress: Progress = silent,
+    say: Callable[[str], None] = lambda line: None,
+) -> Iterator[Step]:
+    """Export, calibrate and build, one after the other; each step is given as soon as it has ended.
+
+    A step that ended before, from the same inputs, is not repeated if the bundle is still the one that was left.
+
+    Args:
+        overwrite: replace what other weights, options or commands left under that name.
+        say: is given a line for each thing that begins or is concluded.
+
+    Raises:
+        ConfigError: wrong options, slices that do not do, or a bundle of something else; nothing is written then.
+        CheckpointError, BundleError, DeviceFault: as the commands of the steps; what has ended stays.
+    """
+    check_name(asked.output)
+    wanted = {EXPORT: export_inputs(asked.weights, asked.options, asked.expect)}
+    if asked.slices:
+        wanted[CALIBRATE] = calibration_inputs(asked.slices, asked.test_slices, asked.config, progress=progress)
+    record = _ended(asked.output, wanted, overwrite=overwrite)
+    candidates: Mapping[str, Sequence[Candidate]] = {}
+    if asked.slices and CALIBRATE not in record:
+        # Before minutes are spent on the export: slices that do not do are wrong usage.
+        candidates = find_candidates(asked.slices, asked.test_slices, asked.config, progress=progress)
+
+    def run(name: str, make: Callable[[], Bundle], outcomes: Callable[[Bundle], tuple[Outcome, ...]]) -> Step:
+        if name in record:
+            say(f"{name}: done before, from the same inputs")
+            return Step(name, outcomes(Bundle.open(asked.output)), record[name].seconds, before=True)
+        say(f"{name}: begins")
+        began = time.perf_counter()
+        write_record(asked.output, record | {name: StepRecord(wanted[name])})
+        try:
+            bundle = make()
+        except VerdictError as error:
+            return Step(name, (Outcome("", FAILED, str(error)),), round(time.perf_counter() - began, 3))
+        record[name] = StepRecord(wanted[name], bundle.digest, round(time.perf_counter() - began, 3))
+        write_record(asked.output, record)
+        return Step(name, outcomes(bundle), record[name].seconds)
+
+    def exported() -> Bundle:
+        return export_bundle(
+            asked.weights, asked.output, asked.options, expect=asked.expect, overwrite=True, progress=say
+        )
+
+    def calibrated() -> Bundle:
+        bundle = Bundle.open(asked.output)
+        sets = load(bundle, candidates, asked.config, progress=progress)
+        return calibrate(bundle, sets, asked.config, progress=progress).bundle
+
+    yield run(EXPORT, exported, export_outcomes)
+    if EXPORT not in record:
+        return
+    if asked.slices:
+        yield run(CALIBRATE, calibrated, calibration_outcomes)
+    else:
+        yield Step(CALIBRATE, (Outcome("", NOT_ASKED, "--slices DIR adds int8, if the gate agrees"),))
+    yield build_engines(Bundle.open(asked.output), say)
+
+
+def _ended(output: Path, wanted: Inputs, *, overwrite: bool) -> dict[str, StepRecord]:
+    """The steps that need no repeating.
+
+    Raises:
+        ConfigError: something else lies there, and `overwrite` is off.
+    """
+    try:
+        record = read_record(output)
+        refusal = _refusal(output, wanted, record)
+    except ConfigError as error:  # a damaged record
+        record, refusal = None, str(error)
+    if refusal is not None and not overwrite:
+        raise ConfigError(f"{refusal}; give another -o, or --overwrite deploys anew")
+    if record is None or refusal is not None or not output.exists():
+        return {}
+    ended = {name: step for name, step in record.items() if step.bundle is not None}
+    # Killed while a step replaced the bundle: which of the two lies there is not known, and it is all made anew.
+    return ended if ended and Bundle.open(output).digest == list(ended.values())[-1].bundle else {}
+
+
+def _refusal(output: Path, wanted: Inputs, record: Mapping[str, StepRecord] | None) -> str | None:
+    """Why what lies there is not to be gone on with, or None."""
+    if not output.exists():
+        return None
+    if record is None:
+        return f"{output} exists, and deploy did not make it"
+    for name, step in record.items():
+        if name not in wanted:
+            return f"{output} was calibrated, and no --slices are given"
+        differing = sorted(
+            key for key in {*step.inputs, *wanted[name]} if step.inputs.get(key) != wanted[name].get(key)
+        )
+        if differing:
+            return f"{output} was deployed with other inputs of {name}: {', '.join(differing)}"
+    changed = f"{output} is not what deploy left"
+    try:
+        bundle = Bundle.open(output)
+        bundle.require_whole()
+        bundle.check_files()
+    except BundleError as error:
+        return f"{changed}: {error}"
+    lasting = [step for step in record.values() if step.bundle is not None]
+    interrupted = len(lasting) < len(record)
+    if lasting and bundle.digest == lasting[-1].bundle:
+        return None
+    if interrupted and bundle.manifest.weights_sha256 == wanted[EXPORT]["weights"]:
+        return None
+    return changed

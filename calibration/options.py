@@ -1,0 +1,86 @@
+"""The options of a calibration, for every command that calibrates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dtvit_edge.cli.option_set import option_set
+from evaluation.limits import Limits, limit_options
+
+if TYPE_CHECKING:
+    from calibration.calibrate import Config
+
+# A command takes `slices` and `test_slices`, and the others are for `config_of`.
+calibration_options = option_set(
+    click.option(
+        "--slices",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="Take slices from this study folder or labelled CSV; may be repeated. They are split by patient into "
+        "three sets: calibration gives the ranges, validation chooses how they are computed and which ops keep higher "
+        "precision, and test decides whether a precision passes.",
+    ),
+    click.option(
+        "--test-slices",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="Take the whole test set from this study folder or labelled CSV; may be repeated. Its patients are left "
+        "out of the other two sets. Without it, two fifths of the patients of --slices are the test set.",
+    ),
+    click.option(
+        "--count",
+        default=512,
+        show_default=True,
+        type=click.IntRange(1),
+        help="Use at most this many slices in the calibration set.",
+    ),
+    click.option(
+        "--recipe",
+        default="linear",
+        show_default=True,
+        type=click.Choice(["linear", "attention"]),
+        help="Choose which ops are quantised. 'linear' takes the encoder's linear layers and convolutions; 'attention' "
+        "adds attention's two matrix products, as TensorRT's fused INT8 attention needs, and makes CPUs slower.",
+    ),
+    click.option(
+        "--alpha",
+        default=0.5,
+        show_default=True,
+        type=click.FloatRange(0, 1),
+        help="Set how much of the outliers smoothing moves from the activations into the weights.",
+    ),
+    click.option(
+        "--smooth/--no-smooth",
+        default=True,
+        show_default=True,
+        help="Fold the outliers of activations into the weights before quantising.",
+    ),
+    limit_options,
+    click.option("--seed", default=0, show_default=True, help="Set the seed of the sampling and of the bootstrap."),
+)
+
+
+def config_of(
+    *,
+    count: int,
+    recipe: str,
+    alpha: float,
+    smooth: bool,
+    agreement: float,
+    delta_auc: float,
+    least_slices: int,
+    seed: int,
+) -> Config:
+    """The configuration that the options ask for."""
+    from calibration.calibrate import Config
+
+    return Config(
+        recipe=recipe,
+        alpha=alpha if smooth else None,
+        calibration_slices=count,
+        limits=Limits(agreement, delta_auc, least_slices),
+        seed=seed,
+    )
