@@ -1,8 +1,8 @@
-"""Pictures of heads as a labelled set, and a bundle to calibrate on them."""
+"""Pictures of heads as a labelled set."""
 
 from __future__ import annotations
 
-from tests.support.pictures import exported, one_thread, pictures
+from tests.support.pictures import one_thread, pictures
 from tests.support.resamples import few_resamples
 
-__all__ = ["exported", "few_resamples", "one_thread", "pictures"]
+__all__ = ["few_resamples", "one_thread", "pictures"]

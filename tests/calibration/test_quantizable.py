@@ -16,8 +16,8 @@ def model_of(encoder: str) -> onnx.ModelProto:
     return onnx.load_model_from_string(export_fp32(rewrite(untrained_model(encoder), PreprocessSpec()).module, 1))
 
 
-def test_a_vits_ops_are_those_of_its_blocks(exported: Bundle) -> None:
-    ops = weight_ops(onnx.load_model_from_string(exported.model_bytes("fp32")))
+def test_a_vits_ops_are_those_of_its_blocks(small_bundle: Bundle) -> None:
+    ops = weight_ops(onnx.load_model_from_string(small_bundle.model_bytes("fp32")))
     names = [p.name for p in ops]
     assert len(names) == len(set(names)) == 5 * 4 + 5  # the last block is split
     assert names[:4] == ["blocks.0.qkv", "blocks.0.proj", "blocks.0.fc1", "blocks.0.fc2"]
@@ -38,8 +38,8 @@ def test_the_heads_never_are() -> None:
         assert not [p for p in weight_ops(model_of(encoder)) if "head" in p.weight]
 
 
-def test_attentions_products_are_a_recipe_apart(exported: Bundle) -> None:
-    model = onnx.load_model_from_string(exported.model_bytes("fp32"))
+def test_attentions_products_are_a_recipe_apart(small_bundle: Bundle) -> None:
+    model = onnx.load_model_from_string(small_bundle.model_bytes("fp32"))
     ops = attention_ops(model)
     assert [p.name for p in ops[:3]] == ["blocks.0.scores", "blocks.0.values", "blocks.1.scores"]
     assert len(ops) == 2 * 6 and all(p.attention and len(p.activations) == 2 for p in ops)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.support.encoders import make_pixels, small_checkpoint, two_threads
+from tests.support.encoders import make_pixels, two_threads
 
-__all__ = ["make_pixels", "small_checkpoint", "two_threads"]
+__all__ = ["make_pixels", "two_threads"]

@@ -23,7 +23,6 @@ from evaluation.gate import SliceLabels
 from evaluation.limits import Limits
 from evaluation.records import read
 from evaluation.sampling import SETS, SliceSet
-from export.bundle_export import export_bundle
 from export.checkpoint import save_checkpoint
 from export.untrained import untrained_model
 
@@ -56,17 +55,18 @@ def test_contenders_alternate_and_nobody_is_always_first() -> None:
 
 
 @pytest.fixture(scope="module")
-def calibrated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def calibrated(
+    small_bundle: Bundle, small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
     """A bundle with int8, and the weights that it was made from."""
-    folder = tmp_path_factory.mktemp("calibrated")
-    save_checkpoint(untrained_model("test_vit"), folder / "w.safetensors", training="untrained")
-    bundle = export_bundle(folder / "w.safetensors", folder / "small.dtvit")
+    copy = shutil.copytree(small_bundle.path, tmp_path_factory.mktemp("calibrated") / "small.dtvit")
+    bundle = Bundle.open(copy)
     pixels = bundle.golden().pixels
     count = len(pixels)
     labels = SliceLabels(tuple(map(str, range(count))), tuple(map(str, range(count))), np.full(count, -1))
     lenient = Config(sensitivity_slices=1, limits=Limits(agreement=0.0, auc=1.0, slices=1))
     calibrate(bundle, dict.fromkeys(SETS, SliceSet(pixels, labels)), lenient)
-    return folder / "small.dtvit", folder / "w.safetensors"
+    return copy, small_checkpoint
 
 
 def test_int8_speed_records_every_configuration_and_its_distance(calibrated: tuple[Path, Path], tmp_path: Path) -> None:

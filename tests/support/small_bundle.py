@@ -1,0 +1,36 @@
+"""timm's 6-block test ViT, untrained, as a checkpoint and as `export` writes it: once for all workers of a test run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dtvit_edge.bundle import Bundle
+from tests.support.made_once import made_once
+
+SMALL_VIT = "test_vit"
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DTViT of timm's 6-block test ViT as safetensors, marked untrained; read-only."""
+    pytest.importorskip("torch", reason="PyTorch, a workstation's package, is not installed")
+    from export.checkpoint import save_checkpoint
+    from export.untrained import untrained_model
+
+    def make(folder: Path) -> None:
+        save_checkpoint(untrained_model(SMALL_VIT), folder / "small.safetensors", training="untrained")
+
+    return made_once(tmp_path_factory, "small-checkpoint", make) / "small.safetensors"
+
+
+@pytest.fixture(scope="session")
+def small_bundle(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The same as a bundle; copy it before it is changed."""
+    from export.bundle_export import export_bundle
+
+    def make(folder: Path) -> None:
+        export_bundle(small_checkpoint, folder / "small.dtvit")
+
+    return Bundle.open(made_once(tmp_path_factory, "small-bundle", make) / "small.dtvit")
