@@ -1,4 +1,4 @@
-"""timm's 6-block test ViT, untrained, as a checkpoint and as `export` writes it: once for all workers of a test run."""
+"""timm's test ViT, untrained, as a checkpoint and as bundles: once for all workers of a test run."""
 
 from __future__ import annotations
 
@@ -34,3 +34,24 @@ def small_bundle(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactor
         export_bundle(small_checkpoint, folder / "small.dtvit")
 
     return Bundle.open(made_once(tmp_path_factory, "small-bundle", make) / "small.dtvit")
+
+
+@pytest.fixture(scope="session")
+def two_block_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The same encoder with two of its blocks, which are quickly calibrated; copy it before it is changed."""
+    import torch
+
+    from export.bundle_export import export_bundle
+    from export.encoders import create_encoder
+    from export.untrained import untrained_model
+
+    def make(folder: Path) -> None:
+        model = untrained_model(SMALL_VIT)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model.encoder = create_encoder(SMALL_VIT, depth=2)
+        torch.save(model.state_dict(), folder / "two.pt")
+        (folder / "import.toml").write_text(f'[encoder]\nname = "{SMALL_VIT}"\noptions = {{ depth = 2 }}\n')
+        export_bundle(folder / "two.pt", folder / "two.dtvit", training="untrained", activation="gelu")
+
+    return Bundle.open(made_once(tmp_path_factory, "two-block-bundle", make) / "two.dtvit")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.resamples import few_resamples
-from tests.support.squares import one_thread, squares
+from tests.support.quick_statistics import few_resamples
+from tests.support.squares import one_thread, small_squares, squares
 
-__all__ = ["few_resamples", "one_thread", "squares"]
+__all__ = ["few_resamples", "one_thread", "small_squares", "squares"]

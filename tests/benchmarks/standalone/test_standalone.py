@@ -56,7 +56,7 @@ def test_contenders_alternate_and_nobody_is_always_first() -> None:
 
 @pytest.fixture(scope="module")
 def calibrated(
-    small_bundle: Bundle, small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+    coarse_entropy: None, small_bundle: Bundle, small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
     """A bundle with int8, and the weights that it was made from."""
     copy = shutil.copytree(small_bundle.path, tmp_path_factory.mktemp("calibrated") / "small.dtvit")
@@ -99,10 +99,9 @@ def test_int8_speed_times_nothing_that_is_not_the_same_model(
 
 
 def test_gate_records_the_verdicts_of_the_command(
-    calibrated: tuple[Path, Path], phantom_folder: Path, tmp_path: Path
+    two_block_bundle: Bundle, phantom_folder: Path, tmp_path: Path
 ) -> None:
-    bundle = tmp_path / "copy.dtvit"
-    shutil.copytree(calibrated[0], bundle)
+    bundle = shutil.copytree(two_block_bundle.path, tmp_path / "copy.dtvit")
     slices = ["--slices", str(phantom_folder / "truth.csv"), "--test-slices", str(phantom_folder / "truth.csv")]
     done = CliRunner().invoke(calibration_cost.main, ["x", "--out", str(tmp_path / "r"), "--", str(bundle), *slices])
     assert done.exit_code == 1 and "exit status 2" in done.output and not (tmp_path / "r").exists()
@@ -155,7 +154,7 @@ def test_startup_records_three_processes(tmp_path: Path) -> None:
 
 
 def test_graph_rewrites_alternates_and_agrees_before_it_times(tmp_path: Path) -> None:
-    arguments = ["--encoder", "vit_tiny_patch16_224", "--rounds", "10", "--runs", "1", "--out", str(tmp_path / "r")]
+    arguments = ["--encoder", "test_vit", "--rounds", "10", "--runs", "1", "--out", str(tmp_path / "r")]
     done = CliRunner().invoke(graph_rewrites.main, arguments)
     assert done.exit_code == 0, done.output
     (record,) = read(tmp_path / "r")
