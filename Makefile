@@ -17,7 +17,7 @@ VIT_S := $(DTVIT_DATA)/weights/vit_small_patch14_dinov2.safetensors
 TRAIN := MALLOC_MMAP_THRESHOLD_=2000000000 MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_TOP_PAD_=100000000 \
          $(BIN)/dtvit-edge train
 
-.PHONY: demo calibrate-demo bench-demo bench-encoders gpu-check test test-real test-wheel lint clean demo-training phe-sich
+.PHONY: demo calibrate-demo bench-demo bench-encoders gpu-check test test-real test-wheel lint types types-of-the-oldest-python clean demo-training phe-sich
 
 demo: $(VENV)/.workstation
 	@mkdir -p $(OUT)
@@ -89,7 +89,12 @@ test-wheel:
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target types types-of-the-oldest-python
+
+types: $(VENV)/.dev
 	$(BIN)/mypy
+
+types-of-the-oldest-python: $(VENV)/.dev
 	$(BIN)/mypy --python-version 3.10
 
 $(VENV)/.workstation: pyproject.toml | $(VENV)/.torch

@@ -141,7 +141,7 @@ def test_masks_turn_with_the_image_and_outlines_teach(squares: ImageSet, tmp_pat
         assert not inside.any() or pixels[0][inside].float().mean() > 200
         assert pixels[0][~inside].float().mean() < 100
     config = replace(
-        CONFIG, optimizer="adamw", learning_rate=0.003, epochs=8, epoch_images=None, augment=False, patch_weight=10.0
+        CONFIG, optimizer="adamw", learning_rate=0.003, epochs=4, epoch_images=None, augment=False, patch_weight=10.0
     )
     train(squares, config, tmp_path / "out")
     training_model = TrainingModel(DTViT(config.encoder), config.patch_weight)

@@ -102,8 +102,8 @@ def test_gate_records_the_verdicts_of_the_command(
     two_block_bundle: Bundle, phantom_folder: Path, tmp_path: Path
 ) -> None:
     bundle = shutil.copytree(two_block_bundle.path, tmp_path / "copy.dtvit")
-    slices = ["--slices", str(phantom_folder / "truth.csv"), "--test-slices", str(phantom_folder / "truth.csv")]
-    done = CliRunner().invoke(calibration_cost.main, ["x", "--out", str(tmp_path / "r"), "--", str(bundle), *slices])
+    absent = [str(tmp_path / "absent.dtvit"), "--slices", str(phantom_folder / "truth.csv")]
+    done = CliRunner().invoke(calibration_cost.main, ["x", "--out", str(tmp_path / "r"), "--", *absent])
     assert done.exit_code == 1 and "exit status 2" in done.output and not (tmp_path / "r").exists()
 
     rows = (phantom_folder / "truth.csv").read_text().splitlines()
