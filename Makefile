@@ -59,9 +59,10 @@ bench-encoders: calibrate-demo
 	$(BIN)/dtvit-edge bench $(OUT)/demo.dtvit out/resnet18.dtvit out/vit-b16.dtvit out/vgg16.dtvit -o out/bench-encoders \
 	  --slices phantoms:40@8000000 --agreement 0 --delta-auc 1 $(BENCH)
 
-# A worker begins with a half of the tests in their order, so that a module's fixtures are seldom made twice.
+# A worker begins with a half of the tests in their order, so that a module's fixtures are seldom made twice. With more
+# threads than one the workers, and what they start, would wait for each other at full speed.
 test: lint
-	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not real'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m 'not real'
 
 # Against servers and libraries of other people, where they are installed; a test that needs one that is absent skips and
 # says so. pytest's status 5 means that no test was collected.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.support.pictures import one_thread, pictures
+from tests.support.pictures import pictures
 from tests.support.quick_statistics import few_resamples
+from tests.support.threads import one_thread
 
 __all__ = ["few_resamples", "one_thread", "pictures"]

@@ -209,7 +209,7 @@ def test_encoder_that_no_tensor_shows_is_asked_for(tmp_path: Path) -> None:
 
 def test_spec_of_the_checkpoint_is_the_bundles(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    save_checkpoint(untrained_model(SMALL_VIT), path, training="synthetic", spec=THREE_WINDOWS)
+    save_checkpoint(untrained_model("test_resnet"), path, training="synthetic", spec=THREE_WINDOWS)
     with pytest.raises(ConfigError, match="carries other windows"):
         export_bundle(path, tmp_path / "a.dtvit", windows=(Window(),))
     bundle = export_bundle(path, tmp_path / "a.dtvit")

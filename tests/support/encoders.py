@@ -19,12 +19,6 @@ from tests.support.small_bundle import SMALL_VIT
 THREE_WINDOWS = PreprocessSpec(windows=(Window(40, 80), Window(80, 200), Window(600, 2800)))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def two_threads() -> None:
-    """Leave the other cores to whoever else runs."""
-    torch.set_num_threads(2)
-
-
 @pytest.fixture
 def make_pixels() -> Callable[..., NDArray[np.uint8]]:
     """Seeded bytes, (N, C, 224, 224) uint8; called with N, and C where it is not 1."""

@@ -7,14 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
 PATIENTS, SLICES = 10, 8
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -1,26 +1,15 @@
-"""One thread each (two workers with two threads each fight over two cores), and a set that is quickly learnt."""
+"""A set that is quickly learnt, in two sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from dtvit_edge.spec import PreprocessSpec
 from evaluation.images import ImageSet
 from evaluation.labels import LabelledSlice
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
 
 # What convolutional encoders are trained on here: a twelfth of the pixels, and they learn the squares as well.
 SMALL = PreprocessSpec(resize=73, crop=64)
