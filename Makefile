@@ -17,7 +17,8 @@ VIT_S := $(DTVIT_DATA)/weights/vit_small_patch14_dinov2.safetensors
 TRAIN := MALLOC_MMAP_THRESHOLD_=2000000000 MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_TOP_PAD_=100000000 \
          $(BIN)/dtvit-edge train
 
-.PHONY: demo bench-demo bench-encoders gpu-check test test-real test-wheel lint clean demo-training phe-sich
+.PHONY: demo bench-demo bench-encoders gpu-check test test-real test-wheel lint types types-of-the-oldest-python clean \
+  demo-training phe-sich
 
 # The whole main job: the committed checkpoint becomes a bundle with int8 (ranges and the gate's verdict from phantoms of
 # other heads), which scores studies. Interrupted, the same command goes on.
@@ -62,8 +63,10 @@ bench-encoders: demo
 	$(BIN)/dtvit-edge bench $(OUT)/demo.dtvit out/resnet18.dtvit out/vit-b16.dtvit out/vgg16.dtvit -o out/bench-encoders \
 	  --slices phantoms:40@8000000 --agreement 0 --delta-auc 1 $(BENCH)
 
+# A worker begins with a half of the tests in their order, so that a module's fixtures are seldom made twice. With more
+# threads than one the workers, and what they start, would wait for each other at full speed.
 test: lint
-	$(BIN)/python -m pytest -n auto -m 'not real'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m 'not real'
 
 # Against servers and libraries of other people, where they are installed; a test that needs one that is absent skips and
 # says so. pytest's status 5 means that no test was collected.
@@ -91,7 +94,12 @@ test-wheel:
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target types types-of-the-oldest-python
+
+types: $(VENV)/.dev
 	$(BIN)/mypy
+
+types-of-the-oldest-python: $(VENV)/.dev
 	$(BIN)/mypy --python-version 3.10
 
 $(VENV)/.workstation: pyproject.toml | $(VENV)/.torch

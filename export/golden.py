@@ -5,7 +5,7 @@ Every bundle carries them, so that any device can be asked for the same numbers,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 import torch
@@ -105,8 +105,10 @@ def reference_logits(
     return logits
 
 
-def _phantom_slices() -> Iterator[tuple[int, int, NDArray[np.int16]]]:
-    """Phantom, place in its stack and HU of each golden slice."""
+@cache  # two seconds to render, the same for every spec
+def _phantom_slices() -> tuple[tuple[int, int, NDArray[np.int16]], ...]:
+    """Phantom, place in its stack and HU of each golden slice; read-only."""
+    slices = []
     for seed, location in STUDIES:
         plan = plan_study(seed, location)
         if plan.positive:
@@ -115,7 +117,10 @@ def _phantom_slices() -> Iterator[tuple[int, int, NDArray[np.int16]]]:
         else:
             first, last = (int(height * plan.slice_count) for height in HEIGHTS)
         for index in np.linspace(first, last, SLICES_PER_STUDY).round().astype(int).tolist():
-            yield seed, index, render_plan(plan, [index]).slices[0].hu
+            hu = render_plan(plan, [index]).slices[0].hu
+            hu.flags.writeable = False
+            slices.append((seed, index, hu))
+    return tuple(slices)
 
 
 def _cut(hu: NDArray[np.int16], rows: int, columns: int) -> NDArray[np.int16]:

@@ -1,14 +1,24 @@
-"""Fixtures that several folders use."""
+"""Fixtures that several folders use, and what every run does before its first test."""
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
 
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.phantom import write_phantoms
+from tests.support.made_once import made_once
+from tests.support.small_bundle import small_bundle, small_checkpoint, two_block_bundle
 from tests.support.tiny_bundle import write_tiny_bundle
+
+__all__ = ["small_bundle", "small_checkpoint", "two_block_bundle"]  # fixtures
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of every later collection of garbage: an export alone asks for eleven."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +36,4 @@ def tiny_bundle_without_location(tmp_path_factory: pytest.TempPathFactory) -> Bu
 @pytest.fixture(scope="session")
 def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two phantom studies as DICOM, with truth.csv; read-only."""
-    folder = tmp_path_factory.mktemp("phantoms")
-    write_phantoms(folder, studies=2, seed=11)
-    return folder
+    return made_once(tmp_path_factory, "phantoms", lambda folder: write_phantoms(folder, studies=2, seed=11))

@@ -22,6 +22,10 @@ from dtvit_edge.spec import PreprocessSpec
 from evaluation.limits import Limits
 from evaluation.sampling import SETS, SliceSet, candidates, load_set, split_into_sets
 
+pytestmark = pytest.mark.usefixtures("coarse_entropy")
+BLOCKS = 2
+OPS = 4 + 5  # of the weights; the last block's keys and queries are apart
+PRODUCTS = 2 * BLOCKS  # of two activations
 LENIENT = Config(sensitivity_slices=2, limits=Limits(agreement=0.5, auc=1.0, slices=10))
 
 
@@ -31,26 +35,28 @@ def sets(pictures: Path) -> dict[str, SliceSet]:
     return {name: load_set(candidates_by_set[name], 12, PreprocessSpec(), seed=0, name=name) for name in SETS}
 
 
-def copy(exported: Bundle, folder: Path) -> Bundle:
-    shutil.copytree(exported.path, folder / exported.path.name)
-    return Bundle.open(folder / exported.path.name)
+def copy(two_block_bundle: Bundle, folder: Path) -> Bundle:
+    shutil.copytree(two_block_bundle.path, folder / two_block_bundle.path.name)
+    return Bundle.open(folder / two_block_bundle.path.name)
 
 
 @pytest.fixture(scope="module")
-def result(exported: Bundle, sets: dict[str, SliceSet], tmp_path_factory: pytest.TempPathFactory) -> CalibrationResult:
-    return calibrate(copy(exported, tmp_path_factory.mktemp("calibrated")), sets, LENIENT)
+def result(
+    two_block_bundle: Bundle, sets: dict[str, SliceSet], tmp_path_factory: pytest.TempPathFactory
+) -> CalibrationResult:
+    return calibrate(copy(two_block_bundle, tmp_path_factory.mktemp("calibrated")), sets, LENIENT)
 
 
-def test_what_passes_is_installed_with_its_facts(result: CalibrationResult, exported: Bundle) -> None:
+def test_what_passes_is_installed_with_its_facts(result: CalibrationResult, two_block_bundle: Bundle) -> None:
     assert result.passed and result.kept_higher == ()
     manifest = Bundle.open(result.bundle.path).manifest
     assert set(manifest.models) == {"fp32", "fp32-op16", "fp16", "int8", "int8-fp16"}
     facts = manifest.models["int8"].facts
-    assert (facts["opset"], facts["quantize_linear"], facts["dequantize_linear"]) == (17, 25, 50)
+    assert (facts["opset"], facts["quantize_linear"], facts["dequantize_linear"]) == (17, OPS, 2 * OPS)
     assert manifest.models["int8-fp16"].facts["opset"] == 19
     assert facts["attention"] == manifest.models["fp32"].facts["attention"]
-    assert result.bundle.model_bytes("fp32") == exported.model_bytes("fp32")
-    assert manifest.golden == exported.manifest.golden
+    assert result.bundle.model_bytes("fp32") == two_block_bundle.model_bytes("fp32")
+    assert manifest.golden == two_block_bundle.manifest.golden
 
 
 def test_the_manifest_says_what_was_done(result: CalibrationResult, sets: dict[str, SliceSet]) -> None:
@@ -61,8 +67,8 @@ def test_the_manifest_says_what_was_done(result: CalibrationResult, sets: dict[s
     assert not set(said["slices"]["calibration"]) & set(said["slices"]["test"])
     assert [v["precision"] for v in said["verdicts"]] == ["fp16", "int8", "int8-fp16"]
     costs = [c["rms"] for c in said["sensitivity"]["ops"]]
-    assert len(costs) == 25 and costs == sorted(costs, reverse=True) and costs[-1] > 0
-    assert len(said["ranges"]) == 25
+    assert len(costs) == OPS and costs == sorted(costs, reverse=True) and costs[-1] > 0
+    assert len(said["ranges"]) == OPS
     assert "P1" not in json.dumps(said)  # patients are nowhere
 
 
@@ -76,9 +82,9 @@ def test_every_cpu_backend_verifies_int8(result: CalibrationResult, capsys: pyte
 
 
 def test_a_thin_copy_is_refused_before_anything_is_read(
-    exported: Bundle, sets: dict[str, SliceSet], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    two_block_bundle: Bundle, sets: dict[str, SliceSet], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bundle = copy(exported, tmp_path)
+    bundle = copy(two_block_bundle, tmp_path)
     bundle.model_path("fp32-op16").unlink()
     thin = Bundle.open(bundle.path)
     with pytest.raises(BundleError, match=r"whole bundle is needed; model\.fp32-op16\.onnx: not in this copy"):
@@ -88,14 +94,14 @@ def test_a_thin_copy_is_refused_before_anything_is_read(
 
 
 def test_the_same_calibration_gives_the_same_bytes(
-    result: CalibrationResult, exported: Bundle, sets: dict[str, SliceSet], tmp_path: Path
+    result: CalibrationResult, two_block_bundle: Bundle, sets: dict[str, SliceSet], tmp_path: Path
 ) -> None:
-    again = calibrate(copy(exported, tmp_path), sets, LENIENT)
+    again = calibrate(copy(two_block_bundle, tmp_path), sets, LENIENT)
     assert again.bundle.digest == result.bundle.digest
 
 
-def test_what_fails_is_not_installed(exported: Bundle, sets: dict[str, SliceSet], tmp_path: Path) -> None:
-    broken = copy(exported, tmp_path)
+def test_what_fails_is_not_installed(two_block_bundle: Bundle, sets: dict[str, SliceSet], tmp_path: Path) -> None:
+    broken = copy(two_block_bundle, tmp_path)
     strict = Config(sensitivity_slices=2, keep_higher_limit=0.0, limits=Limits(agreement=1.01, slices=10))
     result = calibrate(broken, sets, strict)
     assert not result.passed
@@ -106,38 +112,40 @@ def test_what_fails_is_not_installed(exported: Bundle, sets: dict[str, SliceSet]
 
 
 def test_too_few_slices_are_inconclusive_and_install_no_int8(
-    exported: Bundle, sets: dict[str, SliceSet], tmp_path: Path
+    two_block_bundle: Bundle, sets: dict[str, SliceSet], tmp_path: Path
 ) -> None:
-    result = calibrate(copy(exported, tmp_path), sets, Config(sensitivity_slices=2, limits=Limits(0.5, 1.0, 500)))
+    result = calibrate(
+        copy(two_block_bundle, tmp_path), sets, Config(sensitivity_slices=2, limits=Limits(0.5, 1.0, 500))
+    )
     assert {v.verdict for v in result.verdicts} == {"inconclusive"}
     assert set(result.bundle.manifest.models) == {"fp32", "fp32-op16", "fp16"}
 
 
 def test_the_recipe_for_fused_attention_quantises_its_products_too(
-    exported: Bundle, sets: dict[str, SliceSet], tmp_path: Path
+    two_block_bundle: Bundle, sets: dict[str, SliceSet], tmp_path: Path
 ) -> None:
-    result = calibrate(copy(exported, tmp_path), sets, replace(LENIENT, recipe="attention"))
-    assert result.passed and len(result.costs) == 25 + 12
+    result = calibrate(copy(two_block_bundle, tmp_path), sets, replace(LENIENT, recipe="attention"))
+    assert result.passed and len(result.costs) == OPS + PRODUCTS
     for precision in ("int8", "int8-fp16"):
         model = onnx.load_model_from_string(result.bundle.model_bytes(precision))
         made = {name: node for node in model.graph.node for name in node.output}
         ops = [n for n in model.graph.node if n.op_type == "MatMul"]
-        assert len(ops) == 25 + 12
+        assert len(ops) == OPS + PRODUCTS
         assert {made[name].op_type for n in ops for name in n.input} == {"DequantizeLinear"}
     quantised = {n.input[0] for n in model.graph.node if n.op_type == "QuantizeLinear"}
     softmax = {n.output[0] for n in model.graph.node if n.op_type == "Softmax"}
     behind = [n.output[0] for n in model.graph.node if n.op_type == "Cast" and n.input[0] in softmax]
-    assert len(behind) == 6 and set(behind) <= quantised  # softmax itself stays in float32
+    assert len(behind) == BLOCKS and set(behind) <= quantised  # softmax itself stays in float32
     said = result.bundle.manifest.calibration
     assert said is not None and said["config"]["recipe"] == "attention"
     largest = {name: value for name, value in said["ranges"].items() if name.startswith("softmax")}
-    assert len(largest) == 6 and all(0 < value <= 1 for value in largest.values())
+    assert len(largest) == BLOCKS and all(0 < value <= 1 for value in largest.values())
     with pytest.raises(ConfigError, match="recipe is 'all'"):
         Config(recipe="all")
 
 
 def test_the_worst_ops_are_kept_higher_until_the_gate_holds(
-    exported: Bundle, sets: dict[str, SliceSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_block_bundle: Bundle, sets: dict[str, SliceSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged: list[int] = []
     original = module._Calibrator.assess
@@ -153,17 +161,19 @@ def test_the_worst_ops_are_kept_higher_until_the_gate_holds(
         )  # fmt: skip
 
     monkeypatch.setattr(module._Calibrator, "assess", fails_twice)
-    result = calibrate(copy(exported, tmp_path), sets, Config(sensitivity_slices=2, limits=Limits(0.9, 1.0, 10)))
+    result = calibrate(
+        copy(two_block_bundle, tmp_path), sets, Config(sensitivity_slices=2, limits=Limits(0.9, 1.0, 10))
+    )
     assert result.kept_higher == tuple(c.name for c in result.costs[:2])
     said = result.bundle.manifest.calibration
-    assert said is not None and said["ops"]["int8"]["quantised"] == 23
+    assert said is not None and said["ops"]["int8"]["quantised"] == OPS - 2
     assert judged == sorted(judged, reverse=True)  # every time fewer Q/DQ
 
 
 def test_a_range_that_is_not_finite_leaves_the_bundle_as_it_was(
-    exported: Bundle, sets: dict[str, SliceSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_block_bundle: Bundle, sets: dict[str, SliceSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = copy(exported, tmp_path)
+    bundle = copy(two_block_bundle, tmp_path)
     before = bundle.digest
     ops = weight_ops(onnx.load_model_from_string(bundle.model_bytes("fp32")))
     monkeypatch.setitem(module.METHODS, "mse", lambda histogram: float("inf"))
@@ -186,9 +196,9 @@ def test_golden_logits_that_are_not_finite_leave_the_bundle_as_it_was(
 
 
 def test_the_command_calibrates_and_prints_the_gates_table(
-    exported: Bundle, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    two_block_bundle: Bundle, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bundle = copy(exported, tmp_path)
+    bundle = copy(two_block_bundle, tmp_path)
     arguments = ["-q", "calibrate", str(bundle.path), "--slices", str(pictures), "--agreement", "0.5"]
     assert main([*arguments, "--delta-auc", "1", "--least-slices", "10"]) == 0
     said = capsys.readouterr().out
@@ -209,9 +219,9 @@ def test_the_command_calibrates_and_prints_the_gates_table(
 
 
 def test_no_calibration_data_are_refused_with_what_to_give(
-    exported: Bundle, capsys: pytest.CaptureFixture[str]
+    two_block_bundle: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["-q", "calibrate", str(exported.path)]) == 2
+    assert main(["-q", "calibrate", str(two_block_bundle.path)]) == 2
     assert "nothing to calibrate on; give --slices" in capsys.readouterr().err
 
 

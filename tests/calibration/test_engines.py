@@ -31,7 +31,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="module", params=RECIPES)
-def calibrated(request: pytest.FixtureRequest, demo: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def calibrated(
+    coarse_entropy: None, request: pytest.FixtureRequest, demo: Bundle, tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
     """The demo bundle with int8 from its golden slices: their number is no matter to a builder."""
     bundle = Bundle.open(shutil.copytree(demo.path, tmp_path_factory.mktemp(request.param) / "demo.dtvit"))
     pixels = bundle.golden().pixels

@@ -16,11 +16,11 @@ from export.parity import run_batches
 
 
 @pytest.fixture(scope="module")
-def int8(exported: Bundle) -> bytes:
-    data = exported.model_bytes("fp32")
+def int8(small_bundle: Bundle) -> bytes:
+    data = small_bundle.model_bytes("fp32")
     model = onnx.load_model_from_string(data)
     ops = weight_ops(model)
-    maxima = channel_maxima(data, ops, golden_pixels(exported.manifest.spec))
+    maxima = channel_maxima(data, ops, golden_pixels(small_bundle.manifest.spec))
     return checked(quantise(model, ops, {k: float(v.max()) for k, v in maxima.items()}), 1)
 
 
@@ -68,8 +68,8 @@ def test_both_files_hold_the_same_integers_and_ranges(int8: bytes) -> None:
     assert {types[n.input[1]] for n in model.graph.node if n.op_type == "QuantizeLinear"} == {TensorProto.FLOAT16}
 
 
-def test_both_compute_nearly_the_same_as_fp32(exported: Bundle, int8: bytes) -> None:
-    golden = exported.golden()
+def test_both_compute_nearly_the_same_as_fp32(small_bundle: Bundle, int8: bytes) -> None:
+    golden = small_bundle.golden()
     for data in (int8, typed(int8, 1)):
         logits = run_batches(open_session(data, 1), golden.pixels, 4)
         for name, expected in golden.logits.items():
@@ -77,8 +77,8 @@ def test_both_compute_nearly_the_same_as_fp32(exported: Bundle, int8: bytes) -> 
 
 
 @pytest.mark.parametrize("value", [None, 0.0, float("inf"), float("nan")])
-def test_a_range_that_is_none_is_refused_by_name(exported: Bundle, value: float | None) -> None:
-    model = onnx.load_model_from_string(exported.model_bytes("fp32"))
+def test_a_range_that_is_none_is_refused_by_name(small_bundle: Bundle, value: float | None) -> None:
+    model = onnx.load_model_from_string(small_bundle.model_bytes("fp32"))
     ops = weight_ops(model)
     ranges = {p.activation: 1.0 for p in ops}
     if value is None:

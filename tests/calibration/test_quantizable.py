@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import cache
+
 import onnx
 import pytest
 
@@ -12,12 +14,14 @@ from export.rewrites import rewrite
 from export.untrained import untrained_model
 
 
+@cache
 def model_of(encoder: str) -> onnx.ModelProto:
+    """Read-only."""
     return onnx.load_model_from_string(export_fp32(rewrite(untrained_model(encoder), PreprocessSpec()).module, 1))
 
 
-def test_a_vits_ops_are_those_of_its_blocks(exported: Bundle) -> None:
-    ops = weight_ops(onnx.load_model_from_string(exported.model_bytes("fp32")))
+def test_a_vits_ops_are_those_of_its_blocks(small_bundle: Bundle) -> None:
+    ops = weight_ops(onnx.load_model_from_string(small_bundle.model_bytes("fp32")))
     names = [p.name for p in ops]
     assert len(names) == len(set(names)) == 5 * 4 + 5  # the last block is split
     assert names[:4] == ["blocks.0.qkv", "blocks.0.proj", "blocks.0.fc1", "blocks.0.fc2"]
@@ -33,13 +37,13 @@ def test_of_other_encoders_convolutions_are_quantised_but_the_first() -> None:
     assert "layer1.0.conv1" in {p.name for p in ops}
 
 
-def test_the_heads_never_are() -> None:
-    for encoder in ("test_vit", "test_resnet"):
-        assert not [p for p in weight_ops(model_of(encoder)) if "head" in p.weight]
+def test_the_heads_never_are(small_bundle: Bundle) -> None:
+    for model in (onnx.load_model_from_string(small_bundle.model_bytes("fp32")), model_of("test_resnet")):
+        assert not [p for p in weight_ops(model) if "head" in p.weight]
 
 
-def test_attentions_products_are_a_recipe_apart(exported: Bundle) -> None:
-    model = onnx.load_model_from_string(exported.model_bytes("fp32"))
+def test_attentions_products_are_a_recipe_apart(small_bundle: Bundle) -> None:
+    model = onnx.load_model_from_string(small_bundle.model_bytes("fp32"))
     ops = attention_ops(model)
     assert [p.name for p in ops[:3]] == ["blocks.0.scores", "blocks.0.values", "blocks.1.scores"]
     assert len(ops) == 2 * 6 and all(p.attention and len(p.activations) == 2 for p in ops)

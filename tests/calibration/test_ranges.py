@@ -19,9 +19,9 @@ Case = tuple[bytes, tuple[QuantizableOp, ...], NDArray[np.uint8]]
 
 
 @pytest.fixture(scope="module")
-def case(exported: Bundle) -> Case:
-    data = exported.model_bytes("fp32")
-    return data, weight_ops(onnx.load_model_from_string(data)), golden_pixels(exported.manifest.spec)
+def case(small_bundle: Bundle) -> Case:
+    data = small_bundle.model_bytes("fp32")
+    return data, weight_ops(onnx.load_model_from_string(data)), golden_pixels(small_bundle.manifest.spec)
 
 
 def all_ranges(case: Case, pixels: NDArray[np.uint8], batch: int) -> dict[str, dict[str, float]]:

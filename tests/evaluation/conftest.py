@@ -1,8 +1,9 @@
-"""Pictures of heads as a labelled set, and a bundle to calibrate on them."""
+"""Pictures of heads as a labelled set."""
 
 from __future__ import annotations
 
-from tests.support.pictures import exported, one_thread, pictures
-from tests.support.resamples import few_resamples
+from tests.support.pictures import pictures
+from tests.support.quick_statistics import few_resamples
+from tests.support.threads import one_thread
 
-__all__ = ["exported", "few_resamples", "one_thread", "pictures"]
+__all__ = ["few_resamples", "one_thread", "pictures"]

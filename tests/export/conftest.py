@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.encoders import make_pixels, small_checkpoint, two_threads
+from tests.support.encoders import make_pixels
+from tests.support.threads import one_thread
 
-__all__ = ["make_pixels", "small_checkpoint", "two_threads"]
+__all__ = ["make_pixels", "one_thread"]

@@ -19,16 +19,12 @@ from export.bundle_export import export_bundle
 from export.checkpoint import save_checkpoint
 from export.golden import golden_slices, reference_logits
 from export.untrained import untrained_model
-from tests.support.encoders import SMALL_VIT, THREE_WINDOWS
+from tests.support.encoders import THREE_WINDOWS
+from tests.support.small_bundle import SMALL_VIT
 
 
-@pytest.fixture(scope="module")
-def bundle(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return export_bundle(small_checkpoint, tmp_path_factory.mktemp("out") / "small.dtvit")
-
-
-def test_manifest_says_what_was_done(bundle: Bundle, small_checkpoint: Path) -> None:
-    manifest = Bundle.open(bundle.path).manifest
+def test_manifest_says_what_was_done(small_bundle: Bundle, small_checkpoint: Path) -> None:
+    manifest = Bundle.open(small_bundle.path).manifest
     assert (manifest.name, manifest.encoder, manifest.training) == ("small", SMALL_VIT, "untrained")
     assert manifest.spec == PreprocessSpec()
     assert manifest.weights_sha256 == digest_file(small_checkpoint)
@@ -46,37 +42,47 @@ def test_manifest_says_what_was_done(bundle: Bundle, small_checkpoint: Path) -> 
     assert manifest.models["fp16"].bytes < 0.56 * manifest.models["fp32"].bytes
 
 
-def test_golden_logits_are_pytorchs(bundle: Bundle) -> None:
-    golden = bundle.golden()
+def test_golden_logits_are_pytorchs(small_bundle: Bundle) -> None:
+    golden = small_bundle.golden()
     pixels, logits = golden.pixels, golden.logits
     np.testing.assert_array_equal(pixels, golden_slices(PreprocessSpec())[2])
     expected = reference_logits(untrained_model(SMALL_VIT), pixels, PreprocessSpec())
     for name in OUTPUT_NAMES:
         np.testing.assert_allclose(logits[name], expected[name], atol=1e-12)
-    assert GOLDEN_PIXELS in bundle.manifest.golden
+    assert GOLDEN_PIXELS in small_bundle.manifest.golden
 
 
-def test_same_checkpoint_gives_the_same_bundle(bundle: Bundle, small_checkpoint: Path, tmp_path: Path) -> None:
+def test_same_checkpoint_gives_the_same_bundle(small_bundle: Bundle, small_checkpoint: Path, tmp_path: Path) -> None:
     again = export_bundle(small_checkpoint, tmp_path / "small.dtvit")
-    assert again.digest == bundle.digest
+    assert again.digest == small_bundle.digest
+
+
+@pytest.fixture
+def exported_already(small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """The small ViT's fp32 graph, in place of the seconds in which PyTorch would export it once more."""
+    data = small_bundle.model_bytes("fp32")
+    monkeypatch.setattr(bundle_export, "export_fp32", lambda *args: data)
+    return data
+
+
+def _scaled(data: bytes, factors: dict[str, float]) -> bytes:
+    """A graph with weights, by a part of their name, times a power of two."""
+    model = onnx.load_model_from_string(data)
+    for name, factor in factors.items():
+        (tensor,) = (t for t in model.graph.initializer if name in t.name)
+        values = numpy_helper.to_array(tensor)
+        tensor.CopyFrom(numpy_helper.from_array(values * values.dtype.type(factor), tensor.name))
+    return model.SerializeToString()
 
 
 def _halve_first_weight(data: bytes) -> bytes:
-    model = onnx.load_model_from_string(data)
-    tensor = next(t for t in model.graph.initializer if "patch_embed.proj.weight" in t.name)
-    tensor.CopyFrom(
-        numpy_helper.from_array(
-            numpy_helper.to_array(tensor) / numpy_helper.to_array(tensor).dtype.type(2), tensor.name
-        )
-    )
-    return model.SerializeToString()
+    return _scaled(data, {"patch_embed.proj.weight": 0.5})
 
 
 @pytest.mark.parametrize("stage", ["export_fp32", "decompose_layer_norm"])
 def test_broken_graph_is_refused_and_nothing_is_written(
-    bundle: Bundle, small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+    exported_already: bytes, small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
-    monkeypatch.setattr(bundle_export, "export_fp32", lambda *args: bundle.model_bytes("fp32"))
     make: Callable[..., bytes] = getattr(bundle_export, stage)
     monkeypatch.setattr(bundle_export, stage, lambda *args: _halve_first_weight(make(*args)))
     with pytest.raises(VerdictError, match="differs from PyTorch"):
@@ -84,27 +90,27 @@ def test_broken_graph_is_refused_and_nothing_is_written(
     assert not list(tmp_path.iterdir())
 
 
-def _beyond_float16(path: Path) -> Path:
+def test_value_beyond_float16_leaves_fp32_written(
+    small_bundle: Bundle, exported_already: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An honest model with weights far beyond what float16 can hold: a layer of a head times 2**24, the next by it."""
+    factors = {"ich_head.0.weight": 2.0**24, "ich_head.2.weight": 2.0**-24}
     model = untrained_model(SMALL_VIT)
     with torch.no_grad():
-        model.ich_head.get_submodule("0").weight *= 2.0**24
-        model.ich_head.get_submodule("2").weight /= 2.0**24
-    save_checkpoint(model, path, training="synthetic")
-    return path
-
-
-def test_value_beyond_float16_leaves_fp32_written(bundle: Bundle, tmp_path: Path) -> None:
+        for name, factor in factors.items():
+            model.get_parameter(name).mul_(factor)
+    save_checkpoint(model, tmp_path / "a.safetensors", training="synthetic")
+    monkeypatch.setattr(bundle_export, "export_fp32", lambda *args: _scaled(exported_already, factors))
     said: list[str] = []
-    path = _beyond_float16(tmp_path / "a.safetensors")
-    written = export_bundle(path, tmp_path / "a.dtvit", progress=said.append)
+    written = export_bundle(tmp_path / "a.safetensors", tmp_path / "a.dtvit", progress=said.append)
     assert set(written.manifest.models) == {"fp32", "fp32-op16"} == set(written.manifest.tolerances)
     assert not (written.path / "model.fp16.onnx").exists()
     assert "float16 ends at 65504" in written.manifest.refusals["fp16"]
     assert any(line.startswith("leaving fp16 out: ") and "65504" in line for line in said)
-    assert not bundle.manifest.refusals
+    assert not small_bundle.manifest.refusals
 
 
+@pytest.mark.usefixtures("exported_already")
 def test_fp16_that_fails_parity_leaves_fp32_written(
     small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,7 +121,7 @@ def test_fp16_that_fails_parity_leaves_fp32_written(
     assert "fp16: ONNX Runtime differs from PyTorch" in written.manifest.refusals["fp16"]
 
 
-def test_what_exists_is_kept_unless_asked(bundle: Bundle, small_checkpoint: Path, tmp_path: Path) -> None:
+def test_what_exists_is_kept_unless_asked(small_checkpoint: Path, tmp_path: Path) -> None:
     target = tmp_path / "small.dtvit"
     target.mkdir()
     (target / "notes.txt").write_text("mine")
@@ -142,6 +148,7 @@ def test_wrong_options_are_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("exported_already")
 @pytest.mark.parametrize("said", ["by the checkpoint", "by the caller"])
 def test_untrained_location_head_reaches_the_manifest(tmp_path: Path, said: str) -> None:
     """It is exported and compared like any other; what reads the bundle leaves it empty."""
@@ -202,7 +209,7 @@ def test_encoder_that_no_tensor_shows_is_asked_for(tmp_path: Path) -> None:
 
 def test_spec_of_the_checkpoint_is_the_bundles(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    save_checkpoint(untrained_model(SMALL_VIT), path, training="synthetic", spec=THREE_WINDOWS)
+    save_checkpoint(untrained_model("test_resnet"), path, training="synthetic", spec=THREE_WINDOWS)
     with pytest.raises(ConfigError, match="carries other windows"):
         export_bundle(path, tmp_path / "a.dtvit", windows=(Window(),))
     bundle = export_bundle(path, tmp_path / "a.dtvit")

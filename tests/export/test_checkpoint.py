@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from dtvit_edge.errors import CheckpointError, ConfigError
 from export.checkpoint import load_checkpoint, save_checkpoint
 from export.untrained import untrained_model
-from tests.support.encoders import SMALL_VIT, THREE_WINDOWS
+from tests.support.encoders import THREE_WINDOWS
+from tests.support.small_bundle import SMALL_VIT
 
 State = dict[str, torch.Tensor]
 

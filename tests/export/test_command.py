@@ -22,8 +22,9 @@ from export.importing import ImportOptions
 
 
 def test_bundle_is_written_and_described(
-    small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_checkpoint: Path, small_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(bundle_export, "export_fp32", lambda *args: small_bundle.model_bytes("fp32"))  # as it gives it
     target = str(tmp_path / "a.dtvit")
     done = CliRunner().invoke(export, [str(small_checkpoint), "-o", target])
     assert done.exit_code == 0, done.output

@@ -9,7 +9,8 @@ import torch
 from dtvit_edge.errors import CheckpointError
 from dtvit_edge.spec import PreprocessSpec
 from export.model import DTViT, HeadLayout, normalise
-from tests.support.encoders import SMALL_VIT, THREE_WINDOWS
+from tests.support.encoders import THREE_WINDOWS
+from tests.support.small_bundle import SMALL_VIT
 
 
 def test_outputs_are_two_and_three_logits() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,18 +12,11 @@ from torch import nn
 
 from dtvit_edge.spec import PreprocessSpec, Window
 from export._torchvision import timm
-from export.checkpoint import save_checkpoint
 from export.model import DTViT
 from export.untrained import untrained_model
+from tests.support.small_bundle import SMALL_VIT
 
 THREE_WINDOWS = PreprocessSpec(windows=(Window(40, 80), Window(80, 200), Window(600, 2800)))
-SMALL_VIT = "test_vit"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def two_threads() -> None:
-    """Leave the other cores to whoever else runs."""
-    torch.set_num_threads(2)
 
 
 @pytest.fixture
@@ -55,11 +47,3 @@ def vit(**options: object) -> DTViT:
         head[0] = nn.Linear(48, 16)
         head[2] = nn.Linear(16, outputs)
     return model.eval()
-
-
-@pytest.fixture(scope="session")
-def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A DTViT of timm's 6-block test ViT as safetensors, marked untrained."""
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_checkpoint(untrained_model(SMALL_VIT), path, training="untrained")
-    return path

@@ -1,4 +1,4 @@
-"""Pictures of heads as a labelled set, and a bundle to calibrate on them."""
+"""Pictures of heads as a labelled set."""
 
 from __future__ import annotations
 
@@ -7,19 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
-
-from dtvit_edge.bundle import Bundle
-from export.bundle_export import export_bundle
-from export.checkpoint import save_checkpoint
-from export.untrained import untrained_model
 
 PATIENTS, SLICES = 10, 8
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -43,11 +32,3 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
             lines.append(f"{name},P{patient},{index % 2},{'deep' if index % 2 else ''}")
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
     return folder / "labels.csv"
-
-
-@pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle of timm's 6-block test ViT; copy it before it is changed."""
-    folder = tmp_path_factory.mktemp("exported")
-    save_checkpoint(untrained_model("test_vit"), folder / "w.safetensors", training="untrained")
-    return export_bundle(folder / "w.safetensors", folder / "small.dtvit")

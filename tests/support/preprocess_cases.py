@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 
 import cv2
 import numpy as np
@@ -52,13 +53,14 @@ class Case:
     encoding: PixelEncoding
     spec: PreprocessSpec = PLAIN
 
+    def __post_init__(self) -> None:
+        self.stored.flags.writeable = False
 
-def cases() -> Iterator[Case]:
-    """Every case; the same arrays each time."""
-    yield from _phantoms()
-    yield from _noise()
-    yield from _borders()
-    yield from _shapes()
+
+@cache
+def cases() -> tuple[Case, ...]:
+    """Every case; read-only."""
+    return (*_phantoms(), *_noise(), *_borders(), *_shapes())
 
 
 def store(hu: NDArray[np.floating] | NDArray[np.integer], encoding: PixelEncoding, junk: int = 0) -> NDArray[np.uint16]:

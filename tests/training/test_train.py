@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from evaluation.images import ImageSet
 from evaluation.labels import read_labels
 from export.checkpoint import load_checkpoint
 from export.model import DTViT, normalise
+from tests.support.squares import SMALL
 from training import augment
 from training import train as module
 from training.config import TrainConfig
@@ -24,8 +26,20 @@ from training.objective import NOT_LABELLED, Targets, TrainingModel
 from training.train import BEST, HELD_OUT, HISTORY, RUN, STATE, learning_rate, make_split, train, validate
 
 CONFIG = TrainConfig(
-    encoder="test_vit", training="synthetic", epochs=3, batch=8, augment=True, learning_rate=0.01, momentum=0.9
+    encoder="test_vit",
+    training="synthetic",
+    epochs=3,
+    batch=8,
+    augment=True,
+    learning_rate=0.01,
+    momentum=0.9,
+    epoch_images=24,
 )
+# Every image of an epoch, and small ones.
+LEARNING = replace(
+    CONFIG, encoder="test_resnet", spec=SMALL, optimizer="adamw", learning_rate=0.003, epochs=6, epoch_images=None,
+    augment=False,
+)  # fmt: skip
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -126,7 +140,9 @@ def test_masks_turn_with_the_image_and_outlines_teach(squares: ImageSet, tmp_pat
         inside = mask.bool()
         assert not inside.any() or pixels[0][inside].float().mean() > 200
         assert pixels[0][~inside].float().mean() < 100
-    config = replace(CONFIG, optimizer="adamw", learning_rate=0.003, epochs=8, augment=False, patch_weight=10.0)
+    config = replace(
+        CONFIG, optimizer="adamw", learning_rate=0.003, epochs=4, epoch_images=None, augment=False, patch_weight=10.0
+    )
     train(squares, config, tmp_path / "out")
     training_model = TrainingModel(DTViT(config.encoder), config.patch_weight)
     training_model.load_state_dict(torch.load(tmp_path / "out" / STATE, weights_only=True)["learner"])
@@ -167,15 +183,13 @@ def test_half_weights_are_the_same_weights_rounded(squares: ImageSet, tmp_path: 
 
 # float16 is slow on a CPU: two minutes, which belong with the tests that other people's libraries take.
 @pytest.mark.parametrize("precision", ["bf16", pytest.param("fp16", marks=pytest.mark.real)])
-def test_mixed_precision_learns_too(squares: ImageSet, tmp_path: Path, precision: str) -> None:
-    config = replace(CONFIG, encoder="test_resnet", optimizer="adamw", learning_rate=0.003, epochs=4, augment=False)
-    history = train(squares, replace(config, precision=precision), tmp_path / "out")
+def test_mixed_precision_learns_too(small_squares: ImageSet, tmp_path: Path, precision: str) -> None:
+    history = train(small_squares, replace(LEARNING, epochs=4, precision=precision), tmp_path / "out")
     assert history[-1].train.loss < 0.7 * history[0].train.loss
 
 
-def test_it_learns_the_squares(squares: ImageSet, tmp_path: Path) -> None:
-    config = replace(CONFIG, encoder="test_resnet", optimizer="adamw", learning_rate=0.003, epochs=6, augment=False)
-    history = train(squares, config, tmp_path / "out")
+def test_it_learns_the_squares(small_squares: ImageSet, tmp_path: Path) -> None:
+    history = train(small_squares, LEARNING, tmp_path / "out")
     assert history[-1].train.loss < 0.5 * history[0].train.loss
 
 
@@ -237,18 +251,16 @@ def test_impossible_configurations_are_refused(change: dict[str, object]) -> Non
         replace(CONFIG, **change)  # type: ignore[arg-type]
 
 
-def test_the_command_trains_on_phantoms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import csv
-
-    from dtvit_edge.phantom import write_phantoms
-
-    with write_phantoms(tmp_path / "in", studies=2, seed=5).open(newline="") as stream:
+def test_the_command_trains_on_phantoms(
+    phantom_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (phantom_folder / "truth.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    with (tmp_path / "in" / "few.csv").open("w", newline="") as stream:
+    with (tmp_path / "few.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["path", "patient", "ich", "location"])
         for i, row in enumerate(rows[:30]):  # ten patients, so that they can be split
-            writer.writerow([row["path"], f"P{i % 10}", row["ich"], row["location"]])
-    arguments = ["train", str(tmp_path / "in" / "few.csv"), "-o", str(tmp_path / "out"), "--encoder", "test_vit"]
+            writer.writerow([phantom_folder / row["path"], f"P{i % 10}", row["ich"], row["location"]])
+    arguments = ["train", str(tmp_path / "few.csv"), "-o", str(tmp_path / "out"), "--encoder", "test_vit"]
     assert main(["-q", *arguments, "--training", "synthetic", "--epochs", "1", "--workers", "1"]) == 0
     assert str(tmp_path / "out" / BEST) in capsys.readouterr().out

@@ -22,7 +22,6 @@ from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.progress import silent
 from dtvit_edge.spec import OUTPUT_NAMES, PreprocessSpec, Window, WindowKind
-from export.bundle_export import export_bundle
 from export.checkpoint import save_checkpoint
 from export.untrained import untrained_model
 from tests.support.bench_runs import TINY
@@ -33,14 +32,6 @@ SPECS = {
     "three windows": PreprocessSpec(windows=(Window(), Window(80.0, 200.0), Window(40.0, 380.0, WindowKind.LINEAR))),
     "literal crop": PreprocessSpec(resize=None),
 }
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Path]:
-    """A bundle of timm's test ViT, and its weights."""
-    folder = tmp_path_factory.mktemp("small")
-    save_checkpoint(untrained_model("test_vit"), folder / "w.safetensors", training="untrained")
-    return export_bundle(folder / "w.safetensors", folder / "small.dtvit"), folder / "w.safetensors"
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
@@ -59,13 +50,14 @@ def test_plain_preprocessing_is_the_same_treatment(prepare: object, spec: Prepro
 
 
 def test_peers_stand_beside_the_bundle_and_decide_the_same(
-    small: tuple[Bundle, Path], phantom_folder: Path, tmp_path: Path
+    small_bundle: Bundle, small_checkpoint: Path, phantom_folder: Path, tmp_path: Path
 ) -> None:
-    bundle, weights = small
     folders = tuple(sorted(path for path in phantom_folder.iterdir() if path.is_dir()))
-    settings = Settings(effort=replace(TINY, workers=(), rounds=1, quick=True), studies=folders, weights=(weights,),
-                        backends=("onnxruntime",), precisions=("fp32",), threads=1, peers=EVERY)  # fmt: skip
-    records = {record.what: record for record in bench([bundle], settings, tmp_path / "out")}
+    settings = Settings(
+        effort=replace(TINY, workers=(), rounds=1, quick=True), studies=folders, weights=(small_checkpoint,),
+        backends=("onnxruntime",), precisions=("fp32",), threads=1, peers=EVERY,
+    )  # fmt: skip
+    records = {record.what: record for record in bench([small_bundle], settings, tmp_path / "out")}
     latency, whole = records[names.LATENCY], records[names.END_TO_END]
     assert records[names.ACCURACY].options["reference"] == "PyTorch eager fp32"
     asked = {peer.name for peer in MODELS}
@@ -90,13 +82,12 @@ def test_without_weights_every_model_is_named_and_without_packages_the_line_that
     assert SCIKIT_IMAGE.name in peers.left_out
 
 
-def test_a_model_that_is_not_the_bundles_is_not_timed(small: tuple[Bundle, Path], tmp_path: Path) -> None:
-    bundle, _ = small
+def test_a_model_that_is_not_the_bundles_is_not_timed(small_bundle: Bundle, tmp_path: Path) -> None:
     other = tmp_path / "other.safetensors"
     save_checkpoint(untrained_model("test_vit", seed=1), other, training="untrained")
     with pytest.raises(VerdictError, match="not the weights"):
-        Baselines(bundle, other, Settings(), silent).open()
-    named = replace(bundle, manifest=replace(bundle.manifest, weights_sha256=digest(other)))
+        Baselines(small_bundle, other, Settings(), silent).open()
+    named = replace(small_bundle, manifest=replace(small_bundle.manifest, weights_sha256=digest(other)))
     with pytest.raises(VerdictError, match="from the golden logits"):
         Baselines(named, other, Settings(), silent).open()
 
@@ -120,9 +111,8 @@ def digest(path: Path) -> str:
     return digest_file(path)
 
 
-def test_the_trtexec_lines_are_the_graphs_with_our_profiles_and_hide_the_folder(small: tuple[Bundle, Path]) -> None:
-    bundle, _ = small
-    alone, most, fp16, _ = (line.split() for line in trtexec.lines(bundle, 16))
+def test_the_trtexec_lines_are_the_graphs_with_our_profiles_and_hide_the_folder(small_bundle: Bundle) -> None:
+    alone, most, fp16, _ = (line.split() for line in trtexec.lines(small_bundle, 16))
     assert alone[:2] == ["trtexec", "--onnx=small.dtvit/model.fp32.onnx"]
     slice_ = "1x224x224"
     for words, batch in ((alone, 1), (most, 16)):
@@ -130,7 +120,7 @@ def test_the_trtexec_lines_are_the_graphs_with_our_profiles_and_hide_the_folder(
         assert f"--optShapes=pixels:{batch}x{slice_}" in words and f"--maxShapes=pixels:{batch}x{slice_}" in words
         assert "--noTF32" in words and "--stronglyTyped" not in words
     assert "--stronglyTyped" in fp16
-    (words,) = {line for line in trtexec.lines(bundle, 1) if "fp32" in line}
+    (words,) = {line for line in trtexec.lines(small_bundle, 1) if "fp32" in line}
     assert "pixels:1x1x224x224" in words
 
 

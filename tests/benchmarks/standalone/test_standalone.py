@@ -31,7 +31,6 @@ from evaluation.gate import SliceLabels
 from evaluation.limits import Limits
 from evaluation.records import read
 from evaluation.sampling import SETS, SliceSet
-from export.bundle_export import export_bundle
 from export.checkpoint import save_checkpoint
 from export.untrained import untrained_model
 from tests.support.data import ROOT
@@ -65,17 +64,18 @@ def test_contenders_alternate_and_nobody_is_always_first() -> None:
 
 
 @pytest.fixture(scope="module")
-def calibrated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def calibrated(
+    coarse_entropy: None, small_bundle: Bundle, small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
     """A bundle with int8, and the weights that it was made from."""
-    folder = tmp_path_factory.mktemp("calibrated")
-    save_checkpoint(untrained_model("test_vit"), folder / "w.safetensors", training="untrained")
-    bundle = export_bundle(folder / "w.safetensors", folder / "small.dtvit")
+    copy = shutil.copytree(small_bundle.path, tmp_path_factory.mktemp("calibrated") / "small.dtvit")
+    bundle = Bundle.open(copy)
     pixels = bundle.golden().pixels
     count = len(pixels)
     labels = SliceLabels(tuple(map(str, range(count))), tuple(map(str, range(count))), np.full(count, -1))
     lenient = Config(sensitivity_slices=1, limits=Limits(agreement=0.0, auc=1.0, slices=1))
     calibrate(bundle, dict.fromkeys(SETS, SliceSet(pixels, labels)), lenient)
-    return folder / "small.dtvit", folder / "w.safetensors"
+    return copy, small_checkpoint
 
 
 def test_int8_speed_records_every_configuration_and_its_distance(calibrated: tuple[Path, Path], tmp_path: Path) -> None:
@@ -108,12 +108,11 @@ def test_int8_speed_times_nothing_that_is_not_the_same_model(
 
 
 def test_gate_records_the_verdicts_of_the_command(
-    calibrated: tuple[Path, Path], phantom_folder: Path, tmp_path: Path
+    two_block_bundle: Bundle, phantom_folder: Path, tmp_path: Path
 ) -> None:
-    bundle = tmp_path / "copy.dtvit"
-    shutil.copytree(calibrated[0], bundle)
-    slices = ["--slices", str(phantom_folder / "truth.csv"), "--test-slices", str(phantom_folder / "truth.csv")]
-    done = CliRunner().invoke(calibration_cost.main, ["x", "--out", str(tmp_path / "r"), "--", str(bundle), *slices])
+    bundle = shutil.copytree(two_block_bundle.path, tmp_path / "copy.dtvit")
+    absent = [str(tmp_path / "absent.dtvit"), "--slices", str(phantom_folder / "truth.csv")]
+    done = CliRunner().invoke(calibration_cost.main, ["x", "--out", str(tmp_path / "r"), "--", *absent])
     assert done.exit_code == 1 and "exit status 2" in done.output and not (tmp_path / "r").exists()
 
     rows = (phantom_folder / "truth.csv").read_text().splitlines()
@@ -173,7 +172,7 @@ def test_startup_records_three_processes(tmp_path: Path) -> None:
 
 
 def test_graph_rewrites_alternates_and_agrees_before_it_times(tmp_path: Path) -> None:
-    arguments = ["--encoder", "vit_tiny_patch16_224", "--rounds", "10", "--runs", "1", "--out", str(tmp_path / "r")]
+    arguments = ["--encoder", "test_vit", "--rounds", "10", "--runs", "1", "--out", str(tmp_path / "r")]
     done = CliRunner().invoke(graph_rewrites.main, arguments)
     assert done.exit_code == 0, done.output
     (record,) = read(tmp_path / "r")
