@@ -7,97 +7,19 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from calibration import deploy_engines, deployment
-from calibration.calibrate import CalibrationResult, Config, calibrate
 from calibration.deploy_record import export_inputs, record_path
-from dtvit_edge.bundle import REFUSED, Bundle, write_bundle
-from dtvit_edge.cli.commands import main
+from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli.exit_status import INTERRUPTED
 from dtvit_edge.errors import VerdictError
-from dtvit_edge.spec import digest_file
 from dtvit_edge.trt.releases import TENSORRT, Release
 from export.importing import ImportOptions
+from tests.support.deploy_workshop import Workshop, steps, verdicts
 from tests.support.engine_records import ORIN, put, record
-
-LENIENT = ["--agreement", "0.5", "--delta-auc", "1", "--least-slices", "4"]
-PATIENTS, SLICES = 5, 2
-
-
-class Workshop:
-    """A folder with weights to deploy, and the command; what is run is counted.
-
-    `export_bundle` writes the session's exported bundle under the weights' digest, and `calibrate` a verdict without
-    its minutes, unless `real` is called: what either computes has tests of its own.
-    """
-
-    def __init__(self, exported: Bundle, folder: Path, slices: Path, patch: pytest.MonkeyPatch) -> None:
-        self.exported, self.patch = exported, patch
-        self.weights, self.output, self.slices = folder / "w.safetensors", folder / "Doe Jane.dtvit", slices
-        self.weights.write_bytes(b"weights")
-        self.runs: list[str] = []
-        self.refused: dict[str, str] = {}
-        self.verdicts = [{"precision": name, "verdict": "passed", "reasons": []} for name in ("fp16", "int8")]
-        patch.setattr(deployment, "export_bundle", self.export)
-        patch.setattr(deployment, "calibrate", self.calibrate)
-
-    def export(self, weights: Path, output: Path, options: ImportOptions, **more: Any) -> Bundle:
-        self.runs.append("export")
-        manifest = self.exported.manifest
-        parity = manifest.parity | {name: {REFUSED: reason} for name, reason in self.refused.items()}
-        models = {name: model for name, model in manifest.models.items() if name not in self.refused}
-        files = (*models.values(), *manifest.golden.values())
-        contents = {file.file: self.exported.file_bytes(file) for file in files}
-        new = replace(manifest, weights_sha256=digest_file(weights), models=models, parity=parity)
-        return write_bundle(output, new, contents, overwrite=more["overwrite"])
-
-    def calibrate(self, bundle: Bundle, *args: Any, **more: Any) -> Any:
-        self.runs.append("calibrate")
-        new = replace(bundle.manifest, calibration={"verdicts": self.verdicts})
-        files = (*new.models.values(), *new.golden.values())
-        contents = {file.file: bundle.file_bytes(file) for file in files}
-        return SimpleNamespace(bundle=write_bundle(bundle.path, new, contents, overwrite=True))
-
-    def real(self) -> None:
-        def quick(bundle: Bundle, sets: Any, config: Config, **more: Any) -> CalibrationResult:
-            return calibrate(bundle, sets, replace(config, sensitivity_slices=1, keep_higher_limit=0.0), **more)
-
-        self.patch.setattr(deployment, "calibrate", quick)
-
-    def deploy(self, *more: str, sliced: bool = True) -> int:
-        slices = ["--slices", str(self.slices), *LENIENT] if sliced else []
-        self.runs.clear()
-        return main(["-q", "deploy", str(self.weights), "-o", str(self.output), *slices, *more])
-
-
-@pytest.fixture
-def workshop(exported: Bundle, few_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
-    monkeypatch.setattr(deploy_engines.backend, "unavailable", lambda flavour: f"{flavour} is not installed")
-    return Workshop(exported, tmp_path, few_pictures, monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def few_pictures(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As many patients as a calibration needs, with two pictures each."""
-    folder = tmp_path_factory.mktemp("few")
-    header, *rows = pictures.read_text().splitlines()
-    kept = [row for row in rows if row.startswith(tuple(f"{p}-{i}." for p in range(PATIENTS) for i in range(SLICES)))]
-    for row in kept:
-        shutil.copy(pictures.parent / row.split(",")[0], folder)
-    (folder / "labels.csv").write_text("\n".join([header, *kept]) + "\n")
-    return folder / "labels.csv"
-
-
-def steps(printed: str) -> dict[str, Any]:
-    return {step["name"]: step for step in json.loads(printed)["steps"]}
-
-
-def verdicts(step: dict[str, Any]) -> dict[str, str]:
-    return {outcome["precision"]: outcome["verdict"] for outcome in step["outcomes"]}
 
 
 def test_every_step_is_a_row_of_one_table(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
@@ -309,7 +231,7 @@ def test_slices_that_do_not_do_are_wrong_usage_before_the_export(
 ) -> None:
     few = tmp_path / "few.csv"
     lines = workshop.slices.read_text().splitlines()
-    few.write_text("\n".join([lines[0], *(f"{workshop.slices.parent}/{line}" for line in lines[1 : 1 + SLICES])]))
+    few.write_text("\n".join([lines[0], *(f"{workshop.slices.parent}/{line}" for line in lines[1:3])]))
     workshop.slices = few
     assert workshop.deploy() == 2 and workshop.runs == []
     assert "1 patients; the calibration, validation and test sets need at least 5" in capsys.readouterr().err
