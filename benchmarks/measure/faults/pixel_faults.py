@@ -8,7 +8,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
-from benchmarks.measure.faults.studies import Delivery, hu_values, intercept_hu, put_values, stored_values
+from benchmarks.measure.faults.studies import Delivery, hu_values, intercept_hu, new_uid, put_values, stored_values
 from benchmarks.measure.faults.targets import Kind, Rng, targets
 
 AIR = -1000
@@ -180,13 +180,14 @@ def wrong_matrix(d: Delivery, rng: Rng) -> str:
 def cropped(d: Delivery, rng: Rng) -> str:
     """The field of view is under 180 mm: a part of the head."""
     share, up, left = rng.uniform(0.4, 0.75), rng.uniform(), rng.uniform()
+    pitch = float(d.scan.datasets[0].PixelSpacing[0])
 
     def change(ds: Dataset) -> None:
         values = stored_values(ds)
-        size = int(min(len(values) * share, 178 / float(ds.PixelSpacing[0])))
+        size = int(min(len(values) * share, 178 / pitch))
         y, x = int((len(values) - size) * up), int((len(values) - size) * left)
         put_values(ds, values[y : y + size, x : x + size], signed=bool(ds.PixelRepresentation))
-        ds.ReconstructionDiameter = f"{size * float(ds.PixelSpacing[0]):.3f}"
+        ds.ReconstructionDiameter = f"{size * pitch:.3f}"
 
     return f"{_each(d, rng, change)}, {share:.0%} at {up:.0%},{left:.0%}"
 
@@ -198,11 +199,10 @@ def donor_pixels(d: Delivery, rng: Rng) -> str:
     for file in files:
         source = copy.deepcopy(d.scan.datasets[0])  # the air and bone of one level stand for another head
         ds = d.edit(file)
-        keep = {k: getattr(ds, k) for k in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")}
         ds.PixelData = source.PixelData
         ds.PatientID, ds.PatientName = "PHANTOM-OTHER", "PHANTOM^OTHER"
         if mode != "this instance":
-            ds.SOPInstanceUID = f"{keep['SOPInstanceUID']}.9"[-64:]
+            ds.SOPInstanceUID = new_uid("donor", ds.get("SOPInstanceUID"))
             ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
         if mode == "own tags":
             ds.StudyInstanceUID, ds.SeriesInstanceUID = "2.25.99", "2.25.99.1"
