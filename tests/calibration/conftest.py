@@ -10,11 +10,12 @@ import pytest
 from calibration import deploy_engines
 from dtvit_edge.bundle import Bundle
 from tests.support.deploy_workshop import Workshop
+from tests.support.outliers import outlier_graph
 from tests.support.pictures import pictures
 from tests.support.quick_statistics import coarse_entropy, few_resamples
 from tests.support.threads import one_thread
 
-__all__ = ["coarse_entropy", "few_resamples", "one_thread", "pictures"]
+__all__ = ["coarse_entropy", "few_resamples", "one_thread", "outlier_graph", "pictures"]
 
 
 PATIENTS, SLICES = 5, 2

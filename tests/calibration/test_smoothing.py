@@ -5,7 +5,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.standalone.outlier_smoothing import measure, model_with_outliers
+from benchmarks.standalone.outlier_smoothing import measure
 from calibration.activations import channel_maxima
 from calibration.quantizable import weight_ops
 from calibration.smoothing import smooth
@@ -21,8 +21,8 @@ def pixels() -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="module")
-def outliers() -> onnx.ModelProto:
-    return model_with_outliers("test_vit")
+def outliers(outlier_graph: bytes) -> onnx.ModelProto:
+    return onnx.load_model_from_string(outlier_graph)
 
 
 def test_folding_changes_no_bit_of_the_fp32_graph(outliers: onnx.ModelProto, pixels: NDArray[np.uint8]) -> None:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.phantom import write_phantoms
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.spec import PreprocessSpec
 from evaluation.image_sets import FIRST_SEED, load_image_set, phantom_set, stored_pixels
@@ -28,10 +27,8 @@ def test_a_name_that_is_nearly_one_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["phantoms", "files"])
-def test_the_stored_pixels_are_those_that_were_prepared(tmp_path: Path, kind: str) -> None:
-    text = "phantoms:1@60"
-    if kind == "files":
-        text = str(write_phantoms(tmp_path / "in", studies=1, seed=5))
+def test_the_stored_pixels_are_those_that_were_prepared(phantom_folder: Path, kind: str) -> None:
+    text = "phantoms:1@60" if kind == "phantoms" else str(phantom_folder / "truth.csv")
     data = load_image_set(text, SPEC)
     chosen = len(data.slices) // 2
     prepared = CpuPreprocessor(SPEC)(*stored_pixels(data.slices[chosen]), crop=False)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.phantom import write_phantoms
 from dtvit_edge.preprocess.cpu import PreparedSlice
 from dtvit_edge.spec import PreprocessSpec, digest_bytes
 from evaluation.sampling import SETS, Candidate, candidates, load_set, load_sets, split_into_sets, stratified
@@ -49,9 +48,8 @@ def test_a_set_is_the_same_whatever_order_its_slices_came_in(pictures: Path) -> 
     assert one.pixels.shape == (20, 1, 224, 224)
 
 
-def test_studies_are_told_apart_by_patient_without_a_name(tmp_path: Path) -> None:
-    write_phantoms(tmp_path / "in", studies=2, seed=3)
-    pool = candidates([tmp_path / "in"])
+def test_studies_are_told_apart_by_patient_without_a_name(phantom_folder: Path) -> None:
+    pool = candidates([phantom_folder])
     assert len({c.patient for c in pool}) == 2
     assert all(len(c.patient) == 16 and "PHANTOM" not in c.patient.upper() for c in pool)
     assert {c.ich for c in pool} == {-1}

@@ -19,16 +19,17 @@ from benchmarks.gpu_check.runner import FAILED, NOT_RUN, PASSED, WHAT_END, End, 
 from benchmarks.gpu_check.settings import BOOT, Settings
 from benchmarks.gpu_check.stages import Stage, stages
 from dtvit_edge.bundle import Bundle
-from dtvit_edge.phantom import write_phantoms
 from evaluation.records import Record, append, read
 
 STAND_IN = (sys.executable, "-u", "-m", "tests.support.cuda.gpu_check_child")
 
 
 @pytest.fixture(scope="module")
-def one_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def one_study(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine slices of a study: two batches and a part of one."""
     folder = tmp_path_factory.mktemp("study")
-    write_phantoms(folder, studies=1, seed=11)
+    for file in sorted((phantom_folder / "study-0001").rglob("IM*"))[8:17]:
+        shutil.copy(file, folder)
     return folder
 
 

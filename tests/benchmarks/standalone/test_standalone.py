@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 
@@ -156,7 +157,13 @@ def test_reading_records_both_files_and_every_reader(tmp_path: Path, monkeypatch
     assert isinstance(done.exception, VerdictError) and len(list(read(tmp_path / "r"))) == 1
 
 
-def test_outlier_smoothing_records_how_much_is_saved(tmp_path: Path) -> None:
+def test_outlier_smoothing_records_how_much_is_saved(
+    outlier_graph: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs = {"test_vit": outlier_graph}  # as it makes it, in seconds
+    monkeypatch.setattr(
+        outlier_smoothing, "model_with_outliers", lambda name: onnx.load_model_from_string(graphs[name])
+    )
     done = CliRunner().invoke(outlier_smoothing.main, ["--encoder", "test_vit", "--out", str(tmp_path / "r")])
     assert done.exit_code == 0, done.output
     (record,) = read(tmp_path / "r")

@@ -246,7 +246,7 @@ def test_a_workstation_command_without_its_packages_says_what_to_install(
 def test_runtime_commands_never_load_torch_timm_or_onnx(tiny_bundle: Bundle, tmp_path: Path) -> None:
     series(tmp_path / "in", [0, 5])
     bundle, folder = str(tiny_bundle.path), str(tmp_path / "in")
-    for arguments in (
+    lines = [
         ["--help"],
         ["export", "--help"],
         ["train", "--help"],
@@ -256,14 +256,18 @@ def test_runtime_commands_never_load_torch_timm_or_onnx(tiny_bundle: Bundle, tmp
         ["compat", bundle, "--target", "jetpack6"],
         ["doctor"],
         ["phantom", str(tmp_path / "phantoms"), "--studies", "1"],
-    ):
-        code = (
-            "import sys; from dtvit_edge.cli.commands import main; status = main(sys.argv[1:])\n"
-            "heavy = {'torch', 'timm', 'onnx', 'torchvision', 'sklearn'} & set(sys.modules)\n"
-            "sys.exit(f'status {status}, loaded {heavy}' if status or heavy else 0)"
-        )
-        done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    ]
+    code = (
+        "import json, sys; from dtvit_edge.cli.commands import main\n"
+        "for line in json.loads(sys.argv[1]):\n"
+        "    status = main(line)\n"
+        "    heavy = {'torch', 'timm', 'onnx', 'torchvision', 'sklearn'} & set(sys.modules)\n"
+        "    if status or heavy: sys.exit(f'{line}: status {status}, loaded {heavy}')\n"
+        "print(len(json.loads(sys.argv[1])), 'commands ran')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(lines)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(f"{len(lines)} commands ran\n")
 
 
 def test_importing_the_package_loads_little() -> None:

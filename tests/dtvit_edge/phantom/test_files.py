@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from dtvit_edge.phantom import (
     TRUTH_COLUMNS,
     PhantomStudy,
     collection_seeds,
+    files,
     phantom_uid,
     plan_study,
     render_plan,
@@ -157,6 +159,16 @@ def test_no_studies_is_refused(tmp_path: Path) -> None:
         write_phantoms(tmp_path, 0)
 
 
+@pytest.fixture
+def drawn_once(study: PhantomStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slices that are rendered already, every study with one fewer: what is asked is which files come and go."""
+    count = iter(range(len(study.slices), 0, -1))
+    monkeypatch.setattr(
+        files, "render_study", lambda seed, location: replace(study, seed=seed, slices=study.slices[: next(count)])
+    )
+
+
+@pytest.mark.usefixtures("drawn_once")
 def test_an_earlier_collection_is_replaced_whole_or_refused(tmp_path: Path) -> None:
     write_phantoms(tmp_path, studies=2, seed=1)
     (tmp_path / "letter.txt").write_text("dear")
@@ -171,6 +183,7 @@ def test_an_earlier_collection_is_replaced_whole_or_refused(tmp_path: Path) -> N
     assert done == [1]
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_overwriting_removes_what_an_earlier_call_listed_and_nothing_else(tmp_path: Path) -> None:
     write_phantoms(tmp_path, studies=2)
     kept = [tmp_path / "study-0002" / "patient.dcm", tmp_path / "study-0007" / "patient.dcm", tmp_path / "notes.txt"]

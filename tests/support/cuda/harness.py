@@ -16,14 +16,17 @@ from dtvit_edge.spec import PixelEncoding, PreprocessSpec
 
 HERE = Path(__file__).parent
 GUARD = 64  # bytes behind every buffer that must stay as they are
-FLAGS = ("-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC")
+FLAGS = ("-std=c++17", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC")
 
 
-def compile_for_cpu(compiler: str, folder: Path, source: Path = kernel.SOURCE.parent) -> ctypes.CDLL:
-    """The kernel, out of its folder or another one, as a shared library."""
+def compile_for_cpu(
+    compiler: str, folder: Path, source: Path = kernel.SOURCE.parent, *, optimised: bool = True
+) -> ctypes.CDLL:
+    """The kernel, out of its folder or another one, as a shared library; what runs once compiles faster unoptimised."""
     library = folder / "preprocess.so"
     include = ("-I", str(HERE), "-I", str(source))
-    subprocess.run([compiler, *FLAGS, *include, "-o", str(library), str(HERE / "launch.cpp")], check=True)
+    optimisation = "-O2" if optimised else "-O0"
+    subprocess.run([compiler, *FLAGS, optimisation, *include, "-o", str(library), str(HERE / "launch.cpp")], check=True)
     return ctypes.CDLL(str(library))
 
 
