@@ -25,6 +25,8 @@ from dtvit_edge.spec import MAX_MATRIX, MIN_MATRIX, PixelEncoding
 # Scanners write slopes of 1, and a few fractions of it; a 12-bit image of twice the usual range needs 2. At 32, as
 # windowed screenshots have it, three grey levels are left in the window. A negative one turns HU upside down.
 MOST_SLOPE = 4.0
+# A range of padding that reaches into these would turn blood or brain into air; one value alone takes next to nothing.
+TISSUE_HU = (-200.0, 2000.0)
 _HU_TYPES = ("", "HU", "US")  # US is "unspecified", which CT scanners write as well
 _COMPRESSED = "1.2.840.10008.1.2.4."  # all compressed transfer syntaxes but RLE, which is lossless
 _LOSSLESS = frozenset(
@@ -70,6 +72,11 @@ def encoding(dataset: Tags, find: Find) -> PixelEncoding:
             reasons.PIXEL_FORMAT, f"high bit {high} of {allocated} bits, pixel representation {representation}"
         )
     signed = representation == 1
+    padding = _padding(dataset, signed)
+    if padding is not None and padding[0] < padding[1]:
+        low, high_hu = (slope * limit + intercept for limit in padding)
+        if low < TISSUE_HU[1] and high_hu > TISSUE_HU[0]:
+            raise SliceRejected(reasons.IMPLAUSIBLE_HU, f"padding is {low:g} to {high_hu:g} HU, which tissue has too")
     try:
         return PixelEncoding(
             bits_stored=stored,
@@ -77,7 +84,7 @@ def encoding(dataset: Tags, find: Find) -> PixelEncoding:
             signed=signed,
             slope=slope,
             intercept=intercept,
-            padding=_padding(dataset, signed),
+            padding=padding,
         )
     except ConfigError as error:
         raise SliceRejected(reasons.PIXEL_FORMAT, str(error)) from error

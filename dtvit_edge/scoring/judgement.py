@@ -26,6 +26,8 @@ Rows: TypeAlias = dict[Key, SliceScore]
 
 # Crops of real slices to 160 mm kept 7.6 % of air at least, of those to 130 mm a third had less than 1 %.
 LEAST_FIELD_OF_VIEW_MM = 180.0
+# A head is at most 1.5 times as long as wide.
+MOST_ASPECT = 2.0
 # On more slices of a scan than this share no brain is seen: the values are no HU. A scan from the neck to the vertex of
 # 23 mm steps at both ends has less.
 MOST_WITHOUT_BRAIN = 0.25
@@ -149,16 +151,28 @@ def _judge_blanks(headers: Sequence[SliceHeader], rows: Rows) -> None:
 
 
 def _is_small(headers: Sequence[SliceHeader], rows: Rows) -> bool:
-    """Whether most slices are crops: hardly any air in a small field of view."""
+    """Whether most slices are crops: hardly any air in a small field of view, or one that no head has the shape of."""
     shown = [h for h in headers if _is_shown(rows[key(h)])]
-    return 2 * sum(_has_no_air(rows[key(h)]) for h in shown) > len(shown)
+    return 2 * sum(_has_no_air(rows[key(h)]) or _is_narrow(h) for h in shown) > len(shown)
 
 
 def _is_wrong(header: SliceHeader, row: SliceScore) -> bool:
     """Whether a slice's values cannot be HU: too many are too high, or none is air in a field of view that has some."""
-    spacing = header.pixel_spacing_mm
-    small = spacing and min(header.rows * spacing[0], header.columns * spacing[1]) < LEAST_FIELD_OF_VIEW_MM
+    sides = _field_of_view_mm(header)
+    small = sides is not None and min(sides) < LEAST_FIELD_OF_VIEW_MM
     return row.measures is not None and (is_too_high(row.measures) or (_has_no_air(row) and not small))
+
+
+def _is_narrow(header: SliceHeader) -> bool:
+    """Whether the field of view is small, and of a shape that no head has; a matrix that is misread looks so too."""
+    sides = _field_of_view_mm(header)
+    return sides is not None and min(sides) < LEAST_FIELD_OF_VIEW_MM and max(sides) > MOST_ASPECT * min(sides)
+
+
+def _field_of_view_mm(header: SliceHeader) -> tuple[float, float] | None:
+    if header.pixel_spacing_mm is None:
+        return None
+    return header.rows * header.pixel_spacing_mm[0], header.columns * header.pixel_spacing_mm[1]
 
 
 def _has_no_air(row: SliceScore) -> bool:

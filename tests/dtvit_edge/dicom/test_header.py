@@ -52,6 +52,7 @@ REJECTED: dict[str, tuple[dict[str, Any], str]] = {
     "a map among projections": ({"ImageType": ["DERIVED", "SECONDARY", "AXIAL", "CSA MIP"]}, "not_hu"),
     "a material": ({"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "MAT_SPECIFIC"]}, "not_hu"),
     "a slope of 32": ({"RescaleSlope": 32}, "implausible_hu"),
+    "padding that reaches into tissue": ({"PixelPaddingValue": 3000, "PixelPaddingRangeLimit": 1079}, "implausible_hu"),
     "a negative slope": ({"RescaleSlope": -1}, "implausible_hu"),
     "a high bit beyond the bits": ({"BitsAllocated": 8, "BitsStored": 8, "HighBit": 11}, "pixel_format"),
     "more bits stored than allocated": ({"BitsAllocated": 8, "BitsStored": 12, "HighBit": 7}, "pixel_format"),

@@ -88,6 +88,13 @@ def test_no_air_in_a_small_field_of_view_is_a_crop() -> None:
     assert not whole.small_fov
 
 
+@pytest.mark.parametrize(("spacing", "small"), [((0.2, 0.45), True), ((0.3, 0.45), False), ((0.36, 0.9), False)])
+def test_a_field_of_view_that_no_head_has_the_shape_of_is_a_crop(spacing: tuple[float, float], small: bool) -> None:
+    headers = slices(3, pixel_spacing_mm=spacing)
+    one, _ = judged(headers, [row(h) for h in headers])
+    assert one.small_fov is small
+
+
 @pytest.mark.parametrize(("without", "plausible"), [(3, True), (4, False)])
 def test_no_brain_on_more_than_a_quarter_means_other_values(without: int, plausible: bool) -> None:
     headers = slices(12)
