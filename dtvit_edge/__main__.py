@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import time
+from types import FrameType
+
+# A terminal that is closed sends a hang-up twice, and a shutdown two kinds of signals: the second must not end the work
+# that the first one began, which is to end other processes.
+SAME_EVENT_S = 1.0
 
 
 def entry() -> None:
     """Run the command line; interrupted while it is still being loaded, it ends with 130 as later."""
+    interrupt_on_signals()
     try:
         from dtvit_edge.cli.commands import main
 
@@ -15,6 +23,22 @@ def entry() -> None:
         print("interrupted", file=sys.stderr)
         status = 130
     sys.exit(status)
+
+
+def interrupt_on_signals() -> None:
+    """From now on SIGTERM and SIGHUP do what SIGINT does; one that is ignored, as `nohup` has it, stays ignored."""
+    last = -SAME_EVENT_S
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal last
+        if time.monotonic() - last >= SAME_EVENT_S:
+            last = time.monotonic()
+            raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, interrupt)
 
 
 if __name__ == "__main__":
