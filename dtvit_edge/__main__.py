@@ -10,6 +10,7 @@ from types import FrameType
 # A terminal that is closed sends a hang-up twice, and a shutdown two kinds of signals: the second must not end the work
 # that the first one began, which is to end other processes.
 SAME_EVENT_S = 1.0
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def entry() -> None:
@@ -22,6 +23,7 @@ def entry() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = 130
+    ignore_signals()
     sys.exit(status)
 
 
@@ -35,10 +37,15 @@ def interrupt_on_signals() -> None:
             last = time.monotonic()
             raise KeyboardInterrupt
 
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+    for number in SIGNALS:
+        if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, interrupt)
+
+
+def ignore_signals() -> None:
+    """The work is done: while it ends, Python would take its handlers off and die of what still arrives."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":
