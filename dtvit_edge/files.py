@@ -59,9 +59,9 @@ def make_folder(folder: Path) -> None:
     Raises:
         ConfigError: it cannot be made, or is something else.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is not a folder")
     try:
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(f"{folder} is not a folder")
         for path in (*reversed(folder.parents), folder):
             if not path.exists():  # pathlib gives the mode to the last one alone
                 path.mkdir(mode=FOLDER_MODE, exist_ok=True)
