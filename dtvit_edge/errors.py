@@ -13,6 +13,7 @@ DtvitError                     base; `exit_status` is what the command line retu
 ├── DeviceFault          (5)   the device failed while running; what was in flight is marked
 │   ├── OutOfDeviceMemory (5)  an allocation on the device failed; the context can still be used
 │   └── BuildKilled      (5)   the process that built an engine was killed or crashed
+├── DiskFault            (5)   the disk failed under an output; what was finished before is whole
 └── SliceRejected              one file or frame cannot be scored; becomes a row, never a traceback
 
 Any other exception         (6)   an internal error: the command line says what to report
@@ -79,6 +80,12 @@ class OutOfDeviceMemory(DeviceFault):
 
 class BuildKilled(DeviceFault):
     """The process that built an engine was killed or crashed; nothing was installed."""
+
+
+class DiskFault(DtvitError):
+    """An output cannot be written any more: the disk is full, read-only, gone or broken."""
+
+    exit_status = 5
 
 
 class SliceRejected(DtvitError):

@@ -1,19 +1,109 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, readable by their owner's group at most, and what is said where a disk fails.
+
+Modes are those here, or what the umask leaves of them.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
 from pathlib import Path
 
+from dtvit_edge.errors import ConfigError, DiskFault
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write UTF-8 text next to `path`, flush it to the disk and rename it into place."""
-    part = path.with_name(f".{path.name}.part")
+FILE_MODE, FOLDER_MODE = 0o640, 0o750
+# A link that somebody laid in the place of an output would lead the bytes elsewhere.
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+# What file systems answer that cannot flush a folder; their renames are as durable as they get.
+_NO_FLUSH = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP})
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write under a name of its own beside `path`, flush it to the disk and rename it into place.
+
+    Args:
+        content: text is written as UTF-8, its line ends as they are.
+
+    Raises:
+        DiskFault: the disk is full, read-only, gone or broken; what lay at `path` before is untouched.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    # Its own name: a second process that writes the same file must not rename what this one has half written.
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
+        try:
+            descriptor = open_file(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            try:
+                write_all(descriptor, data)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+        flush_folder(path.parent)
+    except OSError as error:
+        raise disk_fault(path, error) from error
+
+
+def remove_parts(path: Path) -> None:
+    """Remove what killed processes left half written beside `path`; nobody else may be writing it."""
+    for part in path.parent.glob(f".{path.name}.*.part"):
         part.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        ConfigError: it cannot be made, or is something else.
+    """
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(f"{folder} is not a folder")
+        for path in (*reversed(folder.parents), folder):
+            if not path.exists():  # pathlib gives the mode to the last one alone
+                path.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    except OSError as error:
+        raise unusable(folder, error) from error
+
+
+def open_file(path: Path, flags: int) -> int:
+    """A descriptor of a file that is made with `FILE_MODE` and is no link."""
+    return os.open(path, flags | _NOFOLLOW, FILE_MODE)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of it: a disk that fills up takes a part and says nothing until it is asked again."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def flush_folder(folder: Path) -> None:
+    """Put a folder's names on the disk: until then a power failure may take a file that was renamed into it."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FLUSH:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def unusable(folder: Path, error: OSError) -> ConfigError:
+    """What to raise where an output folder cannot be used, before anything was done."""
+    return ConfigError(f"{folder} cannot be written: {_words(error)}")
+
+
+def disk_fault(path: Path, error: OSError) -> DiskFault:
+    """What to raise where an output fails later. Folder names can carry patients' names: the file's alone is said."""
+    return DiskFault(f"the disk failed at {path.name}: {_words(error)}")
+
+
+def _words(error: OSError) -> str:
+    return error.strerror or type(error).__name__

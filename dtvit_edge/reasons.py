@@ -102,6 +102,9 @@ MODEL_FAULT = _error("model_fault", "The model's answer is not a finite number."
 TRUNCATED = _error("truncated", "The file ends before its pixel data do.")
 DECODE_FAILED = _error("decode_failed", "The pixel data cannot be decoded.")
 
+# What may pass: such a row does not stand in the journal, and the same command tries the slice again.
+PASSING = frozenset({UNREADABLE.code, NOT_THE_PLANNED.code, MODEL_FAULT.code})
+
 # A study's own reasons (the `reason` column of studies.csv).
 STUDY_REASONS: dict[str, str] = {
     "no_suitable_series": "No series of the study is suitable.",

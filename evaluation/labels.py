@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.files import write_atomically
+from dtvit_edge.files import make_folder, write_atomically
 from dtvit_edge.spec import LOCATION_LABELS, digest_json
 
 COLUMNS = ("path", "patient", "ich", "location")
@@ -81,7 +81,7 @@ def write_labels(csv_file: Path, slices: Sequence[LabelledSlice]) -> None:
         location = "" if s.location is None else LOCATION_LABELS[s.location]
         ich = "" if s.ich is None else int(s.ich)
         writer.writerow((os.path.relpath(s.file, csv_file.parent), s.patient, ich, location))
-    csv_file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(csv_file.parent)
     write_atomically(csv_file, text.getvalue())
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from dtvit_edge.files import write_atomically
 from dtvit_edge.spec import ICH_LABELS, LOCATION_LABELS
 from evaluation.metrics import HeadFigures
-from evaluation.tables import DPI, csv_text
+from evaluation.tables import csv_text, png_bytes
 
 Cell = str | int | float
 
@@ -41,7 +41,7 @@ class Plot:
 
     def write(self, out: Path) -> None:
         """`NAME.png`, `NAME.csv` and `NAME.md` into a folder."""
-        self.figure.savefig(out / f"{self.name}.png", dpi=DPI, bbox_inches="tight")
+        write_atomically(out / f"{self.name}.png", png_bytes(self.figure))
         write_atomically(out / f"{self.name}.csv", csv_text(self.columns, self.rows))
         write_atomically(out / f"{self.name}.md", self.markdown())
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from dtvit_edge.environment import RUNTIME_PACKAGES, machine, package_versions
 from dtvit_edge.errors import ConfigError
+from dtvit_edge.files import disk_fault, make_folder
 
 if TYPE_CHECKING:
     from evaluation.metrics import HeadFigures
@@ -62,11 +63,18 @@ class Record:
 
 
 def append(path: Path, record: Record) -> None:
-    """Append one line; the folder is made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Append one line; the folder is made where it is missing.
+
+    Raises:
+        DiskFault: the disk is full, read-only, gone or broken.
+    """
+    make_folder(path.parent)
     line = json.dumps({"format": FORMAT, **asdict(record)}, allow_nan=False)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise disk_fault(path, error) from error
 
 
 def read(path: Path) -> Iterator[Record]:

@@ -47,7 +47,7 @@ class Table:
         """`NAME.md`, `NAME.csv` and `NAME.png` into a folder."""
         write_atomically(out / f"{self.name}.md", self.markdown())
         write_atomically(out / f"{self.name}.csv", self.csv())
-        self._draw().savefig(out / f"{self.name}.png", dpi=DPI, bbox_inches="tight")
+        write_atomically(out / f"{self.name}.png", png_bytes(self._draw()))
 
     def _draw(self) -> Figure:
         widths = [max(len(cell) for cell in column) + 2 for column in zip(self.columns, *self.rows, strict=True)]
@@ -81,6 +81,13 @@ def csv_text(columns: Sequence[str], rows: Sequence[Sequence[str | int | float]]
     writer.writerow(columns)
     writer.writerows(rows)
     return text.getvalue()
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG file."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=DPI, bbox_inches="tight")
+    return picture.getvalue()
 
 
 def _row(cells: Sequence[str]) -> str:

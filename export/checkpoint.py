@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dtvit_edge.errors import CheckpointError, ConfigError
+from dtvit_edge.files import write_atomically
 from dtvit_edge.spec import HEAD_LABELS, TRAINING_STATES, PreprocessSpec, digest_file
 from export.encoders import DEFAULT_ENCODER, INPUT_SIZE
 from export.model import HEADS, DTViT, HeadLayout
@@ -117,7 +118,7 @@ def save_checkpoint(
         metadata["spec"] = json.dumps(spec.to_dict(), sort_keys=True)
     if untrained:
         metadata["untrained_heads"] = ",".join(untrained)
-    path.write_bytes(_sorted_header(save(tensors, metadata)))
+    write_atomically(path, _sorted_header(save(tensors, metadata)))
 
 
 def ordered_heads(names: Collection[str]) -> tuple[str, ...]:

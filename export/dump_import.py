@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dtvit_edge.errors import ConfigError
+from dtvit_edge.files import write_atomically
 from export.findings import ASSUMED, Findings
 from export.import_file import SCHEMA
 from export.importing import ImportOptions, import_model
@@ -25,7 +26,7 @@ def dump_import(weights: Path, options: ImportOptions, path: Path, *, overwrite:
     if path.exists() and not overwrite:
         raise ConfigError(f"{path} exists already; give another name or --overwrite")
     imported = import_model(weights, options)
-    path.write_text(as_toml(weights.name, imported.training, options.training is not None, imported.findings))
+    write_atomically(path, as_toml(weights.name, imported.training, options.training is not None, imported.findings))
 
 
 def as_toml(weights: str, training: str, said: bool, findings: Findings) -> str:

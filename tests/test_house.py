@@ -24,9 +24,9 @@ MAY_IMPORT = {
 TOP = {*MAY_IMPORT, "tests"}
 # The runtime's own floors: a room imports from lower floors only.
 FLOORS = [
-    {"reasons", "environment", "files", "progress"},
+    {"reasons", "environment", "progress"},
     {"errors"},
-    {"spec", "cuda"},
+    {"spec", "cuda", "files"},
     {"results", "backend", "bundle", "phantom"},
     {"dicom", "preprocess", "selftest"},
     {"trt"},

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dtvit_edge.environment import package_versions
-from dtvit_edge.files import write_atomically
+from dtvit_edge.files import make_folder, write_atomically
 from dtvit_edge.spec import LOCATION_LABELS, NOTICE, PreprocessSpec
 from evaluation.image_sets import stored_pixels
 from evaluation.images import ImageSet
@@ -37,7 +37,7 @@ def write_report(
     Returns:
         `out/report.md`, which shows them all.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     notes = _provenance(data, evaluations, seed)
     parts: list[Table | Plot | str] = [
         "# Evaluation\n\n" + NOTICE + "\n\n" + f"`{command}`\n\n" + _differences(data),

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from dtvit_edge.errors import ConfigError, VerdictError
-from dtvit_edge.files import write_atomically
+from dtvit_edge.files import make_folder, write_atomically
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.spec import HEAD_LABELS, ICH_HEAD, LOCATION_HEAD, digest_json
 from evaluation.images import ImageSet
@@ -221,7 +221,7 @@ def _claim_folder(out: Path, identity: str, config: TrainConfig, data: str, spli
         return
     if out.exists() and any(out.iterdir()):
         raise ConfigError(f"{out} is not empty and holds no training; give another folder")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     facts: dict[str, Any] = {
         "identity": identity,
         "config": config.to_dict(),

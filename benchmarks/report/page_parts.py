@@ -31,9 +31,9 @@ EXIT_STATUSES = {
     "before the first file.",
     3: "`score`: some slices were refused or failed.",
     4: "`score`: no slice was scored.",
-    DeviceFault.exit_status: "The device failed while it ran; the same command continues where it stopped.",
+    DeviceFault.exit_status: "The device or the disk failed while it ran; the same command continues where it stopped.",
     INTERNAL_ERROR: "An error of this program itself, with what to report.",
-    INTERRUPTED: "Interrupted.",
+    INTERRUPTED: "Interrupted: by Ctrl-C, SIGTERM or SIGHUP.",
     READER_GONE: "What reads the output has gone, as after `| head`.",
 }
 

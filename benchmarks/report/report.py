@@ -10,7 +10,7 @@ from benchmarks.report.html import page
 from benchmarks.report.run_view import RunView, group_by_run, run_views
 from benchmarks.report.tables import TABLES
 from benchmarks.report.verdicts import NOT_CLINICAL, summary
-from dtvit_edge.files import write_atomically
+from dtvit_edge.files import make_folder, write_atomically
 from dtvit_edge.spec import NOTICE
 from evaluation.plots import Plot
 from evaluation.records import Record
@@ -33,7 +33,7 @@ def write_report(out: Path, records: Sequence[Record]) -> None:
     Args:
         records: of one run of `bench`; the accuracy's comes first for every bundle.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     shown = run_views(records)
     summaries = [(f"In one minute: {view.title}", summary(view)) for view in shown]
     parts: list[Table | Plot | str] = []

@@ -12,6 +12,7 @@ from dtvit_edge.bundle.bundle import ENGINES, REFERENCE_PRECISION, Bundle
 from dtvit_edge.bundle.manifest import MANIFEST, FileRecord, Manifest
 from dtvit_edge.bundle.thresholds import Thresholds, read_thresholds, write_thresholds
 from dtvit_edge.errors import BundleError, ConfigError
+from dtvit_edge.files import make_folder, write_atomically
 from dtvit_edge.spec import digest_bytes
 
 
@@ -49,9 +50,9 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], *, 
     try:
         for name, data in files.items():
             target = staging / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(data)
-        (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+            make_folder(target.parent)
+            write_atomically(target, data)
+        write_atomically(staging / MANIFEST, manifest.to_json())
         earlier = path.with_name(f".{path.name}.{os.getpid()}.earlier")
         if path.exists():
             path.rename(earlier)

@@ -8,7 +8,7 @@
 | 3, 4 | `score`: some slices were refused or failed; none was scored |
 | 5 | the device failed, or the disk |
 | 6 | an internal error: any exception that nobody raised on purpose |
-| 130 | interrupted (128 + SIGINT) |
+| 130 | interrupted (128 + SIGINT), also by SIGTERM or SIGHUP |
 | 141 | what reads the output has gone (128 + SIGPIPE), as after `| head` |
 """
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+from contextlib import suppress
 
 import click
 
@@ -25,7 +26,7 @@ from dtvit_edge.cli.group import Interrupted, PipeBroken
 from dtvit_edge.errors import ConfigError, DeviceFault, DtvitError
 
 # What the disk says of itself, and what a path or its permissions are to blame for; neither is this program's error.
-_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.ESTALE})
 _PATH = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 )
@@ -50,7 +51,8 @@ def _run(group: click.Group, arguments: list[str]) -> int:
         error.show()
         return error.exit_code
     except Interrupted as error:
-        click.echo("interrupted" + ("; the same command continues where it stopped" * error.resumable), err=True)
+        with suppress(OSError):  # a terminal that has hung up takes no more words
+            click.echo("interrupted" + ("; the same command continues where it stopped" * error.resumable), err=True)
         return INTERRUPTED
     except click.Abort as error:
         # click makes one of an EOFError as well, which is no Ctrl-C: nothing here asks for input.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -124,7 +125,12 @@ class Commands(click.Group):
         except BrokenPipeError as error:
             raise PipeBroken from error
         except KeyboardInterrupt as error:
-            click.echo(err=True)  # the terminal's ^C stands at the beginning of this line
+            with suppress(OSError):  # the terminal may have hung up
+                click.echo(err=True)  # its ^C stands at the beginning of this line
+            raise Interrupted(resumable=ctx.invoked_subcommand in self.resumable) from error
+        except OSError as error:
+            if not _while_interrupted(error):
+                raise
             raise Interrupted(resumable=ctx.invoked_subcommand in self.resumable) from error
         except ModuleNotFoundError as error:
             name = ctx.invoked_subcommand
@@ -137,6 +143,15 @@ class Commands(click.Group):
             f"`dtvit-edge {name}` comes with a checkout that is installed with -e, not with the wheel "
             f"({error.name} is not installed). In the checkout:\n  {INSTALL_WORKSTATION}"
         )
+
+
+def _while_interrupted(error: BaseException) -> bool:
+    """Whether an error arose while an interrupt ended the command, as from a bar on a terminal that is gone."""
+    while error.__context__ is not None:
+        error = error.__context__
+        if isinstance(error, KeyboardInterrupt):
+            return True
+    return False
 
 
 def _is_part_of_a_program(module: str) -> bool:

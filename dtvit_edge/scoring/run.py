@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,7 +23,7 @@ from dtvit_edge.dicom.slice import SliceHeader, SliceImage
 from dtvit_edge.dicom.walk import Walk, walk
 from dtvit_edge.environment import machine, package_versions
 from dtvit_edge.errors import ConfigError, DeviceFault, SliceRejected
-from dtvit_edge.files import write_atomically
+from dtvit_edge.files import make_folder, remove_parts, unusable, write_atomically
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.reasons import Status
 from dtvit_edge.results import SliceScore
@@ -41,6 +42,8 @@ from dtvit_edge.scoring.csv_files import slices_csv, studies_csv
 from dtvit_edge.scoring.journal import FILE_NAME as JOURNAL
 from dtvit_edge.scoring.journal import Journal
 from dtvit_edge.scoring.judgement import Key
+from dtvit_edge.scoring.lock import FILE_NAME as LOCK
+from dtvit_edge.scoring.lock import FolderLock
 from dtvit_edge.scoring.pipeline import rejected_row
 from dtvit_edge.scoring.timings import Timings
 from dtvit_edge.spec import NOTICE, digest_json
@@ -97,8 +100,10 @@ def run(
     """Score everything below the folders into `out`.
 
     Raises:
-        ConfigError: a folder or backend that is not there, or another run's output; nothing is written then.
+        ConfigError: a folder or backend that is not there, an output folder that cannot be written, is held by another
+            process or holds another run; no file has been scored then.
         DeviceFault: the device failed; what was in flight is marked in the journal, a rerun finishes the job.
+        DiskFault: the output cannot be written any more; a rerun finishes the job.
     """
     started = datetime.now(timezone.utc)
     timings = Timings()
@@ -126,9 +131,12 @@ def run(
             "packages": package_versions(),
         }
         inputs = _inputs_digest(walked, images)
-        _prepare_folder(out, overwrite)
         pipeline = make_pipeline(bundle, executor, options, timings=timings, rejected=_log_rejection)
-        with Journal(out / JOURNAL, digest_json(identity), inputs) as journal, progress("slices", slices) as step:
+        with (
+            _folder(out, overwrite),
+            Journal(out / JOURNAL, digest_json(identity), inputs, images) as journal,
+            progress("slices", slices) as step,
+        ):
             resumed = sum(map(len, journal.done.values()))
             step(resumed)
             try:
@@ -141,10 +149,10 @@ def run(
             answers = {
                 k: row for i, image in enumerate(images) for k, row in answers_of(image, journal.done[i]).items()
             }
-        with timings.stage("write"):
-            threshold = thresholds_of(bundle, options).study.value
-            report = _finish(bundle, plan, answers, threshold, out, resumed)
-    _write_run_report(out, bundle, identity | {"inputs": inputs}, report, plan, timings, started)
+            with timings.stage("write"):
+                threshold = thresholds_of(bundle, options).study.value
+                report = _finish(bundle, plan, answers, threshold, out, resumed)
+            _write_run_report(out, bundle, identity | {"inputs": inputs}, report, plan, timings, started)
     return report
 
 
@@ -208,15 +216,29 @@ def _write_run_report(
     write_atomically(out / RUN, json.dumps(data, indent=1) + "\n")
 
 
-def _prepare_folder(out: Path, overwrite: bool) -> None:
-    """Make the folder; what an earlier run left goes only with `overwrite`, anything else never."""
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out} is not a folder")
-    out.mkdir(parents=True, exist_ok=True)
-    if overwrite:
-        for name in OUTPUT_FILES:
-            (out / name).unlink(missing_ok=True)
-    elif not (out / JOURNAL).exists() and any(out.iterdir()):
+@contextmanager
+def _folder(out: Path, overwrite: bool) -> Iterator[None]:
+    """Make the folder and hold it; what an earlier run left goes only with `overwrite`, anything else never."""
+    make_folder(out)
+    _refuse_others(out, overwrite)  # before the lock leaves its file among them
+    with FolderLock(out):
+        _refuse_others(out, overwrite)
+        try:
+            for name in OUTPUT_FILES:
+                remove_parts(out / name)
+                if overwrite:
+                    (out / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise unusable(out, error) from error
+        yield
+
+
+def _refuse_others(out: Path, overwrite: bool) -> None:
+    try:
+        strange = {path.name for path in out.iterdir()} - {LOCK}
+    except OSError as error:
+        raise unusable(out, error) from error
+    if strange and not overwrite and JOURNAL not in strange:
         raise ConfigError(f"{out} is not empty and holds no run; give another folder or --overwrite")
 
 

@@ -1,105 +1,249 @@
 from __future__ import annotations
 
+import logging
+import os
+import random
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dtvit_edge.errors import ConfigError
-from dtvit_edge.reasons import Status
-from dtvit_edge.results import PixelMeasures, SliceScore
+from dtvit_edge.errors import ConfigError, DiskFault
+from dtvit_edge.reasons import PASSING, REASONS
+from dtvit_edge.scoring import journal as journal_module
 from dtvit_edge.scoring.journal import Journal
-
-MEASURES = PixelMeasures(1 / 3, 0.0, False, "00ff")
-ROWS = (  # of three images, the second of two slices
-    (SliceScore("S", "s", "1", 1, "a/ü=1", Status.SCORED, "", 1 / 3, (0.1, 0.2, 0.7), False, 4, MEASURES, 1234),),
-    (
-        SliceScore("S", "s", "2", 2, "b", Status.ERROR, "truncated", place=5),
-        SliceScore("S", "s", "4", 1, "d", Status.SKIPPED, "no_head", place=5, measures=MEASURES, head_pixels=0),
-    ),
-    (SliceScore("S", "s", "3", 1, "c", Status.SCORED, "", 2 / 3, None, True),),
-)
-DONE = dict(zip((4, 5, 9), ROWS, strict=True))
+from dtvit_edge.scoring.journal_lines import batch, sealed
+from tests.support.journals import DONE, PLANNED, ROWS, journal, written
 
 
 def test_rows_come_back_to_the_last_bit(tmp_path: Path) -> None:
-    with Journal(tmp_path / "j", "run") as journal:
-        journal.append([4, 5, 9], ROWS)
-        assert journal.done == DONE
-    with Journal(tmp_path / "j", "run") as journal:
-        assert journal.done == DONE
+    written(tmp_path / "j")
+    with journal(tmp_path / "j") as again:
+        assert again.done == DONE
 
 
 @pytest.mark.parametrize("cut", [1, 7, 60])
-def test_a_torn_last_line_is_a_batch_that_did_not_finish(tmp_path: Path, cut: int) -> None:
-    with Journal(tmp_path / "j", "run") as journal:
-        journal.append([4, 5, 9], ROWS)
-        journal.append([0, 1, 2], ROWS)
-    (tmp_path / "j").write_bytes((tmp_path / "j").read_bytes()[:-cut])
-    with Journal(tmp_path / "j", "run") as journal:
-        assert journal.done == DONE
-        journal.append([0, 1, 2], ROWS)
-    with Journal(tmp_path / "j", "run") as journal:
-        assert journal.done == DONE | dict(enumerate(ROWS))
+def test_a_torn_last_line_is_a_batch_that_did_not_finish(
+    tmp_path: Path, cut: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = written(tmp_path / "j")
+    (tmp_path / "j").write_bytes(whole[:-cut])
+    with journal(tmp_path / "j") as again:
+        assert again.done == {0: ROWS[0], 1: ROWS[1]}
+        again.append([2, 3], ROWS[2:])
+    assert (tmp_path / "j").read_bytes() == whole and not caplog.records
 
 
-def test_a_torn_first_line_starts_afresh(tmp_path: Path) -> None:
-    (tmp_path / "j").write_bytes(b'{"journal":3,"ru')
-    with Journal(tmp_path / "j", "run") as journal:
-        assert journal.done == {}
-    with Journal(tmp_path / "j", "run"):
-        pass
+@pytest.mark.parametrize("length", [0, 1, 20])
+def test_a_torn_first_line_starts_afresh(tmp_path: Path, length: int) -> None:
+    first = written(tmp_path / "j").splitlines(keepends=True)[0]
+    (tmp_path / "j").write_bytes(first[:length])
+    with journal(tmp_path / "j") as again:
+        assert again.done == {}
+    assert (tmp_path / "j").read_bytes() == first
 
 
-def test_another_run_is_refused(tmp_path: Path) -> None:
-    with Journal(tmp_path / "j", "run"):
-        pass
+@pytest.mark.parametrize(
+    ("run", "inputs", "said"),
+    [("other", "files", "another run"), ("run", "others", "a run of other or changed files")],
+    ids=["run", "inputs"],
+)
+def test_another_run_is_refused(tmp_path: Path, run: str, inputs: str, said: str) -> None:
+    whole = written(tmp_path / "j")
     with (
-        pytest.raises(ConfigError, match="another run; give another folder or --overwrite"),
-        Journal(tmp_path / "j", "other"),
+        pytest.raises(ConfigError, match=f"holds {said}; give another folder or --overwrite"),
+        journal(tmp_path / "j", run, inputs),
     ):
         pass
+    assert (tmp_path / "j").read_bytes() == whole
 
 
-def test_the_same_run_over_other_files_is_told_from_another_run(tmp_path: Path) -> None:
-    with Journal(tmp_path / "j", "run", "files"):
+@pytest.mark.parametrize("first", [b'{"journal":2,"run":"run"}\n', b"dear diary\n", b"dear diary", b"\0" * 200])
+def test_a_first_line_that_does_not_verify_is_refused_and_left_as_it_is(tmp_path: Path, first: bytes) -> None:
+    whole = first + written(tmp_path / "j").split(b"\n", 1)[1]
+    (tmp_path / "j").write_bytes(whole)
+    with pytest.raises(ConfigError, match=r"is damaged or of another version.* --overwrite"), journal(tmp_path / "j"):
         pass
-    for run, inputs, said in (("run", "others", "a run of other or changed files"), ("other", "files", "another run")):
-        with (
-            pytest.raises(ConfigError, match=f"holds {said}; give another folder or --overwrite"),
-            Journal(tmp_path / "j", run, inputs),
-        ):
-            pass
+    assert (tmp_path / "j").read_bytes() == whole
 
 
-def test_two_processes_cannot_write_one_run(tmp_path: Path) -> None:
-    with (
-        Journal(tmp_path / "j", "run"),
-        pytest.raises(ConfigError, match="another process"),
-        Journal(tmp_path / "j", "run"),
-    ):
+def test_no_changed_byte_changes_a_result_in_silence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = written(tmp_path / "j")
+    first = whole.index(b"\n")
+    draw = random.Random(17)
+    for _ in range(400):
+        at = draw.randrange(len(whole))
+        other = bytes([draw.choice([byte for byte in range(256) if byte != whole[at]])])
+        (tmp_path / "j").write_bytes(whole[:at] + other + whole[at + 1 :])
+        caplog.clear()
+        try:
+            with journal(tmp_path / "j") as again:
+                assert at > first
+                assert again.done.items() < DONE.items()
+                assert caplog.records or at == len(whole) - 1, "it reads as a torn line"
+        except ConfigError:
+            assert at <= first
+
+
+def test_what_does_not_verify_is_said_once_and_scored_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = written(tmp_path / "j")
+    (tmp_path / "j").write_bytes(whole.replace(b'"truncated"', b'"bad_header"'))
+    with journal(tmp_path / "j") as again:
+        assert again.done == {0: ROWS[0], 1: ROWS[1]}
+        again.append([2, 3], ROWS[2:])
+    (record,) = caplog.records
+    assert "1 of its lines do not verify" in record.getMessage() and record.levelno == logging.WARNING
+    assert (tmp_path / "j").read_bytes() == whole
+    with journal(tmp_path / "j") as again:
+        assert again.done == DONE
+    assert len(caplog.records) == 1
+
+
+def test_a_line_of_another_run_does_not_count(tmp_path: Path) -> None:
+    lines = written(tmp_path / "j").splitlines(keepends=True)
+    with journal(tmp_path / "other", "other") as other:
+        other.append([2, 3], [ROWS[3], ROWS[2]])
+    foreign = (tmp_path / "other").read_bytes().splitlines(keepends=True)[1]
+    (tmp_path / "j").write_bytes(b"".join([*lines[:2], foreign]))
+    with journal(tmp_path / "j") as again:
+        assert again.done == {0: ROWS[0], 1: ROWS[1]}
+
+
+def test_two_lines_that_say_different_things_count_both_for_nothing(tmp_path: Path) -> None:
+    changed = (replace(ROWS[1][0], ich_probability=0.75),)
+    with journal(tmp_path / "j") as first:
+        first.append([0, 1], ROWS[:2])
+        first.append([1, 3], [changed, ROWS[3]])
+        first.append([2], ROWS[2:3])
+        first.append([2], ROWS[2:3])  # twice the same is no contradiction
+    with journal(tmp_path / "j") as again:
+        assert again.done == {2: ROWS[2]}
+    assert (tmp_path / "j").read_bytes().count(b"\n") == 3
+
+
+def _without(data: dict[str, Any], key: str) -> dict[str, Any]:
+    return {k: v for k, v in data.items() if k != key}
+
+
+SOUND = batch([0], [ROWS[0]])["rows"][0][0]
+WRONG: dict[str, dict[str, Any]] = {
+    "status unknown": SOUND | {"status": "fine"},
+    "status of a study": SOUND | {"status": "partial"},
+    "scored with a reason": SOUND | {"reason": "no_head"},
+    "reason of another status": SOUND | {"status": "refused", "reason": "no_head"},
+    "reason unknown": SOUND | {"status": "error", "reason": "tired"},
+    "skipped with a probability": SOUND | {"status": "skipped", "reason": "no_head"},
+    "probability above 1": SOUND | {"ich_probability": 1.0000001},
+    "probability below 0": SOUND | {"ich_probability": -0.1},
+    "probability a text": SOUND | {"ich_probability": "0.5"},
+    "probability true": SOUND | {"ich_probability": True},
+    "no probability": SOUND | {"ich_probability": None},
+    "two locations": SOUND | {"location_probabilities": [0.5, 0.5]},
+    "flag a number": SOUND | {"ich": 1},
+    "frame a fraction": SOUND | {"frame": 1.0},
+    "another slice": SOUND | {"sop_uid": "2"},
+    "another place": SOUND | {"place": 2},
+    "measures short": SOUND | {"measures": {"air_share": 0.5}},
+    "head negative": SOUND | {"head_pixels": -1},
+    "field missing": _without(SOUND, "ich"),
+    "field more": SOUND | {"comment": "edited"},
+}
+
+
+@pytest.mark.parametrize("row", WRONG.values(), ids=WRONG.keys())
+def test_a_row_that_cannot_be_true_is_not_used_however_it_is_sealed(tmp_path: Path, row: dict[str, Any]) -> None:
+    assert_not_used(tmp_path, {"images": [0], "rows": [[row]]})
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"images": [4], "rows": [[SOUND]]},
+        {"images": [-4], "rows": [[SOUND]]},
+        {"images": [True], "rows": [[SOUND]]},
+        {"images": [0, 0], "rows": [[SOUND], [SOUND]]},
+        {"images": [0, 1], "rows": [[SOUND]]},
+        {"images": [0], "rows": [[SOUND, SOUND]]},
+        {"images": [0]},
+        {"images": 0, "rows": 0},
+        {"images": [0], "rows": [SOUND]},
+        {"comment": "edited"},
+    ],
+    ids=str,
+)
+def test_a_line_that_cannot_be_of_this_plan_is_not_used(tmp_path: Path, data: dict[str, Any]) -> None:
+    assert_not_used(tmp_path, data)
+
+
+def assert_not_used(folder: Path, data: dict[str, Any]) -> None:
+    first = written(folder / "j").splitlines(keepends=True)[0]
+    (folder / "j").write_bytes(first + sealed(data, journal(folder / "j")._key))
+    with journal(folder / "j") as again:
+        assert again.done == {}
+    assert (folder / "j").read_bytes() == first
+
+
+def test_a_line_without_end_takes_no_memory_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "_LONGEST_LINE", 4096)
+    whole = written(tmp_path / "j")
+    lines = whole.splitlines(keepends=True)
+    (tmp_path / "j").write_bytes(b"".join([*lines[:2], b"[" * 9000, b"\n", lines[2]]))
+    with journal(tmp_path / "j") as again:
+        assert again.done == DONE
+    assert (tmp_path / "j").read_bytes() == whole
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
+def test_what_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
+    if kind == "pipe":
+        os.mkfifo(tmp_path / "j")
+    elif kind == "link":
+        (tmp_path / "j").symlink_to(tmp_path / "elsewhere")
+    else:
+        (tmp_path / "j").mkdir()
+    with pytest.raises(ConfigError, match=r"is not a file|cannot be written: "), journal(tmp_path / "j"):
         pass
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_what_was_in_flight_is_marked_and_done_again(tmp_path: Path) -> None:
-    with Journal(tmp_path / "j", "run") as journal:
-        journal.append([4, 5, 9], ROWS)
-        journal.fault(["a", "b"], "sticky")
+    with journal(tmp_path / "j") as first:
+        first.append([0, 1], ROWS[:2])
+        first.fault(["a", "b"], "sticky")
     assert b'"in_flight":["a","b"]' in (tmp_path / "j").read_bytes()
-    with Journal(tmp_path / "j", "run") as journal:
-        assert journal.done == DONE
+    with journal(tmp_path / "j") as again:
+        assert again.done == {0: ROWS[0], 1: ROWS[1]}
 
 
-def test_a_batch_whose_model_failed_is_done_again(tmp_path: Path) -> None:
-    fault = (SliceScore("S", "s", "5", 1, "e", Status.ERROR, "model_fault", place=6, measures=MEASURES),)
-    with Journal(tmp_path / "j", "run") as journal:
-        journal.append([4, 5, 9], ROWS)
-        journal.append([2, 3], [ROWS[0], fault])
-        assert journal.done == DONE | {2: ROWS[0], 3: fault}
-    with Journal(tmp_path / "j", "run") as journal:
-        assert journal.done == DONE
+@pytest.mark.parametrize("reason", sorted(PASSING))
+def test_a_batch_with_a_reason_that_may_pass_is_done_again(tmp_path: Path, reason: str) -> None:
+    failed = (replace(ROWS[2][0], status=REASONS[reason].status, reason=reason), ROWS[2][1])
+    with journal(tmp_path / "j") as first:
+        first.append([0, 1], ROWS[:2])
+        first.append([2, 3], [failed, ROWS[3]])
+        assert first.done == DONE | {2: failed}
+    with journal(tmp_path / "j") as again:
+        assert again.done == {0: ROWS[0], 1: ROWS[1]}
 
 
-def test_a_journal_of_an_earlier_format_is_another_run(tmp_path: Path) -> None:
-    (tmp_path / "j").write_bytes(b'{"journal":2,"run":"run"}\n')
-    with pytest.raises(ConfigError, match="another run"), Journal(tmp_path / "j", "run"):
-        pass
+def test_a_journal_that_was_removed_ends_the_run(tmp_path: Path) -> None:
+    with journal(tmp_path / "j") as first:
+        first.append([0, 1], ROWS[:2])
+        (tmp_path / "j").unlink()
+        with pytest.raises(DiskFault, match="j was removed, or its folder"):
+            first.append([2, 3], ROWS[2:])
+
+
+def test_a_journal_is_for_its_owner_and_their_group(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        written(tmp_path / "j")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "j").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_journal_takes_any_plan(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j", "run", "none", []) as empty:
+        assert empty.done == {} and len(PLANNED) == 4
