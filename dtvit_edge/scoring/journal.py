@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.reasons import MODEL_FAULT, Status
+from dtvit_edge.reasons import PASSING, Status
 from dtvit_edge.results import PixelMeasures, SliceScore
 
 FILE_NAME = "journal.jsonl"
@@ -55,11 +55,11 @@ class Journal:
     def append(self, indices: Sequence[int], images: Sequence[ImageRows]) -> None:
         """Record a finished batch; on return it is on the disk.
 
-        A batch in which the model failed stands in `done` alone: its fault may pass, and so a rerun scores it again,
-        whole, since a batch of another size may have other bytes.
+        A batch with a reason that may pass stands in `done` alone: a rerun scores it again, whole, since a batch of
+        another size may have other bytes.
         """
         self.done.update(zip(indices, images, strict=True))
-        if not any(row.reason == MODEL_FAULT.code for rows in images for row in rows):
+        if not any(row.reason in PASSING for rows in images for row in rows):
             self._write({"images": list(indices), "rows": [[asdict(row) for row in rows] for rows in images]})
 
     def fault(self, paths: Sequence[str], message: str) -> None:
