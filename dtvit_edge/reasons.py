@@ -101,6 +101,12 @@ BROKEN_FILE = _error("broken_file", "No DICOM, though its name and the files bes
 MODEL_FAULT = _error("model_fault", "The model's answer is not a finite number.")
 TRUNCATED = _error("truncated", "The file ends before its pixel data do.")
 DECODE_FAILED = _error("decode_failed", "The pixel data cannot be decoded.")
+DECODER_LOST = _error(
+    "decoder_lost", "The process that reads this file was killed, stood still or could not begin; a rerun tries again."
+)
+
+# What may pass: such a row does not stand in the journal, and the same command tries the slice again.
+PASSING = frozenset({UNREADABLE.code, MODEL_FAULT.code, DECODER_LOST.code})
 
 # What may pass: such a row does not stand in the journal, and the same command tries the slice again.
 PASSING = frozenset({UNREADABLE.code, NOT_THE_PLANNED.code, MODEL_FAULT.code})

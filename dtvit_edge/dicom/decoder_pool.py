@@ -1,28 +1,39 @@
-"""Decoding in processes of their own: gdcm and openjpeg hold Python's lock, so that threads would take turns.
+"""Parsing and decoding of all that is out of the ordinary, in child processes within bounds (`bounded_process`).
 
-Each thread that asks has its own process, begun at the first file that needs one. A decoder that crashes on a damaged
-file takes its process with it, and not the run.
+Decoders are C and C++ that strangers' bytes can crash, hang and make take all memory, and pydicom takes a minute for a
+header of half a million empty items. What ends is the child, and of the run one file. Besides, gdcm and openjpeg hold
+Python's lock, so that threads would take turns. Plain slices and RLE are read in the process itself (`fast_header`).
 """
 
 from __future__ import annotations
 
-import pickle
-import subprocess
-import sys
+import atexit
+import os
 import threading
-from typing import IO, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dtvit_edge import reasons
+from dtvit_edge.dicom.bounded_process import BoundedProcess
+from dtvit_edge.dicom.decoder_process import FILE_REJECTED, PIXELS
+from dtvit_edge.dicom.header import FileRejected, read_fast_headers
+from dtvit_edge.dicom.header_text import headers_from_text, rejection_from_text
+from dtvit_edge.dicom.opening import check_begins_as_dicom
 from dtvit_edge.dicom.pixels import SliceReader
+from dtvit_edge.dicom.planned_file import FileState, present_state
 from dtvit_edge.dicom.slice import Slice, SliceHeader
 from dtvit_edge.errors import SliceRejected
+from dtvit_edge.results import Identity
+
+_LONGEST_REJECTION = 1 << 14
+_LONGEST_HEADERS = 1 << 26  # 16,384 frames of 2 KB, more than `header` accepts of one file
 
 
 class ParallelReader:
-    """A `SliceReader` for many threads; a context manager, whose end ends the processes.
+    """Reads slices as `SliceReader` does, from many threads; a context manager, whose end ends the processes but one.
 
     Args:
         fast: as for `SliceReader`.
@@ -30,87 +41,111 @@ class ParallelReader:
 
     def __init__(self, *, fast: bool = True) -> None:
         self._here = SliceReader(fast=fast)
-        self._own = threading.local()
-        self._all: list[_Process] = []
 
     def __enter__(self) -> ParallelReader:
         return self
 
     def __exit__(self, *details: object) -> None:
-        for process in self._all:
-            process.close()
+        _pool.close(kept=1)
 
     def read(self, header: SliceHeader) -> Slice:
-        """See `SliceReader.read`. Other than common and multi-frame files are decoded in this thread's process."""
-        if header.frames > 1:  # each process would hold the whole file
-            return self._here.read(header)
+        """See `SliceReader.read`; what a plain slice of one frame is not is decoded in a child process.
+
+        Raises:
+            SliceRejected: as there, and `decoder_lost`.
+        """
+        if header.frames > 1:
+            with _pool.of_multi_frame() as process:
+                return _decoded(process, header)
         fast_slice = self._here.read_fast(header)
-        return fast_slice if fast_slice is not None else Slice(header, self._process().decode(header))
-
-    def _process(self) -> _Process:
-        if not hasattr(self._own, "process"):
-            self._own.process = _Process()
-            self._all.append(self._own.process)
-        process: _Process = self._own.process
-        return process
+        if fast_slice is not None:
+            return fast_slice
+        with _pool.process() as process:
+            return _decoded(process, header)
 
 
-class _Process:
-    """A process that decodes one file after the other: a pickled header in, a pickled answer out."""
+def read_headers_apart(
+    file: Path, path: str, *, fast: bool = True, state: FileState | None = None
+) -> tuple[SliceHeader, ...]:
+    """As `header.read_headers`; what pydicom parses it parses in a child process.
+
+    Raises:
+        FileRejected: as there, and where parsing takes too much CPU time (`bad_header`) or memory (`too_large`), or its
+            process was lost (`decoder_lost`).
+    """
+    state = state or present_state(file)
+    if fast and (headers := read_fast_headers(file, path, state)) is not None:
+        return headers
+    try:
+        check_begins_as_dicom(file, state)  # a child for each stray text would cost more than the text
+        with _pool.process() as process:
+            letter, body = process.ask((str(file), path, state), _LONGEST_HEADERS)
+        if letter == FILE_REJECTED:
+            raise rejection_from_text(body)
+        return headers_from_text(body, file, path, state)
+    except FileRejected:
+        raise
+    except SliceRejected as error:
+        reason = reasons.BAD_HEADER if error.reason == reasons.DECODE_FAILED else error.reason
+        raise FileRejected(SliceRejected(reason, error.detail), Identity(), 1) from error
+    except Exception as error:
+        raise FileRejected(SliceRejected(reasons.BAD_HEADER, type(error).__name__), Identity(), 1) from error
+
+
+def _decoded(process: BoundedProcess, header: SliceHeader) -> Slice:
+    size = 2 * header.rows * header.columns
+    letter, body = process.ask((header,), max(size, _LONGEST_REJECTION))
+    if letter == PIXELS and len(body) == size:
+        return Slice(header, np.frombuffer(body, np.uint16).reshape(header.rows, header.columns))
+    code, _, detail = body.decode("utf-8", "replace").partition("\0")
+    raise SliceRejected(reasons.REASONS.get(code, reasons.DECODE_FAILED), detail)
+
+
+class _Pool:
+    """The processes of this one, as many as threads ask at once."""
 
     def __init__(self) -> None:
-        self._child: subprocess.Popen[bytes] | None = None
+        self._idle: list[BoundedProcess] = []
+        self._changing = threading.Lock()
+        # One for all multi-frame files: each of several would hold the whole file.
+        self._multi_frame = BoundedProcess()
+        self._decoding = threading.Lock()
 
-    def decode(self, header: SliceHeader) -> NDArray[np.uint16]:
-        """One frame's patterns, or what `SliceReader.read` raises."""
+    @contextmanager
+    def process(self) -> Iterator[BoundedProcess]:
+        """One that nobody else uses meanwhile."""
+        with self._changing:
+            process = self._idle.pop() if self._idle else BoundedProcess()
         try:
-            child = self._child = self._child or _start()
-            assert child.stdin is not None and child.stdout is not None
-            pickle.dump(header, child.stdin)
-            child.stdin.flush()
-            answer = pickle.load(child.stdout)
-        except Exception as error:  # what a dying process leaves half written is nearly anything to pickle
-            self.close()
-            raise SliceRejected(
-                reasons.DECODE_FAILED, f"the decoder's process ended: {type(error).__name__}"
-            ) from error
-        if isinstance(answer, np.ndarray):
-            return answer
-        code, detail = answer
-        raise SliceRejected(reasons.REASONS[code], detail)
+            yield process
+        finally:
+            with self._changing:
+                self._idle.append(process)
 
-    def close(self) -> None:
-        """End it; another begins where one is asked again."""
-        if self._child is not None:
-            self._child.kill()
-            self._child.communicate()
-            self._child = None
+    @contextmanager
+    def of_multi_frame(self) -> Iterator[BoundedProcess]:
+        """The one that keeps the last multi-frame file; others wait for it meanwhile."""
+        with self._decoding:
+            yield self._multi_frame
 
-
-def _start() -> subprocess.Popen[bytes]:
-    # Its own session: an interrupt is for the run, which ends its processes. What decoders say may quote a name.
-    command = [sys.executable, "-m", "dtvit_edge.dicom.decoder_pool"]
-    return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    def close(self, kept: int = 0) -> None:
+        """End those that are idle, but some: another run need not wait for their imports."""
+        with self._changing:
+            ending, self._idle = self._idle[kept:], self._idle[:kept]
+        for process in ending:
+            process.close()
+        if self._decoding.acquire(blocking=False):
+            self._multi_frame.close()
+            self._decoding.release()
 
 
-def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
-    """Answer until the requests end: the patterns, or (reason, detail)."""
-    reader = SliceReader(fast=False)
-    while True:
-        try:
-            header = pickle.load(requests)
-        except EOFError:
-            return
-        answer: Any
-        try:
-            answer = reader.read(header).stored
-        except SliceRejected as error:
-            answer = error.reason.code, error.detail
-        pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
-        answers.flush()
+def _begin_anew() -> None:
+    """In a fork, whose parent goes on with the processes."""
+    global _pool
+    _pool = _Pool()
 
 
-if __name__ == "__main__":
-    serve(sys.stdin.buffer, sys.stdout.buffer)
+_pool = _Pool()
+atexit.register(lambda: _pool.close())
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

@@ -10,8 +10,9 @@ from itertools import groupby
 
 from dtvit_edge import reasons
 from dtvit_edge.dicom.beside import TouchedBy, judged_by_name, touched_studies
+from dtvit_edge.dicom.decoder_pool import read_headers_apart
 from dtvit_edge.dicom.grouping import Stack, is_bone, is_dynamic, split, stacks
-from dtvit_edge.dicom.header import FileRejected, read_headers
+from dtvit_edge.dicom.header import FileRejected
 from dtvit_edge.dicom.identity import patients as patients_of
 from dtvit_edge.dicom.identity import without_copies
 from dtvit_edge.dicom.slice import Rejection, Series, SliceHeader
@@ -80,7 +81,7 @@ def discover(
     rejected: list[Rejection] = list(walk.rejected)
     for entry in walk.files:
         try:
-            headers.extend(read_headers(entry.file, entry.path, fast=fast, state=entry.state))
+            headers.extend(read_headers_apart(entry.file, entry.path, fast=fast, state=entry.state))
         except FileRejected as error:
             rejected.extend(
                 Rejection(error.identity, i + 1, entry.path, error.reason, entry.file, error.detail)

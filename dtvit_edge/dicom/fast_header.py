@@ -54,7 +54,7 @@ _SHORT = frozenset(
     {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
      b"ST", b"TM", b"UI", b"UL", b"US"}
 )  # fmt: skip
-_COMPRESSED = frozenset(
+COMPRESSED = frozenset(
     (
         *RLETransferSyntaxes,
         *JPEGTransferSyntaxes,
@@ -65,7 +65,7 @@ _COMPRESSED = frozenset(
         HTJ2K,
     )
 )  # pydicom's own `is_encapsulated` looks into the dictionary of all UIDs each time
-_SYNTAXES = {uid.encode(): uid for uid in (ExplicitVRLittleEndian, ImplicitVRLittleEndian, *_COMPRESSED)}
+_SYNTAXES = {uid.encode(): uid for uid in (ExplicitVRLittleEndian, ImplicitVRLittleEndian, *COMPRESSED)}
 _CHARACTERS = frozenset({b"", b"ISO_IR 100", b"ISO_IR 6", b"ISO_IR 192"})  # all of them hold ASCII
 # What `header.py` asks for as well and the common case does not have: sequences, what belongs to their items, and
 # other pixel data.
@@ -102,7 +102,7 @@ class FastHeader:
         """What is needed to read the pixels; None for the JPEGs, and for a file that is too large."""
         rle = self.syntax == RLELossless
         size = sum(self.pixels)
-        if (self.syntax in _COMPRESSED and not rle) or size > LARGEST_FILE:
+        if (self.syntax in COMPRESSED and not rle) or size > LARGEST_FILE:
             return None
         return PixelLocation(*self.pixels, rle, self.digest)
 
@@ -195,7 +195,7 @@ def parse(data: bytes, size: int) -> FastHeader | None:
 def _parse(data: bytes, size: int) -> FastHeader:
     syntax, place = _meta(data)
     implicit = syntax == ImplicitVRLittleEndian
-    encapsulated = syntax in _COMPRESSED
+    encapsulated = syntax in COMPRESSED
     values: dict[str, Any] = {}
     last = _LAST_META
     end = len(data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -67,22 +67,38 @@ def read_headers(
     Raises:
         FileRejected: not a CT slice that could be decoded; the reason says which rule.
     """
-    with quiet():
-        return _read_headers(file, path, fast, state or present_state(file))
+    state = state or present_state(file)
+    headers = read_fast_headers(file, path, state) if fast else None
+    if headers is not None:
+        return headers
+    return _headers(lambda: open_dataset(file, stop_before_pixels=True, state=state), file, path, state) or ()
 
 
-def _read_headers(file: Path, path: str, fast: bool, state: FileState | None) -> tuple[SliceHeader, ...]:
+def read_fast_headers(file: Path, path: str, state: FileState | None) -> tuple[SliceHeader, ...] | None:
+    """The header of a file of the common case, without pydicom; None for other files.
+
+    Raises:
+        FileRejected: see `read_headers`.
+    """
+    return _headers(lambda: read_fast_header(file, state), file, path, state)
+
+
+def _headers(
+    read: Callable[[], Tags | None], file: Path, path: str, state: FileState | None
+) -> tuple[SliceHeader, ...] | None:
     identity, frames = Identity(), 1
     try:
-        dataset: Tags | None = read_fast_header(file, state) if fast else None
-        dataset = dataset or open_dataset(file, stop_before_pixels=True, state=state)
-        identity = identity_of(dataset)
-        frames = _frame_count(dataset)
-        _check_kind(dataset)
-        check_pixels(dataset, frames)
-        if not all((identity.study_uid, identity.series_uid, identity.sop_uid)):
-            raise SliceRejected(reasons.BAD_HEADER, "a study, series or SOP instance UID is missing")
-        return tuple(_header(dataset, file, path, state, identity, i, frames) for i in range(frames))
+        with quiet():
+            dataset = read()
+            if dataset is None:
+                return None
+            identity = identity_of(dataset)
+            frames = _frame_count(dataset)
+            _check_kind(dataset)
+            check_pixels(dataset, frames)
+            if not all((identity.study_uid, identity.series_uid, identity.sop_uid)):
+                raise SliceRejected(reasons.BAD_HEADER, "a study, series or SOP instance UID is missing")
+            return tuple(_header(dataset, file, path, state, identity, i, frames) for i in range(frames))
     except SliceRejected as error:
         raise FileRejected(error, identity, frames) from error
     except Exception as error:  # values of the wrong type anywhere in the header

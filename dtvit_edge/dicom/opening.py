@@ -7,6 +7,8 @@ import io
 import os
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +18,6 @@ from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import (
     UID,
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -32,18 +33,18 @@ from dtvit_edge.errors import SliceRejected
 
 # What one file may take in memory once inflated or decoded. 1,024 x 1,024 x 16 bits are 2 MiB a frame: 512 frames.
 BYTE_BUDGET = 1 << 30
+# Of deflated data: pydicom holds them inflated two to three times over, and inflates them again for the pixels. It
+# counts from the file's own size, so that both together stay below it.
+DEFLATED_BUDGET = BYTE_BUDGET >> 2
 
 _PREAMBLE = 132
-# (0002,0010) Transfer Syntax UID comes fourth in the file meta information, well within this many bytes.
-_META_REACH = 1024
-# (0002,0000) File Meta Information Group Length, which comes first: tag, VR and length are 8 bytes.
-_GROUP_LENGTH = struct.Struct("<8xL")
+# What tells DICOM from other files lies within this many bytes.
+_START = 1024
 _UNDEFINED = 0xFFFFFFFF
 # Errors that pydicom makes itself or gets for asking for an impossible place: the header's fault, not the disk's.
 _HEADERS_FAULT = (None, errno.EINVAL, errno.EOVERFLOW, errno.EFBIG)
 _VRS = frozenset(vr.value.encode() for vr in VR if len(vr.value) == 2)
 _LONG_VRS = frozenset(vr.value.encode() for vr in EXPLICIT_VR_LENGTH_32)
-_DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 
 
 def open_dataset(file: Path, *, stop_before_pixels: bool = False, state: FileState | None = None) -> FileDataset:
@@ -56,30 +57,43 @@ def open_dataset(file: Path, *, stop_before_pixels: bool = False, state: FileSta
         SliceRejected: empty, unreadable, not DICOM, a DICOMDIR, a header that cannot be parsed, or deflated data
             that would expand past the byte budget.
     """
+    with _beginning(file, state) as (stream, bare):
+        if os.fstat(stream.fileno()).st_size > BYTE_BUDGET and not stop_before_pixels:
+            raise SliceRejected(reasons.TOO_LARGE, f"the file has more than {BYTE_BUDGET >> 20} MiB")
+        return _parse(stream, stop_before_pixels, bare=bare)
+
+
+def check_begins_as_dicom(file: Path, state: FileState | None = None) -> None:
+    """Look at a file's first bytes, and no further.
+
+    Raises:
+        SliceRejected: as `open_dataset`, for files that are empty, unreadable or something else than DICOM.
+    """
+    with _beginning(file, state):
+        pass
+
+
+@contextmanager
+def _beginning(file: Path, state: FileState | None) -> Iterator[tuple[BinaryIO, bool]]:
+    """A stream at its begin, and whether it is a dataset without preamble and prefix."""
     try:
         with open_planned(file, state) as raw:
-            stream = io.BufferedReader(raw)
+            stream = _PartlyInflated(raw)
             size = os.fstat(raw.fileno()).st_size
             if size == 0:
                 raise SliceRejected(reasons.EMPTY_FILE)
-            if size > BYTE_BUDGET and not stop_before_pixels:
-                raise SliceRejected(reasons.TOO_LARGE, f"the file has {size >> 20} MiB")
-            start = stream.read(_META_REACH)
-            bare = _is_bare_dataset(start, size)
+            bare = _is_bare_dataset(stream.read(_START), size)
             if bare is None:
                 raise SliceRejected(other_kind(stream))
             stream.seek(0)
-            return _parse(stream, stop_before_pixels, bare=bare, deflated=_DEFLATED in start)
+            yield stream, bare
     except OSError as error:
         raise SliceRejected(reasons.UNREADABLE, error.strerror or type(error).__name__) from error
 
 
-def _parse(stream: BinaryIO, stop_before_pixels: bool, *, bare: bool, deflated: bool) -> FileDataset:
+def _parse(stream: BinaryIO, stop_before_pixels: bool, *, bare: bool) -> FileDataset:
     with quiet():
         try:
-            if deflated:
-                _check_inflated_size(stream)
-                stream.seek(0)
             dataset = pydicom.dcmread(stream, stop_before_pixels=stop_before_pixels, force=bare)
         except InvalidDicomError as error:
             raise SliceRejected(reasons.NOT_DICOM) from error
@@ -145,19 +159,31 @@ def _begins_with_an_element(start: bytes, size: int, order: str) -> bool:
     return order == "<" and length % 2 == 0 and 8 + length <= size
 
 
-def _check_inflated_size(stream: BinaryIO) -> None:
-    """Inflate into nothing, counting: 1 MB can expand to 1 GB, and pydicom inflates without a limit."""
-    stream.seek(_PREAMBLE)
-    element = stream.read(_GROUP_LENGTH.size)
-    if element[:8] != b"\x02\0\0\0UL\x04\0" or len(element) < _GROUP_LENGTH.size:
-        raise SliceRejected(reasons.BAD_HEADER, "deflated, and the file meta information has no group length")
-    (group_length,) = _GROUP_LENGTH.unpack(element)
+class _PartlyInflated(io.BufferedReader):
+    """A file for pydicom, which reads to the end only what it then inflates, at once and without a limit.
+
+    Where deflated data begin, and whether there are any, is pydicom's to find: a group length may lie about it.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As of any stream.
+
+        Raises:
+            SliceRejected: what would be inflated expands past the budget.
+        """
+        if size is not None and size >= 0:
+            return super().read(size)
+        data = super().read(DEFLATED_BUDGET + 1)
+        _check_inflated_size(data)
+        return data
+
+
+def _check_inflated_size(data: bytes) -> None:
+    """Inflate into nothing, counting: 1 MB can expand to 1 GB."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    total = 0
-    stream.seek(group_length, os.SEEK_CUR)
-    while block := stream.read(1 << 16):
-        while block:
-            total += len(inflater.decompress(block, 1 << 20))
-            if total > BYTE_BUDGET:
-                raise SliceRejected(reasons.TOO_LARGE, f"inflates to more than {BYTE_BUDGET >> 20} MiB")
-            block = inflater.unconsumed_tail
+    total = len(data)
+    while data and total <= DEFLATED_BUDGET and not inflater.eof:
+        total += len(inflater.decompress(data, 1 << 20))
+        data = inflater.unconsumed_tail
+    if total > DEFLATED_BUDGET:
+        raise SliceRejected(reasons.TOO_LARGE, f"inflates to more than {DEFLATED_BUDGET >> 20} MiB")

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
+from pydicom.encaps import get_frame
 from pydicom.pixels import get_decoder
-from pydicom.uid import JPEG2000, JPEG2000Lossless, RLELossless
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
+    JPEG2000TransferSyntaxes,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    RLELossless,
+)
 
 from dtvit_edge import reasons
+from dtvit_edge.dicom.codestream import frame_size
 from dtvit_edge.dicom.fast_header import is_about_data, read_pixels
 from dtvit_edge.dicom.header import identity_of
 from dtvit_edge.dicom.opening import open_dataset
@@ -26,23 +37,29 @@ from dtvit_edge.errors import SliceRejected
 # Python, four times as slowly.
 _PREFERRED_PLUGIN = {JPEG2000: "pylibjpeg", JPEG2000Lossless: "pylibjpeg", RLELossless: "pylibjpeg"}
 
-# Threads that read ahead are at the end of one file and at the beginning of the next.
-_KEPT = 2
+# What they hold says its own size; of other syntaxes (RLE) the decoder takes Rows and Columns.
+_SELF_DESCRIBED = frozenset(
+    (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
+)
 
 # pydicom says so in words only, when a plugin knows the syntax but not this variant of it.
 _UNSUPPORTED = ("does not support", "missing dependencies", "plugins are missing")
 
 
 class SliceReader:
-    """Reads slices, from any thread; keeps the last multi-frame datasets, so that their frames parse them once.
+    """Reads slices in this process, from any thread; keeps the last multi-frame dataset for its other frames.
+
+    Decoders of damaged data crash, hang and take memory without end: `decoder_pool.ParallelReader` bounds them.
 
     Args:
         fast: the common case is read without pydicom; its pixels are a read-only view of the file's bytes.
+        opened: called between parsing a file and decoding.
     """
 
-    def __init__(self, *, fast: bool = True) -> None:
+    def __init__(self, *, fast: bool = True, opened: Callable[[], None] = lambda: None) -> None:
         self._fast = fast
-        self._kept: OrderedDict[tuple[str, FileState | None], FileDataset] = OrderedDict()
+        self._opened = opened
+        self._kept: dict[tuple[str, FileState | None], FileDataset] = {}
         self._opening = threading.Lock()
 
     def read(self, header: SliceHeader) -> Slice:
@@ -52,7 +69,11 @@ class SliceReader:
             SliceRejected: the file changed or vanished, ends too early, has no decoder here, or does not decode.
         """
         with anything_rejects():
-            return self._read_fast(header) or Slice(header, decode_frame(self._dataset(header), header))
+            if (fast_slice := self._read_fast(header)) is not None:
+                return fast_slice
+            dataset = self._dataset(header)
+            self._opened()
+            return Slice(header, decode_frame(dataset, header))
 
     def read_fast(self, header: SliceHeader) -> Slice | None:
         """The slice, if its file is of the common case and is to be read as such.
@@ -75,8 +96,7 @@ class SliceReader:
         key = str(header.file), header.state
         with self._opening:
             if key not in self._kept:
-                while len(self._kept) >= _KEPT:
-                    self._kept.popitem(last=False)
+                self._kept.clear()  # first: it may be all that memory has room for
                 self._kept[key] = _open(header)
             return self._kept[key]
 
@@ -126,6 +146,8 @@ def decode_frame(dataset: FileDataset, header: SliceHeader) -> NDArray[np.uint16
             raise SliceRejected(reasons.CODEC_MISSING, f"{syntax.name}: {'; '.join(decoder.missing_dependencies)}")
         plugin = _PREFERRED_PLUGIN.get(syntax, "")
         with quiet():
+            if syntax in _SELF_DESCRIBED:
+                _check_size(dataset, header)
             pixels, _ = decoder.as_array(
                 dataset,
                 index=header.frame - 1,
@@ -147,6 +169,30 @@ def decode_frame(dataset: FileDataset, header: SliceHeader) -> NDArray[np.uint16
     if pixels.shape != (header.rows, header.columns) or pixels.dtype.kind not in "iu" or pixels.itemsize > 2:
         raise SliceRejected(reasons.DECODE_FAILED, f"decoded to {pixels.dtype} {pixels.shape}")
     return patterns(pixels)
+
+
+def _check_size(dataset: FileDataset, header: SliceHeader) -> None:
+    """Compare what the frame says of itself with the header: decoders make room for what it says.
+
+    Raises:
+        SliceRejected: it says something else, or nothing.
+    """
+    offsets = None
+    if "ExtendedOffsetTable" in dataset:
+        offsets = dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths
+    frame = get_frame(dataset.PixelData, header.frame - 1, number_of_frames=header.frames, extended_offsets=offsets)
+    size = frame_size(frame)
+    if size is None:
+        raise SliceRejected(reasons.DECODE_FAILED, "the compressed frame does not say its size")
+    if (size.rows, size.columns, size.samples) != (header.rows, header.columns, 1):
+        found = f"{size.rows} x {size.columns} pixels of {size.samples} samples"
+        raise SliceRejected(
+            reasons.DECODE_FAILED, f"compressed are {found}, expected {header.rows} x {header.columns} of 1"
+        )
+    if size.bits > dataset.BitsAllocated:
+        raise SliceRejected(
+            reasons.DECODE_FAILED, f"compressed are samples of {size.bits} bits, allocated {dataset.BitsAllocated}"
+        )
 
 
 def patterns(pixels: NDArray[np.integer]) -> NDArray[np.uint16]:

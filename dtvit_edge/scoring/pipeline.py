@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import Any
@@ -16,7 +15,6 @@ from dtvit_edge import reasons
 from dtvit_edge.backend import Logits
 from dtvit_edge.bundle import Manifest
 from dtvit_edge.dicom.decoder_pool import ParallelReader
-from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.dicom.slice import Rejection, SliceHeader, SliceImage
 from dtvit_edge.errors import DeviceFault, SliceRejected
 from dtvit_edge.reasons import Reason, Status
@@ -106,7 +104,7 @@ class Pipeline:
         # What the executor works on, and one batch more, so that it never waits for the readers at once.
         ahead = (self._executor.depth + 1) * self._batch
         self._faults_in_a_row = 0
-        with self._open_reader() as reader:
+        with ParallelReader(fast=self._fast) as reader:
             read = ImageReader(reader, self._executor, self._least_side, self._timings)
             with Prefetcher((images[i] for i in todo), read, self._workers, ahead) as prefetcher:
                 while not prefetcher.finished or self._under_way:
@@ -150,11 +148,6 @@ class Pipeline:
         )
         self._under_way.popleft()  # last: until its rows are there it is in flight
         return ScoredBatch(tuple(indices), rows)
-
-    def _open_reader(self) -> AbstractContextManager[SliceReader | ParallelReader]:
-        if self._workers > 1:
-            return ParallelReader(fast=self._fast)
-        return nullcontext(SliceReader(fast=self._fast))
 
     def _answers(self, result: BatchResult) -> Iterator[_Answer]:
         """An image without a head or a brain in view is not scored, whether a model has seen it or not.

@@ -64,7 +64,7 @@ def test_deflated_data_are_capped_before_pydicom_inflates_them(tmp_path: Path, m
     ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     path = save(tmp_path / "deflated", ds)
     assert open_dataset(path).Rows == 512
-    monkeypatch.setattr(opening, "BYTE_BUDGET", 100_000)
+    monkeypatch.setattr(opening, "DEFLATED_BUDGET", 100_000)
     assert rejection(path) == "too_large"
 
 
@@ -78,7 +78,26 @@ def test_a_deflate_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     bomb = b"".join(deflater.compress(b"\0" * (1 << 20)) for _ in range(64)) + deflater.flush()
     assert len(bomb) < 100_000
     path.write_bytes(head[:start] + bomb)
-    monkeypatch.setattr(opening, "BYTE_BUDGET", 32 << 20)
+    monkeypatch.setattr(opening, "DEFLATED_BUDGET", 32 << 20)
+    assert rejection(path) == "too_large"
+
+
+@pytest.mark.parametrize("lie", ["group length", "late syntax"])
+def test_deflated_data_are_counted_wherever_they_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lie: str
+) -> None:
+    ds = dataset()
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    if lie == "late syntax":
+        ds.file_meta.MediaStorageSOPInstanceUID = "1." * 2000 + "1"
+    with pydicom.config.disable_value_validation():
+        path = save(tmp_path / "deflated", ds)
+    if lie == "group length":
+        data = bytearray(path.read_bytes())
+        struct.pack_into("<I", data, 140, len(data))
+        path.write_bytes(data)
+    assert open_dataset(path).Rows == 512
+    monkeypatch.setattr(opening, "DEFLATED_BUDGET", 200_000)
     assert rejection(path) == "too_large"
 
 
