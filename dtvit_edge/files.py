@@ -1,6 +1,6 @@
-"""Files that appear whole or not at all, readable by their owner's group at most, and what is said where a disk fails.
+"""Files that appear whole or not at all, and files that somebody else may have put there.
 
-Modes are those here, or what the umask leaves of them.
+What is written is readable by its owner's group at most: modes are those here, or what the umask leaves of them.
 """
 
 from __future__ import annotations
@@ -8,9 +8,13 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from pathlib import Path
 
 from dtvit_edge.errors import ConfigError, DiskFault
+
+# What a group or others may do to a file that nobody but its owner should change.
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 FILE_MODE, FOLDER_MODE = 0o640, 0o750
 # A link that somebody laid in the place of an output would lead the bytes elsewhere.
@@ -107,3 +111,52 @@ def disk_fault(path: Path, error: OSError) -> DiskFault:
 
 def _words(error: OSError) -> str:
     return error.strerror or type(error).__name__
+
+
+def read_regular(path: Path, most_bytes: int, *, within: Path | None = None, owned: bool = False) -> bytes:
+    """A regular file's bytes, and never those of a FIFO (which would be waited for) or a device (which never ends).
+
+    Args:
+        most_bytes: a larger file is not read.
+        within: a folder that links may not lead out of.
+        owned: refuse a file that somebody else may write or owns; see `not_ours`.
+
+    Raises:
+        OSError: with a `strerror` that says what it is.
+    """
+    resolved = Path(os.path.realpath(path))
+    if within is not None and not resolved.is_relative_to(os.path.realpath(within)):
+        raise OSError(errno.EPERM, f"it is a link that leads out of {within}", str(path))
+    # What was resolved above is opened, and no link that took its place since.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    with open(os.open(resolved, flags), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        if owned and (why := not_ours(path, status)):
+            raise OSError(errno.EPERM, why, str(path))
+        if status.st_size > most_bytes:
+            raise OSError(errno.EFBIG, f"it has {status.st_size} bytes, at most {most_bytes} are expected", str(path))
+        data = file.read(status.st_size + 1)
+    if len(data) != status.st_size:
+        raise OSError(errno.EIO, "it changed while it was read", str(path))
+    return data
+
+
+def not_ours(path: Path, status: os.stat_result | None = None) -> str:
+    """Why somebody else may have written a file or folder, with what to type; empty where only we or root could.
+
+    Args:
+        status: of what was opened, where the path may have been replaced since.
+
+    Raises:
+        OSError: there is nothing.
+    """
+    if os.name != "posix":  # modes say nothing there
+        return ""
+    status = status or os.stat(path)
+    if status.st_uid not in (0, os.geteuid()):
+        return f"it belongs to another user (uid {status.st_uid}); chown {os.geteuid()} {path}"
+    if status.st_mode & _WRITABLE_BY_OTHERS:
+        return f"others may write it (mode {stat.S_IMODE(status.st_mode):04o}); chmod go-w {path}"
+    return ""

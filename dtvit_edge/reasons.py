@@ -106,10 +106,7 @@ DECODER_LOST = _error(
 )
 
 # What may pass: such a row does not stand in the journal, and the same command tries the slice again.
-PASSING = frozenset({UNREADABLE.code, MODEL_FAULT.code, DECODER_LOST.code})
-
-# What may pass: such a row does not stand in the journal, and the same command tries the slice again.
-PASSING = frozenset({UNREADABLE.code, NOT_THE_PLANNED.code, MODEL_FAULT.code})
+PASSING = frozenset({UNREADABLE.code, NOT_THE_PLANNED.code, MODEL_FAULT.code, DECODER_LOST.code})
 
 # A study's own reasons (the `reason` column of studies.csv).
 STUDY_REASONS: dict[str, str] = {

@@ -11,7 +11,8 @@ from benchmarks.peers import EAGER, SCIKIT_IMAGE
 from benchmarks.report.run_view import RunView, run_views
 from benchmarks.results import BENCH_RECORDS, CPU_RECORDS, EVALUATION_RECORDS, names
 from benchmarks.standalone import int8_speed, reading
-from dtvit_edge.bundle.schema import MANIFEST_SCHEMA, THRESHOLDS_SCHEMA, described
+from dtvit_edge.bundle.json_schema import described
+from dtvit_edge.bundle.schema import MANIFEST_SCHEMA, THRESHOLDS_SCHEMA
 from dtvit_edge.cli.exit_status import INTERRUPTED, READER_GONE
 from dtvit_edge.cli.internal_error import EXIT_STATUS as INTERNAL_ERROR
 from dtvit_edge.cli.units import size

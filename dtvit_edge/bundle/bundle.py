@@ -3,7 +3,8 @@
 Every file is named in `manifest.json` with its sha256. Opening reads the manifest alone; a file is hashed when it is
 handed out, on the very bytes that are handed out, so that what reaches an engine is what was verified. `check_files`
 hashes them all (`verify`, `inspect`). Digests find damage; an expected manifest digest (`--expect-digest`) finds
-tampering.
+tampering. A file is read only if it is a regular one inside the bundle and as long as the manifest says, a graph only
+if it holds what `graph_scan` lets pass.
 
 A copy on a device may be thin: without ONNX files that the device does not need. The manifest names them all the same,
 so that the bundle's identity stays, and `Bundle.absent` says which are not there.
@@ -16,10 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from dtvit_edge.bundle.golden import GOLDEN_FILES, Golden
+from dtvit_edge.bundle.graph_scan import check_graph
 from dtvit_edge.bundle.manifest import MANIFEST, FileRecord, Manifest
 from dtvit_edge.bundle.thresholds import Thresholds, read_thresholds
 from dtvit_edge.errors import BundleError, DigestMismatch
-from dtvit_edge.spec import digest_bytes, digest_file
+from dtvit_edge.files import read_regular
+from dtvit_edge.spec import digest_bytes
 
 SUFFIX = ".dtvit"
 REFERENCE_PRECISION = "fp32"
@@ -34,7 +37,7 @@ MODEL_FILES = {
 }
 ENGINES = "engines"  # what a device builds; the manifest does not name it
 
-_MOST_BYTES = 1 << 26  # of a manifest; that of a calibrated ViT-B/16 has a few hundred kilobytes
+MOST_MANIFEST_BYTES = 1 << 23  # of a manifest; that of a calibrated ViT-B/16 has a few hundred kilobytes
 
 # Said of every model file that a thin copy lacks.
 NOT_HERE = "not in this copy of the bundle; to be copied from the workstation's"
@@ -75,26 +78,18 @@ class Bundle:
         """
         path = Path(path)
         try:
-            with (path / MANIFEST).open("rb") as file:
-                raw = file.read(_MOST_BYTES + 1)
+            raw = read_regular(path / MANIFEST, MOST_MANIFEST_BYTES, within=path)
         except OSError as error:
             raise BundleError(f"{path}: no bundle here ({MANIFEST}: {error.strerror})") from error
-        if len(raw) > _MOST_BYTES:
-            raise BundleError(f"{path / MANIFEST}: larger than any manifest ({_MOST_BYTES} bytes)")
         digest = digest_bytes(raw)
         if expect_digest is not None and digest != expect_digest.lower():
             raise DigestMismatch(f"{path}: digest is {digest}, expected {expect_digest}")
         try:
-            manifest = Manifest.from_json(raw.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            raise BundleError(f"{path / MANIFEST}: not UTF-8 text") from error
+            manifest = Manifest.from_json(raw)
         except BundleError as error:
             raise type(error)(f"{path / MANIFEST}: {error}") from error
         thresholds = Thresholds() if ignore_thresholds else read_thresholds(path, digest)
-        if unknown := (set(manifest.models) - set(MODEL_FILES)) | (set(GOLDEN_FILES) ^ set(manifest.golden)):
-            raise BundleError(
-                f"{path / MANIFEST}: files that no bundle has, or not all that it has to: {sorted(unknown)}"
-            )
+        _check_names(path / MANIFEST, manifest)
         bundle = cls(path, manifest, digest, thresholds=thresholds)
         # A dangling link is damage, not a file that was left out.
         absent = [name for name, record in manifest.models.items() if not os.path.lexists(bundle._path(record))]
@@ -148,15 +143,15 @@ class Bundle:
         return path
 
     def model_bytes(self, precision: str) -> bytes:
-        """The ONNX file of a precision; its digest is checked on the very bytes that are returned.
+        """The ONNX file of a precision; digest and content are checked on the very bytes that are returned.
 
         Raises:
-            BundleError: as `model_path`.
+            BundleError: as `model_path`; or a graph of other than standard operators.
             DigestMismatch: the bytes are not the ones that the manifest names.
         """
         path = self.model_path(precision)
-        data = path.read_bytes()
-        _compare(path, digest_bytes(data), self.manifest.models[precision])
+        data = self._read(path, self.manifest.models[precision])
+        check_graph(data, str(path))
         return data
 
     def golden(self) -> Golden:
@@ -176,32 +171,35 @@ class Bundle:
         Raises:
             BundleError, DigestMismatch: it is missing, or has other bytes.
         """
-        path = self._require(record)
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise BundleError(f"{path}: {error.strerror}") from error
-        _compare(path, digest_bytes(data), record)
-        return data
+        return self._read(self._require(record), record)
 
     def check_files(self) -> int:
-        """Hash every file that is in this copy.
+        """Read and check every file that is in this copy.
 
         Returns:
             How many there are.
 
         Raises:
-            BundleError, DigestMismatch: one is missing, or has other bytes.
+            BundleError, DigestMismatch: one is missing, has other bytes, or holds what no bundle has.
         """
-        records = [*self.manifest.golden.values(), *(self.manifest.models[name] for name in self.present)]
-        for record in records:
-            path = self._require(record)
-            try:
-                digest = digest_file(path)
-            except OSError as error:
-                raise BundleError(f"{path}: {error.strerror}") from error
-            _compare(path, digest, record)
-        return len(records)
+        self.golden()
+        for precision in self.present:
+            self.model_bytes(precision)
+        return len(self.manifest.golden) + len(self.present)
+
+    def _read(self, path: Path, record: FileRecord) -> bytes:
+        """The bytes of a file, if they are the manifest's."""
+        try:
+            size = path.stat().st_size
+            if path.is_file() and size != record.bytes:  # before it is read: it may be as large as a disk
+                raise DigestMismatch(f"{path}: it has {size} bytes, the manifest names {record.bytes}")
+            data = read_regular(path, record.bytes, within=self.path)
+        except OSError as error:
+            raise BundleError(f"{path}: {error.strerror}") from error
+        digest = digest_bytes(data)
+        if digest != record.sha256:
+            raise DigestMismatch(f"{path}: sha256 is {digest[:12]}…, the manifest names {record.sha256[:12]}…")
+        return data
 
     def _require(self, record: FileRecord) -> Path:
         """Where a file lies that has to be there."""
@@ -218,6 +216,16 @@ class Bundle:
         return self.path / parts
 
 
-def _compare(path: Path, digest: str, record: FileRecord) -> None:
-    if digest != record.sha256:
-        raise DigestMismatch(f"{path}: sha256 is {digest[:12]}…, the manifest names {record.sha256[:12]}…")
+def _check_names(path: Path, manifest: Manifest) -> None:
+    """Every file has the one name that it has in any bundle, and every model a tolerance."""
+    named = {record.file for record in (*manifest.models.values(), *manifest.golden.values())}
+    if odd := sorted(name for name in named if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts):
+        raise BundleError(f"{path}: it names files outside the bundle: {odd}")
+    models = {precision: record.file for precision, record in manifest.models.items()}
+    wrong = sorted(models.items() - MODEL_FILES.items())
+    golden = {key: record.file for key, record in manifest.golden.items()}
+    wrong += sorted(golden.items() ^ dict(zip(GOLDEN_FILES, GOLDEN_FILES, strict=True)).items())
+    if wrong:
+        raise BundleError(f"{path}: files that no bundle has, or not all that it has to: {wrong}")
+    if untold := sorted(set(manifest.models) - set(manifest.tolerances)):
+        raise BundleError(f"{path}: it names no tolerance for {', '.join(untold)}")

@@ -23,6 +23,8 @@ GOLDEN_PIXELS = "golden/pixels.npy"
 GOLDEN_LOGITS = {name: f"golden/{name}.npy" for name in OUTPUT_NAMES}
 GOLDEN_FILES = (GOLDEN_STORED, GOLDEN_PIXELS, *GOLDEN_LOGITS.values())
 
+_MOST_HEADER_BYTES = 512
+
 
 @dataclass(frozen=True)
 class Golden:
@@ -91,15 +93,18 @@ def _npy(array: NDArray[Any]) -> bytes:
 
 def _load(files: Mapping[str, bytes], path: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
     """An array whose header says what is expected; nothing is allocated for one that does not."""
-    buffer = io.BytesIO(files.get(path, b""))
+    data = files.get(path, b"")
+    buffer = io.BytesIO(data)
     try:
         if np.lib.format.read_magic(buffer) != (1, 0):
             raise ValueError("another version of NumPy's file format")
+        if int.from_bytes(data[8:10], "little") > _MOST_HEADER_BYTES:  # NumPy evaluates it as Python's literals
+            raise ValueError("its header is longer than any")
         header = np.lib.format.read_array_header_1_0(buffer)
         if header != (shape, False, np.dtype(dtype)):
             raise ValueError(f"{header[2]} of shape {header[0]}, the manifest says {np.dtype(dtype)} of {shape}")
         array = np.frombuffer(buffer.read(), dtype).reshape(shape)
-    except (ValueError, SyntaxError) as error:
+    except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
         raise BundleError(f"{path}: not the array that is expected: {error}") from error
     if not np.isfinite(array).all():
         raise BundleError(f"{path}: a value is not finite")

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from dtvit_edge.bundle.schema import FORMAT_VERSION, MANIFEST_SCHEMA, UNTRAINED, check, expected_labels, strict_json
+from dtvit_edge.bundle.json_schema import check
+from dtvit_edge.bundle.schema import FORMAT_VERSION, MANIFEST_SCHEMA, UNTRAINED, expected_labels
+from dtvit_edge.bundle.strict_json import strict_json
 from dtvit_edge.errors import BundleError, ConfigError, DigestMismatch, UnknownFormat
 from dtvit_edge.spec import LOCATION_HEAD, PixelEncoding, PreprocessSpec, digest_json
 
@@ -95,7 +97,7 @@ class Manifest:
         return json.dumps(plain | {"checksum": digest_json(plain)}, indent=1, sort_keys=True) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Manifest:
+    def from_json(cls, text: bytes | str) -> Manifest:
         """Read and check a manifest.
 
         Raises:
@@ -135,11 +137,13 @@ class Manifest:
         )
 
 
-def _json(text: str) -> Any:
+def _json(text: bytes | str) -> Any:
     try:
         return strict_json(text)
+    except UnicodeError as error:
+        raise BundleError("not a manifest of a bundle: not UTF-8 text") from error
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"not a manifest of a bundle: {type(error).__name__}: {error}") from error
+        raise BundleError(f"not a manifest of a bundle: not JSON as it has to be: {error}") from error
 
 
 def _check_version(data: Any) -> None:

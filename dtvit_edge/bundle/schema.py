@@ -7,220 +7,172 @@ that this code knows) is checked by `manifest`.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from functools import cache
-from typing import Any
-
-from dtvit_edge.errors import BundleError
-from dtvit_edge.spec import HEAD_LABELS, LOCATION_HEAD, OUTPUT_NAMES, TRAINING_STATES
+from dtvit_edge.bundle.json_schema import (
+    Json,
+    array,
+    choice,
+    count,
+    fields,
+    free,
+    mapping,
+    number,
+    or_null,
+    switch,
+    text,
+)
+from dtvit_edge.bundle.spec_schema import SPEC_SCHEMA
+from dtvit_edge.spec import HEAD_LABELS, LOCATION_HEAD, MAX_MATRIX, MIN_MATRIX, OUTPUT_NAMES, TRAINING_STATES
 
 FORMAT_VERSION = 2
 THRESHOLDS_VERSION = 1
 
-Json = dict[str, Any]
-
-
-def strict_json(text: str) -> Any:
-    """What a JSON text says, without Python's NaN and Infinity.
-
-    Raises:
-        ValueError, RecursionError: the text is not JSON, or nested too deeply.
-    """
-
-    def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is no number of JSON")
-
-    return json.loads(text, parse_constant=refuse)
-
-
-def _object(description: str, properties: Json, *, optional: tuple[str, ...] = ()) -> Json:
-    return {
-        "type": "object",
-        "description": description,
-        "properties": properties,
-        "required": [name for name in properties if name not in optional],
-        "additionalProperties": False,
-    }
-
-
-def _map(description: str, values: Json) -> Json:
-    return {"type": "object", "description": description, "additionalProperties": values}
-
-
-def _text(description: str, **more: Any) -> Json:
-    return {"type": "string", "description": description, **more}
-
-
-def _number(description: str, **more: Any) -> Json:
-    return {"type": "number", "description": description, **more}
-
-
-def _count(description: str, **more: Any) -> Json:
-    return {"type": "integer", "description": description, "minimum": 0, **more}
-
-
-def _free(description: str) -> Json:
-    """What another module writes and reads, described there."""
-    return {"type": "object", "description": description}
-
-
-def _or_null(schema: Json) -> Json:
-    return schema | {"type": [schema["type"], "null"]}
-
+# A protobuf, which every ONNX file is, ends at 2 GiB. Golden arrays have 12 slices of at most 1024 x 1024 as `export`
+# writes them; of others there may be more.
+MOST_FILE_BYTES = (1 << 31) - 1
+MOST_GOLDEN_SLICES = 64
+# A tolerance in logits; a larger one would allow any answer.
+MOST_TOLERANCE = 1000.0
 
 _SHA256 = {"pattern": "^[0-9a-f]{64}$"}
-_FILE = _object(
+_FILE = fields(
     "One file of the bundle.",
     {
-        "file": _text("The path inside the bundle."),
-        "sha256": _text("The digest of its bytes.", **_SHA256),
-        "bytes": _count("Its size."),
-        "facts": _free("Of a model: opset, inputs, operators, Q/DQ and rewrites of its graph (`compat` reads them)."),
+        "file": text("The path inside the bundle."),
+        "sha256": text("The digest of its bytes.", **_SHA256),
+        "bytes": count("Its size.", maximum=MOST_FILE_BYTES),
+        "facts": free("Of a model: opset, inputs, operators, Q/DQ and rewrites of its graph (`compat` reads them)."),
     },
 )
-_ENCODING = _object(
+_ENCODING = fields(
     "How stored patterns become Hounsfield units.",
     {
-        "bits_stored": _count("BitsStored (0028,0101).", maximum=16),
-        "high_bit": _count("HighBit (0028,0102).", maximum=15),
-        "signed": {"type": "boolean", "description": "PixelRepresentation (0028,0103) is 1."},
-        "slope": _number("RescaleSlope (0028,1053)."),
-        "intercept": _number("RescaleIntercept (0028,1052)."),
+        "bits_stored": count("BitsStored (0028,0101).", maximum=16),
+        "high_bit": count("HighBit (0028,0102).", maximum=15),
+        "signed": switch("PixelRepresentation (0028,0103) is 1."),
+        "slope": number("RescaleSlope (0028,1053).", minimum=-1e6, maximum=1e6),
+        "intercept": number("RescaleIntercept (0028,1052).", minimum=-1e6, maximum=1e6),
         "padding": {
             "type": ["array", "null"],
             "description": "The lowest and the highest stored value that is padding, or null.",
-            "items": {"type": "integer"},
+            "items": {"type": "integer", "minimum": -65536, "maximum": 65536},
             "minItems": 2,
             "maxItems": 2,
         },
-        "windowed": {"type": "boolean", "description": "Bytes that are windowed already."},
+        "windowed": switch("Bytes that are windowed already."),
     },
 )
-_GOLDEN_SLICE = _object(
+_GOLDEN_SLICE = fields(
     "One golden slice; its stored pixels follow those of the slice before in `golden/stored.npy`.",
     {
-        "rows": _count("Rows of the stored matrix.", minimum=1),
-        "columns": _count("Columns of the stored matrix.", minimum=1),
+        "rows": count("Rows of the stored matrix.", minimum=MIN_MATRIX, maximum=MAX_MATRIX),
+        "columns": count("Columns of the stored matrix.", minimum=MIN_MATRIX, maximum=MAX_MATRIX),
         "encoding": _ENCODING,
     },
 )
 
-MANIFEST_SCHEMA: Json = _object(
+_PARITY: Json = {
+    "type": "object",
+    "description": "`tolerance`, `max_abs_difference` by batch size, number of `slices`; or `refused`, in words.",
+    "properties": {
+        "tolerance": number("In logits.", minimum=0, maximum=MOST_TOLERANCE),
+        "max_abs_difference": mapping("By batch size.", number("In logits.", minimum=0), minProperties=1),
+        "slices": count("Of the golden slices."),
+        "refused": {"type": "string", "description": "Why export left the file out."},
+    },
+    "anyOf": [{"required": ["refused"]}, {"required": ["tolerance", "max_abs_difference", "slices"]}],
+}
+_PROOF: Json = {
+    "type": "object",
+    "description": "The proof against the user's own outputs, where they were given to export.",
+    "properties": {
+        "says": text("What was proved, in words."),
+        "images": count("How many images."),
+        "max_abs_difference": number("The largest difference that was left.", minimum=0),
+        "tolerance": number("The difference that was allowed.", minimum=0),
+        "preprocessing_proved": switch("The images went through preprocessing."),
+    },
+    "required": ["says", "images", "max_abs_difference", "tolerance"],
+}
+_IMPORTED: Json = {
+    "type": "object",
+    "description": "How the checkpoint was read: what it said, what was given and what was assumed.",
+    "properties": {name: or_null(free(f"What was {name}, by name.")) for name in ("read", "given", "assumed")},
+}
+
+MANIFEST_SCHEMA: Json = fields(
     "What `manifest.json` holds. It is frozen once calibration is done.",
     {
         "format": {"const": FORMAT_VERSION, "type": "integer", "description": "The version of this format."},
-        "checksum": _text("The sha256 of all other fields as canonical JSON: it finds damage.", **_SHA256),
-        "name": _text("The bundle's name."),
-        "encoder": _text("The image encoder, by the name that its library has for it."),
-        "heads": _map(
+        "checksum": text("The sha256 of all other fields as canonical JSON: it finds damage.", **_SHA256),
+        "name": text("The bundle's name."),
+        "encoder": text("The image encoder, by the name that its library has for it."),
+        "heads": mapping(
             "The layers of each head as they were read, in order, by the head's name; empty where nobody said.",
-            {"type": "array", "items": {"type": "string"}},
+            array("Layers.", text("A layer.")),
         ),
-        "training": _text("How the weights were trained.", enum=list(TRAINING_STATES)),
-        "untrained_heads": {
-            "type": "array",
-            "description": "Heads that were never trained; what they say is left empty.",
-            "items": {"type": "string"},
-        },
-        "labels": _map(
+        "training": choice("How the weights were trained.", *TRAINING_STATES),
+        "untrained_heads": array("Heads that were never trained; what they say is left empty.", text("A head.")),
+        "labels": mapping(
             "The labels of each head, in the order of its outputs.",
-            {"type": "array", "items": {"type": "string"}},
+            array("Labels.", text("A label.")),
         ),
-        "spec": _free("The preprocessing: every field of `dtvit_edge.spec.PreprocessSpec`."),
-        "spec_digest": _text("The sha256 of the spec.", **_SHA256),
-        "weights_sha256": _text("The digest of the checkpoint file that was exported.", **_SHA256),
-        "imported": _or_null(_free("How the checkpoint was read: what it said, what was given and what was assumed.")),
-        "models": _map("The ONNX files, by precision.", _FILE),
-        "golden": _object(
+        "spec": SPEC_SCHEMA,
+        "spec_digest": text("The sha256 of the spec.", **_SHA256),
+        "weights_sha256": text("The digest of the checkpoint file that was exported.", **_SHA256),
+        "imported": or_null(_IMPORTED),
+        "models": mapping("The ONNX files, by precision.", _FILE, minProperties=1),
+        "golden": fields(
             "Phantom slices with the answers that every device must give; never a patient's pixels.",
             {
-                "files": _map("The arrays, by path.", _FILE),
-                "slices": {"type": "array", "description": "The slices, in order.", "items": _GOLDEN_SLICE},
+                "files": mapping("The arrays, by path.", _FILE),
+                "slices": array("The slices, in order.", _GOLDEN_SLICE, minItems=1, maxItems=MOST_GOLDEN_SLICES),
             },
         ),
-        "reference": _object(
+        "reference": fields(
             "The golden logits' origin: the PyTorch model in float64.",
             {
-                "rounding": _number("The largest |logit difference| of its own float32 to float64.", minimum=0),
-                "spread": _object(
+                "rounding": number("The largest |logit difference| of its own float32 to float64.", minimum=0),
+                "spread": fields(
                     "The largest standard deviation of a logit between golden slices, by output.",
-                    {name: _number(f"Of {name}.", minimum=0) for name in OUTPUT_NAMES},
+                    {name: number(f"Of {name}.", minimum=0) for name in OUTPUT_NAMES},
                 ),
             },
         ),
-        "parity": _map(
+        "parity": mapping(
             "What export measured of each file against the reference; of a file that was left out, `refused`.",
-            _free(
-                "`tolerance`, `max_abs_difference` by batch size, and the number of `slices`; or `refused`, in words."
-            ),
+            _PARITY,
         ),
-        "tolerances": _map(
+        "tolerances": mapping(
             "The largest |logit difference| to the golden logits that a backend may show, by precision.",
-            _number("In logits.", minimum=0),
+            number("In logits.", minimum=0, maximum=MOST_TOLERANCE),
         ),
-        "proof": _or_null(_free("The proof against the user's own outputs, where they were given to export.")),
-        "calibration": _or_null(_free("What `calibrate` did and what the gate said; null before.")),
-        "profile": _or_null(
-            _free("How scores and brain shares are distributed on the golden and the calibration slices.")
+        "proof": or_null(_PROOF),
+        "calibration": or_null(free("What `calibrate` did and what the gate said; null before.")),
+        "profile": or_null(
+            free("How scores and brain shares are distributed on the golden and the calibration slices.")
         ),
-        "versions": _map("Versions of Python and of the packages that made the bundle.", _text("A version.")),
+        "versions": mapping("Versions of Python and of the packages that made the bundle.", text("A version.")),
     },
 )
 
-_LEVEL = _object(
+_LEVEL = fields(
     "The threshold at one level.",
     {
-        "value": _number("The probability at or above which it is positive.", exclusiveMinimum=0, exclusiveMaximum=1),
-        "source": _text("Where the value comes from; `not tuned` for the default of 0.5."),
+        "value": number("The probability at or above which it is positive.", exclusiveMinimum=0, exclusiveMaximum=1),
+        "source": text("Where the value comes from; `not tuned` for the default of 0.5."),
     },
 )
-THRESHOLDS_SCHEMA: Json = _object(
+THRESHOLDS_SCHEMA: Json = fields(
     "What `thresholds.json` holds. It lies beside the manifest and changes neither its digest nor an engine.",
     {
         "format": {"const": THRESHOLDS_VERSION, "type": "integer", "description": "The version of this file's format."},
-        "manifest": _text("The digest of the manifest that it was made for.", **_SHA256),
+        "manifest": text("The digest of the manifest that it was made for.", **_SHA256),
         "slice": _LEVEL | {"description": "The threshold for one slice's haemorrhage probability."},
         "study": _LEVEL | {"description": "The threshold for a study's haemorrhage probability."},
-        "temperature": _or_null(_number("A temperature fitted to the logits; recorded, not applied.")),
-        "evidence": _or_null(_free("What the values were tuned on: studies, sensitivity, intervals, reliability.")),
+        "temperature": or_null(number("A temperature fitted to the logits; recorded, not applied.")),
+        "evidence": or_null(free("What the values were tuned on: studies, sensitivity, intervals, reliability.")),
     },
 )
-
-
-def check(data: Any, schema: Json, what: str) -> None:
-    """Validate what was read.
-
-    Raises:
-        BundleError: with the field and what is wrong with it.
-    """
-    from fastjsonschema import JsonSchemaValueException
-
-    try:
-        _validator(id(schema))(data)
-    except JsonSchemaValueException as error:
-        raise BundleError(f"not {what}: {error.message.replace('data.', '', 1)}") from error
-
-
-def described(schema: Json, prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Every field below a schema: its path, its type and its description, in order; for the documentation."""
-    for name, field in schema.get("properties", {}).items():
-        path = f"{prefix}{name}"
-        kind = field["type"] if isinstance(field["type"], str) else " or ".join(field["type"])
-        yield path, kind, field["description"]
-        inner = field.get("additionalProperties") or field.get("items") or {}
-        if isinstance(inner, dict) and inner.get("properties"):
-            yield from described(inner, f"{path}[].")
-        yield from described(field, f"{path}.")
-
-
-@cache
-def _validator(of: int) -> Callable[[Any], Any]:
-    import fastjsonschema
-
-    schema = next(schema for schema in (MANIFEST_SCHEMA, THRESHOLDS_SCHEMA) if id(schema) == of)
-    validate: Callable[[Any], Any] = fastjsonschema.compile(schema)
-    return validate
 
 
 def expected_labels() -> dict[str, list[str]]:

@@ -11,12 +11,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dtvit_edge.bundle.schema import THRESHOLDS_SCHEMA, THRESHOLDS_VERSION, check, strict_json
+from dtvit_edge.bundle.json_schema import check
+from dtvit_edge.bundle.schema import THRESHOLDS_SCHEMA, THRESHOLDS_VERSION
+from dtvit_edge.bundle.strict_json import strict_json
 from dtvit_edge.errors import BundleError, ConfigError
-from dtvit_edge.files import write_atomically
+from dtvit_edge.files import read_regular, write_atomically
 
 THRESHOLDS = "thresholds.json"
 NOT_TUNED = "not tuned"
+_MOST_BYTES = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -59,15 +62,13 @@ def read_thresholds(folder: Path, manifest_digest: str) -> Thresholds:
     """
     path = folder / THRESHOLDS
     try:
-        text = path.read_text(encoding="utf-8")
+        data = strict_json(read_regular(path, _MOST_BYTES, within=folder))
     except FileNotFoundError:
         return Thresholds()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BundleError(f"{path}: not readable: {error}") from error
-    try:
-        data = strict_json(text)
+    except OSError as error:
+        raise BundleError(f"{path}: not readable: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path}: not JSON: {error}") from error
+        raise BundleError(f"{path}: not JSON as it has to be: {error}") from error
     check(data, THRESHOLDS_SCHEMA, f"thresholds of a bundle ({path})")
     if data["manifest"] != manifest_digest:
         raise BundleError(

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from dtvit_edge.bundle.bundle import ENGINES, REFERENCE_PRECISION, Bundle
+from dtvit_edge.bundle.bundle import ENGINES, MOST_MANIFEST_BYTES, REFERENCE_PRECISION, Bundle
+from dtvit_edge.bundle.graph_scan import check_graph
 from dtvit_edge.bundle.manifest import MANIFEST, FileRecord, Manifest
 from dtvit_edge.bundle.thresholds import Thresholds, read_thresholds, write_thresholds
 from dtvit_edge.errors import BundleError, ConfigError
-from dtvit_edge.files import make_folder, write_atomically
+from dtvit_edge.files import make_folder, read_regular, write_atomically
 from dtvit_edge.spec import digest_bytes
 
 
@@ -30,6 +31,7 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], *, 
 
     Raises:
         ConfigError: something is there already and `overwrite` is off.
+        BundleError: a graph holds what no bundle may.
     """
     if path.exists() and not overwrite:
         raise ConfigError(f"{path} exists already; give another name or --overwrite")
@@ -45,6 +47,8 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], *, 
     named = {r.file for r in (*manifest.models.values(), *manifest.golden.values())}
     if named != set(files):
         raise BundleError(f"files and manifest differ: {', '.join(sorted(named ^ set(files)))}")
+    for record in manifest.models.values():
+        check_graph(files[record.file], record.file)
     staging = path.with_name(f".{path.name}.{os.getpid()}.part")
     shutil.rmtree(staging, ignore_errors=True)
     try:
@@ -68,10 +72,10 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], *, 
 def _carry_over(earlier: Path, path: Path, manifest: Manifest) -> None:
     """Engines and thresholds of a bundle that was overwritten, if they are about the same model."""
     try:
-        raw = (earlier / MANIFEST).read_bytes()
-        before = Manifest.from_json(raw.decode("utf-8"))
+        raw = read_regular(earlier / MANIFEST, MOST_MANIFEST_BYTES, within=earlier)
+        before = Manifest.from_json(raw)
         thresholds = read_thresholds(earlier, digest_bytes(raw))
-    except (OSError, UnicodeDecodeError, BundleError):
+    except (OSError, BundleError):
         return
     old, new = before.models.get(REFERENCE_PRECISION), manifest.models.get(REFERENCE_PRECISION)
     if old is None or new is None or old.sha256 != new.sha256 or before.spec != manifest.spec:

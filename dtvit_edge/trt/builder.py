@@ -10,8 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dtvit_edge.bundle.graph_scan import check_graph
+from dtvit_edge.bundle.schema import MOST_FILE_BYTES
 from dtvit_edge.cuda.driver import Gpu, free_bytes, workspace_bytes
-from dtvit_edge.errors import BuildError, DigestMismatch
+from dtvit_edge.errors import BuildError, BundleError, DigestMismatch
+from dtvit_edge.files import read_regular
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES, digest_bytes
 from dtvit_edge.trt import layers, library
 from dtvit_edge.trt.fp32_layers import hold_in_fp32
@@ -167,9 +170,13 @@ def build(trt: Any, release: Release, job: BuildJob, gpu: Gpu | None, log: Log) 
 
 
 def _verified(job: BuildJob) -> bytes:
-    data = Path(job.onnx).read_bytes()
+    try:
+        data = read_regular(Path(job.onnx), MOST_FILE_BYTES)
+    except OSError as error:
+        raise BundleError(f"{job.onnx}: {error.strerror}") from error
     if digest_bytes(data) != job.onnx_sha256:
         raise DigestMismatch(f"{job.onnx}: its sha256 is not the one that the manifest names")
+    check_graph(data, job.onnx)
     return data
 
 

@@ -237,7 +237,7 @@ class _Parser:
         make_layer = _WeakLayer if self._network.weak else _Layer
         for index, node in enumerate(graph.node):
             kind = _KINDS.get(node.op_type, "ELEMENTWISE")
-            if not hasattr(trt.LayerType, kind) or node.op_type == "Bernoulli":
+            if not hasattr(trt.LayerType, kind) or node.op_type == "BitwiseOr":
                 self._fail(index, node)
                 return False
             inputs, outputs = [tensors.get(name) for name in node.input], [tensors[name] for name in node.output]

@@ -51,8 +51,8 @@ def test_every_file_is_covered_by_its_digest(tiny_bundle: Bundle, tmp_path: Path
 
 
 def test_a_changed_byte_names_the_file(copy: Path) -> None:
-    with (copy / "model.fp32.onnx").open("ab") as file:
-        file.write(b"\0")
+    data = (copy / "model.fp32.onnx").read_bytes()
+    (copy / "model.fp32.onnx").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     opened = Bundle.open(copy)  # nothing is hashed before it is used
     for use in (opened.check_files, lambda: opened.model_bytes("fp32")):
         with pytest.raises(DigestMismatch, match=r"model\.fp32\.onnx: sha256 is .* the manifest names"):
@@ -316,6 +316,6 @@ def test_a_manifest_says_the_same_read_back(tiny_bundle: Bundle) -> None:
 
 def test_a_manifest_larger_than_any_is_not_read(copy: Path) -> None:
     with (copy / MANIFEST).open("r+b") as file:
-        file.truncate((1 << 26) + 1)
-    with pytest.raises(BundleError, match="larger than any manifest"):
+        file.truncate((1 << 23) + 1)
+    with pytest.raises(BundleError, match=r"manifest\.json: it has 8388609 bytes, at most 8388608 are expected"):
         Bundle.open(copy)

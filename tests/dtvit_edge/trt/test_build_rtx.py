@@ -72,11 +72,11 @@ def test_rtx_compiles_what_export_wrote(small_bundle: Bundle, tmp_path: Path) ->
 
 
 def test_rtx_refuses_a_graph_and_names_the_node(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
-    _replace_graph(bundle, graph("fp32").replace(b"Transpose", b"Bernoulli"))
+    _replace_graph(bundle, graph("fp32").replace(b"Transpose", b"BitwiseOr"))
     options = ["--precision", "fp32", "--backend", "tensorrt-rtx", "--ahead-of-time"]
     assert main(["-q", "build", str(bundle.path), *options]) == 2
     said = capsys.readouterr().err
-    assert "does not read this graph: Bernoulli 'node_rows'" in said
+    assert "does not read this graph: BitwiseOr 'node_rows'" in said
     assert not (bundle.path / ENGINES).exists()
 
 
