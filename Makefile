@@ -18,7 +18,7 @@ TRAIN := MALLOC_MMAP_THRESHOLD_=2000000000 MALLOC_TRIM_THRESHOLD_=4000000000 MAL
          $(BIN)/dtvit-edge train
 
 .PHONY: demo bench-demo bench-encoders gpu-check test test-real test-wheel lint types types-of-the-oldest-python clean \
-  demo-training phe-sich
+  demo-training phe-sich lock sbom
 
 # The whole main job: the committed checkpoint becomes a bundle with int8 (ranges and the gate's verdict from phantoms of
 # other heads), which scores studies. Interrupted, the same command goes on.
@@ -102,24 +102,56 @@ types: $(VENV)/.dev
 types-of-the-oldest-python: $(VENV)/.dev
 	$(BIN)/mypy --python-version 3.10
 
-$(VENV)/.workstation: pyproject.toml | $(VENV)/.torch
-	$(BIN)/pip install --quiet --editable . --group workstation
+# Only files whose hashes the lock names are installed; PyTorch comes before, in the build that suits the machine.
+LOCKED = install --quiet --require-hashes --no-deps --requirement
+OURSELVES = install --quiet --no-deps --no-build-isolation --editable .
+
+$(VENV)/.workstation: pyproject.toml requirements/workstation.txt | $(VENV)/.torch
+	$(BIN)/pip $(LOCKED) requirements/workstation.txt
+	$(BIN)/pip $(OURSELVES)
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(VENV)/.torch
-	$(BIN)/pip install --quiet --editable . --group dev
+$(VENV)/.dev: pyproject.toml requirements/dev.txt | $(VENV)/.torch
+	$(BIN)/pip $(LOCKED) requirements/dev.txt
+	$(BIN)/pip $(OURSELVES)
 	@touch $@
 
-# pip leaves what is installed, torch above all, as it is.
+# pip leaves what is installed, torch above all, as it is; 25.1 is the first that knows --group.
 $(VENV)/.real: pyproject.toml | $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/pip install --quiet --group real
 	@touch $@
 
-# pip 25.1 is the first that knows --group.
 $(VENV)/.torch:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/pip install --quiet $(TORCH)
+	@touch $@
+
+# The two locks, for Python 3.10 and newer on every system; dev holds all of workstation in the same versions.
+# `make lock LOCK=--upgrade` takes newer ones.
+LOCK ?=
+UV = build/uv/bin/uv pip compile --quiet --config-file requirements/uv.toml --universal --python-version 3.10 \
+     --generate-hashes --no-annotate --no-emit-package torch --no-emit-package torchvision \
+     --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(LOCK) pyproject.toml
+lock: build/uv/.installed
+	$(UV) --group dev --output-file requirements/dev.txt
+	$(UV) --group workstation --constraint requirements/dev.txt --output-file requirements/workstation.txt
+
+build/uv/.installed:
+	$(PYTHON) -m venv build/uv
+	build/uv/bin/pip install --quiet 'uv>=0.9,<1'
+	@touch $@
+
+# Every package of .venv with its version and licence (CycloneDX 1.6), PyTorch's among them.
+SBOM ?= build/sbom.cdx.json
+sbom: $(VENV)/.workstation build/cyclonedx/.installed
+	build/cyclonedx/bin/cyclonedx-py environment --pyproject pyproject.toml \
+	  --output-reproducible --spec-version 1.6 --output-file $(SBOM) $(BIN)/python
+	@echo "$(SBOM)"
+
+build/cyclonedx/.installed:
+	$(PYTHON) -m venv build/cyclonedx
+	build/cyclonedx/bin/pip install --quiet 'cyclonedx-bom>=7,<8'
 	@touch $@
 
 # The committed demo checkpoint, from nothing. Interrupted, the same command goes on.

@@ -7,3 +7,5 @@ written from nothing but those.
 `measure` takes the times, `peers` holds what a bundle is compared with, `results` the records, `report` what is made of
 them; `standalone` are single questions with a command each, `gpu_check` asks all that needs a GPU.
 """
+
+import dtvit_edge  # noqa: F401  (telemetry is off before a module of this room loads a library)

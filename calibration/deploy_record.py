@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from calibration.calibrate import Config
-from dtvit_edge.bundle.schema import strict_json
+from dtvit_edge.bundle.strict_json import strict_json
 from dtvit_edge.dicom.walk import walk
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.files import write_atomically

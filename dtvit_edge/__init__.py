@@ -6,13 +6,16 @@
     for result in dtvit_edge.score(bundle, ["studies/"]):
         print(result.study.study_uid, result.study.status, result.study.flagged)
 
-Importing this package loads NumPy at most; everything else is loaded when it is used, `__version__` included.
+Importing this package loads NumPy at most; everything else is loaded when it is used, `__version__` included. It
+switches the telemetry of ONNX Runtime and OpenVINO off, in this process and those that it starts.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from dtvit_edge.environment import switch_telemetry_off
 
 if TYPE_CHECKING:
     from dtvit_edge.bundle import Bundle
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = ["Bundle", "Options", "StudyResult", "__version__", "open_bundle", "score"]
+
+switch_telemetry_off()
 
 # What `__version__` says where the package's files are used without being installed.
 UNKNOWN_VERSION = "0+unknown"

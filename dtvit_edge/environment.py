@@ -1,11 +1,10 @@
-"""Versions and device facts: what `doctor` prints and what every result records."""
+"""Versions and device facts: what `doctor` prints and what every result records; and libraries' telemetry, off."""
 
 from __future__ import annotations
 
 import os
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 # Distribution names; absent ones are reported as absent.
@@ -22,10 +21,30 @@ RUNTIME_PACKAGES = (
     "openvino",
 )
 DEVICE_PACKAGES = ("tensorrt", "tensorrt-rtx-cu13", "pycuda")
+# What switches a library's telemetry off: it is read when the library loads, in child processes as well.
+TELEMETRY_OFF = {
+    "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime; its disable_telemetry_events() leaves the device id and the queue
+    "HF_HUB_DISABLE_TELEMETRY": "1",  # of which timm and transformers are users
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+# OpenVINO imports it, and without it takes a stub of its own; it has no switch that needs no file in the home folder.
+_OPENVINO_TELEMETRY = "openvino_telemetry"
+
+
+def switch_telemetry_off() -> None:
+    """Let no library report to anybody or keep ids for it; has an effect on those that are not loaded yet.
+
+    `import dtvit_edge` calls it, and every room imports that before anything else.
+    """
+    os.environ.update(TELEMETRY_OFF)
+    # None makes an import of that name fail (importlib's documentation, `sys.modules`).
+    sys.modules[_OPENVINO_TELEMETRY] = None  # type: ignore[assignment]
 
 
 def package_versions(names: tuple[str, ...] = RUNTIME_PACKAGES) -> dict[str, str]:
     """Version by distribution, read from metadata: nothing is imported. Absent ones are left out."""
+    from importlib.metadata import PackageNotFoundError, version
+
     versions = {}
     for name in names:
         try:

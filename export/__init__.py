@@ -11,3 +11,5 @@
 Runs on a workstation and never on the device: it needs torch, timm and onnx. `export.command` is the command line,
 `export.bundle_export.export_bundle` the one function behind it.
 """
+
+import dtvit_edge  # noqa: F401  (telemetry is off before a module of this room loads a library)

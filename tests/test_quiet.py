@@ -1,0 +1,62 @@
+"""Nothing phones home: no command speaks to another machine, or writes where nobody asked it to."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+from dtvit_edge.bundle import Bundle
+from tests.support.data import ROOT
+from tests.support.watched import STRACE, watch
+
+# What one process runs, one command after the other: `verify` takes every backend that is here.
+COMMANDS = {
+    "no model": ["doctor", "inspect {bundle}", "compat {bundle} --target cpu", "score {bundle} {slices} --dry-run"],
+    "phantom": ["phantom phantoms --studies 1"],
+    "score": ["score {bundle} {slices} -o out"],
+    "verify": ["verify {bundle}"],
+}
+_RUN = (
+    "import sys\nfrom dtvit_edge.cli.commands import main\nsys.exit(max(main(line.split()) for line in sys.argv[1:]))"
+)
+
+
+@pytest.mark.parametrize("commands", COMMANDS)
+def test_a_command_speaks_to_nobody_and_writes_where_it_was_told(
+    commands: str, tiny_bundle: Bundle, phantom_folder: Path, tmp_path: Path
+) -> None:
+    places = {"bundle": tiny_bundle.path, "slices": phantom_folder / "study-0001"}
+    seen = watch([line.format(**places) for line in COMMANDS[commands]], tmp_path, program=("-c", _RUN))
+    assert seen.status == 0, seen.output
+    assert not seen.addresses and not seen.written
+
+
+@pytest.mark.skipif(STRACE is None, reason="strace is not installed, and an audit hook sees no C library")
+def test_the_watch_sees_sockets_and_files(tmp_path: Path) -> None:
+    code = (
+        "import os, socket; socket.socket(type=socket.SOCK_DGRAM).connect(('192.0.2.1', 9)); "
+        "os.mkdir(os.path.expanduser('~/intel')); open(os.path.expanduser('~/intel/stats'), 'w')"
+    )
+    seen = watch([], tmp_path, program=("-c", code))
+    assert seen.addresses == {"192.0.2.1"}
+    assert {str(tmp_path / "home" / name) for name in ("intel", "intel/stats")} == seen.written
+
+
+@pytest.mark.parametrize("room", ["export", "evaluation", "calibration", "training", "benchmarks"])
+def test_a_room_has_telemetry_off_before_its_modules_load_anything(room: str) -> None:
+    body = ast.parse((ROOT / room / "__init__.py").read_text(encoding="utf-8")).body
+    first = next(node for node in body if isinstance(node, (ast.Import, ast.ImportFrom)))
+    assert isinstance(first, ast.Import) and first.names[0].name == "dtvit_edge"
+
+
+def test_openvino_takes_its_own_stub_and_child_processes_inherit_the_rest() -> None:
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+    if importlib.util.find_spec("openvino") is None:
+        pytest.skip("openvino is not installed")
+    from openvino.tools.ovc import telemetry_utils
+
+    assert telemetry_utils.tm.__name__ == "openvino.tools.ovc.telemetry_stub"
