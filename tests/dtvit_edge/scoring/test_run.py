@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -24,8 +23,7 @@ from dtvit_edge.scoring import run as run_module
 from dtvit_edge.scoring.api import open_backend
 from dtvit_edge.spec import PreprocessSpec
 from tests.support.data import ROOT
-from tests.support.dicom_files import save, series
-from tests.support.permissions import forbid
+from tests.support.dicom_files import series
 from tests.support.scoring_runs import results, score, table
 
 
@@ -320,59 +318,6 @@ def test_another_runs_folder_needs_overwrite(tiny_bundle: Bundle, phantom_folder
     assert results(out) == before
     score(tiny_bundle, phantom_folder, out, keep_all=True, overwrite=True)
     assert json.loads((out / "run.json").read_text())["options"]["keep_all"] is True
-
-
-@pytest.mark.parametrize("change", ["new file", "file replaced, times kept", "folder not readable"])
-def test_changed_inputs_are_said_to_be_changed(
-    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
-) -> None:
-    files = series(tmp_path / "in", [0, 5, 10])
-    (tmp_path / "in" / "more").mkdir()
-    score(tiny_bundle, tmp_path / "in", tmp_path / "out")
-    if change == "new file":
-        save(tmp_path / "in" / "new", SOPInstanceUID="2.25.99")
-    elif change == "folder not readable":
-        forbid(tmp_path / "in" / "more", monkeypatch)
-    else:
-        before = files[0].stat()
-        files[0].write_bytes(files[1].read_bytes())
-        os.utime(files[0], ns=(before.st_atime_ns, before.st_mtime_ns))
-    with pytest.raises(ConfigError, match="out holds a run of other or changed files; give another folder or"):
-        score(tiny_bundle, tmp_path / "in", tmp_path / "out")
-
-
-def test_a_file_replaced_after_planning_is_a_row_and_the_study_is_not_whole(
-    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files = series(tmp_path / "in", [0, 5, 10, 15])
-    other = series(tmp_path / "other", [0], uid="2.25.8", study="2.25.9", PatientID="other")[0]
-
-    def planned_then_replaced(*arguments: Any) -> Any:
-        plan = make_plan(*arguments)
-        before = files[0].stat()
-        files[0].write_bytes(other.read_bytes())
-        os.utime(files[0], ns=(before.st_atime_ns, before.st_mtime_ns))
-        return plan
-
-    make_plan = run_module.make_plan
-    monkeypatch.setattr(run_module, "make_plan", planned_then_replaced)
-    report = score(tiny_bundle, tmp_path / "in", tmp_path / "out")
-    assert (report.exit_status, report.reasons) == (3, {"not_the_planned": 1})
-    (study,) = table(tmp_path / "out" / "studies.csv")
-    assert (study["study_uid"], study["status"]) == ("2.25.7", "partial")
-
-
-def test_a_folder_that_cannot_be_listed_is_a_row_and_exit_status_3(
-    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    series(tmp_path / "in" / "lower", [0, 5, 10])
-    series(tmp_path / "in" / "upper", [15, 20, 25], uid="2.25.78")
-    forbid(tmp_path / "in" / "upper", monkeypatch)
-    report = score(tiny_bundle, tmp_path / "in", tmp_path / "out")
-    assert (report.exit_status, report.reasons) == (3, {"unreadable": 1})
-    assert ("upper", "error", "unreadable") in {
-        (row["path"], row["status"], row["reason"]) for row in table(tmp_path / "out" / "slices.csv")
-    }
 
 
 def test_a_folder_with_other_things_in_it_is_left_alone(tiny_bundle: Bundle, tmp_path: Path) -> None:

@@ -6,13 +6,17 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from dtvit_edge.bundle import Bundle
+from dtvit_edge.errors import ConfigError
+from dtvit_edge.scoring import run as run_module
 from tests.support.data import real
 from tests.support.dicom_files import dataset, enhanced, save, series
+from tests.support.permissions import forbid
 from tests.support.preprocess_cases import NO_RESIZE, THREE
 from tests.support.scoring_runs import results, score, table
 from tests.support.tiny_bundle import write_tiny_bundle
@@ -181,3 +185,56 @@ def test_everything_odd_ends_in_rows(tiny_bundle: Bundle, tmp_path: Path) -> Non
     assert {r["path"] for r in rows} == {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert report.exit_status == 4
     assert all(r["flagged"] == "" for r in table(tmp_path / "out" / "studies.csv"))
+
+
+@pytest.mark.parametrize("change", ["new file", "file replaced, times kept", "folder not readable"])
+def test_changed_inputs_are_said_to_be_changed(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    files = series(tmp_path / "in", [0, 5, 10])
+    (tmp_path / "in" / "more").mkdir()
+    score(tiny_bundle, tmp_path / "in", tmp_path / "out")
+    if change == "new file":
+        save(tmp_path / "in" / "new", SOPInstanceUID="2.25.99")
+    elif change == "folder not readable":
+        forbid(tmp_path / "in" / "more", monkeypatch)
+    else:
+        before = files[0].stat()
+        files[0].write_bytes(files[1].read_bytes())
+        os.utime(files[0], ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(ConfigError, match="out holds a run of other or changed files; give another folder or"):
+        score(tiny_bundle, tmp_path / "in", tmp_path / "out")
+
+
+def test_a_file_replaced_after_planning_is_a_row_and_the_study_is_not_whole(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = series(tmp_path / "in", [0, 5, 10, 15])
+    other = series(tmp_path / "other", [0], uid="2.25.8", study="2.25.9", PatientID="other")[0]
+
+    def planned_then_replaced(*arguments: Any) -> Any:
+        plan = make_plan(*arguments)
+        before = files[0].stat()
+        files[0].write_bytes(other.read_bytes())
+        os.utime(files[0], ns=(before.st_atime_ns, before.st_mtime_ns))
+        return plan
+
+    make_plan = run_module.make_plan
+    monkeypatch.setattr(run_module, "make_plan", planned_then_replaced)
+    report = score(tiny_bundle, tmp_path / "in", tmp_path / "out")
+    assert (report.exit_status, report.reasons) == (3, {"not_the_planned": 1})
+    (study,) = table(tmp_path / "out" / "studies.csv")
+    assert (study["study_uid"], study["status"]) == ("2.25.7", "partial")
+
+
+def test_a_folder_that_cannot_be_listed_is_a_row_and_exit_status_3(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series(tmp_path / "in" / "lower", [0, 5, 10])
+    series(tmp_path / "in" / "upper", [15, 20, 25], uid="2.25.78")
+    forbid(tmp_path / "in" / "upper", monkeypatch)
+    report = score(tiny_bundle, tmp_path / "in", tmp_path / "out")
+    assert (report.exit_status, report.reasons) == (3, {"unreadable": 1})
+    assert ("upper", "error", "unreadable") in {
+        (row["path"], row["status"], row["reason"]) for row in table(tmp_path / "out" / "slices.csv")
+    }
