@@ -20,7 +20,8 @@ from dtvit_edge.reasons import Reason, Status
 Links = Mapping[Path, tuple[Path, ...]]
 
 # A name that only a DICOM file should have, wherever it lies.
-_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+# What a transfer, a backup or an encryption puts behind the suffix changes nothing.
+_DICOM_SUFFIX = re.compile(r".*\.(dcm|dicom|ima)([.~_-].*)?", re.DOTALL)
 # Beside slices: no suffix (IM0001), a number as one (CT.1.2.840.113619), or one that other programs use as well.
 _LIKE_A_SLICE = re.compile(r"[^.]+|.*\.(\d+|img)", re.IGNORECASE)
 _OTHER_NAMES = frozenset(
@@ -171,11 +172,13 @@ def _reason(item: Rejection, folders: _Folders) -> Reason:
     if item.reason not in _HARMLESS:
         # A lock of Emacs is a link to nowhere.
         return reasons.NOT_DICOM if name.startswith(".#") else item.reason
-    if any(part.startswith(".") for part in parts) or _is_others(name):
+    is_hidden = any(part.startswith(".") for part in parts)
+    like_dicom = _DICOM_SUFFIX.fullmatch(name) is not None
+    if is_hidden or (_is_others(name) and not like_dicom):
         return reasons.NOT_DICOM
     if item.reason != reasons.NOT_DICOM:
         return item.reason
-    if name.endswith(_DICOM_SUFFIXES):
+    if like_dicom:
         return reasons.BROKEN_FILE
     likely = _LIKE_A_SLICE.fullmatch(name) is not None and folders.holds_slices(item.file)
     return reasons.BROKEN_FILE if likely else reasons.NOT_DICOM

@@ -13,8 +13,7 @@ from dtvit_edge.dicom.beside import TouchedBy, judged_by_name, touched_studies
 from dtvit_edge.dicom.decoder_pool import read_headers_apart
 from dtvit_edge.dicom.grouping import Stack, is_bone, is_dynamic, split, stacks
 from dtvit_edge.dicom.header import FileRejected
-from dtvit_edge.dicom.identity import patients as patients_of
-from dtvit_edge.dicom.identity import without_copies
+from dtvit_edge.dicom.identity import patients, without_copies
 from dtvit_edge.dicom.slice import Rejection, Series, SliceHeader
 from dtvit_edge.dicom.suitability import series_doubts, series_refusal, series_warnings
 from dtvit_edge.dicom.walk import Walk
@@ -95,8 +94,7 @@ def discover(
     if not any_series:
         series = _with_refusals(series)
     series.sort(key=lambda s: (s.study_uid, s.series_uid, s.headers[0].path, s.headers[0].frame))
-    named = {uid: len(patients) for uid, patients in patients_of(headers).items()}
-    return Plan(tuple(series), (*rejected, *copies), named, touched)
+    return Plan(tuple(series), (*rejected, *copies), patients(headers), touched)
 
 
 def _by_series(headers: Iterable[SliceHeader]) -> list[list[SliceHeader]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,10 @@ SAME_ORIENTATION = 0.01
 GAP_FACTOR = 1.5
 # No slice of a head is thicker; a larger SliceThickness is not believed, since it would explain any gap.
 MOST_THICKNESS_MM = 10.0
+# Protocols with spaces between slices are known up to one of a slice's own thickness.
+MOST_SPACE = 2.0
+# As many intervals of a kind make a usual one.
+LEAST_ALIKE = 3
 _UPRIGHT: Vector = (0.0, 0.0, 1.0)
 
 
@@ -128,19 +134,24 @@ def ordered(headers: Iterable[SliceHeader]) -> tuple[SliceHeader, ...]:
 def gaps(positions: Iterable[Position]) -> list[tuple[float, float]]:
     """Intervals (from, to) in mm in which a slice is missing.
 
-    An interval is explained by the thickness of its two slices, or by the usual interval among such slices (a protocol
-    may leave spaces); where their InstanceNumbers leave one out, by the thickness of the thinner alone.
+    An interval is explained by the thickness of its two slices, or by the usual interval among such slices, up to twice
+    their thickness: a protocol may leave spaces. Where their InstanceNumbers leave one out, only the lesser of usual
+    interval and thickness explains it.
     """
     line = sorted(positions, key=lambda p: p.height_mm)
     steps = [(a, b) for a, b in pairwise(line) if b.height_mm - a.height_mm >= SAME_POSITION_MM]
     intervals: dict[float, list[float]] = defaultdict(list)
     for a, b in steps:
         intervals[_contiguous_mm(a, b)].append(b.height_mm - a.height_mm)
-    usual = {contiguous: median_low(values) for contiguous, values in intervals.items()}
+    overall = median_low([b.height_mm - a.height_mm for a, b in steps]) if steps else 0.0
     missing = []
     for a, b in steps:
         contiguous, thinner = _contiguous_mm(a, b), min(a.thickness_mm, b.thickness_mm)
-        explained = thinner if _skips(a, b) and thinner else max(contiguous, usual[contiguous])
+        # A kind of interval that is there once or twice would explain itself.
+        alike = intervals[contiguous]
+        usual = median_low(alike) if len(alike) >= LEAST_ALIKE else min(median_low(alike), overall)
+        spaced = min(usual, MOST_SPACE * contiguous) if contiguous else usual
+        explained = min(thinner, usual) if _skips(a, b) and thinner else max(contiguous, spaced)
         if b.height_mm - a.height_mm > GAP_FACTOR * explained:
             missing.append((a.height_mm, b.height_mm))
     return missing
@@ -158,12 +169,17 @@ def _skips(a: Position, b: Position) -> bool:
 
 
 def _between(number: int | None, known: Sequence[tuple[int, float]]) -> float | None:
-    """The height of a slice by its number, in proportion between its neighbours'; None at the ends."""
+    """The height of a slice by its number, in proportion between its neighbours'; None at the ends.
+
+    Args:
+        known: (number, height) of the others, sorted.
+    """
     if number is None:
         return None
-    below = max((pair for pair in known if pair[0] < number), default=None)
-    above = min((pair for pair in known if pair[0] > number), default=None)
-    if below is None or above is None:
+    low = bisect_left(known, (number, -math.inf))
+    high = bisect_right(known, (number, math.inf))
+    if low == 0 or high == len(known):
         return None
+    below, above = known[low - 1], known[high]
     share = (number - below[0]) / (above[0] - below[0])
     return below[1] + share * (above[1] - below[1])

@@ -27,7 +27,9 @@ from dtvit_edge.dicom.suitability import is_bone_kernel
 
 # A perfusion or a cine scan shows each place many times; a repeat after motion, and one more, show it three times.
 DYNAMIC_IMAGES = 4
-# How many planes of one series are told apart; a series of more is no scan of a head.
+# Of more images in an acquisition a part belongs to another reconstruction of it.
+MOST_OF_ONE = 1.5
+# How many planes of one series, and stacks of one scan, are looked through; what has more is no scan of a head.
 MOST_PLANES = 64
 
 
@@ -82,9 +84,11 @@ class Stack:
     def is_cut_short(self) -> bool:
         """Whether ImagesInAcquisition says that there were more slices.
 
-        Where it is less, it counts something else than these: a rotation, or one of two slabs.
+        Where it is less, it counts something else than these: a rotation, or one of two slabs; where it is much more,
+        it counts a second reconstruction as well.
         """
-        return any(len(self.slices) < (s.header.images_in_acquisition or 0) for s in self.slices)
+        count = len(self.slices)
+        return any(count < (s.header.images_in_acquisition or 0) < MOST_OF_ONE * count for s in self.slices)
 
 
 @dataclass
@@ -140,7 +144,7 @@ def stacks(series: Iterable[Series], thickness_mm: float) -> list[Stack]:
     for scan, members in enumerate(_scans(largest_first)):
         parts: list[_Part] = []
         for member in members:
-            heights = sorted(h for header in member.headers if (h := centre_height_mm(header)) is not None)
+            heights = sorted(h for header in member.headers if (h := _height_mm(header)) is not None)
             part = _complemented(parts, heights, thickness_mm)
             if part is None:
                 parts.append(_Part([member], heights))
@@ -186,7 +190,7 @@ def _scans(series: Sequence[Series]) -> list[list[Series]]:
 
 def _complemented(parts: Sequence[_Part], heights: Sequence[float], thickness_mm: float) -> _Part | None:
     """The part of a stack to which slices at these heights add more than they repeat."""
-    for part in parts:
+    for part in parts[:MOST_PLANES]:
         new = 0
         for height in heights:
             at = bisect(part.heights, height)
@@ -196,9 +200,15 @@ def _complemented(parts: Sequence[_Part], heights: Sequence[float], thickness_mm
     return None
 
 
+def _height_mm(header: SliceHeader) -> float | None:
+    """Along the patient's axis; SliceLocation stands in where there is no position."""
+    height = centre_height_mm(header)
+    return header.slice_location_mm if height is None else height
+
+
 def _placed(series: Sequence[Series]) -> tuple[PlacedSlice, ...]:
     if len(series) == 1:
         headers = series[0].headers
         return tuple(map(PlacedSlice, headers, heights_mm(headers)))
-    slices = [PlacedSlice(header, centre_height_mm(header)) for member in series for header in member.headers]
+    slices = [PlacedSlice(header, _height_mm(header)) for member in series for header in member.headers]
     return tuple(sorted(slices, key=lambda s: (s.height_mm or 0.0, s.header.path, s.header.frame)))

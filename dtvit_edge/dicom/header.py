@@ -210,7 +210,9 @@ def _header(
 
 def _patient(patient_id: str, issuer: str) -> str:
     """Sixteen hexadecimal digits that tell patients apart; the id itself is kept nowhere."""
-    return hashlib.sha256(f"{patient_id}\\{issuer}".encode()).hexdigest()[:16] if patient_id else ""
+    if not patient_id:
+        return ""
+    return ":".join(hashlib.sha256(part.encode()).hexdigest()[:16] if part else "" for part in (patient_id, issuer))
 
 
 def _age_years(age: str) -> float | None:

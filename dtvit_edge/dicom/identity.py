@@ -47,16 +47,21 @@ def without_copies(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], l
 def place(header: SliceHeader) -> Hashable:
     """Equal for images of one patient in one place, `SAME_POSITION_MM` apart at most."""
     position = header.position_mm
-    return header.patient, position and tuple(round(p / SAME_POSITION_MM) for p in position)
+    patient = header.patient.partition(":")[0]
+    return patient, position and tuple(round(p / SAME_POSITION_MM) for p in position)
 
 
-def patients(headers: Iterable[SliceHeader]) -> dict[str, set[str]]:
-    """The patients whose images carry a study's UID, by study UID; images without a PatientID say nothing."""
-    named: dict[str, set[str]] = defaultdict(set)
+def patients(headers: Iterable[SliceHeader]) -> dict[str, int]:
+    """How many patients' images carry a study's UID, by study UID.
+
+    Images without a PatientID say nothing. Two issuers make two patients of one id; a missing one makes none.
+    """
+    issuers: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for header in headers:
         if header.patient:
-            named[header.identity.study_uid].add(header.patient)
-    return named
+            patient, _, issuer = header.patient.partition(":")
+            issuers[header.identity.study_uid][patient].add(issuer)
+    return {uid: sum(max(len(i - {""}), 1) for i in of_study.values()) for uid, of_study in issuers.items()}
 
 
 def _repeats(indices: Sequence[int], key: Callable[[int], Hashable]) -> set[int]:

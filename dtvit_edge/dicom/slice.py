@@ -52,7 +52,8 @@ class SliceHeader:
         pixel_spacing_mm: PixelSpacing, between rows and between columns.
         slice_location_mm: SliceLocation; images_in_acquisition: ImagesInAcquisition.
         frame_of_reference_uid: FrameOfReferenceUID; empty where it is missing.
-        patient: a digest of PatientID and its issuer, to tell patients apart; empty where there is no PatientID.
+        patient: digests of PatientID and of its issuer with a colon between, to tell patients apart; the second is
+            empty where there is no issuer, all of it where there is no PatientID.
         lossy: the pixels have been compressed with loss, by the transfer syntax or LossyImageCompression.
         twin: another file claims to be the same image; their pixels tell.
         Optional ones are None (or empty) where their tag is missing.

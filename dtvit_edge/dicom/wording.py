@@ -8,13 +8,19 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 _CAMEL_CASE = re.compile(r"(?<=[a-z]{2})(?=[A-Z][a-z])")  # Siemens writes "HeadRoutine", but "keV" is one word
+# Text of a header has 64 characters, or 1,024 in a protocol (PS3.5 section 6.2); what is longer says no more.
+_MOST_CHARACTERS = 1024
 _POINT = re.compile(r"(?<!\d)\.|\.(?!\d)")
 _SEPARATORS = re.compile(r"[^A-Z0-9/+\-.&?]+")
 
 
-@lru_cache(maxsize=4096)
 def fold(text: str) -> str:
     """Upper case without accents; words apart by one space; of the punctuation `/ + - & ?` and decimal points stay."""
+    return _folded(text[:_MOST_CHARACTERS])
+
+
+@lru_cache(maxsize=4096)
+def _folded(text: str) -> str:
     plain = unicodedata.normalize("NFKD", _CAMEL_CASE.sub(" ", text).replace("ß", "ss"))
     upper = "".join(c for c in plain if not unicodedata.combining(c)).upper()
     return _SEPARATORS.sub(" ", _POINT.sub("", upper)).strip()

@@ -7,13 +7,15 @@ head, and where no file that could belong to it is missing. Else it is `partial`
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from dtvit_edge import reasons
-from dtvit_edge.dicom.geometry import SAME_POSITION_MM, centre_height_mm
+from dtvit_edge.dicom.geometry import MOST_THICKNESS_MM, SAME_POSITION_MM, centre_height_mm
+from dtvit_edge.dicom.slice import SliceHeader
 from dtvit_edge.reasons import REASONS, STUDY_REASONS, Status
 from dtvit_edge.results import SliceScore, StackScore, StudyScore, likeliest_location
 from dtvit_edge.scoring.judgement import END_OF_HEAD, JudgedStack, head_mm2
@@ -78,7 +80,7 @@ def stack_score(judged: JudgedStack, *, top_places: int) -> StackScore:
 
 
 def coverage(stacks: Iterable[JudgedStack]) -> Coverage:
-    """What the slices of stacks that are not set aside show together; those whose pixels were not read show nothing."""
+    """What the slices of a scan's stacks show together; those whose pixels were not read show nothing."""
     heads: list[tuple[float, float]] = []
     missing = 0.0
     for judged in stacks:
@@ -90,10 +92,11 @@ def coverage(stacks: Iterable[JudgedStack]) -> Coverage:
         missing = max(missing, sum(high - low for low, high in judged.stack.gaps))
     if not heads:
         return Coverage(None, None, False)
-    lowest, highest = min(heads)[0], max(heads)[0]
-    at_top = max(area for z, area in heads if highest - z < SAME_POSITION_MM)
-    vertex = at_top <= END_OF_HEAD * max(area for _, area in heads)
-    span = highest - lowest
+    span = max(heads)[0] - min(heads)[0]
+    # Air above the head says nothing of how the head ends.
+    shown = [(z, area) for z, area in heads if area > 0] or heads
+    at_top = max(area for z, area in shown if max(shown)[0] - z < SAME_POSITION_MM)
+    vertex = at_top <= END_OF_HEAD * max(area for _, area in shown)
     return Coverage(span, max(0.0, 1 - missing / span) if span else 1.0, vertex)
 
 
@@ -116,7 +119,8 @@ def study_score(
         unread: a file or folder beside the study's slices could not be read.
     """
     scored = sum(row.status is Status.SCORED for row in rows)
-    seen = coverage(judged for judged, score in stacks if score is not None)
+    seen = _coverages(stacks)
+    widest = max(seen.values(), key=lambda c: (c.is_whole, c.span_mm or 0.0), default=Coverage(None, None, False))
     best = max(
         (score for _, score in stacks if score is not None and score.ich_probability is not None),
         key=lambda s: s.ich_probability or 0.0,
@@ -139,8 +143,8 @@ def study_score(
             len(rows),
             scored,
             "",
-            seen.span_mm,
-            seen.covered_share,
+            widest.span_mm,
+            widest.covered_share,
         )
     positive = best.ich_probability >= threshold
     location = ""
@@ -156,8 +160,8 @@ def study_score(
         slices=len(rows),
         scored=scored,
         top_sop_uid=best.top.sop_uid if best.top else "",
-        span_mm=seen.span_mm,
-        covered_share=seen.covered_share,
+        span_mm=widest.span_mm,
+        covered_share=widest.covered_share,
     )
 
 
@@ -167,7 +171,7 @@ def _against(judged: JudgedStack, places: int) -> tuple[str, ...]:
     doubts = [set(series.doubts) for series in stack.series]
     holds = {
         "gap": bool(stack.gaps) or stack.is_cut_short or (not stack.is_placed and stack.misses_numbers),
-        "not_contiguous": _is_interrupted([row for _, _, row in judged.slices]),
+        "not_contiguous": _is_interrupted(judged.slices),
         "few_slices": places < LEAST_PLACES,
         "small_fov": judged.small_fov,
         "geometry_unknown": not stack.is_placed,
@@ -176,26 +180,59 @@ def _against(judged: JudgedStack, places: int) -> tuple[str, ...]:
     return tuple(code for code in STUDY_REASONS if holds.get(code))
 
 
-def _is_interrupted(rows: Sequence[SliceScore]) -> bool:
-    """Whether no head or no brain is seen between slices that show one."""
+def _is_interrupted(slices: Sequence[tuple[SliceHeader, float | None, SliceScore]]) -> bool:
+    """Whether no head or no brain is seen between slices that show one, or above them in a head that has not ended."""
+    rows = [row for _, _, row in slices]
     shown = [i for i, row in enumerate(rows) if row.status is Status.SCORED]
     skipped = {reasons.NO_HEAD.code, reasons.NO_BRAIN.code}
-    return any(row.reason in skipped for a, b in pairwise(shown) for row in rows[a + 1 : b])
+    if any(row.reason in skipped for a, b in pairwise(shown) for row in rows[a + 1 : b]):
+        return True
+    heads = [head_mm2(header, row) for header, _, row in slices]
+    above = heads[shown[-1] + 1 :] if shown else []
+    return any(area > END_OF_HEAD * max(heads) for area in above)
+
+
+def _coverages(stacks: Sequence[tuple[JudgedStack, StackScore | None]]) -> dict[int, Coverage]:
+    """What each scan covers; heights of different scans do not compare."""
+    scans: dict[int, list[JudgedStack]] = defaultdict(list)
+    for judged, score in stacks:
+        if score is not None:
+            scans[judged.stack.scan].append(judged)
+    return {scan: coverage(members) for scan, members in scans.items()}
+
+
+def _answering(scores: Sequence[tuple[JudgedStack, StackScore]]) -> StackScore:
+    """The stack that answers for its scan: of those that reach as far as all together the one with least against it."""
+
+    def ends(judged: JudgedStack) -> tuple[float, float]:
+        heights = [height for _, height, _ in judged.slices if height is not None]
+        return (min(heights), max(heights)) if heights else (math.inf, -math.inf)
+
+    low, high = (f(end) for f, end in zip((min, max), zip(*(ends(j) for j, _ in scores), strict=True), strict=True))
+    whole = [s for j, s in scores if ends(j)[0] <= low + MOST_THICKNESS_MM and ends(j)[1] >= high - MOST_THICKNESS_MM]
+    if whole:
+        return min(whole, key=lambda s: (len(s.reasons), -s.places))
+    return max((s for _, s in scores), key=lambda s: s.places)
 
 
 def _study_reasons(
-    stacks: Sequence[tuple[JudgedStack, StackScore | None]], rows: Sequence[SliceScore], seen: Coverage
+    stacks: Sequence[tuple[JudgedStack, StackScore | None]], rows: Sequence[SliceScore], seen: Mapping[int, Coverage]
 ) -> set[str]:
-    scans: dict[int, list[StackScore]] = defaultdict(list)
+    scans: dict[int, list[tuple[JudgedStack, StackScore]]] = defaultdict(list)
     for judged, score in stacks:
         if score is not None:
-            scans[judged.stack.scan].append(score)
+            scans[judged.stack.scan].append((judged, score))
+    is_whole = any(c.is_whole for c in seen.values())
     against: set[str] = set()
-    for scores in scans.values():
-        against.update(min(scores, key=lambda s: (len(s.reasons), -s.places)).reasons)
-    if scans and not seen.is_whole:
+    for scan, scores in scans.items():
+        codes = set(_answering(scores).reasons)
+        # A test of the contrast agent's arrival, say, beside a scan of the whole head.
+        if any(c.is_whole and c.span_mm is not None for other, c in seen.items() if other != scan):
+            codes.discard("few_slices")
+        against |= codes
+    if scans and not is_whole:
         against.add("coverage")
-    suitable = {uid for scores in scans.values() for score in scores for uid in score.series_uids}
+    suitable = {uid for scores in scans.values() for _, score in scores for uid in score.series_uids}
     aside = {row.series_uid for row in rows if row.series_uid not in suitable and _is_aside(row)}
     for row in rows:
         if row.status is Status.ERROR and row.series_uid not in aside:

@@ -94,13 +94,14 @@ def _without_copies(headers: Sequence[SliceHeader], answers: Mapping[Key, SliceS
     for claimants in claims.values():
         quality = {id(header): _defects(header, rows[key(header)]) for header in claimants}
         least = min(quality.values())
-        contents: set[str] = set()
+        contents: set[object] = set()
         for header in sorted(claimants, key=lambda h: (quality[id(h)], h.path, str(h.file))):
             row = rows[key(header)]
-            content = row.measures.digest if row.measures else ""
+            encoding = header.encoding
+            content = row.measures and (row.measures.digest, encoding.slope, encoding.intercept, encoding.padding)
             if quality[id(header)] > least or content in contents:
                 rows[key(header)] = _as(row, reasons.DUPLICATE)
-            contents |= {content} - {""}
+            contents |= {content} - {None}
     return rows
 
 
@@ -140,13 +141,14 @@ def _judge_repeats(slices: Sequence[PlacedSlice], rows: Rows) -> None:
 def _judge_blanks(headers: Sequence[SliceHeader], rows: Rows) -> None:
     """A constant image where a head should be is an error; beyond the head's end it is blank."""
     heads = [head_mm2(h, rows[key(h)]) if _is_shown(rows[key(h)]) else 0.0 for h in headers]
+    with_head = [i for i, area in enumerate(heads) if area > 0]
     for i, header in enumerate(headers):
         row = rows[key(header)]
         if row.measures is None or not row.measures.constant or not _is_read(row):
             continue
-        below, above = ([area for area in part if area > 0] for part in (heads[:i][::-1], heads[i + 1 :]))
-        nearest = (below or above or [0.0])[0]
-        is_end = bool(below) != bool(above) and nearest <= END_OF_HEAD * max(heads)
+        is_beyond = bool(with_head) and not with_head[0] < i < with_head[-1]
+        nearest = heads[with_head[0] if i < with_head[0] else with_head[-1]] if is_beyond else 0.0
+        is_end = is_beyond and nearest <= END_OF_HEAD * max(heads)
         rows[key(header)] = _as(row, reasons.BLANK if is_end else reasons.CONSTANT)
 
 

@@ -80,10 +80,13 @@ def test_axial(orientation: object, expected: bool | None) -> None:
         (line(0, 4, 12, thickness=4) + line(16, 23, 30, thickness=7), True),
         (line(0, 5, 5, 10), False),
         (line(7), False),
+        (line(0, 5, 10, 15, 20, thickness=3) + line(60, 65, 70, 75, thickness=4), True),
+        (line(0, 18, 36, 54, 72, thickness=4), True),
     ],
     ids=[
         "even", "one-missing", "two-missing", "spaced", "spaced-one-missing", "overlap", "two-blocks",
-        "two-blocks-one-missing", "twice-in-one-place", "single",
+        "two-blocks-one-missing", "twice-in-one-place", "single", "where-the-thickness-changes",
+        "more-space-than-any-protocol-leaves",
     ],
 )  # fmt: skip
 def test_gaps(headers: list[SliceHeader], expected: bool) -> None:
@@ -101,6 +104,8 @@ def test_one_wrong_thickness_explains_no_gap() -> None:
     headers = [header(z, thickness=50.0 if z == 10 else 5.0, instance_number=round(z / 5)) for z in (0, 5, 10, 20, 25)]
     assert has_gap(headers)
     assert not has_gap([header(5 * i, thickness=50.0) for i in range(6)])
+    skipped = [header(4.6 * i, thickness=10.0, instance_number=i) for i in (0, 1, 2, 4, 5, 6)]
+    assert has_gap(skipped)
 
 
 def test_ten_thousand_slices_are_asked_in_linear_time() -> None:

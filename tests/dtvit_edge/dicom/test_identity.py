@@ -43,12 +43,12 @@ def test_other_bytes_under_the_same_uids_in_the_same_place_are_twins(tmp_path: P
 def test_another_patients_image_is_no_twin(tmp_path: Path) -> None:
     kept, _ = without_copies([at(tmp_path, "a", 0, "mine"), at(tmp_path, "b", 0, "yours", patient="q")])
     assert [h.twin for h in kept] == [False, False]
-    assert patients(kept) == {"2.25.1": {"p", "q"}}
+    assert patients(kept) == {"2.25.1": 2}
 
 
 def test_an_image_without_a_patient_id_is_nobody_elses(tmp_path: Path) -> None:
     kept, _ = without_copies([at(tmp_path, "a", 0, "mine"), at(tmp_path, "b", 5, "no name", patient="")])
-    assert patients(kept) == {"2.25.1": {"p"}}
+    assert patients(kept) == {"2.25.1": 1}
 
 
 def test_a_file_that_cannot_be_read_again_is_kept(tmp_path: Path) -> None:
@@ -57,3 +57,11 @@ def test_a_file_that_cannot_be_read_again_is_kept(tmp_path: Path) -> None:
     kept, copies = without_copies(headers)
     assert [h.twin for h in kept] == [True, True]
     assert not copies
+
+
+@pytest.mark.parametrize(("issuers", "count"), [(("", ":a"), 1), ((":a", ":a"), 1), ((":a", ":b"), 2)])
+def test_a_missing_issuer_is_any_and_two_issuers_are_two_patients(
+    tmp_path: Path, issuers: tuple[str, str], count: int
+) -> None:
+    headers = [at(tmp_path, str(i), 5.0 * i, str(i), patient=f"p{issuer}") for i, issuer in enumerate(issuers)]
+    assert patients(headers) == {"2.25.1": count}

@@ -131,6 +131,34 @@ def test_the_span_and_the_covered_share_are_said() -> None:
     assert (gap.span_mm, gap.covered_share) == (85, pytest.approx(1 - 15 / 85))
 
 
+def test_a_small_stack_without_a_fault_does_not_answer_for_its_scan() -> None:
+    whole = Study().without(8, 9)
+    again = Study().without(*range(3), *range(6, 18))
+    derived = Study()
+    derived.doubts = ("derived_hu",)
+    for broken, reason in ((whole, "gap"), (derived, "derived_hu")):
+        judged = [study.stack() for study in (broken, again)]
+        pairs = [(j, stack_score(j, top_places=3)) for j in judged]
+        rows = [row for j in judged for _, _, row in j.slices]
+        assert summary(study_score("2.25.1", pairs, rows, threshold=0.5)) == ("partial", None, reason)
+
+
+def test_scans_without_a_common_frame_of_reference_do_not_cover_a_head_together() -> None:
+    low, high = Study().without(*range(9, 18)), Study().without(*range(9))
+    assert summary(low.result(high)) == ("partial", None, "coverage")
+
+
+def test_a_few_slices_of_another_scan_beside_a_whole_head_say_nothing_against_it() -> None:
+    assert summary(Study().result(Study().without(*range(2, 18)))) == ("scored", False, "")
+
+
+def test_air_above_a_head_that_has_not_ended_is_no_vertex() -> None:
+    ends = changed(codes=dict.fromkeys(range(14, 18), "no_head"), heads=dict.fromkeys(range(14, 18), 0))
+    assert summary(ends.result()) == ("partial", None, "coverage")
+    values = changed(codes=dict.fromkeys(range(15, 18), "no_brain"))
+    assert summary(values.result()) == ("partial", None, "not_contiguous")
+
+
 def changed(**attributes: Any) -> Study:
     study = Study()
     for name, value in attributes.items():

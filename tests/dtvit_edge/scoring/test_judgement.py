@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -163,6 +164,15 @@ def test_of_twins_the_readable_the_one_with_content_the_lossless_and_the_first_c
     assert reasons[-1] == "duplicate"
     assert reasons[:5] == ["duplicate", "duplicate", "scored", "duplicate", "scored"]
     assert len(one.slices) == 5  # copies are no slices of the stack
+
+
+def test_the_same_pixels_with_another_rescale_are_another_image() -> None:
+    uids = Identity("2.25.1", "2.25.2", "2.25.3")
+    good = header(0, name="b", identity=uids, twin=True, pixel_spacing_mm=SPACING)
+    lower = replace(good, file=Path("a"), path="a", encoding=replace(good.encoding, intercept=-40.0))
+    headers = [lower, good, *slices(4)[1:]]
+    rows = [row(h, measures=replace(HEAD, digest="same" if h.twin else "")) for h in headers]
+    assert judged(headers, rows)[1] == ["scored"] * 5
 
 
 def test_twins_that_all_cannot_be_read_stay_errors() -> None:
