@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dtvit_edge.dicom.decoder_pool import ParallelReader
 from dtvit_edge.dicom.header import read_headers
-from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.dicom.slice import SliceHeader
 from dtvit_edge.errors import ConfigError, SliceRejected
 from dtvit_edge.preprocess.cpu import CpuPreprocessor, PreparedSlice
@@ -74,7 +74,7 @@ def read_image(file: Path) -> tuple[NDArray[np.uint16], PixelEncoding]:
         headers = read_headers(file, file.name)
         if len(headers) != 1:
             raise ConfigError(f"{file}: {len(headers)} frames; a row labels one slice")
-        return SliceReader().read(headers[0]).stored, headers[0].encoding
+        return ParallelReader().read(headers[0]).stored, headers[0].encoding
     except SliceRejected as error:
         raise ConfigError(f"{file}: {error}") from error
 
@@ -86,7 +86,7 @@ def prepare_slice(header: SliceHeader, spec: PreprocessSpec) -> PreparedSlice:
         ConfigError: it cannot be read or used.
     """
     try:
-        return CpuPreprocessor(spec)(SliceReader().read(header).stored, header.encoding)
+        return CpuPreprocessor(spec)(ParallelReader().read(header).stored, header.encoding)
     except SliceRejected as error:
         raise ConfigError(f"{header.file}: {error}") from error
 

@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dtvit_edge.dicom.decoder_pool import ParallelReader
 from dtvit_edge.dicom.header import read_headers
-from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.errors import ConfigError, SliceRejected
 from dtvit_edge.spec import WINDOWED_8_BIT, PixelEncoding, digest_file
 from export.heads.outputs import FOUR, USUAL_LABELS, check_labels
@@ -201,7 +201,7 @@ def _file(path: Path) -> tuple[NDArray[np.uint16], PixelEncoding]:
         headers = read_headers(path, path.name)
         if len(headers) != 1:
             raise ConfigError(f"{path}: {len(headers)} frames, expected one image a file")
-        stored = SliceReader().read(headers[0])
+        stored = ParallelReader().read(headers[0])
     except SliceRejected as error:
         raise ConfigError(f"{path}: {error}") from error
     return stored.stored, stored.header.encoding
