@@ -132,11 +132,12 @@ def results(out: Path) -> dict[str, bytes]:
 def kill(scored: Scored, seed: int, number: int) -> Attack:
     """End a run, its children or both at a random time of it."""
     draw = random.Random(f"{seed} kill {number}")
-    way, delay = WAYS[number % len(WAYS)], draw.uniform(0, 1.05 * scored.seconds)
+    way, lines = WAYS[number % len(WAYS)], draw.randrange(scored.journal.count(b"\n") + 1)
     name, kind = f"kill {number}", f"kill: {way}"
     out = fresh(scored.folder / "killed")
     process = subprocess.Popen(scored.command(out), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    time.sleep(delay)
+    _wait_for_lines(out / JOURNAL, lines, process)
+    time.sleep(draw.uniform(0, scored.seconds / (20 if lines else 2)))
     children = children_of(process.pid)
     over = process.poll() is not None
     for child in children if way in ("children", "both") else ():
@@ -144,7 +145,7 @@ def kill(scored: Scored, seed: int, number: int) -> Attack:
     if way != "children":
         end(process.pid, SIGNALS.get(way, signal.SIGKILL))
     stderr = process.communicate(timeout=LONGEST_S)[1]
-    detail = f"after {delay:.2f} s: status {process.returncode}: {stderr[-500:]}"
+    detail = f"after {lines} lines: status {process.returncode}: {stderr[-500:]}"
     if left := still_there(children):
         return Attack(name, kind, Outcome.LEFT, f"{len(left)} processes; {detail}")
     if "Traceback" in stderr or process.returncode == 6:
@@ -163,6 +164,12 @@ def kill(scored: Scored, seed: int, number: int) -> Attack:
     if outcome is Outcome.SAME and (over or (way == "children" and not children)):
         outcome = Outcome.FOUND_DONE
     return Attack(name, kind, outcome, "" if outcome.is_good else f"{detail}; then {said}")
+
+
+def _wait_for_lines(journal: Path, lines: int, process: subprocess.Popen[str]) -> None:
+    """Until a run has written so many lines or is over: times would mean other moments on a machine with other work."""
+    while process.poll() is None and lines and not (journal.exists() and journal.read_bytes().count(b"\n") >= lines):
+        time.sleep(0.002)
 
 
 def mutate(scored: Scored, seed: int, number: int) -> Attack:
