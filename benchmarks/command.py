@@ -124,6 +124,10 @@ def bench() -> None:
 @click.option(
     "--record", type=click.Path(path_type=Path, dir_okay=False), help="Append the records to this file as well."
 )
+@click.option(
+    "--accept-engine", "accept_engines", multiple=True, metavar="SHA256",
+    help="Trust the engine plan of this digest, which was not built here; may be repeated.",
+)  # fmt: skip
 @click.option("--expect-digest", metavar="SHA256", help="Refuse any bundle but the one with this digest.")
 def run(
     bundles: tuple[Path, ...],
@@ -136,6 +140,7 @@ def run(
     delta_auc: float,
     least_slices: int,
     record: Path | None,
+    accept_engines: tuple[str, ...],
     expect_digest: str | None,
     **chosen: Any,
 ) -> None:
@@ -159,7 +164,7 @@ def run(
         command=command_line(click.get_current_context()),
         **chosen,
     )
-    opened = [Bundle.open(path, expect_digest=expect_digest) for path in bundles]
+    opened = [Bundle.open(path, expect_digest=expect_digest, accept_engines=accept_engines) for path in bundles]
     records = measure(opened, settings, out, progress=render.progress, say=lambda line: click.echo(line, err=True))
     if record is not None:
         for entry in records:

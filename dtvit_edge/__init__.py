@@ -12,6 +12,7 @@ switches the telemetry of ONNX Runtime and OpenVINO off, in this process and tho
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +39,11 @@ _LAZY = {
 }
 
 
-def open_bundle(path: str, *, expect_digest: str | None = None) -> Bundle:
+def open_bundle(path: str, *, expect_digest: str | None = None, accept_engines: Collection[str] = ()) -> Bundle:
     """Open a bundle directory; see `dtvit_edge.bundle.Bundle.open`."""
     from dtvit_edge.bundle import Bundle
 
-    return Bundle.open(path, expect_digest=expect_digest)
+    return Bundle.open(path, expect_digest=expect_digest, accept_engines=accept_engines)
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,14 @@ __all__ = ["small_bundle", "small_checkpoint", "two_block_bundle"]  # fixtures
 def pytest_collection_finish() -> None:
     """Leave what was imported out of every later collection of garbage: an export alone asks for eleven."""
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Engines of the tests are signed by a key of their own, in child processes as well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture(scope="session")

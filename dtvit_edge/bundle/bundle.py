@@ -13,6 +13,7 @@ so that the bundle's identity stays, and `Bundle.absent` says which are not ther
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -51,6 +52,7 @@ class Bundle:
         digest: sha256 of `manifest.json`, which names every other file's: the bundle's identity.
         absent: models of the manifest whose files were not in this copy when it was opened, by precision; sorted.
         thresholds: what lies beside the manifest, else 0.5.
+        accepted_engines: digests of plans that somebody trusts, who did not build them on this device.
     """
 
     path: Path
@@ -58,16 +60,23 @@ class Bundle:
     digest: str
     absent: tuple[str, ...] = ()
     thresholds: Thresholds = field(default_factory=Thresholds)
+    accepted_engines: frozenset[str] = frozenset()
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], *, expect_digest: str | None = None, ignore_thresholds: bool = False
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        expect_digest: str | None = None,
+        ignore_thresholds: bool = False,
+        accept_engines: Collection[str] = (),
     ) -> Bundle:
         """Open a bundle: its manifest and thresholds are read and checked, no other file is.
 
         Model files may be absent, golden files may not.
 
         Args:
+            accept_engines: digests of plans from elsewhere that may run; whoever gives one trusts the plan.
             ignore_thresholds: leave `thresholds.json` unread, for what writes it anew.
 
         Raises:
@@ -90,7 +99,7 @@ class Bundle:
             raise type(error)(f"{path / MANIFEST}: {error}") from error
         thresholds = Thresholds() if ignore_thresholds else read_thresholds(path, digest)
         _check_names(path / MANIFEST, manifest)
-        bundle = cls(path, manifest, digest, thresholds=thresholds)
+        bundle = cls(path, manifest, digest)
         # A dangling link is damage, not a file that was left out.
         absent = [name for name, record in manifest.models.items() if not os.path.lexists(bundle._path(record))]
         for record in (*manifest.golden.values(), *(r for name, r in manifest.models.items() if name not in absent)):
@@ -100,7 +109,8 @@ class Bundle:
                 f"{path}: neither a model nor an engine is in this copy of the bundle; on the workstation, "
                 "`dtvit-edge inspect NAME.dtvit --device-files TARGET` lists what a device needs"
             )
-        return cls(path, manifest, digest, tuple(sorted(absent)), bundle.thresholds)
+        accepted = frozenset(accepted.lower() for accepted in accept_engines)
+        return cls(path, manifest, digest, tuple(sorted(absent)), thresholds, accepted)
 
     @property
     def present(self) -> tuple[str, ...]:

@@ -64,11 +64,11 @@ SPEC_SCHEMA = fields(
             maxItems=2,
         ),
         "min_brain_share": number("A slice with less brain in its head is skipped.", minimum=0, maximum=1),
-        "mean": _channels("Normalisation of the encoder's channels.", minimum=-1000, maximum=1000),
-        "std": _channels("Normalisation of the encoder's channels.", exclusiveMinimum=0, maximum=1000),
-        "fit": choice("Which side gets the length of `resize`.", *FITS),
+        "mean": _channels("Of the encoder's channels; folded into the graph.", minimum=-1000, maximum=1000),
+        "std": _channels("Of the encoder's channels; folded into the graph.", exclusiveMinimum=0, maximum=1000),
+        "fit": choice("With `shorter` the shorter side gets the length of `resize`, with `squash` both do.", *FITS),
         "filter": choice("The filter of the resize, antialiased as Pillow's.", *FILTERS),
-        "device_mask": switch("What lies outside the head becomes 0."),
+        "device_mask": switch("What lies outside the head becomes 0; false keeps every pixel."),
         "thickness_mm": number(
             "Slices thinner than half of it are averaged to it.", minimum=MIN_THICKNESS_MM, maximum=MAX_THICKNESS_MM
         ),

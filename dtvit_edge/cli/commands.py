@@ -57,6 +57,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 digest_option = click.option(
     "--expect-digest", metavar="SHA256", help="Refuse the bundle unless its digest is this one."
 )
+accept_option = click.option(
+    "--accept-engine", "accept_engines", multiple=True, metavar="SHA256",
+    help="Trust the engine plan of this digest, which was not built here; may be repeated.",
+)  # fmt: skip
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
 threads_option = click.option(
     "--threads", type=click.IntRange(1), metavar="N", help="Compute with N threads, where the backend runs on a CPU."
@@ -93,6 +97,7 @@ threshold_option = click.option(
 @click.option("--reader", default="auto", show_default=True, type=click.Choice(["auto", "pydicom"]),
               help="Read every file with pydicom, or (auto) the common kinds with a faster reader.")  # fmt: skip
 @click.option("--deterministic", is_flag=True, help="Make the same batches, hence the same bytes, in every GPU run.")
+@accept_option
 @digest_option
 @json_option
 def score(
@@ -101,6 +106,7 @@ def score(
     out: Path | None,
     overwrite: bool,
     dry_run: bool,
+    accept_engines: tuple[str, ...],
     expect_digest: str | None,
     as_json: bool,
     **options: Any,
@@ -115,7 +121,7 @@ def score(
     from dtvit_edge.scoring.api import Options, headers_of
     from dtvit_edge.scoring.run import NOTHING_SCORED, make_plan, run
 
-    opened = Bundle.open(bundle, expect_digest=expect_digest)
+    opened = Bundle.open(bundle, expect_digest=expect_digest, accept_engines=accept_engines)
     config = Options(**options)
     if dry_run:
         _, plan = make_plan(folders, out, config, render.progress)
@@ -134,6 +140,7 @@ def score(
               help="Run on this backend alone; may be repeated.  [default: all that are here]")  # fmt: skip
 @threads_option
 @device_option
+@accept_option
 @digest_option
 @json_option
 def verify(
@@ -141,6 +148,7 @@ def verify(
     names: tuple[str, ...],
     threads: int | None,
     device: int | None,
+    accept_engines: tuple[str, ...],
     expect_digest: str | None,
     as_json: bool,
 ) -> None:
@@ -153,7 +161,7 @@ def verify(
     from dtvit_edge.scoring.api import Options, open_backend, testable
     from dtvit_edge.scoring.proof import selftest_chain
 
-    opened = Bundle.open(bundle, expect_digest=expect_digest)
+    opened = Bundle.open(bundle, expect_digest=expect_digest, accept_engines=accept_engines)
     checked = opened.check_files()
     chosen = names or [name for name, why_not in backends.availability().items() if why_not is None]
     results = []

@@ -148,6 +148,7 @@ def build(record: BuildRecord, opened: Bundle, *, as_json: bool) -> None:
     tuned = sorted({profile["opt"] for profile in record.profiles})
     for name, value in (
         ("engine", str(opened.path / "engines" / record.plan)),
+        ("sha256", record.plan_sha256),
         ("size", f"{units.size(record.plan_bytes)}, built in {units.duration(record.seconds)}"),
         ("made from", f"{opened.manifest.models[record.graph].file} by {record.flavour} {record.version}"),
         ("for", f"{record.gpu or 'any GPU'} of SM {', '.join(record.capabilities)}"),

@@ -27,6 +27,7 @@ from dtvit_edge.selftest import SelfTest, tolerance_key
 from dtvit_edge.spec import digest_file
 from dtvit_edge.trt import backend, layers, library, process
 from dtvit_edge.trt.builder import BuildJob
+from dtvit_edge.trt.device_key import make_key
 from dtvit_edge.trt.execution import SerializedEngine
 from dtvit_edge.trt.releases import COMPILED_ALONE, DEFAULT_CAPABILITIES, DEFAULT_MAX_BATCH, PRECISIONS, RTX, Release
 from dtvit_edge.trt.store import (
@@ -105,6 +106,7 @@ def build_engine(bundle: Bundle, options: BuildOptions, prove: Proof) -> BuildRe
     if options.ahead_of_time and flavour != RTX:
         raise ConfigError("only TensorRT for RTX compiles ahead of time: --backend tensorrt-rtx")
     capabilities = (options.capabilities or DEFAULT_CAPABILITIES) if options.ahead_of_time else ()
+    make_key()  # what cannot be signed is not built for minutes
     with _staging(bundle.path / ENGINES) as stage:
         question = {"find_gpu": not options.ahead_of_time, "device": options.device or 0}
         probe = process.run("probe", flavour, question, stage)

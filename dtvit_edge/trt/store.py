@@ -1,7 +1,9 @@
 """Engines in a bundle's `engines/`: a plan, its record, and the loader that hands out verified bytes.
 
-A plan is executable code. `load_engine` checks the digest on the very bytes that it returns, and refuses a plan of
-another library, version, GPU or graph before TensorRT sees it (whose own words for that are opaque).
+A plan is executable code. `load_engine` returns one only where its record carries the code of this device's key
+(`device_key`) or somebody accepted its digest, and neither file nor folder is others' to write. It checks the digest on
+the very bytes that it returns, and refuses a plan of another library, version, GPU or graph before TensorRT sees it
+(whose own words for that are opaque).
 
     engines/tensorrt-10.3.0-orin-sm87-fp16.json         the record, which names the plan: replacing it switches engines
     engines/tensorrt-10.3.0-orin-sm87-fp16.0b1f….plan   the plan, by its digest
@@ -12,10 +14,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,96 +24,17 @@ from dtvit_edge.bundle import ENGINES as ENGINES
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cuda.driver import Gpu
 from dtvit_edge.errors import DigestMismatch, EngineError
-from dtvit_edge.files import write_atomically
+from dtvit_edge.files import not_ours, read_regular, write_atomically
 from dtvit_edge.spec import digest_bytes, digest_file
+from dtvit_edge.trt.build_record import BuildRecord as BuildRecord
+from dtvit_edge.trt.build_record import device_name as device_name
+from dtvit_edge.trt.device_key import code_of, is_code_of, make_key, read_key
 from dtvit_edge.trt.releases import TITLES
 
-RECORD_FORMAT = 3
+ACCEPTED = "not built by this user on this device, but accepted by its digest"
+_MOST_RECORD_BYTES = 1 << 24
+_MOST_PLAN_BYTES = 1 << 34
 UNPROVEN = "compiled ahead of time, with no GPU to run it on: the device that loads it must test it first"
-
-
-@dataclass(frozen=True)
-class BuildRecord:
-    """What is known of one engine; plain JSON types.
-
-    Attributes:
-        plan, plan_sha256, plan_bytes: the file beside the record.
-        precision: as asked for; graph: the bundle's model it was built from, by its key, and onnx_sha256 its digest.
-        spec_digest, golden_digest: of the preprocessing and the golden slices that it was proved with.
-        flavour, version: the library's.
-        gpu, cuda_ordinal: name of the GPU it was built on, and CUDA's number of it then; None where it was compiled
-            ahead of time.
-        capabilities: compute capabilities it runs on.
-        profiles: batch sizes `min`, `opt`, `max` of each optimization profile, in the engine's order.
-        optimization_level: the builder's; None where the release has none.
-        flags, fp32_layers: the builder's flags; names of the layers held in FP32. TF32 is always off.
-        workspace_bytes, seconds, peak_memory_bytes: of the build.
-        layer_precisions: number of layers by the precision they compute in; layers: each of them; layers_from: the
-            `engine inspector`, or the `builder's log`.
-        selftest: golden slices on this engine; None with selftest_reason saying why there was none.
-        warnings: what is doubtful about it; log: what the library warned of.
-        machine: as `dtvit_edge.environment.machine`, and the driver.
-    """
-
-    plan: str
-    plan_sha256: str
-    plan_bytes: int
-    precision: str
-    graph: str
-    onnx_sha256: str
-    spec_digest: str
-    golden_digest: str
-    flavour: str
-    version: str
-    gpu: str | None
-    cuda_ordinal: int | None
-    capabilities: tuple[str, ...]
-    profiles: tuple[dict[str, int], ...]
-    optimization_level: int | None
-    flags: tuple[str, ...]
-    fp32_layers: tuple[str, ...]
-    workspace_bytes: int
-    seconds: float
-    peak_memory_bytes: int | None
-    layer_precisions: dict[str, int]
-    layers_from: str
-    layers: tuple[dict[str, Any], ...]
-    selftest: dict[str, Any] | None
-    selftest_reason: str
-    warnings: tuple[str, ...]
-    log: tuple[str, ...]
-    machine: dict[str, str]
-    format: int = RECORD_FORMAT
-
-    @property
-    def name(self) -> str:
-        """The record's file name without its ending: library, version, GPU and precision."""
-        return f"{device_name(self.flavour, self.version, self.gpu, self.capabilities)}-{self.precision}"
-
-    @property
-    def max_batch(self) -> int:
-        """The largest batch of its profiles."""
-        return max(int(profile["max"]) for profile in self.profiles)
-
-    def to_json(self) -> str:
-        """The record's text."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> BuildRecord:
-        """Read a record; anything unknown or missing is an EngineError."""
-        try:
-            data = json.loads(text)
-            if data["format"] != RECORD_FORMAT:
-                raise EngineError(f"its format is {data['format']!r}, this code reads {RECORD_FORMAT}")
-            lists = [f.name for f in fields(cls) if str(f.type).startswith("tuple")]
-            record = cls(**data | {name: tuple(data[name]) for name in lists})
-            _ = record.max_batch
-        except (ValueError, KeyError, TypeError) as error:
-            raise EngineError(f"no build record: {type(error).__name__}: {error}") from error
-        if record.plan != os.path.basename(record.plan):
-            raise EngineError(f"it names a plan outside its folder: {record.plan}")
-        return record
 
 
 @dataclass(frozen=True)
@@ -146,6 +68,7 @@ def load_engine(
         EngineError: there is none, or only for another version, GPU or graph; with the command that builds it.
         DigestMismatch: the plan's bytes are not the record's.
     """
+    _require_ours(bundle.path / ENGINES)
     why_not, max_batch = [], None
     for path, record in _records(bundle):
         if isinstance(record, EngineError):
@@ -155,6 +78,11 @@ def load_engine(
             continue
         max_batch = record.max_batch
         refusal = _refusal(bundle, record, version, gpu)
+        if refusal is None and not _is_built_here(record):
+            if record.plan_sha256 in bundle.accepted_engines:
+                record = replace(record, selftest=None, selftest_reason=ACCEPTED)
+            else:
+                refusal = f"not built by this user on this device; --accept-engine {record.plan_sha256} trusts it"
         if refusal is None and record.selftest is None and not unproven:
             refusal = f"it has had no self-test ({record.selftest_reason})"
         if refusal is None:
@@ -211,25 +139,25 @@ def build_command(
     return shlex.join(words)
 
 
-def device_name(flavour: str, version: str, gpu: str | None, capabilities: Sequence[str]) -> str:
-    """Library, version and device as a part of a file name."""
-    name = "-".join(re.findall(r"[a-z0-9]+", (gpu or "").lower()))
-    sms = "-".join("sm" + sm.replace(".", "") for sm in capabilities)
-    return "-".join(part for part in (flavour, version, name, sms) if part)
-
-
 def install(folder: Path, record: BuildRecord, plan: Path) -> BuildRecord:
     """Move a plan into the folder under its digest and replace the record; older plans of that name go.
 
-    A reader sees the old engine or the new one, whole.
+    A reader sees the old engine or the new one, whole. Nobody else may write any of it, whatever the umask says.
 
     Returns:
-        The record as it was written.
+        The record as it was written, with the code by this device's key.
+
+    Raises:
+        ConfigError, EngineError: there is no such key, and none can be made.
     """
     target = folder / f"{record.name}.{record.plan_sha256[:12]}.plan"
     record = replace(record, plan=target.name)
+    record = replace(record, mac=code_of(_signed(record), make_key()))
+    for path in (folder, plan):
+        path.chmod(path.stat().st_mode & ~0o022)
     os.replace(plan, target)
     write_atomically(folder / f"{record.name}.json", record.to_json())
+    (folder / f"{record.name}.json").chmod(target.stat().st_mode & 0o777)
     for old in folder.glob(f"{record.name}.*.plan"):
         if old != target:
             old.unlink()
@@ -237,14 +165,16 @@ def install(folder: Path, record: BuildRecord, plan: Path) -> BuildRecord:
 
 
 def find_cache(folder: Path, device: str) -> tuple[Path, str] | None:
-    """The newest timing cache of a device, and the sha256 that its name carries."""
-    caches = sorted(folder.glob(f"{device}.*.timing"), key=lambda path: path.stat().st_mtime)
+    """The newest timing cache of a device that is ours, and the sha256 that its name carries."""
+    caches = [path for path in folder.glob(f"{device}.*.timing") if path.is_file() and not not_ours(path)]
+    caches.sort(key=lambda path: path.stat().st_mtime)
     return (caches[-1], caches[-1].name.split(".")[-2]) if caches else None
 
 
 def install_cache(folder: Path, device: str, cache: Path) -> None:
     """Keep a timing cache under its digest; older ones of that device go."""
     target = folder / f"{device}.{digest_file(cache)}.timing"
+    cache.chmod(cache.stat().st_mode & ~0o022)
     os.replace(cache, target)
     for old in folder.glob(f"{device}.*.timing"):
         if old != target:
@@ -256,11 +186,12 @@ def _records(bundle: Bundle) -> list[tuple[Path, BuildRecord | EngineError]]:
     records: list[tuple[Path, BuildRecord | EngineError]] = []
     for path in sorted((bundle.path / ENGINES).glob("[!.]*.json")):
         try:
-            records.append((path, BuildRecord.from_json(path.read_text(encoding="utf-8"))))
+            data = read_regular(path, _MOST_RECORD_BYTES, within=path.parent, owned=True)
+            records.append((path, BuildRecord.from_json(data)))
         except EngineError as error:
             records.append((path, error))
-        except (OSError, UnicodeDecodeError) as error:
-            records.append((path, EngineError(f"it cannot be read: {error}")))
+        except OSError as error:
+            records.append((path, EngineError(f"it cannot be read: {error.strerror}")))
     return sorted(records, key=lambda item: isinstance(item[1], BuildRecord) and item[1].selftest is None)
 
 
@@ -284,9 +215,35 @@ def _is_foreign(bundle: Bundle, record: BuildRecord) -> bool:
     return not (same_model and same_proof and record.spec_digest == bundle.manifest.spec.digest)
 
 
+def _signed(record: BuildRecord) -> dict[str, Any]:
+    """What the code of a record is made of: all of it but the code, as JSON has it."""
+    data: dict[str, Any] = json.loads(record.to_json())
+    del data["mac"]
+    return data
+
+
+def _is_built_here(record: BuildRecord) -> bool:
+    key = read_key()
+    return key is not None and is_code_of(record.mac, _signed(record), key)
+
+
+def _require_ours(folder: Path) -> None:
+    """Refuse a folder in which somebody else may have put engines.
+
+    Raises:
+        EngineError: with what to type.
+    """
+    try:
+        why = not_ours(folder)
+    except OSError:  # there is none; who looks for engines says so
+        return
+    if why:
+        raise EngineError(f"{folder}: {why}")
+
+
 def _verified(path: Path, record: BuildRecord, again: str) -> bytes:
     try:
-        plan = path.read_bytes()
+        plan = read_regular(path, min(record.plan_bytes, _MOST_PLAN_BYTES), within=path.parent, owned=True)
     except OSError as error:
         raise EngineError(f"{path}: {error.strerror}; build it on this device: {again}") from error
     if digest_bytes(plan) != record.plan_sha256:

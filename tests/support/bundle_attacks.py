@@ -215,6 +215,10 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
         lambda path: put_file(path, "golden/pixels.npy", npy(b"{[]:1}".ljust(53) + b"\n")),
         "not the array",
     ),
+    "an array header without its end": (
+        lambda path: put_file(path, "golden/pixels.npy", npy(b"{'descr': '|u1', 'shape': (9, 1L, ".ljust(53) + b"\n")),
+        "not the array",
+    ),
     "a Loop": (model(loop), "the operator 'Loop'"),
     "a graph inside an operator": (model(subgraph), "a graph inside an operator"),
     "weights in another file": (model(external), "weights in another file"),

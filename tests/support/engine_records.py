@@ -53,4 +53,5 @@ def put(bundle: Bundle, built: BuildRecord, plan: bytes = PLAN) -> Path:
     folder = bundle.path / ENGINES
     folder.mkdir(exist_ok=True)
     (folder / "staged").write_bytes(plan)
+    built = replace(built, plan_bytes=len(plan))
     return folder / f"{install(folder, built, folder / 'staged').name}.json"

@@ -33,7 +33,24 @@ def judged(name: str, reason: Reason = reasons.NOT_DICOM) -> str:
 
 @pytest.mark.parametrize(
     "name",
-    ["x.dcm", "X.DCM", "x.dicom", "x.IMA", "x.img", "IM0002", "I10", "00000017", "1.2.840.113619.2", "CT.1.2.840.1"],
+    [
+        "x.dcm",
+        "X.DCM",
+        "x.dicom",
+        "x.IMA",
+        "x.img",
+        "IM0002",
+        "I10",
+        "00000017",
+        "1.2.840.113619.2",
+        "CT.1.2.840.1",
+        "x.dcm.gpg",
+        "x.dcm.enc",
+        "x.dcm.part",
+        "x.dcm~",
+        "x.dicom.bak",
+        "x.dcm.txt",
+    ],
 )
 def test_what_is_named_like_a_slice_beside_slices_is_broken(name: str) -> None:
     assert judged(name) == "broken_file"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,44 @@ def test_where_all_refuse_the_error_has_the_words_of_each(tmp_path: Path) -> Non
     words = r"nvcc knows no SM 12\.0; and NVRTC knows no SM 12\.0\. What helps: .*pip install"
     with pytest.raises(BuildError, match=words):
         compiled("12.0", cache=tmp_path, compilers=[Refusing("nvcc"), Refusing("NVRTC")])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are a POSIX system's")
+@pytest.mark.parametrize("damage", ["empty", "other bytes", "writable", "fifo", "link"])
+def test_a_kept_kernel_that_is_not_what_was_kept_is_compiled_anew(tmp_path: Path, damage: str) -> None:
+    cache, compiler = tmp_path / "cache", Scripted()
+    compiled("8.7", cache=cache, compilers=[compiler])
+    assert stat.S_IMODE(cache.stat().st_mode) == 0o700
+    (kept,) = cache.glob("*.bin")
+    if damage in ("empty", "other bytes"):
+        kept.write_bytes(b"" if damage == "empty" else b"another program")
+    elif damage == "writable":
+        kept.chmod(0o666)
+    else:
+        kept.rename(tmp_path / "elsewhere")
+        os.mkfifo(kept) if damage == "fifo" else kept.symlink_to(tmp_path / "elsewhere")
+    assert compiled("8.7", cache=cache, compilers=[compiler]) == b"a compiler 1.0 for 8.7"
+    assert compiler.calls == ["8.7", "8.7"]
+    assert compiled("8.7", cache=cache, compilers=[]) == b"a compiler 1.0 for 8.7", "it was kept again"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are a POSIX system's")
+def test_a_cache_that_others_could_write_becomes_its_users_alone(tmp_path: Path) -> None:
+    compiled("8.7", cache=tmp_path / "cache", compilers=[Scripted()])
+    (tmp_path / "cache").chmod(0o777)
+    assert compiled("8.7", cache=tmp_path / "cache", compilers=[]) == b"a compiler 1.0 for 8.7"
+    assert stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root gives files away")
+def test_a_cache_or_a_kernel_of_another_user_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cache, compiler = tmp_path / "cache", Scripted()
+    compiled("8.7", cache=cache, compilers=[compiler])
+    (kept,) = cache.glob("*.bin")
+    os.chown(kept, 12345, -1)
+    compiled("8.7", cache=cache, compilers=[compiler])
+    assert compiler.calls == ["8.7", "8.7"]
+    os.chown(cache, 12345, -1)
+    compiled("8.7", cache=cache, compilers=[compiler])
+    assert compiler.calls == ["8.7", "8.7", "8.7"]
+    assert "belongs to another user" in caplog.text

@@ -104,7 +104,7 @@ def test_an_unproven_engine_is_given_to_who_asks_for_it_and_a_proved_one_is_pref
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", '{"format": 9}', '{"format": 3, "extra": 2}', "\x00"],
+    ["", "[]", "{}", '{"format": 9}', '{"format": 4, "extra": 2}', "\x00"],
     ids=["empty", "list", "fields", "format", "unknown", "rubbish"],
 )
 def test_a_record_that_cannot_be_read_is_named_and_stops_no_other_engine(bundle: Bundle, text: str) -> None:
@@ -121,7 +121,7 @@ def test_a_record_of_an_older_format_is_refused_with_the_command_that_builds_it_
     older = json.loads(path.read_text()) | {"format": 2, "profile": {"min": 1, "opt": 2, "max": 4}}
     del older["profiles"], older["optimization_level"], older["cuda_ordinal"]
     path.write_text(json.dumps(older))
-    with pytest.raises(EngineError, match=r"its format is 2, this code reads 3; .*dtvit-edge build .* fp16"):
+    with pytest.raises(EngineError, match=r"its format is 2, this code reads 4; .*dtvit-edge build .* fp16"):
         load(bundle)
 
 
