@@ -24,7 +24,7 @@ MAY_IMPORT = {
 TOP = {*MAY_IMPORT, "tests"}
 # The runtime's own floors: a room imports from lower floors only.
 FLOORS = [
-    {"reasons", "environment", "files", "progress"},
+    {"reasons", "environment", "files", "progress", "escaping"},
     {"errors"},
     {"spec", "cuda"},
     {"results", "backend", "bundle", "phantom"},

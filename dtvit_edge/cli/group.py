@@ -124,7 +124,7 @@ class Commands(click.Group):
         except BrokenPipeError as error:
             raise PipeBroken from error
         except KeyboardInterrupt as error:
-            click.echo(err=True)  # the terminal's ^C stands at the beginning of this line
+            terminal.echo(err=True)  # the terminal's ^C stands at the beginning of this line
             raise Interrupted(resumable=ctx.invoked_subcommand in self.resumable) from error
         except ModuleNotFoundError as error:
             name = ctx.invoked_subcommand
