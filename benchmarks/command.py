@@ -165,7 +165,7 @@ def run(
         **chosen,
     )
     opened = [Bundle.open(path, expect_digest=expect_digest, accept_engines=accept_engines) for path in bundles]
-    records = measure(opened, settings, out, progress=render.progress, say=lambda line: click.echo(line, err=True))
+    records = measure(opened, settings, out, progress=render.progress, say=lambda line: render.echo(line, err=True))
     if record is not None:
         for entry in records:
             append(record, entry)
@@ -231,9 +231,10 @@ def command_line(context: click.Context) -> str:
 def _print_summary(out: Path) -> None:
     """Print the summary, and where the report lies."""
     from benchmarks.report.report import HTML, SUMMARY
+    from dtvit_edge.cli import render
 
-    click.echo((out / SUMMARY).read_text(encoding="utf-8"), nl=False)
-    click.echo(out / HTML)
+    render.echo_lines((out / SUMMARY).read_text(encoding="utf-8"))
+    render.echo(out / HTML)
 
 
 def _printable(name: str, value: object) -> str:

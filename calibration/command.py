@@ -74,8 +74,10 @@ def _not_passed(result: CalibrationResult, least_slices: int) -> str:
 
 
 def _show(result: CalibrationResult, *, as_json: bool) -> None:
+    from dtvit_edge.cli import render
+
     if as_json:
-        click.echo(json.dumps({
+        render.echo_lines(json.dumps({
             "bundle": str(result.bundle.path),
             "digest": result.bundle.digest,
             "encoder": result.bundle.manifest.encoder,
@@ -89,18 +91,17 @@ def _show(result: CalibrationResult, *, as_json: bool) -> None:
         }))  # fmt: skip
         return
     tried = ", ".join(f"{m} {flips} flips, rms {rms:.3g}" for m, (flips, rms) in result.methods.items())
-    click.echo(f"ranges by {result.method} ({tried})")
-    click.echo("costliest: " + ", ".join(f"{cost.name} {cost.rms:.2g}" for cost in result.costs[:5]))
-    click.echo("kept in higher precision: " + (", ".join(result.kept_higher) or "nothing"))
-    from dtvit_edge.cli import render
+    render.echo(f"ranges by {result.method} ({tried})")
+    render.echo("costliest: " + ", ".join(f"{cost.name} {cost.rms:.2g}" for cost in result.costs[:5]))
+    render.echo("kept in higher precision: " + (", ".join(result.kept_higher) or "nothing"))
 
     columns = ("precision", "gate", "slices", "ICH agrees", "location agrees", "largest dp", "mean dp", "dAUC",
                "sensitivity", "specificity", "size")  # fmt: skip
     render.rows(columns, [_row(v, result.sizes[v.precision]) for v in result.verdicts])
     for verdict in result.verdicts:
         for reason in verdict.reasons:
-            click.echo(f"{verdict.precision}: {reason}")
-    click.echo(f"{result.bundle.path}: {', '.join(sorted(result.bundle.manifest.models))}")
+            render.echo(f"{verdict.precision}: {reason}")
+    render.echo(f"{result.bundle.path}: {', '.join(sorted(result.bundle.manifest.models))}")
 
 
 def _row(v: Verdict, size: float) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ def threshold(
     opened = Bundle.open(bundle, expect_digest=expect_digest, ignore_thresholds=True)
     if labels is None:
         (opened.path / THRESHOLDS).unlink(missing_ok=True)
-        click.echo(json.dumps(Thresholds().to_dict()) if as_json else "thresholds are 0.5, not tuned")
+        render.echo_lines(json.dumps(Thresholds().to_dict()) if as_json else "thresholds are 0.5, not tuned")
         return
     from evaluation.labelled_scores import score_labelled
     from evaluation.labels import read_labels
@@ -57,10 +57,10 @@ def threshold(
     tuning = tune(scored, sensitivity, seed=seed)
     write_thresholds(opened.path, opened.digest, tuning.thresholds)
     if as_json:
-        click.echo(json.dumps({"digest": opened.digest, **tuning.thresholds.to_dict(), "notes": tuning.notes}))
+        render.echo_lines(json.dumps({"digest": opened.digest, **tuning.thresholds.to_dict(), "notes": tuning.notes}))
         return
     _show(tuning)
-    click.echo(opened.path / THRESHOLDS)
+    render.echo(opened.path / THRESHOLDS)
 
 
 def _show(tuning: Tuning) -> None:
@@ -79,10 +79,10 @@ def _show(tuning: Tuning) -> None:
             render.rows((f"{name}: probability", "mean", "share positive", "count"), cells)
     temperature = tuning.thresholds.temperature
     if temperature is not None:
-        click.echo(f"temperature {temperature:.4g}, recorded and not applied")
+        render.echo(f"temperature {temperature:.4g}, recorded and not applied")
     for note in tuning.notes:
-        click.echo(note)
-    click.echo("intervals: 95 %, bootstrap by patient, at thresholds that were chosen on the same patients")
+        render.echo(note)
+    render.echo("intervals: 95 %, bootstrap by patient, at thresholds that were chosen on the same patients")
 
 
 def _row(name: str, level: TunedLevel) -> tuple[str, ...]:

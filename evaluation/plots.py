@@ -10,10 +10,11 @@ from typing import Protocol
 import numpy as np
 from matplotlib.figure import Figure
 
+from dtvit_edge import escaping
 from dtvit_edge.files import write_atomically
 from dtvit_edge.spec import ICH_LABELS, LOCATION_LABELS
 from evaluation.metrics import HeadFigures
-from evaluation.tables import csv_text, png_bytes
+from evaluation.tables import csv_text, notes_markdown, png_bytes
 
 Cell = str | int | float
 
@@ -36,8 +37,8 @@ class Plot:
 
     def markdown(self) -> str:
         """The figure for a report."""
-        notes = "".join(f"- {note}\n" for note in self.notes)
-        return f"### {self.title}\n\n![{self.title}]({self.name}.png)\n\n{notes}"
+        title = escaping.markdown(escaping.one_line(self.title))
+        return f"### {title}\n\n![{title}]({self.name}.png)\n\n{notes_markdown(self.notes)}"
 
     def write(self, out: Path) -> None:
         """`NAME.png`, `NAME.csv` and `NAME.md` into a folder."""

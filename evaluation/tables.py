@@ -11,6 +11,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
+from dtvit_edge import escaping
 from dtvit_edge.files import write_atomically
 
 _ROW_INCHES, _CHARACTER_INCHES = 0.28, 0.085
@@ -34,10 +35,9 @@ class Table:
 
     def markdown(self) -> str:
         """The table for a report."""
-        lines = [f"### {self.title}", ""]
+        lines = [f"### {escaping.markdown(escaping.one_line(self.title))}", ""]
         lines += [_row(self.columns), _row(["---"] * len(self.columns)), *map(_row, self.rows), ""]
-        lines += [f"- {note}" for note in self.notes]
-        return "\n".join(lines) + "\n"
+        return "\n".join(lines) + "\n" + notes_markdown(self.notes)
 
     def csv(self) -> str:
         """The cells alone."""
@@ -79,7 +79,7 @@ def csv_text(columns: Sequence[str], rows: Sequence[Sequence[str | int | float]]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows([_cell(cell) for cell in row] for row in rows)
     return text.getvalue()
 
 
@@ -90,5 +90,21 @@ def png_bytes(figure: Figure) -> bytes:
     return picture.getvalue()
 
 
+def notes_markdown(notes: Sequence[str]) -> str:
+    """Notes below a table or a figure, an item each."""
+    return "".join(f"- {escaping.markdown(escaping.one_line(note))}\n" for note in notes)
+
+
+def _cell(cell: str | int | float) -> str | int | float:
+    """A number in words is a negative one at worst; other text is no formula."""
+    if not isinstance(cell, str):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return escaping.csv_cell(cell)
+    return cell.strip()
+
+
 def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(escaping.markdown(escaping.one_line(cell)).replace("|", "\\|") for cell in cells) + " |"

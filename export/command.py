@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dtvit_edge.cli import render
 from dtvit_edge.spec import LOCATION_HEAD, UNTRAINED_LOCATION
 from export.options import import_options
 
@@ -47,7 +48,7 @@ def export(
         from export.dump_import import dump_import
 
         dump_import(weights, ImportOptions(**said, lenient=True), dump, overwrite=overwrite)
-        click.echo(f"import    {dump}")
+        render.echo(f"import    {dump}")
         return
     if output is None:
         raise click.UsageError("Missing option '-o' / '--output'.")
@@ -57,7 +58,7 @@ def export(
         ImportOptions(**said),
         expect=expect,
         overwrite=overwrite,
-        progress=lambda line: click.echo(line, err=True),
+        progress=lambda line: render.echo(line, err=True),
     )
     _show(bundle, as_json=as_json)
     if bundle.manifest.refusals:
@@ -71,7 +72,7 @@ def _show(bundle: Bundle, *, as_json: bool) -> None:
     manifest = bundle.manifest
     worst = {name: max(manifest.parity[name]["max_abs_difference"].values()) for name in manifest.models}
     if as_json:
-        click.echo(json.dumps({
+        render.echo_lines(json.dumps({
             "bundle": str(bundle.path),
             "digest": bundle.digest,
             "encoder": manifest.encoder,
@@ -84,14 +85,14 @@ def _show(bundle: Bundle, *, as_json: bool) -> None:
             "proof": manifest.proof,
         }))  # fmt: skip
         return
-    click.echo(f"bundle    {bundle.path}\ndigest    {bundle.digest}")
-    click.echo(f"encoder   {manifest.encoder} ({manifest.training})")
+    render.echo_lines(f"bundle    {bundle.path}\ndigest    {bundle.digest}")
+    render.echo(f"encoder   {manifest.encoder} ({manifest.training})")
     for name, record in manifest.models.items():
         size, allowed = units.size(record.bytes), manifest.tolerances[name]
-        click.echo(f"{name:<9} {size}, at most {worst[name]:.3g} from PyTorch in float64 (allowed {allowed:g})")
+        render.echo(f"{name:<9} {size}, at most {worst[name]:.3g} from PyTorch in float64 (allowed {allowed:g})")
     if manifest.proof is not None:
-        click.echo(f"proved    against your own outputs, at most {manifest.proof['max_abs_difference']:.2g} apart")
+        render.echo(f"proved    against your own outputs, at most {manifest.proof['max_abs_difference']:.2g} apart")
     elif manifest.imported and manifest.imported["assumed"]:
-        click.echo(f"assumed   {', '.join(manifest.imported['assumed'])}; --expect proves them on your own images")
+        render.echo(f"assumed   {', '.join(manifest.imported['assumed'])}; --expect proves them on your own images")
     if LOCATION_HEAD in manifest.untrained_heads:
-        click.echo(UNTRAINED_LOCATION)
+        render.echo(UNTRAINED_LOCATION)

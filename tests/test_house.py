@@ -24,7 +24,7 @@ MAY_IMPORT = {
 TOP = {*MAY_IMPORT, "tests"}
 # The runtime's own floors: a room imports from lower floors only.
 FLOORS = [
-    {"reasons", "environment", "progress"},
+    {"reasons", "environment", "progress", "escaping"},
     {"errors"},
     {"spec", "cuda", "files"},
     {"results", "backend", "bundle", "phantom"},

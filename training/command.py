@@ -159,11 +159,11 @@ def train(data: str, out: Path, workers: int, threads: int | None, **options: An
     image_set = load_image_set(data, config.spec, workers=workers, progress=render.progress)
     history = run(image_set, config, out, progress=render.progress)
     best = min(history, key=lambda epoch: epoch.validation.loss)
-    click.echo(f"best epoch {best.epoch} of {len(history)}: validation loss {best.validation.loss:.4f}")
+    render.echo(f"best epoch {best.epoch} of {len(history)}: validation loss {best.validation.loss:.4f}")
     accuracies = {"haemorrhage": best.validation.ich_accuracy, "location": best.validation.location_accuracy}
     shown = (f"{head} {'not labelled' if math.isnan(value) else f'{value:.4f}'}" for head, value in accuracies.items())
-    click.echo(f"validation accuracy: {', '.join(shown)}")
-    click.echo(out / BEST)
+    render.echo(f"validation accuracy: {', '.join(shown)}")
+    render.echo(out / BEST)
 
 
 @click.command()
@@ -206,12 +206,12 @@ def evaluate(data: str, models: tuple[Path, ...], out: Path, seed: int, record: 
             append(record, record_of(evaluation, data, image_set, command))
         for head, figures in (("haemorrhage", evaluation.ich), ("location", evaluation.location)):
             if figures is None:
-                click.echo(f"{evaluation.name}: {head} not assessed")
+                render.echo(f"{evaluation.name}: {head} not assessed")
                 continue
             shown = ", ".join(
                 f"{name} {figures.figures[name].value:.4f}"
                 for name in ("accuracy", "auc", "auc_macro")
                 if name in figures.figures
             )
-            click.echo(f"{evaluation.name}: {head} {shown} on {figures.slices} slices of {figures.patients} patients")
-    click.echo(report)
+            render.echo(f"{evaluation.name}: {head} {shown} on {figures.slices} slices of {figures.patients} patients")
+    render.echo(report)

@@ -95,7 +95,7 @@ def main(
         image_set = load_image_set(data, base.spec, workers=workers, progress=render.progress)
         folders = []
         for name, config in plan(base, tuple(encoders.split(",")), arms=arms, protocols=protocols):
-            click.echo(f"training {name}", err=True)
+            render.echo(f"training {name}", err=True)
             train(image_set, config, out / name, progress=render.progress)
             folders.append(out / name)
         evaluations = [
@@ -105,7 +105,7 @@ def main(
         for evaluation in evaluations:
             if record:
                 append(record, record_of(evaluation, data, image_set, command))
-        click.echo(write_report(out / "report", image_set, evaluations, base.spec, seed=base.seed, command=command))
+        render.echo(write_report(out / "report", image_set, evaluations, base.spec, seed=base.seed, command=command))
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
     except DtvitError as error:

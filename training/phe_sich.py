@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from dtvit_edge.cli import render
 from dtvit_edge.errors import ConfigError
 from evaluation.labels import LabelledSlice, write_labels
 
@@ -54,7 +55,7 @@ def main(folder: Path, out: Path) -> None:
         counts = convert(folder, out)
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{out}: {counts['ich']} slices with haemorrhage, {counts['no_ich']} without, "
+    render.echo(f"{out}: {counts['ich']} slices with haemorrhage, {counts['no_ich']} without, "
                f"{counts['disputed']} left out whose annotations disagree")  # fmt: skip
 
 

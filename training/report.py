@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dtvit_edge.environment import package_versions
+from dtvit_edge.escaping import markdown
 from dtvit_edge.files import make_folder, write_atomically
 from dtvit_edge.spec import LOCATION_LABELS, NOTICE, PreprocessSpec
 from evaluation.image_sets import stored_pixels
@@ -55,7 +56,7 @@ def write_report(
     text = []
     for part in parts:
         if isinstance(part, str):
-            text.append(part)
+            text.append(markdown(part))
             continue
         part.write(out)
         text.append(part.markdown())

@@ -15,6 +15,7 @@ from benchmarks.gpu_check import summary
 from benchmarks.gpu_check.runner import PASSED, run_stages
 from benchmarks.gpu_check.settings import Settings
 from benchmarks.gpu_check.stages import NOT_MEASURED, stages
+from dtvit_edge.cli import render
 from dtvit_edge.trt import library
 from dtvit_edge.trt.releases import PRECISIONS
 
@@ -76,17 +77,17 @@ def main(
     asked = [stage for stage in every if not names or any(fnmatchcase(stage.name, name) for name in names)]
     if listed:
         for stage in asked:
-            click.echo(f"{stage.name:16} {stage.limit_s:4.0f} s  {stage.proves}")
-        click.echo(f"not measured: {NOT_MEASURED}")
+            render.echo(f"{stage.name:16} {stage.limit_s:4.0f} s  {stage.proves}")
+        render.echo(f"not measured: {NOT_MEASURED}")
         return
     if not told:
         passed = {end.stage for end in summary.ends_of(settings.records, asked) if end.outcome == PASSED}
         chosen = [stage for stage in asked if not missing or stage.name not in passed]
         budget_s = None if minutes is None else 60 * minutes
-        run_stages(settings, chosen, lambda line: click.echo(line, err=True), budget_s=budget_s)
+        run_stages(settings, chosen, lambda line: render.echo(line, err=True), budget_s=budget_s)
     ends = summary.ends_of(settings.records, asked)
     for line in summary.lines(ends):
-        click.echo(line)
+        render.echo(line)
     raise SystemExit(int(summary.failed(ends)))
 
 

@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 
 from benchmarks.results import CPU_RECORDS
+from dtvit_edge.cli import render
 from dtvit_edge.dicom import plausibility
 from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.dicom.pixels import SliceReader
@@ -100,7 +101,7 @@ def main(file: Path | None, rounds: int, out: Path) -> None:
     summary["read_and_preprocess_ms_median"] = statistics.median(both)
     summary["read_and_preprocess_ms_p90"] = statistics.quantiles(both, n=10)[-1]
     for name, value in summary.items():
-        click.echo(f"{name:<32} {value:.3f}")
+        render.echo(f"{name:<32} {value:.3f}")
     options = {
         "slice": "given file" if file else "phantom",
         "rounds": rounds,

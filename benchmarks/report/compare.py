@@ -18,8 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import click
-
 from benchmarks.measure.statistics import MARGIN, Ratio, ratio
 from benchmarks.measure.throughput import SAMPLE_S
 from benchmarks.measure.yardstick import WORKLOAD, yardstick_units
@@ -136,12 +134,12 @@ def show_comparison(comparison: Comparison, *, as_json: bool) -> None:
             change["verdict"] = entry.ratio.verdict
             if not math.isfinite(entry.ratio.high):
                 change["ratio"]["high"] = None  # JSON has no infinity
-        click.echo(json.dumps(data, indent=1, allow_nan=False))
+        render.echo_lines(json.dumps(data, indent=1, allow_nan=False))
         return
     for name, (x, y) in comparison.differences.items():
-        click.echo(f"{name}: {x} -> {y}")
+        render.echo(f"{name}: {x} -> {y}")
     for line in comparison.only:
-        click.echo(f"only {line}")
+        render.echo(f"only {line}")
     rows = [
         (
             c.what.removeprefix(names.PREFIX),
@@ -159,11 +157,11 @@ def show_comparison(comparison: Comparison, *, as_json: bool) -> None:
         cells = [(contender, figure, f"{x:.6g}", f"{y:.6g}") for _, contender, figure, x, y in comparison.accuracy]
         render.rows(("contender", "figure", "before", "after"), cells)
     else:
-        click.echo("accuracy: the same figures")
+        render.echo("accuracy: the same figures")
     if any(c.machine is not None for c in comparison.changes):
-        click.echo(f"the machine: what {WORKLOAD} took after, over before; it is divided out, and widens the interval "
+        render.echo(f"the machine: what {WORKLOAD} took after, over before; it is divided out, and widens the interval "
                    f"where it is more than {STEADY_YARDSTICK:.0%} from 1")  # fmt: skip
-    click.echo(f"a change is one whose whole 95 % interval lies more than {MARGIN:.0%} from 1")
+    render.echo(f"a change is one whose whole 95 % interval lies more than {MARGIN:.0%} from 1")
 
 
 def _quantity(value: float, unit: str) -> str:

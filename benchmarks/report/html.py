@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from html import escape
 
 import matplotlib
 from matplotlib.figure import Figure
 
+from dtvit_edge.escaping import html as escape
 from evaluation.plots import Plot
 from evaluation.tables import Table
 

@@ -10,11 +10,12 @@ from benchmarks.report.html import page
 from benchmarks.report.run_view import RunView, group_by_run, run_views
 from benchmarks.report.tables import TABLES
 from benchmarks.report.verdicts import NOT_CLINICAL, summary
+from dtvit_edge import escaping
 from dtvit_edge.files import make_folder, write_atomically
 from dtvit_edge.spec import NOTICE
 from evaluation.plots import Plot
 from evaluation.records import Record
-from evaluation.tables import Table
+from evaluation.tables import Table, notes_markdown
 
 HTML, MARKDOWN, SUMMARY = "report.html", "report.md", "summary.txt"
 TITLE = "How fast and how faithful on this machine"
@@ -49,7 +50,10 @@ def write_report(out: Path, records: Sequence[Record]) -> None:
     notice = f"{NOTICE[0].upper()}{NOTICE[1:]}. {NOT_CLINICAL}"
     write_atomically(out / HTML, page(TITLE, notice, summaries, parts))
     write_atomically(out / MARKDOWN, _markdown(out, notice, summaries, parts))
-    lines = [f"{heading}\n" + "".join(f"  - {line}\n" for line in sentences) for heading, sentences in summaries]
+    lines = [
+        escaping.one_line(heading) + "\n" + "".join(f"  - {escaping.one_line(line)}\n" for line in sentences)
+        for heading, sentences in summaries
+    ]
     write_atomically(out / SUMMARY, "".join(lines) + notice + "\n")
 
 
@@ -75,9 +79,9 @@ def _markdown(
     """The same report; pictures are written beside it."""
     text = [f"# {TITLE}\n", f"**{notice}**\n"]
     for heading, sentences in summaries:
-        text.append(f"## {heading}\n\n" + "".join(f"- {sentence}\n" for sentence in sentences))
+        text.append(f"## {escaping.markdown(escaping.one_line(heading))}\n\n" + notes_markdown(sentences))
     for part in parts:
         if isinstance(part, Plot):
             part.write(out)
-        text.append(part + "\n" if isinstance(part, str) else part.markdown())
+        text.append(escaping.markdown(part) + "\n" if isinstance(part, str) else part.markdown())
     return "\n".join(text)

@@ -19,6 +19,7 @@ import click
 
 from benchmarks.measure import child_process
 from benchmarks.results import GATE_RECORDS
+from dtvit_edge.cli import render
 from dtvit_edge.cli.units import duration, size
 from evaluation.records import Record, append
 
@@ -89,8 +90,8 @@ def main(name: str, arguments: tuple[str, ...], out: Path) -> None:
     run = calibrate(arguments)
     append(out, record_of(name, run, arguments))
     for verdict in run.report["verdicts"]:
-        click.echo(f"{verdict['precision']}: {verdict['verdict']} {' '.join(verdict['reasons'])}")
-    click.echo(f"{duration(run.seconds)}, peak {size(run.peak_bytes)}")
+        render.echo(f"{verdict['precision']}: {verdict['verdict']} {' '.join(verdict['reasons'])}")
+    render.echo(f"{duration(run.seconds)}, peak {size(run.peak_bytes)}")
 
 
 if __name__ == "__main__":

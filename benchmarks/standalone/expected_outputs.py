@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from dtvit_edge.cli import render
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.phantom.study import plan_study, render_plan
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
@@ -135,15 +136,15 @@ def main(count: int, seed: int) -> None:
             try:
                 prove_expected(imported, path, lambda line: None)
                 results["accepted"] += 1
-                click.echo(f"accepted: {truth}")
+                render.echo(f"accepted: {truth}")
             except VerdictError as error:
                 results["refused"] += 1
                 if named(str(error), said, truth):
                     results["named"] += 1
                 else:
                     line = next((line for line in str(error).splitlines()[1:2]), "")
-                    click.echo(f"not named: {truth}: {line}")
-    click.echo(
+                    render.echo(f"not named: {truth}: {line}")
+    render.echo(
         f"refused {results['refused']} of {count}, cause named for {results['named']}, accepted {results['accepted']}"
     )
 

@@ -20,6 +20,7 @@ import click
 
 from benchmarks.results import CPU_RECORDS
 from benchmarks.standalone.mutated_files import mutant
+from dtvit_edge.cli import render
 from dtvit_edge.dicom.fast_header import parse, read_pixels
 from dtvit_edge.dicom.header import FileRejected, read_headers
 from dtvit_edge.dicom.opening import open_dataset
@@ -116,10 +117,10 @@ def main(seed: int, first: int, inputs: int, out: Path) -> None:
             numbers = range(begin, min(begin + EVERY, first + inputs))
             for difference in differences(seed, numbers, Path(folder), counts):
                 found += 1
-                click.echo(difference)
-            click.echo(f"{numbers.stop}: go on with --first {numbers.stop}", err=True)
+                render.echo(difference)
+            render.echo(f"{numbers.stop}: go on with --first {numbers.stop}", err=True)
     seconds = time.process_time() - started
-    click.echo(
+    render.echo(
         f"{counts.inputs} inputs, {counts.accepted} taken by the fast reader, {counts.slices} slices, {counts.pixels} "
         f"with pixels; {found} differences; {seconds:.0f} s of processor time"
     )

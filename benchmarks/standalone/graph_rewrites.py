@@ -24,6 +24,7 @@ from onnxruntime import InferenceSession
 from benchmarks.measure.interleaving import LEAST_ROUNDS, alternate
 from benchmarks.results import CPU_RECORDS
 from dtvit_edge.bundle import FP32_FLOOR
+from dtvit_edge.cli import render
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES, PreprocessSpec, digest_bytes
 from evaluation.records import Record, append, ratio_summary
@@ -111,10 +112,10 @@ def main(encoder: str, rounds: int, runs: int, out: Path) -> None:
     measurement = measure(encoder, rounds, runs)
     samples = {"plain": measurement.plain_ms, "rewritten": measurement.rewritten_ms}
     for graph, values in samples.items():
-        click.echo(f"{graph:<10} ms by round: {' '.join(f'{value:.2f}' for value in values)}")
+        render.echo(f"{graph:<10} ms by round: {' '.join(f'{value:.2f}' for value in values)}")
     summary = measurement.summary
     median, low, high = (summary[f"ratio_{name}"] for name in ("median", "lower_quartile", "upper_quartile"))
-    click.echo(
+    render.echo(
         f"{encoder}: {median:.3f} times faster (quartiles {low:.3f} to {high:.3f}), "
         f"logits within {measurement.difference:.2g}"
     )

@@ -25,6 +25,7 @@ from benchmarks.measure.statistics import ratio
 from benchmarks.results import BENCH_RECORDS, names
 from dtvit_edge.backend import Backend, Logits
 from dtvit_edge.bundle import Bundle
+from dtvit_edge.cli import render
 from dtvit_edge.errors import VerdictError
 from evaluation.records import Record, append
 from evaluation.sampling import Pixels
@@ -106,7 +107,7 @@ def main(
     """Check the harness on one configuration of BUNDLE, and append the record."""
     configuration = Configuration(Bundle.open(bundle), backend, precision)
     if one:
-        click.echo(json.dumps(time_configuration(configuration, share, seconds, threads)))
+        render.echo_lines(json.dumps(time_configuration(configuration, share, seconds, threads)))
         return
     before = asdict(conditions.observe())
     samples_by_run = measure(configuration, share, seconds, threads)
@@ -119,8 +120,8 @@ def main(
         against = ratio(times[name], times[FIRST], paired=False)
         summary |= {f"{name}: ratio": against.value, f"{name}: low": against.low, f"{name}: high": against.high}
         verdicts[name] = against.verdict
-        click.echo(f"{name}: {against}, {against.verdict}")
-    click.echo(f"the harness adds {summary['harness: share']:.4%} of {statistics.median(times[FIRST]):.3f} ms")
+        render.echo(f"{name}: {against}, {against.verdict}")
+    render.echo(f"the harness adds {summary['harness: share']:.4%} of {statistics.median(times[FIRST]):.3f} ms")
     manifest = configuration.bundle.manifest
     options = {
         "bundle": manifest.name, "encoder": manifest.encoder, "training": manifest.training,

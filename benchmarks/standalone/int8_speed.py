@@ -24,6 +24,7 @@ from benchmarks.measure.interleaving import LEAST_ROUNDS, alternate
 from benchmarks.results import CPU_RECORDS
 from dtvit_edge import backends
 from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle
+from dtvit_edge.cli import render
 from dtvit_edge.errors import DtvitError, VerdictError
 from dtvit_edge.selftest import largest_deviation, selftest
 from dtvit_edge.spec import OUTPUT_NAMES, digest_file
@@ -147,14 +148,14 @@ def main(bundle: Path, weights: Path, rounds: int, runs: int, threads: int, out:
     except DtvitError as error:
         raise click.ClickException(str(error)) from error
     for contender, why in measurement.left_out.items():
-        click.echo(f"{contender}: not timed, {why}")
+        render.echo(f"{contender}: not timed, {why}")
     s = measurement.summary
     for contender in measurement.samples:
         ratio = "" if contender == PYTORCH else (
             f"  {s[f'{contender}: ratio_median']:.2f} times faster than PyTorch (quartiles "
             f"{s[f'{contender}: ratio_lower_quartile']:.2f} to {s[f'{contender}: ratio_upper_quartile']:.2f})"
         )  # fmt: skip
-        click.echo(f"{contender:<26} {s[f'{contender}: ms_median']:8.2f} ms{ratio}")
+        render.echo(f"{contender:<26} {s[f'{contender}: ms_median']:8.2f} ms{ratio}")
     options = {
         "encoder": opened.manifest.encoder,
         "training": opened.manifest.training,

@@ -17,6 +17,7 @@ import click
 from benchmarks.results import CPU_RECORDS
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
+from dtvit_edge.cli import render
 from dtvit_edge.dicom.discover import discover
 from dtvit_edge.dicom.walk import walk
 from dtvit_edge.scoring.api import Options, images_of, make_pipeline, open_backend, open_executor
@@ -82,7 +83,7 @@ def main(
     chosen = {"command": command, "workers": workers, "precision": precision} | described
     append(out, Record(WHAT, "MiB", {"resident": memory, "files": files}, summary, {"bundle": opened.digest}, chosen))
     for name, value in summary.items():
-        click.echo(f"{name:16} {value:.0f}" if name.startswith(("files", "slices")) else f"{name:16} {value:.1f}")
+        render.echo(f"{name:16} {value:.0f}" if name.startswith(("files", "slices")) else f"{name:16} {value:.1f}")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from calibration.activations import channel_maxima
 from calibration.quantise import quantise
 from calibration.quantizable import weight_ops
 from calibration.smoothing import smooth
+from dtvit_edge.cli import render
 from dtvit_edge.spec import OUTPUT_NAMES, PreprocessSpec, digest_bytes
 from evaluation.gate import Logits, logit_error
 from evaluation.records import Record, append
@@ -113,7 +114,7 @@ def main(encoder: str, out: Path) -> None:
     summary |= {f"{kind}_rms": float(np.sqrt(np.mean(np.square(slice_errors)))) for kind, slice_errors in
                 (("plain", errors.plain), ("smoothed", errors.smoothed))}  # fmt: skip
     for name, value in summary.items():
-        click.echo(f"{name:<16} {value:.4g}")
+        render.echo(f"{name:<16} {value:.4g}")
     options = {"encoder": encoder, "channels": CHANNELS, "factor": FACTOR, "slices": len(errors.plain),
                "command": f"python -m benchmarks.standalone.outlier_smoothing --encoder {encoder}"}  # fmt: skip
     samples = {"plain": errors.plain, "smoothed": errors.smoothed}

@@ -24,6 +24,7 @@ import numpy as np
 import pydicom
 
 from benchmarks.measure.interleaving import LEAST_ROUNDS
+from dtvit_edge.cli import render
 from dtvit_edge.phantom import render_study, write_study
 from evaluation.records import ratio_summary
 
@@ -121,7 +122,7 @@ def main(against: Path | None, files: int, rounds: int) -> None:
     }
     for name, found in answers.items():
         last = found[-1]
-        click.echo(
+        render.echo(
             f"{name}: plan {np.median(samples[name]['plan']):.3f} s for {files} files, read "
             f"{np.median(samples[name]['read']):.3f} s for {min(READ, int(last['slices']))} slices; "
             f"{last['slices']:.0f} slices, {last['rows']:.0f} other rows, peak {last['peak_mib']:.0f} MiB"
@@ -129,7 +130,7 @@ def main(against: Path | None, files: int, rounds: int) -> None:
     if against:
         for stage in ("plan", "read"):
             ratio = ratio_summary(samples["this checkout"][stage], samples["the other"][stage])
-            click.echo(
+            render.echo(
                 f"{stage}: {ratio['ratio_median']:.3f} times the other's time (quartiles "
                 f"{ratio['ratio_lower_quartile']:.3f} to {ratio['ratio_upper_quartile']:.3f}, {rounds} rounds)"
             )

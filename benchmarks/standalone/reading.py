@@ -24,6 +24,7 @@ from pydicom.uid import RLELossless
 
 from benchmarks.measure.interleaving import LEAST_ROUNDS, alternate
 from benchmarks.results import CPU_RECORDS
+from dtvit_edge.cli import render
 from dtvit_edge.dicom.fast_header import read_fast_header, read_pixels
 from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.dicom.pixels import SliceReader
@@ -116,7 +117,7 @@ def main(file: Path | None, rounds: int, out: Path) -> None:
         if not reader.endswith(PYDICOM):
             ratios = ratio_summary(samples[f"{kind}: {PYDICOM}"], values)
             summary |= {f"{reader}: {name}": value for name, value in ratios.items()}
-            click.echo(
+            render.echo(
                 f"{reader}: {ratios['ratio_median']:.2f} times as fast as pydicom, {summary[f'{reader}: ms']:.3f} ms"
             )
     options = {"rounds": rounds, "runs": RUNS, "command": "python -m benchmarks.standalone.reading"}

@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 
 from benchmarks.results import CPU_RECORDS
+from dtvit_edge.cli import render
 from evaluation.records import Record, append
 
 WHAT = "start: import dtvit_edge, dtvit-edge --help"
@@ -59,7 +60,7 @@ def main(rounds: int, out: Path) -> None:
     summary = {f"{name}_s_median": statistics.median(values) for name, values in samples.items()}
     summary |= {f"{name}_s_max": max(values) for name, values in samples.items()}
     for name, value in summary.items():
-        click.echo(f"{name:<16} {value:.3f}")
+        render.echo(f"{name:<16} {value:.3f}")
     options = {"rounds": rounds, "command": "python -m benchmarks.standalone.startup"}
     append(out, Record(WHAT, "s", samples, summary, options=options))
 

@@ -279,7 +279,7 @@ def doctor(as_json: bool) -> None:
 
     facts = examine()
     if as_json:
-        click.echo(json.dumps(asdict(facts), indent=1))
+        render.echo_lines(json.dumps(asdict(facts), indent=1))
     else:
         render.facts(facts)
 
@@ -296,7 +296,7 @@ def phantom(out: Path, studies: int, seed: int, overwrite: bool) -> None:
 
     with render.progress("studies", studies) as step:
         truth = write_phantoms(out, studies, seed, overwrite=overwrite, progress=lambda: step(1))
-    click.echo(truth)
+    render.echo(truth)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 from contextlib import suppress
@@ -48,21 +49,23 @@ def _run(group: click.Group, arguments: list[str]) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(file=said)
+        terminal.echo_lines(said.getvalue(), err=True)
         return error.exit_code
     except Interrupted as error:
         with suppress(OSError):  # a terminal that has hung up takes no more words
-            click.echo("interrupted" + ("; the same command continues where it stopped" * error.resumable), err=True)
+            terminal.echo("interrupted" + ("; the same command continues where it stopped" * error.resumable), err=True)
         return INTERRUPTED
     except click.Abort as error:
         # click makes one of an EOFError as well, which is no Ctrl-C: nothing here asks for input.
         if isinstance(error.__cause__, EOFError):
             return _unforeseen(error.__cause__, group, arguments)
-        click.echo("interrupted", err=True)
+        terminal.echo("interrupted", err=True)
         return INTERRUPTED
     except DtvitError as error:
         logging.getLogger(__name__).debug("", exc_info=True)
-        click.echo(f"error: {error}", err=True)
+        terminal.echo(f"error: {error}", err=True)
         return error.exit_status
     except SystemExit as error:
         return int(error.code or 0)
@@ -70,14 +73,14 @@ def _run(group: click.Group, arguments: list[str]) -> int:
         return _unforeseen(error.__cause__ or error, group, arguments)
     except OSError as error:
         if error.errno in _DISK:
-            click.echo(f"error: the disk failed: {error.strerror}", err=True)
+            terminal.echo(f"error: the disk failed: {error.strerror}", err=True)
             return DeviceFault.exit_status
         if error.errno not in _PATH or error.filename is None:
             return _unforeseen(error, group, arguments)
         # Folder names can carry patients' names; the last part says most often which path is meant.
         name = os.path.basename(os.fsdecode(error.filename))
         words = f"a file or folder cannot be used: {error.strerror} (the last part of its path: {name!r})"
-        click.echo(f"error: {words}", err=True)
+        terminal.echo(f"error: {words}", err=True)
         return ConfigError.exit_status
     except Exception as error:
         return _unforeseen(error, group, arguments)

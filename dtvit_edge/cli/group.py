@@ -126,7 +126,7 @@ class Commands(click.Group):
             raise PipeBroken from error
         except KeyboardInterrupt as error:
             with suppress(OSError):  # the terminal may have hung up
-                click.echo(err=True)  # its ^C stands at the beginning of this line
+                terminal.echo(err=True)  # its ^C stands at the beginning of this line
             raise Interrupted(resumable=ctx.invoked_subcommand in self.resumable) from error
         except OSError as error:
             if not _while_interrupted(error):

@@ -47,12 +47,12 @@ def report(error: BaseException, arguments: Sequence[str], command: click.Comman
         f"  versions  {', '.join(f'{name} {number}' for name, number in versions.items())}",
         f"  machine   Python {here['python']}, {here['system']}, {here['architecture']}, {here['processor']}",
     )
-    click.echo("\n".join(lines), err=True)
+    terminal.echo("\n".join(lines), err=True)
     text = "".join(traceback.format_exception(error))
     if not terminal.is_verbose() and (file := _kept(text)) is not None:
-        click.echo(f"The traceback is in {file}. It may name your files: read it before you send it.", err=True)
+        terminal.echo(f"The traceback is in {file}. It may name your files: read it before you send it.", err=True)
     else:
-        click.echo(f"The traceback may name your files: read it before you send it.\n{text}", err=True, nl=False)
+        terminal.echo(f"The traceback may name your files: read it before you send it.\n{text}", err=True, nl=False)
     return EXIT_STATUS
 
 

@@ -7,11 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from dtvit_edge.cli import units
 from dtvit_edge.cli.render_bundle import absent, bundle, untrained_location
-from dtvit_edge.cli.terminal import progress, rows, show, table, uid_rows
+from dtvit_edge.cli.terminal import echo, echo_lines, progress, rows, show, table, uid_rows
 from dtvit_edge.spec import NOTICE
 
 if TYPE_CHECKING:
@@ -25,7 +23,8 @@ if TYPE_CHECKING:
     from dtvit_edge.trt.store import BuildRecord
 
 __all__ = [  # what commands of other rooms draw with is reached by the same door
-    "build", "bundle", "compatibility", "device_files", "facts", "plan", "progress", "rows", "run_report", "selftests",
+    "build", "bundle", "compatibility", "device_files", "echo", "echo_lines", "facts", "plan", "progress", "rows",
+    "run_report", "selftests",
 ]  # fmt: skip
 # Studies listed on the terminal; studies.csv holds them all.
 MAX_LISTED = 20
@@ -45,7 +44,7 @@ def plan(found: Plan, *, as_json: bool) -> None:
     ]
     rejected = dict(sorted(Counter(rejection.reason.code for rejection in found.rejected).items()))
     if as_json:
-        click.echo(json.dumps({"series": series, "rejected": rejected}, indent=1))
+        echo_lines(json.dumps({"series": series, "rejected": rejected}, indent=1))
         return
     cells = [
         (
@@ -77,7 +76,7 @@ def run_report(report: RunReport, opened: Bundle, *, any_series: bool, as_json: 
             "untrained_heads": opened.manifest.untrained_heads,
             "notice": NOTICE,
         }
-        click.echo(json.dumps(summary, indent=1))
+        echo_lines(json.dumps(summary, indent=1))
         return
     ranked = sorted(studies, key=lambda s: (not s.flagged, -(s.ich_probability or 0.0), s.study_uid))
     cells = [
@@ -94,15 +93,15 @@ def run_report(report: RunReport, opened: Bundle, *, any_series: bool, as_json: 
     ]
     uid_rows(("study",), ("status", "flagged", "probability", "location", "scored", "reason"), cells)
     if len(ranked) > MAX_LISTED:
-        click.echo(f"... and {len(ranked) - MAX_LISTED} more studies in studies.csv")
+        echo(f"... and {len(ranked) - MAX_LISTED} more studies in studies.csv")
     untrained_location(opened)
-    click.echo("slices: " + (", ".join(f"{n} {status}" for status, n in report.counts.items()) or "none"))
+    echo("slices: " + (", ".join(f"{n} {status}" for status, n in report.counts.items()) or "none"))
     _reasons(report.reasons)
     if any_series:
-        click.echo("--any-series: unsuitable series were scored as well")
+        echo("--any-series: unsuitable series were scored as well")
     for file in report.files:
-        click.echo(file)
-    click.echo(f"model: {opened.manifest.training}. {NOTICE}. A study that is not flagged is not a normal study.")
+        echo(file)
+    echo(f"model: {opened.manifest.training}. {NOTICE}. A study that is not flagged is not a normal study.")
 
 
 def selftests(opened: Bundle, checked: int, results: Sequence[SelfTest], *, as_json: bool) -> None:
@@ -120,9 +119,9 @@ def selftests(opened: Bundle, checked: int, results: Sequence[SelfTest], *, as_j
             }
             for r in results
         ]
-        click.echo(json.dumps({"digest": opened.digest, "absent": opened.absent_files, "selftests": rows}, indent=1))
+        echo_lines(json.dumps({"digest": opened.digest, "absent": opened.absent_files, "selftests": rows}, indent=1))
         return
-    click.echo(f"digests: {checked} files match the manifest")
+    echo(f"digests: {checked} files match the manifest")
     absent(opened)
     if not results:
         return
@@ -138,10 +137,8 @@ def selftests(opened: Bundle, checked: int, results: Sequence[SelfTest], *, as_j
 
 def build(record: BuildRecord, opened: Bundle, *, as_json: bool) -> None:
     """The result of `build`."""
-    from rich.markup import escape
-
     if as_json:
-        click.echo(record.to_json(), nl=False)
+        echo_lines(record.to_json())
         return
     grid = table("", "")
     test = record.selftest
@@ -159,9 +156,9 @@ def build(record: BuildRecord, opened: Bundle, *, as_json: bool) -> None:
         ("self-test", _passed(test) if test else f"NONE: {record.selftest_reason}"),
         *(("warning", warning) for warning in record.warnings),
     ):
-        grid.add_row(name, escape(value))
+        grid.add_row(name, value)
     show(grid)
-    click.echo(NOTICE)
+    echo(NOTICE)
 
 
 def _passed(test: dict[str, Any]) -> str:
@@ -174,31 +171,29 @@ def device_files(found: DeviceFiles, *, as_json: bool) -> None:
     from dataclasses import asdict
 
     if as_json:
-        click.echo(json.dumps(asdict(found) | {"bytes": found.bytes}, indent=1))
+        echo_lines(json.dumps(asdict(found) | {"bytes": found.bytes}, indent=1))
         return
     for file in found.files:
-        click.echo(file.path)
+        echo(file.path)
     precisions = ", ".join(found.precisions)
-    click.echo(f"{len(found.files)} files, {units.size(found.bytes)}: {precisions} on {found.target}", err=True)
+    echo(f"{len(found.files)} files, {units.size(found.bytes)}: {precisions} on {found.target}", err=True)
 
 
 def compatibility(found: Compatibility, *, as_json: bool) -> None:
     """The result of `compat`: the five files on each stack, what is to be said of them, and what builds them."""
     from dataclasses import asdict
 
-    from rich.markup import escape
-
     from dtvit_edge.targets import SEVERITIES, Finding
 
     if as_json:
-        click.echo(json.dumps(asdict(found), indent=1))
+        echo_lines(json.dumps(asdict(found), indent=1))
         return
     for stack in found.stacks:
-        click.echo(stack.title)
+        echo(stack.title)
         files = table("file", "state", "precision", "why")
         for f in stack.files:
             why = f"{f.why}: {f.command}" if f.command else f.why
-            files.add_row(f.file, f.state.replace("_", " "), ", ".join(f.precisions) or "-", escape(why))
+            files.add_row(f.file, f.state.replace("_", " "), ", ".join(f.precisions) or "-", why)
         show(files)
     said: dict[Finding, list[str]] = {}
     for stack in found.stacks:
@@ -207,12 +202,10 @@ def compatibility(found: Compatibility, *, as_json: bool) -> None:
     grid = table("severity", "about", "what is known")
     for finding, stacks in sorted(said.items(), key=lambda item: SEVERITIES.index(item[0].severity)):
         where = "" if len(stacks) == len(found.stacks) else f"[{'; '.join(stacks)}] "
-        grid.add_row(
-            finding.severity.replace("_", " "), finding.code.replace("_", " "), escape(where + finding.sentence)
-        )
+        grid.add_row(finding.severity.replace("_", " "), finding.code.replace("_", " "), where + finding.sentence)
     show(grid)
     for command in dict.fromkeys(command for stack in found.stacks for command in stack.commands):
-        click.echo(command)
+        echo(command)
 
 
 def facts(found: Facts) -> None:
@@ -230,4 +223,4 @@ def _reasons(counts: dict[str, int]) -> None:
     from dtvit_edge.reasons import REASONS
 
     for code, count in counts.items():
-        click.echo(f"  {count:>6}  {code}: {REASONS[code].sentence}")
+        echo(f"  {count:>6}  {code}: {REASONS[code].sentence}")

@@ -6,10 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from dtvit_edge.cli import units
-from dtvit_edge.cli.terminal import show, table
+from dtvit_edge.cli.terminal import echo, echo_lines, show, table
 from dtvit_edge.spec import HEAD_LABELS, LOCATION_HEAD, NOTICE, UNTRAINED_LOCATION, PreprocessSpec
 
 if TYPE_CHECKING:
@@ -18,12 +16,10 @@ if TYPE_CHECKING:
 
 def bundle(opened: Bundle, *, as_json: bool) -> None:
     """The result of `inspect`."""
-    from rich.markup import escape
-
     manifest = opened.manifest
     if as_json:
         beside = {"digest": opened.digest, "absent": opened.absent_files, "thresholds": opened.thresholds.to_dict()}
-        click.echo(json.dumps(beside | json.loads(manifest.to_json()), indent=1))
+        echo_lines(json.dumps(beside | json.loads(manifest.to_json()), indent=1))
         return
     grid = table("", "")
     for name, value in (
@@ -38,8 +34,8 @@ def bundle(opened: Bundle, *, as_json: bool) -> None:
         *_proofs(manifest),
         ("made with", ", ".join(f"{k} {v}" for k, v in sorted(manifest.versions.items()))),
     ):
-        grid.add_row(name, escape(value))
-    click.echo(f"digest {opened.digest}")  # outside the table, where it would be folded
+        grid.add_row(name, value)
+    echo(f"digest {opened.digest}")  # outside the table, where it would be folded
     show(grid)
     files = table("precision", "file", "size", "facts")
     for precision, record in sorted(manifest.models.items()):
@@ -48,19 +44,19 @@ def bundle(opened: Bundle, *, as_json: bool) -> None:
     show(files)
     absent(opened)
     untrained_location(opened)
-    click.echo(NOTICE)
+    echo(NOTICE)
 
 
 def absent(opened: Bundle) -> None:
     """Say which models this copy of a bundle lacks, if any."""
     if opened.absent:
-        click.echo(opened.absence)
+        echo(opened.absence)
 
 
 def untrained_location(opened: Bundle) -> None:
     """Say that every location is left empty, where the head was never trained."""
     if LOCATION_HEAD in opened.manifest.untrained_heads:
-        click.echo(UNTRAINED_LOCATION)
+        echo(UNTRAINED_LOCATION)
 
 
 def _heads(manifest: Manifest) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The terminal: logs and progress on stderr, tables on stdout."""
+"""The terminal: logs and progress on stderr, tables on stdout; the one place that writes to it, escaped."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from dtvit_edge import escaping
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,7 +37,7 @@ def setup_logging(*, verbose: bool, quiet: bool) -> None:
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its messages quote values: names, ids, dates
     logger = logging.getLogger("dtvit_edge")
     logger.handlers = [_EchoHandler()]
-    logger.handlers[0].setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logger.handlers[0].setFormatter(_OneLine("%(levelname)s %(message)s"))
     logger.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
 
 
@@ -48,7 +50,27 @@ class _EchoHandler(logging.Handler):
     """Writes to whatever stderr is at that moment, so that a progress bar can take it over."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(self.format(record), err=True)
+        echo(self.format(record), err=True)
+
+
+class _OneLine(logging.Formatter):
+    """A record is one line, whatever its values hold; a traceback follows it, indented."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return escaping.one_line(super().formatMessage(record))
+
+
+def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
+    """Write words to stdout or stderr; every command writes its words through this.
+
+    Control characters are spelled, and lines after the first are indented; `echo_lines` is for those that are not.
+    """
+    click.echo(escaping.lines(str(text)), err=err, nl=nl)
+
+
+def echo_lines(text: str, *, err: bool = False) -> None:
+    """Write a text whose lines are meant to begin where they do: JSON, a summary. Control characters are spelled."""
+    click.echo("\n".join(escaping.one_line(line) for line in text.rstrip("\n").split("\n")), err=err)
 
 
 @contextmanager
@@ -64,9 +86,10 @@ def progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
     if not console.is_terminal:
         yield _LoggedStage(stage, total).advance
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    described = TextColumn("{task.description}", markup=False)
+    columns = (described, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(stage, total=total)
+        task = bar.add_task(escaping.one_line(stage), total=total)
         yield lambda steps: bar.advance(task, steps)
 
 
@@ -77,14 +100,14 @@ class _LoggedStage:
         self.stage, self.total = stage, total
         self.done = self.tenths = 0
         self.said_at = time.monotonic()
-        click.echo(f"{stage}: {total}", err=True)
+        echo(f"{stage}: {total}", err=True)
 
     def advance(self, steps: int) -> None:
         self.done += steps
         waited = time.monotonic() - self.said_at
         tenths = self.done * 10 // max(self.total, 1)
         if waited >= MOST_SECONDS or (tenths > self.tenths and waited >= LEAST_SECONDS):
-            click.echo(f"{self.stage}: {self.done} of {self.total}", err=True)
+            echo(f"{self.stage}: {self.done} of {self.total}", err=True)
             self.tenths, self.said_at = tenths, time.monotonic()
 
 
@@ -104,6 +127,7 @@ def uid_rows(uid_columns: Sequence[str], columns: Sequence[str], cells: Sequence
     Args:
         cells: rows of `len(uid_columns) + len(columns)` texts.
     """
+    cells = [[escaping.one_line(cell) for cell in row] for row in cells]
     screen = console()
     whole = table(*uid_columns, *columns)
     for column in whole.columns[: len(uid_columns)]:
@@ -119,12 +143,12 @@ def uid_rows(uid_columns: Sequence[str], columns: Sequence[str], cells: Sequence
     widths = [max(map(len, column)) for column in zip(*rest, strict=True)]
     for i, row in enumerate([(*uid_columns, *columns), *cells]):
         for uid in row[: len(uid_columns)]:
-            click.echo(uid)
+            echo(uid)
         for line in _lines(row[len(uid_columns) :], widths, screen.width - indent):
-            click.echo(" " * indent + line)
+            echo(" " * indent + line)
         if i == 0:
-            click.echo("-" * screen.width)
-    click.echo()
+            echo("-" * screen.width)
+    echo()
 
 
 def _lines(cells: Sequence[str], widths: Sequence[int], room: int) -> list[str]:
@@ -138,11 +162,19 @@ def _lines(cells: Sequence[str], widths: Sequence[int], room: int) -> list[str]:
 
 
 def table(*columns: str) -> Table:
-    """An empty table in the style of this command line; without names it has no header."""
+    """An empty table in the style of this command line; without names it has no header.
+
+    Its cells are text: no markup, each on one line.
+    """
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    empty = Table(box=box.SIMPLE_HEAD, show_header=any(columns), pad_edge=False)
+    class Rows(Table):
+        def add_row(self, *cells: Any, **options: Any) -> None:
+            super().add_row(*(Text(escaping.one_line(cell)) for cell in cells), **options)
+
+    empty = Rows(box=box.SIMPLE_HEAD, show_header=any(columns), pad_edge=False)
     for column in columns:
         empty.add_column(column, overflow="fold")
     return empty

@@ -33,5 +33,7 @@ def version() -> str:
 def print_version(ctx: click.Context, option: click.Parameter, value: bool) -> None:
     """The callback of `--version`: the version is looked up only when it is asked for."""
     if value and not ctx.resilient_parsing:
-        click.echo(f"{NAME}, version {version()}")
+        from dtvit_edge.cli.terminal import echo
+
+        echo(f"{NAME}, version {version()}")
         ctx.exit()

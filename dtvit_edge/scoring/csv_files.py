@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
+from dtvit_edge.escaping import csv_cell
 from dtvit_edge.results import SliceScore, StudyScore
 from dtvit_edge.spec import LOCATION_LABELS, NOTICE
 
@@ -37,9 +38,6 @@ STUDY_COLUMNS = (
     "covered_share",
 )
 LAST_COLUMNS = ("model_status", "notice")
-
-# A spreadsheet would run a cell that begins with one of these (OWASP, CSV injection).
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def slices_csv(rows: Iterable[SliceScore], *, model_status: str) -> str:
@@ -102,15 +100,10 @@ def flag(value: bool | None) -> str:
     return "" if value is None else str(int(value))
 
 
-def safe_cell(text: str) -> str:
-    """Text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
-
-
 def _csv(columns: Sequence[str], rows: Iterable[Sequence[str]], model_status: str) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow((*columns, *LAST_COLUMNS))
     for row in rows:
-        writer.writerow([*(safe_cell(cell) for cell in row), model_status, NOTICE])
+        writer.writerow([*(csv_cell(cell) for cell in row), model_status, NOTICE])
     return out.getvalue()

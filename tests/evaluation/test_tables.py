@@ -5,7 +5,7 @@ from pathlib import Path
 
 import cv2
 
-from evaluation.tables import Table
+from evaluation.tables import Table, csv_text
 
 TABLE = Table("t", "A table", ("model", "accuracy"), (("a|b", "0.5 (0.4 to 0.6)"), ("c", "not assessed")), ("seed 0",))
 
@@ -26,3 +26,13 @@ def test_more_rows_make_a_taller_picture(tmp_path: Path) -> None:
         Table("t", "A table", TABLE.columns, TABLE.rows[:1] * count).write(tmp_path)
         heights.append(cv2.imread(str(tmp_path / "t.png")).shape[0])
     assert heights[1] > 2 * heights[0]
+
+
+def test_texts_of_files_are_no_markup_and_no_formula() -> None:
+    evil = "<script>|[x](javascript:alert(1))\n# forged\x1b[31m"
+    text = Table("t", evil, (evil, "b"), ((evil, "c"),), (evil,)).markdown()
+    assert not set("<>[]\x1b") & set(text) and "\n# forged" not in text and len(text.splitlines()) == 7
+    assert csv_text(("a", "b", "c"), [("=1+1", "-0.25", -0.5), ("\x1b[31m\n", "", 3)]).splitlines()[1:] == [
+        "'=1+1,-0.25,-0.5",
+        "\\x1b[31m\\n,,3",
+    ]

@@ -17,6 +17,7 @@ from benchmarks.measure.faults.cases import HARMFUL, LOCKING, SHRUGS, Case, find
 from benchmarks.measure.faults.judging import END_DROPPED, END_SET_ASIDE
 from benchmarks.measure.faults.permissions import permissions_bind
 from dtvit_edge.bundle import Bundle
+from dtvit_edge.cli import render
 from dtvit_edge.cli.terminal import progress
 from evaluation.records import Record, append
 
@@ -73,7 +74,7 @@ def main(
         summary = {"cases": float(len(cases)), "failed": float(sum(c.failed for c in cases))}
         options = {"command": command, "studies": studies, "left out": list(without)}
         append(record, Record(WHAT, "studies", tables.samples(cases), summary, {"bundle": opened.digest}, options))
-    click.echo("\n".join(lines))
+    render.echo_lines("\n".join(lines))
     raise SystemExit(int(bool(misses)))
 
 

@@ -80,13 +80,21 @@ def test_a_busy_machine_is_said_first(ran: Ran, load: str, careful: bool) -> Non
 
 
 def hostile(record: Record) -> Record:
-    return replace(record, options=record.options | {"bundle": '<img src=x onerror="a()">$x_', "encoder": "a|b<c>"})
+    return replace(
+        record,
+        options=record.options
+        | {"bundle": '<img src=x onerror="a()">$x_', "encoder": "a|b<c>[x](javascript:1)\x1b[1m\u202e"},
+    )
 
 
 def test_names_cannot_break_out_of_the_page(ran: Ran, tmp_path: Path) -> None:
     write_report(tmp_path, [hostile(record) for record in ran[1].values()])
     text = (tmp_path / HTML).read_text(encoding="utf-8")
-    assert "<img" not in text and "&lt;img src=x" in text and "a|b&lt;c&gt;" in text
+    assert "<img" not in text and "&lt;img src=x" in text and "a|b&lt;c&gt;[x]" in text
+    for plain in (*tmp_path.glob("*.md"), tmp_path / SUMMARY):
+        assert "<img" not in plain.read_text(encoding="utf-8") or plain.suffix != ".md", plain.name
+        assert not set("\x1b\u202e") & set(plain.read_text(encoding="utf-8")), plain.name
+    assert "&#91;x&#93;(javascript:1)" in (tmp_path / MARKDOWN).read_text(encoding="utf-8")
     assert {path.parent for path in tmp_path.rglob("*")} == {tmp_path}
 
 

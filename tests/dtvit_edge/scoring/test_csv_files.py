@@ -3,9 +3,10 @@ from __future__ import annotations
 import csv
 import io
 
+from dtvit_edge.escaping import csv_cell
 from dtvit_edge.reasons import Status
 from dtvit_edge.results import SliceScore, StudyScore
-from dtvit_edge.scoring.csv_files import safe_cell, slices_csv, studies_csv
+from dtvit_edge.scoring.csv_files import slices_csv, studies_csv
 from dtvit_edge.spec import NOTICE
 
 ROWS = [
@@ -26,7 +27,7 @@ def test_slice_columns_are_the_contract() -> None:
         "p_deep,p_lobar,p_subtentorial,place,model_status,notice"
     )
     none, low, high = parse(text)
-    assert (none["path"], none["status"], none["reason"]) == ("z,\n", "skipped", "not_dicom")
+    assert (none["path"], none["status"], none["reason"]) == ("z,\\n", "skipped", "not_dicom")
     assert {none[k] for k in ("ich_probability", "ich", "location", "p_deep")} == {""}
     assert (low["ich_probability"], low["ich"], low["location"], low["p_lobar"]) == (
         "0.1235",
@@ -62,12 +63,12 @@ def test_study_columns_are_the_contract() -> None:
 
 
 def test_no_cell_is_a_formula() -> None:
-    assert [safe_cell(t) for t in ("=1", "+1", "-1", "@x", "\tx", "a=1", "")] == [
+    assert [csv_cell(t) for t in ("=1", "+1", "-1", "@x", "\tx", "a=1", "")] == [
         "'=1",
         "'+1",
         "'-1",
         "'@x",
-        "'\tx",
+        "'\\tx",
         "a=1",
         "",
     ]
