@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.reasons import Status
+from dtvit_edge.reasons import PASSING, Status
 from dtvit_edge.results import PixelMeasures, SliceScore
 from dtvit_edge.scoring.journal import Journal
 
@@ -89,8 +89,9 @@ def test_what_was_in_flight_is_marked_and_done_again(tmp_path: Path) -> None:
         assert journal.done == DONE
 
 
-def test_a_batch_whose_model_failed_is_done_again(tmp_path: Path) -> None:
-    fault = (SliceScore("S", "s", "5", 1, "e", Status.ERROR, "model_fault", place=6, measures=MEASURES),)
+@pytest.mark.parametrize("reason", sorted(PASSING))
+def test_a_batch_with_a_reason_that_may_pass_is_done_again(tmp_path: Path, reason: str) -> None:
+    fault = (SliceScore("S", "s", "5", 1, "e", Status.ERROR, reason, place=6, measures=MEASURES),)
     with Journal(tmp_path / "j", "run") as journal:
         journal.append([4, 5, 9], ROWS)
         journal.append([2, 3], [ROWS[0], fault])
