@@ -8,10 +8,10 @@ from typing import Any
 
 from dtvit_edge import reasons
 from dtvit_edge.dicom.decoder_pool import ParallelReader
-from dtvit_edge.dicom.pixels import SliceReader
+from dtvit_edge.dicom.pixels import SliceReader, anything_rejects
 from dtvit_edge.dicom.plausibility import check_bits, is_too_high, measure
 from dtvit_edge.dicom.slice import Slice, SliceHeader, SliceImage
-from dtvit_edge.errors import SliceRejected
+from dtvit_edge.errors import DeviceFault, SliceRejected
 from dtvit_edge.preprocess.averaging import AVERAGED, Average
 from dtvit_edge.results import PixelMeasures
 from dtvit_edge.scoring.executor import Executor
@@ -75,7 +75,13 @@ class ImageReader:
         with self._timings.stage("preprocess"):
             if len(averaged) > 1:
                 single = Slice(replace(averaged[len(averaged) // 2], encoding=AVERAGED), average.stored())
-            return ReadImage(self._executor.prepare(single), tuple(slices))
+            try:
+                return ReadImage(self._executor.prepare(single), tuple(slices))
+            except DeviceFault:
+                raise
+            except Exception as error:  # no image ends a run
+                failure = SliceRejected(reasons.DECODE_FAILED, type(error).__name__)
+                return ReadImage(None, (failure,) * len(slices))
 
     def _read(self, header: SliceHeader, size: tuple[int, int]) -> tuple[Slice, PixelMeasures]:
         found = f"{header.rows} x {header.columns}"
@@ -85,7 +91,7 @@ class ImageReader:
             raise SliceRejected(reasons.MATRIX_SIZE, f"{found} among slices of {size[0]} x {size[1]} to be averaged")
         with self._timings.stage("read"):
             slice_ = self._reader.read(header)
-        with self._timings.stage("measure"):
+        with self._timings.stage("measure"), anything_rejects():
             check_bits(slice_)
             return slice_, measure(slice_.stored, header.encoding)
 

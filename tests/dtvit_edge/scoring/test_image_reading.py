@@ -17,9 +17,10 @@ from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.dicom.slice import Slice, SliceHeader, SliceImage
 from dtvit_edge.dicom.walk import walk
-from dtvit_edge.errors import SliceRejected
+from dtvit_edge.errors import DeviceFault, SliceRejected
 from dtvit_edge.preprocess.averaging import AVERAGED
 from dtvit_edge.results import PixelMeasures
+from dtvit_edge.scoring import image_reading
 from dtvit_edge.scoring.api import headers_of
 from dtvit_edge.scoring.image_reading import ImageReader, ReadImage
 from dtvit_edge.scoring.timings import Timings
@@ -144,3 +145,37 @@ def test_bits_that_contradict_the_pixels_refuse_the_slice(thin: list[SliceHeader
     image = read([replace(thin[0], encoding=encoding)])
     assert image.prepared is None
     assert image.slices[0].reason is reasons.PIXEL_FORMAT  # type: ignore[union-attr]
+
+
+class Failing:
+    """An executor's part that raises."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def prepare(self, slice_: Slice) -> Slice:
+        raise self._error
+
+
+def test_whatever_preparing_raises_is_the_images_rows_and_a_device_fault_is_the_runs(thin: list[SliceHeader]) -> None:
+    def prepare(error: Exception) -> ReadImage:
+        reader = ImageReader(SliceReader(), Failing(error), 32, Timings())  # type: ignore[arg-type]
+        return reader(SliceImage(tuple(thin[:2]), 1))
+
+    image = prepare(MemoryError())
+    assert image.prepared is None
+    for failure in image.slices:
+        assert isinstance(failure, SliceRejected)
+        assert (failure.reason, failure.detail) == (reasons.DECODE_FAILED, "MemoryError")
+    with pytest.raises(DeviceFault):
+        prepare(DeviceFault("gone"))
+
+
+def test_whatever_measuring_raises_is_that_slices_row(thin: list[SliceHeader], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(image_reading, "measure", fail)
+    (failure,) = read(thin[:1]).slices
+    assert isinstance(failure, SliceRejected)
+    assert (failure.reason, failure.detail) == (reasons.DECODE_FAILED, "ZeroDivisionError")
