@@ -49,7 +49,7 @@ def cli() -> None:
     A study that is not flagged is not a normal study. Research use only, not a medical device.
 
     Exit status: 0 done; 1 a check ran and said no; 2 wrong usage, bundle or machine; 3 some slices refused or failed; 4
-    no slice scored; 5 the device failed; 6 internal error; 130 interrupted.
+    no slice scored; 5 the device or disk failed; 6 internal error; 130 interrupted.
     """
 
 
@@ -114,8 +114,8 @@ def score(
     """Score every study below FOLDERS with BUNDLE.
 
     Writes slices.csv, studies.csv and run.json to OUT; the same command continues a run that was interrupted.
-    Exit status: 0 every slice scored or skipped, 3 some refused or failed, 4 none scored, 5 the device failed, 6
-    internal error.
+    Exit status: 0 every slice scored or skipped, 3 some refused or failed, 4 none scored, 5 the device or disk failed,
+    6 internal error.
     """
     from dtvit_edge.bundle import Bundle
     from dtvit_edge.scoring.api import Options, headers_of
