@@ -17,7 +17,7 @@ VIT_S := $(DTVIT_DATA)/weights/vit_small_patch14_dinov2.safetensors
 TRAIN := MALLOC_MMAP_THRESHOLD_=2000000000 MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_TOP_PAD_=100000000 \
          $(BIN)/dtvit-edge train
 
-.PHONY: demo calibrate-demo bench-demo bench-encoders gpu-check test test-real test-wheel lint clean demo-training phe-sich lock sbom
+.PHONY: demo calibrate-demo bench-demo bench-encoders gpu-check test test-real test-wheel lint clean demo-training phe-sich lock
 
 demo: $(VENV)/.workstation
 	@mkdir -p $(OUT)
@@ -129,18 +129,6 @@ lock: build/uv/.installed
 build/uv/.installed:
 	$(PYTHON) -m venv build/uv
 	build/uv/bin/pip install --quiet 'uv>=0.9,<1'
-	@touch $@
-
-# Every package of .venv with its version and licence (CycloneDX 1.6), PyTorch's among them.
-SBOM ?= build/sbom.cdx.json
-sbom: $(VENV)/.workstation build/cyclonedx/.installed
-	build/cyclonedx/bin/cyclonedx-py environment --pyproject pyproject.toml \
-	  --output-reproducible --spec-version 1.6 --output-file $(SBOM) $(BIN)/python
-	@echo "$(SBOM)"
-
-build/cyclonedx/.installed:
-	$(PYTHON) -m venv build/cyclonedx
-	build/cyclonedx/bin/pip install --quiet 'cyclonedx-bom>=7,<8'
 	@touch $@
 
 # The committed demo checkpoint, from nothing. Interrupted, the same command goes on.
