@@ -24,18 +24,18 @@ def test_the_first_encoder_has_the_other_arm_and_the_papers_protocol() -> None:
     assert configs["resnet18-paper-protocol"].paper_protocol
 
 
-def test_one_command_trains_and_evaluates_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_one_command_trains_and_evaluates_and_goes_on_where_it_stopped(few_phantoms: Path, tmp_path: Path) -> None:
     budget = "--epochs 1 --epoch-images 16 --batch 8 --workers 1 --threads 1 --training synthetic".split()
-    arguments = ["phantoms:10@60", "-o", str(tmp_path), "--encoders", "test_resnet,test_vit", *budget]
+    arguments = [str(few_phantoms), "-o", str(tmp_path / "out"), "--encoders", "test_resnet,test_vit", *budget]
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
-    with (tmp_path / "report" / "table3.csv").open(newline="") as stream:
+    with (tmp_path / "out" / "report" / "table3.csv").open(newline="") as stream:
         assert {row["model"] for row in csv.DictReader(stream)} == {"test_resnet", "test_vit"}
-    before = (tmp_path / "test_vit" / "best.safetensors").stat().st_mtime_ns
-    (tmp_path / "report" / "table3.csv").unlink()
+    before = (tmp_path / "out" / "test_vit" / "best.safetensors").stat().st_mtime_ns
+    (tmp_path / "out" / "report" / "table3.csv").unlink()
     assert CliRunner().invoke(main, arguments).exit_code == 0
-    assert (tmp_path / "report" / "table3.csv").is_file()
-    assert (tmp_path / "test_vit" / "best.safetensors").stat().st_mtime_ns == before
+    assert (tmp_path / "out" / "report" / "table3.csv").is_file()
+    assert (tmp_path / "out" / "test_vit" / "best.safetensors").stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize("data", ["phantoms:0", "none.csv"])
