@@ -18,7 +18,7 @@ TRAIN := MALLOC_MMAP_THRESHOLD_=2000000000 MALLOC_TRIM_THRESHOLD_=4000000000 MAL
          $(BIN)/dtvit-edge train
 
 .PHONY: demo bench-demo bench-encoders gpu-check test test-real test-wheel lint types types-of-the-oldest-python clean \
-  demo-training phe-sich lock
+  demo-training phe-sich lock sbom
 
 # The whole main job: the committed checkpoint becomes a bundle with int8 (ranges and the gate's verdict from phantoms of
 # other heads), which scores studies. Interrupted, the same command goes on.
@@ -140,6 +140,18 @@ lock: build/uv/.installed
 build/uv/.installed:
 	$(PYTHON) -m venv build/uv
 	build/uv/bin/pip install --quiet 'uv>=0.9,<1'
+	@touch $@
+
+# Every package of .venv with its version and licence (CycloneDX 1.6), PyTorch's among them.
+SBOM ?= build/sbom.cdx.json
+sbom: $(VENV)/.workstation build/cyclonedx/.installed
+	build/cyclonedx/bin/cyclonedx-py environment --pyproject pyproject.toml \
+	  --output-reproducible --spec-version 1.6 --output-file $(SBOM) $(BIN)/python
+	@echo "$(SBOM)"
+
+build/cyclonedx/.installed:
+	$(PYTHON) -m venv build/cyclonedx
+	build/cyclonedx/bin/pip install --quiet 'cyclonedx-bom>=7,<8'
 	@touch $@
 
 # The committed demo checkpoint, from nothing. Interrupted, the same command goes on.

@@ -64,7 +64,7 @@ def deploy(
     steps: list[Step] = []
     try:
         for step in run(
-            asked, overwrite=overwrite, progress=render.progress, say=lambda line: click.echo(line, err=True)
+            asked, overwrite=overwrite, progress=render.progress, say=lambda line: render.echo(line, err=True)
         ):
             steps.append(step)
     finally:
@@ -89,7 +89,9 @@ def _show(output: Path, steps: Sequence[Step], *, as_json: bool) -> None:
 
     if as_json:
         passed = not any(step.refused for step in steps)
-        click.echo(json.dumps({"bundle": str(output), "passed": passed, "steps": [step.to_dict() for step in steps]}))
+        render.echo_lines(
+            json.dumps({"bundle": str(output), "passed": passed, "steps": [step.to_dict() for step in steps]})
+        )
         return
     cells = []
     for step in steps:

@@ -266,9 +266,16 @@ def _said() -> Iterator[list[str]]:
             if "journal" in record.getMessage():
                 said.append(record.getMessage())
 
-    listener, logger = Listener(logging.WARNING), logging.getLogger("dtvit_edge")
+    listener, logger = Listener(logging.WARNING), logging.getLogger("dtvit_edge.scoring.journal")
+    before, threshold = (logger.level, logger.disabled), logging.root.manager.disable
+    # Another library in this process may have turned off warnings, or all loggers that it did not make.
+    logger.setLevel(logging.WARNING)
+    logger.disabled = False
+    logging.disable(logging.NOTSET)
     logger.addHandler(listener)
     try:
         yield said
     finally:
         logger.removeHandler(listener)
+        logging.disable(threshold)
+        logger.level, logger.disabled = before

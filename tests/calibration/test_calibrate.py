@@ -184,9 +184,9 @@ def test_a_range_that_is_not_finite_leaves_the_bundle_as_it_was(
 
 
 def test_golden_logits_that_are_not_finite_leave_the_bundle_as_it_was(
-    result: CalibrationResult, exported: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    result: CalibrationResult, two_block_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = copy(exported, tmp_path)
+    bundle = copy(two_block_bundle, tmp_path)
     before = bundle.digest
     files = {name: result.bundle.model_bytes(name) for name in module.LOWER if name in result.bundle.manifest.models}
     monkeypatch.setattr(module, "largest_deviation", lambda *compared: float("nan"))

@@ -109,8 +109,8 @@ def test_a_process_that_ends_between_two_files_loses_none(tmp_path: Path, starte
         (dies_by("SIGKILL"), reasons.DECODER_LOST, "the decoder's process ended by SIGKILL", 2),
         (dies_by("SIGTERM"), reasons.DECODER_LOST, "the decoder's process ended by SIGTERM", 2),
         ("import time; time.sleep(60)", reasons.DECODER_LOST, "no answer in 0.2 s", 1),
-        ("import os; os.write(1, b'P' * 99)", reasons.DECODE_FAILED, "its pixels", 1),
-        ("import os; os.write(1, b'R' + bytes(8))", reasons.DECODE_FAILED, "", 1),
+        ("import os; os.read(0, 1); os.write(1, b'P' * 99)", reasons.DECODE_FAILED, "its pixels", 1),
+        ("import os; os.read(0, 1); os.write(1, b'R' + bytes(8))", reasons.DECODE_FAILED, "", 1),
     ],
     ids=["SIGSEGV", "SIGABRT", "CPU time", "memory", "SIGKILL", "SIGTERM", "standing still", "a long answer", "empty"],
 )
