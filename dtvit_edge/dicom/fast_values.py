@@ -85,7 +85,6 @@ WANTED: dict[int, tuple[str, tuple[bytes, ...], Callable[[bytes], Any]]] = {
     0x00181210: ("ConvolutionKernel", (b"SH",), _texts),
     0x0020000D: ("StudyInstanceUID", _UI, _one),
     0x0020000E: ("SeriesInstanceUID", _UI, _one),
-    0x00200012: ("AcquisitionNumber", _IS, _integer),
     0x00200013: ("InstanceNumber", _IS, _integer),
     0x00200032: ("ImagePositionPatient", _DS, _decimals),
     0x00200037: ("ImageOrientationPatient", _DS, _decimals),

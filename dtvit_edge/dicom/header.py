@@ -167,7 +167,6 @@ def _header(
     orientation = numbers(find("PlaneOrientationSequence", "ImageOrientationPatient"), 6)
     position = numbers(find("PlanePositionSequence", "ImagePositionPatient"), 3)
     spacing = numbers(find("PixelMeasuresSequence", "PixelSpacing"), 2)
-    acquisition = find("FrameContentSequence", "FrameAcquisitionNumber")
     administered = joined(find("ContrastBolusUsageSequence", "ContrastBolusAgentAdministered"))
     anatomy = [dataset] + [item for group in groups for item in items(group, "FrameAnatomySequence")]
     regions = [region for item in anatomy for region in items(item, "AnatomicRegionSequence")]
@@ -188,7 +187,6 @@ def _header(
         else ((orientation[0], orientation[1], orientation[2]), (orientation[3], orientation[4], orientation[5])),
         thickness_mm=positive(find("PixelMeasuresSequence", "SliceThickness")),
         instance_number=integer(value(dataset, "InstanceNumber")),
-        acquisition_number=integer(acquisition or value(dataset, "AcquisitionNumber")),
         kernel=joined(find("CTReconstructionSequence", "ConvolutionKernel")) or None,
         kvp=positive(find("CTXRayDetailsSequence", "KVP")),
         contrast=tagged_contrast(dataset, administered),

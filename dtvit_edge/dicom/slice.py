@@ -71,7 +71,6 @@ class SliceHeader:
     orientation: tuple[Vector, Vector] | None = None
     thickness_mm: float | None = None
     instance_number: int | None = None
-    acquisition_number: int | None = None
     kernel: str | None = None
     kvp: float | None = None
     contrast: bool | None = None

@@ -41,9 +41,9 @@ def test_kernels_split_a_series_only_where_they_show_the_same_places() -> None:
     assert [len(part) for part in split([*soft[:4], *bone[4:]])] == [6]
 
 
-def test_acquisitions_and_repeats_split_no_series() -> None:
-    headers = [header(5 * i, name=str(i), acquisition_number=i) for i in range(6)]
-    assert [len(part) for part in split([*headers, header(10, name="again", acquisition_number=9)])] == [7]
+def test_repeats_split_no_series() -> None:
+    headers = [header(5 * i, name=str(i)) for i in range(6)]
+    assert [len(part) for part in split([*headers, header(10, name="again")])] == [7]
 
 
 @pytest.mark.parametrize(("times", "dynamic"), [(1, False), (3, False), (4, True)])
