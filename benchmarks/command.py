@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from dtvit_edge.cli.option_set import bundle_options
 from evaluation.limits import Limits, limit_options
 
 RUN = "run"
@@ -128,7 +129,7 @@ def bench() -> None:
     "--accept-engine", "accept_engines", multiple=True, metavar="SHA256",
     help="Trust the engine plan of this digest, which was not built here; may be repeated.",
 )  # fmt: skip
-@click.option("--expect-digest", metavar="SHA256", help="Refuse any bundle but the one with this digest.")
+@bundle_options
 def run(
     bundles: tuple[Path, ...],
     out: Path,
@@ -142,6 +143,7 @@ def run(
     record: Path | None,
     accept_engines: tuple[str, ...],
     expect_digest: str | None,
+    trust: tuple[Path, ...] | None,
     **chosen: Any,
 ) -> None:
     """Measure BUNDLES: accuracy first, then time; what fails the gate gets no latency.
@@ -164,7 +166,9 @@ def run(
         command=command_line(click.get_current_context()),
         **chosen,
     )
-    opened = [Bundle.open(path, expect_digest=expect_digest, accept_engines=accept_engines) for path in bundles]
+    opened = [
+        Bundle.open(path, expect_digest=expect_digest, accept_engines=accept_engines, trust=trust) for path in bundles
+    ]
     records = measure(opened, settings, out, progress=render.progress, say=lambda line: render.echo(line, err=True))
     if record is not None:
         for entry in records:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from calibration.options import calibration_options, config_of
+from dtvit_edge.cli.option_set import bundle_options
 
 if TYPE_CHECKING:
     from calibration.calibrate import CalibrationResult
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @calibration_options
-@click.option("--expect-digest", metavar="SHA256", help="Refuse every bundle but the one with this digest.")
+@bundle_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def calibrate(
     bundle: Path,
     slices: tuple[Path, ...],
     test_slices: tuple[Path, ...],
     expect_digest: str | None,
+    trust: tuple[Path, ...] | None,
     as_json: bool,
     **chosen: Any,
 ) -> None:
@@ -39,7 +41,7 @@ def calibrate(
     from dtvit_edge.cli import render
     from dtvit_edge.errors import VerdictError
 
-    opened = Bundle.open(bundle, expect_digest=expect_digest)
+    opened = Bundle.open(bundle, expect_digest=expect_digest, trust=trust)
     opened.require_whole()
     config = config_of(**chosen)
     candidates_by_set = find_candidates(slices, test_slices, config, progress=render.progress)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from dtvit_edge.environment import switch_telemetry_off
 
 if TYPE_CHECKING:
-    from dtvit_edge.bundle import Bundle
+    from dtvit_edge.bundle import Bundle, Trust
     from dtvit_edge.scoring.api import Options, StudyResult, score
 
     __version__: str
@@ -39,11 +39,13 @@ _LAZY = {
 }
 
 
-def open_bundle(path: str, *, expect_digest: str | None = None, accept_engines: Collection[str] = ()) -> Bundle:
+def open_bundle(
+    path: str, *, expect_digest: str | None = None, accept_engines: Collection[str] = (), trust: Trust | None = None
+) -> Bundle:
     """Open a bundle directory; see `dtvit_edge.bundle.Bundle.open`."""
     from dtvit_edge.bundle import Bundle
 
-    return Bundle.open(path, expect_digest=expect_digest, accept_engines=accept_engines)
+    return Bundle.open(path, expect_digest=expect_digest, accept_engines=accept_engines, trust=trust)
 
 
 def __getattr__(name: str) -> Any:

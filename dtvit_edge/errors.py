@@ -6,6 +6,7 @@ DtvitError                     base; `exit_status` is what the command line retu
 ├── BundleError          (2)   a bundle that cannot be used
 │   ├── DigestMismatch   (2)   a file's bytes are not the ones that the manifest names
 │   ├── EngineError      (2)   an engine that cannot be used here; the message says what builds it anew
+│   ├── SignatureError   (2)   a bundle that no trusted key has signed as it is
 │   └── UnknownFormat    (2)   a manifest of a format version that this code does not know
 ├── CheckpointError      (2)   weights that do not fit the model, with the keys listed in words
 ├── BuildError           (2)   a graph, or a machine, for which this TensorRT builds no engine
@@ -52,6 +53,10 @@ class UnknownFormat(BundleError):
 
 class EngineError(BundleError):
     """An engine is missing, damaged, or made for another device, version or graph."""
+
+
+class SignatureError(BundleError):
+    """A bundle is not signed by a trusted key, or is not what was signed."""
 
 
 class CheckpointError(DtvitError):

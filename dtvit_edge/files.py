@@ -113,13 +113,16 @@ def _words(error: OSError) -> str:
     return error.strerror or type(error).__name__
 
 
-def read_regular(path: Path, most_bytes: int, *, within: Path | None = None, owned: bool = False) -> bytes:
+def read_regular(
+    path: Path, most_bytes: int, *, within: Path | None = None, owned: bool = False, secret: bool = False
+) -> bytes:
     """A regular file's bytes, and never those of a FIFO (which would be waited for) or a device (which never ends).
 
     Args:
         most_bytes: a larger file is not read.
         within: a folder that links may not lead out of.
         owned: refuse a file that somebody else may write or owns; see `not_ours`.
+        secret: refuse one that somebody else may read, as well.
 
     Raises:
         OSError: with a `strerror` that says what it is.
@@ -133,8 +136,10 @@ def read_regular(path: Path, most_bytes: int, *, within: Path | None = None, own
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", str(path))
-        if owned and (why := not_ours(path, status)):
+        if (owned or secret) and (why := not_ours(path, status)):
             raise OSError(errno.EPERM, why, str(path))
+        if secret and os.name == "posix" and (mode := stat.S_IMODE(status.st_mode)) & 0o077:
+            raise OSError(errno.EPERM, f"others may read it (mode {mode:04o}); chmod 600 {path}", str(path))
         if status.st_size > most_bytes:
             raise OSError(errno.EFBIG, f"it has {status.st_size} bytes, at most {most_bytes} are expected", str(path))
         data = file.read(status.st_size + 1)

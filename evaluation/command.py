@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dtvit_edge.cli.option_set import bundle_options
+
 if TYPE_CHECKING:
     from evaluation.metrics import Interval
     from evaluation.threshold import TunedLevel, Tuning
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
               help="Take the highest threshold that finds at least this share of the positives.")  # fmt: skip
 @click.option("--reset", is_flag=True, help="Go back to 0.5, not tuned.")
 @click.option("--seed", default=0, show_default=True, help="Set the seed of the bootstrap.")
-@click.option("--expect-digest", metavar="SHA256", help="Refuse every bundle but the one with this digest.")
+@bundle_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def threshold(
     bundle: Path,
@@ -31,6 +33,7 @@ def threshold(
     reset: bool,
     seed: int,
     expect_digest: str | None,
+    trust: tuple[Path, ...] | None,
     as_json: bool,
 ) -> None:
     """Set above which probability a slice or a study is positive, on labelled slices, for BUNDLE.
@@ -38,15 +41,15 @@ def threshold(
     The thresholds are written to BUNDLE's thresholds.json, which changes no digest and voids no engine. Tune on
     patients who were not trained on: on the patients of the training, the sensitivity is better than it will be.
     """
-    from dtvit_edge.bundle import THRESHOLDS, Bundle, Thresholds, write_thresholds
+    from dtvit_edge.bundle import THRESHOLDS, Bundle, Thresholds, remove_thresholds, write_thresholds
     from dtvit_edge.cli import render
 
     if reset == (labels is not None):
         raise click.UsageError("give either --labels CSV or --reset")
     # Thresholds of another manifest are what this command mends.
-    opened = Bundle.open(bundle, expect_digest=expect_digest, ignore_thresholds=True)
+    opened = Bundle.open(bundle, expect_digest=expect_digest, trust=trust, ignore_thresholds=True)
     if labels is None:
-        (opened.path / THRESHOLDS).unlink(missing_ok=True)
+        remove_thresholds(opened.path)
         render.echo_lines(json.dumps(Thresholds().to_dict()) if as_json else "thresholds are 0.5, not tuned")
         return
     from evaluation.labelled_scores import score_labelled

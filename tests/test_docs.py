@@ -35,7 +35,7 @@ PAGES = {
 ROOMS = ("dtvit_edge", "export", "evaluation", "calibration", "training", "benchmarks")
 # Run for real on a tiny bundle, as the page spells them; the others need a GPU, minutes, or files of the reader's.
 CHEAP = ("doctor", "phantom", "inspect", "verify", "compat", "score")
-NEEDS_MORE = ("--precision fp16", "--precision int8", "--backend tensorrt", "phantoms/ ")
+NEEDS_MORE = ("--trust", "--precision fp16", "--precision int8", "--backend tensorrt", "phantoms/ ")
 
 
 def lines_of(text: str) -> list[str]:

@@ -3,7 +3,8 @@
 from dtvit_edge.bundle.bundle import ENGINES, MODEL_FILES, NOT_HERE, REFERENCE_PRECISION, SUFFIX, Bundle
 from dtvit_edge.bundle.golden import GOLDEN_FILES, GOLDEN_LOGITS, GOLDEN_PIXELS, GOLDEN_STORED, Golden
 from dtvit_edge.bundle.manifest import MANIFEST, REFUSED, FileRecord, GoldenSlice, Manifest, Reference
-from dtvit_edge.bundle.thresholds import THRESHOLDS, Threshold, Thresholds, write_thresholds
+from dtvit_edge.bundle.signature import SIGNATURE, SignatureState, Trust, write_signature
+from dtvit_edge.bundle.thresholds import THRESHOLDS, Threshold, Thresholds, remove_thresholds, write_thresholds
 from dtvit_edge.bundle.tolerances import FP32_FLOOR, MOST_ROUNDING, tolerance_of
 from dtvit_edge.bundle.writing import write_bundle
 
@@ -20,6 +21,7 @@ __all__ = [
     "NOT_HERE",
     "REFERENCE_PRECISION",
     "REFUSED",
+    "SIGNATURE",
     "SUFFIX",
     "THRESHOLDS",
     "Bundle",
@@ -28,9 +30,13 @@ __all__ = [
     "GoldenSlice",
     "Manifest",
     "Reference",
+    "SignatureState",
     "Threshold",
     "Thresholds",
+    "Trust",
+    "remove_thresholds",
     "tolerance_of",
     "write_bundle",
+    "write_signature",
     "write_thresholds",
 ]

@@ -2,9 +2,9 @@
 
 Every file is named in `manifest.json` with its sha256. Opening reads the manifest alone; a file is hashed when it is
 handed out, on the very bytes that are handed out, so that what reaches an engine is what was verified. `check_files`
-hashes them all (`verify`, `inspect`). Digests find damage; an expected manifest digest (`--expect-digest`) finds
-tampering. A file is read only if it is a regular one inside the bundle and as long as the manifest says, a graph only
-if it holds what `graph_scan` lets pass.
+hashes them all (`verify`, `inspect`). Digests find damage; an expected manifest digest (`--expect-digest`) or a
+signature by a trusted key (`--trust`) finds tampering. A file is read only if it is a regular one inside the bundle and
+as long as the manifest says, a graph only if it holds what `graph_scan` lets pass.
 
 A copy on a device may be thin: without ONNX files that the device does not need. The manifest names them all the same,
 so that the bundle's identity stays, and `Bundle.absent` says which are not there.
@@ -20,7 +20,15 @@ from pathlib import Path, PurePosixPath
 from dtvit_edge.bundle.golden import GOLDEN_FILES, Golden
 from dtvit_edge.bundle.graph_scan import check_graph
 from dtvit_edge.bundle.manifest import MANIFEST, FileRecord, Manifest
-from dtvit_edge.bundle.thresholds import Thresholds, read_thresholds
+from dtvit_edge.bundle.signature import (
+    SignatureState,
+    Signed,
+    Trust,
+    require_signature,
+    signature_state,
+    trusted_keys,
+)
+from dtvit_edge.bundle.thresholds import Thresholds, read_thresholds, thresholds_bytes
 from dtvit_edge.errors import BundleError, DigestMismatch
 from dtvit_edge.files import read_regular
 from dtvit_edge.spec import digest_bytes
@@ -51,7 +59,9 @@ class Bundle:
     Attributes:
         digest: sha256 of `manifest.json`, which names every other file's: the bundle's identity.
         absent: models of the manifest whose files were not in this copy when it was opened, by precision; sorted.
-        thresholds: what lies beside the manifest, else 0.5.
+        thresholds: what lies beside the manifest, else 0.5; thresholds_digest: of that file, None where there is none
+            or it was not read.
+        signer: the fingerprint of the trusted key that signed it; None where no key was given.
         accepted_engines: digests of plans that somebody trusts, who did not build them on this device.
     """
 
@@ -61,6 +71,8 @@ class Bundle:
     absent: tuple[str, ...] = ()
     thresholds: Thresholds = field(default_factory=Thresholds)
     accepted_engines: frozenset[str] = frozenset()
+    thresholds_digest: str | None = None
+    signer: str | None = None
 
     @classmethod
     def open(
@@ -70,6 +82,7 @@ class Bundle:
         expect_digest: str | None = None,
         ignore_thresholds: bool = False,
         accept_engines: Collection[str] = (),
+        trust: Trust | None = None,
     ) -> Bundle:
         """Open a bundle: its manifest and thresholds are read and checked, no other file is.
 
@@ -77,9 +90,13 @@ class Bundle:
 
         Args:
             accept_engines: digests of plans from elsewhere that may run; whoever gives one trusts the plan.
-            ignore_thresholds: leave `thresholds.json` unread, for what writes it anew.
+            ignore_thresholds: take no thresholds from `thresholds.json`, for what writes it anew.
+            trust: a file of public keys, or several: one of them has to have signed the bundle as it is, its
+                thresholds or their absence included. None asks for no signature, and an empty list refuses all.
 
         Raises:
+            SignatureError: no trusted key has signed this bundle.
+            ConfigError, MissingDependency: a key that is none, or `cryptography` is not here.
             BundleError: no bundle, a missing golden file, neither a model nor an engine, a manifest that contradicts
                 itself, thresholds of another manifest.
             DigestMismatch: a damaged manifest, or another than `expect_digest` names.
@@ -93,11 +110,16 @@ class Bundle:
         digest = digest_bytes(raw)
         if expect_digest is not None and digest != expect_digest.lower():
             raise DigestMismatch(f"{path}: digest is {digest}, expected {expect_digest}")
+        unread = ignore_thresholds and trust is None  # they may be damaged, which is what is to be mended
+        beside = None if unread else thresholds_bytes(path)
+        signed = Signed(digest, None if beside is None else digest_bytes(beside))
+        # Before anything of it is parsed.
+        signer = None if trust is None else require_signature(path, signed, trusted_keys(trust))
         try:
             manifest = Manifest.from_json(raw)
         except BundleError as error:
             raise type(error)(f"{path / MANIFEST}: {error}") from error
-        thresholds = Thresholds() if ignore_thresholds else read_thresholds(path, digest)
+        thresholds = Thresholds() if ignore_thresholds else read_thresholds(path, beside, digest)
         _check_names(path / MANIFEST, manifest)
         bundle = cls(path, manifest, digest)
         # A dangling link is damage, not a file that was left out.
@@ -110,7 +132,16 @@ class Bundle:
                 "`dtvit-edge inspect NAME.dtvit --device-files TARGET` lists what a device needs"
             )
         accepted = frozenset(accepted.lower() for accepted in accept_engines)
-        return cls(path, manifest, digest, tuple(sorted(absent)), thresholds, accepted)
+        return cls(path, manifest, digest, tuple(sorted(absent)), thresholds, accepted, signed.thresholds, signer)
+
+    @property
+    def signed(self) -> Signed:
+        """What a signature of this bundle is of."""
+        return Signed(self.digest, self.thresholds_digest)
+
+    def signature_state(self) -> SignatureState:
+        """What is known of its signature, in words; nothing is refused."""
+        return signature_state(self.path, self.signed, self.signer)
 
     @property
     def present(self) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from dtvit_edge.spec import HEAD_LABELS, LOCATION_HEAD, MAX_MATRIX, MIN_MATRIX, 
 
 FORMAT_VERSION = 2
 THRESHOLDS_VERSION = 1
+THRESHOLDS = "thresholds.json"
 
 # A protobuf, which every ONNX file is, ends at 2 GiB. Golden arrays have 12 slices of at most 1024 x 1024 as `export`
 # writes them; of others there may be more.

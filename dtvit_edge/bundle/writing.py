@@ -11,7 +11,8 @@ from pathlib import Path
 from dtvit_edge.bundle.bundle import ENGINES, MOST_MANIFEST_BYTES, REFERENCE_PRECISION, Bundle
 from dtvit_edge.bundle.graph_scan import check_graph
 from dtvit_edge.bundle.manifest import MANIFEST, FileRecord, Manifest
-from dtvit_edge.bundle.thresholds import Thresholds, read_thresholds, write_thresholds
+from dtvit_edge.bundle.signature import SIGNATURE, say_removed
+from dtvit_edge.bundle.thresholds import Thresholds, read_thresholds, thresholds_bytes, write_thresholds
 from dtvit_edge.errors import BundleError, ConfigError
 from dtvit_edge.files import make_folder, read_regular, write_atomically
 from dtvit_edge.spec import digest_bytes
@@ -21,7 +22,7 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], *, 
     """Write a bundle in one step: all of it appears under `path`, or nothing does.
 
     Where it takes the place of a bundle with the same fp32 model and spec, that one's engines and thresholds stay:
-    calibrating another precision voids neither.
+    calibrating another precision voids neither. Its signature goes.
 
     Args:
         path: the directory `NAME.dtvit`.
@@ -63,6 +64,8 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], *, 
         staging.rename(path)
         if earlier.exists():
             _carry_over(earlier, path, manifest)
+            if os.path.lexists(earlier / SIGNATURE):
+                say_removed(path)
             shutil.rmtree(earlier)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -74,7 +77,7 @@ def _carry_over(earlier: Path, path: Path, manifest: Manifest) -> None:
     try:
         raw = read_regular(earlier / MANIFEST, MOST_MANIFEST_BYTES, within=earlier)
         before = Manifest.from_json(raw)
-        thresholds = read_thresholds(earlier, digest_bytes(raw))
+        thresholds = read_thresholds(earlier, thresholds_bytes(earlier), digest_bytes(raw))
     except (OSError, BundleError):
         return
     old, new = before.models.get(REFERENCE_PRECISION), manifest.models.get(REFERENCE_PRECISION)

@@ -16,6 +16,8 @@ import click
 
 from dtvit_edge.cli import exit_status, render
 from dtvit_edge.cli.group import Commands
+from dtvit_edge.cli.option_set import bundle_argument, bundle_options, json_option
+from dtvit_edge.cli.sign_command import sign
 from dtvit_edge.cli.version import print_version
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.targets.table import TARGETS
@@ -53,15 +55,12 @@ def cli() -> None:
     """
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-digest_option = click.option(
-    "--expect-digest", metavar="SHA256", help="Refuse the bundle unless its digest is this one."
-)
+cli.add_command(sign)
+
 accept_option = click.option(
     "--accept-engine", "accept_engines", multiple=True, metavar="SHA256",
     help="Trust the engine plan of this digest, which was not built here; may be repeated.",
 )  # fmt: skip
-bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
 threads_option = click.option(
     "--threads", type=click.IntRange(1), metavar="N", help="Compute with N threads, where the backend runs on a CPU."
 )
@@ -98,7 +97,7 @@ threshold_option = click.option(
               help="Read every file with pydicom, or (auto) the common kinds with a faster reader.")  # fmt: skip
 @click.option("--deterministic", is_flag=True, help="Make the same batches, hence the same bytes, in every GPU run.")
 @accept_option
-@digest_option
+@bundle_options
 @json_option
 def score(
     bundle: Path,
@@ -108,6 +107,7 @@ def score(
     dry_run: bool,
     accept_engines: tuple[str, ...],
     expect_digest: str | None,
+    trust: tuple[Path, ...] | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -121,7 +121,7 @@ def score(
     from dtvit_edge.scoring.api import Options, headers_of
     from dtvit_edge.scoring.run import NOTHING_SCORED, make_plan, run
 
-    opened = Bundle.open(bundle, expect_digest=expect_digest, accept_engines=accept_engines)
+    opened = Bundle.open(bundle, expect_digest=expect_digest, accept_engines=accept_engines, trust=trust)
     config = Options(**options)
     if dry_run:
         _, plan = make_plan(folders, out, config, render.progress)
@@ -141,7 +141,7 @@ def score(
 @threads_option
 @device_option
 @accept_option
-@digest_option
+@bundle_options
 @json_option
 def verify(
     bundle: Path,
@@ -150,6 +150,7 @@ def verify(
     device: int | None,
     accept_engines: tuple[str, ...],
     expect_digest: str | None,
+    trust: tuple[Path, ...] | None,
     as_json: bool,
 ) -> None:
     """Check BUNDLE's digests, and its golden slices on this machine's backends.
@@ -161,7 +162,7 @@ def verify(
     from dtvit_edge.scoring.api import Options, open_backend, testable
     from dtvit_edge.scoring.proof import selftest_chain
 
-    opened = Bundle.open(bundle, expect_digest=expect_digest, accept_engines=accept_engines)
+    opened = Bundle.open(bundle, expect_digest=expect_digest, accept_engines=accept_engines, trust=trust)
     checked = opened.check_files()
     chosen = names or [name for name, why_not in backends.availability().items() if why_not is None]
     results = []
@@ -198,9 +199,16 @@ def verify(
 @click.option("--sm", "capabilities", multiple=True, metavar="X.Y",
               help="Compile ahead of time for this compute capability; may be repeated.  "
               f"[default: {', '.join(DEFAULT_CAPABILITIES)}]")  # fmt: skip
-@digest_option
+@bundle_options
 @json_option
-def build(bundle: Path, expect_digest: str | None, no_library_tactics: bool, as_json: bool, **options: Any) -> None:
+def build(
+    bundle: Path,
+    expect_digest: str | None,
+    trust: tuple[Path, ...] | None,
+    no_library_tactics: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Build a TensorRT engine from BUNDLE, on the device that will run it.
 
     The engine is installed in the bundle's engines/ after its golden slices passed at batch 1 and at the largest batch.
@@ -210,7 +218,7 @@ def build(bundle: Path, expect_digest: str | None, no_library_tactics: bool, as_
     from dtvit_edge.scoring.proof import prove_chain
     from dtvit_edge.trt.build import BuildOptions, build_engine
 
-    opened = Bundle.open(bundle, expect_digest=expect_digest)
+    opened = Bundle.open(bundle, expect_digest=expect_digest, trust=trust)
     asked = BuildOptions(**options, library_tactics=not no_library_tactics)
     record = build_engine(opened, asked, prove_chain)
     render.build(record, opened, as_json=as_json)
@@ -219,9 +227,9 @@ def build(bundle: Path, expect_digest: str | None, no_library_tactics: bool, as_
 @cli.command(short_help="Say what a target takes of a bundle.")
 @bundle_argument
 @click.option("--target", type=click.Choice(list(TARGETS)), required=True, help="Name what is to run BUNDLE.")
-@digest_option
+@bundle_options
 @json_option
-def compat(bundle: Path, target: str, expect_digest: str | None, as_json: bool) -> None:
+def compat(bundle: Path, target: str, expect_digest: str | None, trust: tuple[Path, ...] | None, as_json: bool) -> None:
     """Say what a target will refuse, decompose or not fuse of BUNDLE; needs no GPU.
 
     Exit status 1 where the target can run none of its files.
@@ -229,7 +237,7 @@ def compat(bundle: Path, target: str, expect_digest: str | None, as_json: bool) 
     from dtvit_edge.bundle import Bundle
     from dtvit_edge.targets import compat as compatibility
 
-    opened = Bundle.open(bundle, expect_digest=expect_digest)
+    opened = Bundle.open(bundle, expect_digest=expect_digest, trust=trust)
     report = compatibility(opened, target)
     render.compatibility(report, as_json=as_json)
     if not report.runs:
@@ -243,7 +251,7 @@ def compat(bundle: Path, target: str, expect_digest: str | None, as_json: bool) 
 @click.option("--precision", "precisions", multiple=True, type=click.Choice(PRECISIONS),
               help="List them for this precision alone; may be repeated.")  # fmt: skip
 @click.option("--tensorrt", metavar="VERSION", help="List them for this TensorRT of the target alone.")
-@digest_option
+@bundle_options
 @json_option
 def inspect(
     bundle: Path,
@@ -251,6 +259,7 @@ def inspect(
     precisions: tuple[str, ...],
     tensorrt: str | None,
     expect_digest: str | None,
+    trust: tuple[Path, ...] | None,
     as_json: bool,
 ) -> None:
     """Show what BUNDLE holds, after checking its digests.
@@ -263,7 +272,7 @@ def inspect(
 
     if target is None and (precisions or tensorrt):
         raise click.UsageError("--precision and --tensorrt go with --device-files")
-    opened = Bundle.open(bundle, expect_digest=expect_digest)
+    opened = Bundle.open(bundle, expect_digest=expect_digest, trust=trust)
     opened.check_files()
     if target is not None:
         render.device_files(device_files(opened, target, precisions, tensorrt), as_json=as_json)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import click
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -17,3 +20,19 @@ def option_set(*options: Decorator) -> Decorator:
         return command
 
     return decorate
+
+
+def _or_none(_: click.Context, __: click.Parameter, value: tuple[Path, ...]) -> tuple[Path, ...] | None:
+    return value or None
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
+# Of every command that takes a bundle: which one it has to be, and whose. It takes `expect_digest` and `trust`.
+bundle_options = option_set(
+    click.option("--expect-digest", metavar="SHA256", help="Refuse the bundle unless its digest is this one."),
+    click.option(
+        "--trust", multiple=True, callback=_or_none, type=click.Path(path_type=Path), metavar="KEY",
+        help="Refuse the bundle unless a key of this file (NAME.pub, of Ed25519) has signed it; may be repeated.",
+    ),
+)  # fmt: skip

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dtvit_edge.cli import units
 from dtvit_edge.cli.render_bundle import absent, bundle, untrained_location
-from dtvit_edge.cli.terminal import echo, echo_lines, progress, rows, show, table, uid_rows
+from dtvit_edge.cli.terminal import ask_passphrase, echo, echo_lines, progress, rows, show, table, uid_rows
 from dtvit_edge.spec import NOTICE
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from dtvit_edge.trt.store import BuildRecord
 
 __all__ = [  # what commands of other rooms draw with is reached by the same door
-    "build", "bundle", "compatibility", "device_files", "echo", "echo_lines", "facts", "plan", "progress", "rows",
-    "run_report", "selftests",
+    "ask_passphrase", "build", "bundle", "compatibility", "device_files", "echo", "echo_lines", "facts", "plan",
+    "progress", "rows", "run_report", "selftests",
 ]  # fmt: skip
 # Studies listed on the terminal; studies.csv holds them all.
 MAX_LISTED = 20
@@ -119,9 +119,11 @@ def selftests(opened: Bundle, checked: int, results: Sequence[SelfTest], *, as_j
             }
             for r in results
         ]
-        echo_lines(json.dumps({"digest": opened.digest, "absent": opened.absent_files, "selftests": rows}, indent=1))
+        echo_lines(json.dumps({"digest": opened.digest, "absent": opened.absent_files, "signer": opened.signer,
+                               "selftests": rows}, indent=1))  # fmt: skip
         return
     echo(f"digests: {checked} files match the manifest")
+    echo(f"signature: {opened.signature_state().words}")
     absent(opened)
     if not results:
         return

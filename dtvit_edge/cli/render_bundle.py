@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dtvit_edge.cli import units
@@ -18,7 +19,8 @@ def bundle(opened: Bundle, *, as_json: bool) -> None:
     """The result of `inspect`."""
     manifest = opened.manifest
     if as_json:
-        beside = {"digest": opened.digest, "absent": opened.absent_files, "thresholds": opened.thresholds.to_dict()}
+        beside = {"digest": opened.digest, "absent": opened.absent_files, "thresholds": opened.thresholds.to_dict(),
+                  "signature": asdict(opened.signature_state())}  # fmt: skip
         echo_lines(json.dumps(beside | json.loads(manifest.to_json()), indent=1))
         return
     grid = table("", "")
@@ -30,6 +32,7 @@ def bundle(opened: Bundle, *, as_json: bool) -> None:
         *_preprocessing(manifest.spec),
         *_import(manifest),
         *_thresholds(opened),
+        ("signature", opened.signature_state().words),
         ("calibration", "none" if manifest.calibration is None else "yes"),
         *_proofs(manifest),
         ("made with", ", ".join(f"{k} {v}" for k, v in sorted(manifest.versions.items()))),

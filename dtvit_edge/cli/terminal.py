@@ -185,6 +185,14 @@ def show(renderable: Any) -> None:
     console().print(renderable)
 
 
+def ask_passphrase() -> str | None:
+    """What somebody types, unseen; None where no terminal is there to type on."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    typed: str = click.prompt("Passphrase of the key", hide_input=True, default="", show_default=False, err=True)
+    return typed
+
+
 def console() -> Console:
     """Where results go."""
     from rich.console import Console

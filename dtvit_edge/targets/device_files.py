@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dtvit_edge.bundle import MANIFEST, Bundle
+from dtvit_edge.bundle import MANIFEST, SIGNATURE, THRESHOLDS, Bundle
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.targets.facts import GraphFacts
 from dtvit_edge.targets.model_files import ABSENT, NOT_KNOWN, USED, file_compatibilities
@@ -60,7 +60,7 @@ class DeviceFiles:
 def device_files(
     bundle: Bundle, target: str, precisions: Collection[str] = (), tensorrt: str | None = None
 ) -> DeviceFiles:
-    """The manifest, the golden slices, and what the target takes for the precisions.
+    """Manifest, thresholds, signature and golden slices, and what the target takes for the precisions.
 
     Args:
         target: a name of `dtvit_edge.targets.table.TARGETS`.
@@ -83,6 +83,8 @@ def device_files(
             f"`dtvit-edge compat {bundle.path} --target {target}` says why"
         )
     files = [_file(bundle, bundle.path / MANIFEST, "manifest")]
+    beside = {THRESHOLDS: "thresholds", SIGNATURE: "signature of manifest and thresholds"}
+    files += [_file(bundle, bundle.path / f, why) for f, why in beside.items() if (bundle.path / f).is_file()]
     files += [_file(bundle, bundle.path / r.file, "golden slices") for r in bundle.manifest.golden.values()]
     for key, users in needs.items():
         why = "; ".join(f"{precision} on {' and '.join(names)}" for precision, names in users.items())

@@ -11,7 +11,6 @@ import hmac
 import json
 import os
 import secrets
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +69,7 @@ def read_key() -> bytes | None:
     try:
         if why := not_ours(path.parent):
             raise EngineError(f"{path.parent}, which holds the key of this device: {why}")
-        key = read_regular(path, _KEY_BYTES, owned=True)
-        if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
-            raise EngineError(f"{path}: others may read the key of this device; chmod 600 {path}")
+        key = read_regular(path, _KEY_BYTES, secret=True)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -19,7 +19,9 @@ COMMANDS = sorted({*cli.commands, *WORKSTATION_COMMANDS})
 
 
 def test_the_commands_are_these() -> None:
-    expected = "bench build calibrate compat deploy doctor evaluate export inspect phantom score threshold train verify"
+    expected = (
+        "bench build calibrate compat deploy doctor evaluate export inspect phantom score sign threshold train verify"
+    )
     assert " ".join(COMMANDS) == expected
 
 

@@ -173,7 +173,7 @@ def test_the_command_ends_with_1_where_nothing_runs_and_with_2_for_an_unknown_ta
     assert main(["compat", str(vit_bundle.path), "--target", "tpu"]) == 2
     error = capsys.readouterr().err
     assert all(target in error for target in TARGETS)
-    monkeypatch.setattr(Bundle, "open", lambda path, expect_digest=None: edited(vit_bundle, opset=21))
+    monkeypatch.setattr(Bundle, "open", lambda path, **_: edited(vit_bundle, opset=21))
     assert main(["compat", str(vit_bundle.path), "--target", "jetpack5"]) == 1
     streams = capsys.readouterr()
     assert "opset 21; TensorRT 8.5.2 reads up to 17" in streams.out
