@@ -18,7 +18,7 @@ TRAIN := MALLOC_MMAP_THRESHOLD_=2000000000 MALLOC_TRIM_THRESHOLD_=4000000000 MAL
          $(BIN)/dtvit-edge train
 
 .PHONY: demo bench-demo bench-encoders gpu-check test test-real test-wheel lint types types-of-the-oldest-python clean \
-  demo-training phe-sich lock sbom
+  demo-training phe-sich lock sbom dist
 
 # The whole main job: the committed checkpoint becomes a bundle with int8 (ranges and the gate's verdict from phantoms of
 # other heads), which scores studies. Interrupted, the same command goes on.
@@ -77,17 +77,19 @@ test-real: $(VENV)/.dev $(VENV)/.real
 # checkout, so that it is the wheel that they import; those of the workstation's rooms are left out and named. ONNX
 # and one module of export write the graphs that the tests run; they come after the wheel was tried without them.
 WHEEL_TEST = build/wheel-$(notdir $(PYTHON))-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
-test-wheel:
+test-wheel: build/tools/.installed
 	rm -rf $(WHEEL_TEST)
 	mkdir -p $(WHEEL_TEST)/tests
 	$(PYTHON) -m venv $(WHEEL_TEST)/venv
-	$(WHEEL_TEST)/venv/bin/pip wheel --quiet --no-deps --wheel-dir $(WHEEL_TEST) .
-	$(WHEEL_TEST)/venv/bin/pip install --quiet $(WHEEL_TEST)/*.whl
+	$(HATCH) build -t wheel -d $(WHEEL_TEST)
+	$(WHEEL_TEST)/venv/bin/pip $(LOCKED) requirements/runtime.txt
+	$(WHEEL_TEST)/venv/bin/pip install --quiet --no-deps --no-index $(WHEEL_TEST)/*.whl
+	$(WHEEL_TEST)/venv/bin/pip check
 	cp -r tests/conftest.py tests/dtvit_edge tests/support $(WHEEL_TEST)/tests
 	mkdir $(WHEEL_TEST)/export && cp export/__init__.py export/opset.py $(WHEEL_TEST)/export
 	cp pyproject.toml $(WHEEL_TEST)
 	cd $(WHEEL_TEST) && venv/bin/dtvit-edge doctor && venv/bin/dtvit-edge phantom phantoms --studies 1
-	$(WHEEL_TEST)/venv/bin/pip install --quiet 'pytest>=8' 'onnx>=1.17'
+	$(WHEEL_TEST)/venv/bin/pip $(LOCKED) requirements/wheel-tests.txt
 	cd $(WHEEL_TEST) && DTVIT_DATA=$(abspath $(DTVIT_DATA)) \
 	  venv/bin/python -m pytest -rs -p tests.support.runtime_only -p no:cacheprovider -m 'not real' tests/dtvit_edge
 
@@ -104,6 +106,7 @@ types-of-the-oldest-python: $(VENV)/.dev
 
 # Only files whose hashes the lock names are installed; PyTorch comes before, in the build that suits the machine.
 LOCKED = install --quiet --require-hashes --no-deps --requirement
+HATCH = build/tools/bin/python -m hatchling
 OURSELVES = install --quiet --no-deps --no-build-isolation --editable .
 
 $(VENV)/.workstation: pyproject.toml requirements/workstation.txt | $(VENV)/.torch
@@ -116,10 +119,8 @@ $(VENV)/.dev: pyproject.toml requirements/dev.txt | $(VENV)/.torch
 	$(BIN)/pip $(OURSELVES)
 	@touch $@
 
-# pip leaves what is installed, torch above all, as it is; 25.1 is the first that knows --group.
-$(VENV)/.real: pyproject.toml | $(VENV)/.dev
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/pip install --quiet --group real
+$(VENV)/.real: requirements/real.txt | $(VENV)/.dev
+	$(BIN)/pip $(LOCKED) requirements/real.txt
 	@touch $@
 
 $(VENV)/.torch:
@@ -127,32 +128,37 @@ $(VENV)/.torch:
 	$(BIN)/pip install --quiet $(TORCH)
 	@touch $@
 
-# The two locks, for Python 3.10 and newer on every system; dev holds all of workstation in the same versions.
+# The locks, for Python 3.10 and newer on every system: a package has the version of dev in all of them. runtime is what
+# the wheel asks for; real, wheel-tests and tools are groups of pyproject.toml, by themselves.
 # `make lock LOCK=--upgrade` takes newer ones.
 LOCK ?=
-UV = build/uv/bin/uv pip compile --quiet --config-file requirements/uv.toml --universal --python-version 3.10 \
+UV = build/tools/bin/uv pip compile --quiet --config-file requirements/uv.toml --universal --python-version 3.10 \
      --generate-hashes --no-annotate --no-emit-package torch --no-emit-package torchvision \
      --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(LOCK) pyproject.toml
-lock: build/uv/.installed
+lock: build/tools/.installed
 	$(UV) --group dev --output-file requirements/dev.txt
 	$(UV) --group workstation --constraint requirements/dev.txt --output-file requirements/workstation.txt
+	$(UV) --constraint requirements/dev.txt --output-file requirements/runtime.txt
+	for group in real wheel-tests tools; do \
+	  $(UV:pyproject.toml=) --group $$group --constraint requirements/dev.txt --output-file requirements/$$group.txt || exit; \
+	done
 
-build/uv/.installed:
-	$(PYTHON) -m venv build/uv
-	build/uv/bin/pip install --quiet 'uv>=0.9,<1'
+build/tools/.installed: requirements/tools.txt
+	$(PYTHON) -m venv build/tools
+	build/tools/bin/pip $(LOCKED) requirements/tools.txt
 	@touch $@
 
 # Every package of .venv with its version and licence (CycloneDX 1.6), PyTorch's among them.
 SBOM ?= build/sbom.cdx.json
-sbom: $(VENV)/.workstation build/cyclonedx/.installed
-	build/cyclonedx/bin/cyclonedx-py environment --pyproject pyproject.toml \
+sbom: $(VENV)/.workstation build/tools/.installed
+	build/tools/bin/cyclonedx-py environment --pyproject pyproject.toml \
 	  --output-reproducible --spec-version 1.6 --output-file $(SBOM) $(BIN)/python
 	@echo "$(SBOM)"
 
-build/cyclonedx/.installed:
-	$(PYTHON) -m venv build/cyclonedx
-	build/cyclonedx/bin/pip install --quiet 'cyclonedx-bom>=7,<8'
-	@touch $@
+# The wheel and the source distribution.
+dist: build/tools/.installed
+	rm -rf dist
+	$(HATCH) build -d dist
 
 # The committed demo checkpoint, from nothing. Interrupted, the same command goes on.
 demo-training: $(VENV)/.workstation
