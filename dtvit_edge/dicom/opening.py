@@ -27,6 +27,7 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
 
 from dtvit_edge import reasons
 from dtvit_edge.dicom.other_files import other_kind
+from dtvit_edge.dicom.pixel_data import PixelData, find_pixel_data
 from dtvit_edge.dicom.planned_file import FileState, open_planned
 from dtvit_edge.dicom.pydicom_warnings import quiet
 from dtvit_edge.errors import SliceRejected
@@ -63,6 +64,17 @@ def open_dataset(file: Path, *, stop_before_pixels: bool = False, state: FileSta
         return _parse(stream, stop_before_pixels, bare=bare)
 
 
+def open_header(file: Path, state: FileState | None = None) -> tuple[FileDataset, PixelData | None]:
+    """Read a file's header, and find its pixel data.
+
+    Raises:
+        SliceRejected: as `open_dataset`.
+    """
+    with _beginning(file, state) as (stream, bare):
+        dataset = _parse(stream, True, bare=bare)
+        return dataset, find_pixel_data(stream, dataset)
+
+
 def check_begins_as_dicom(file: Path, state: FileState | None = None) -> None:
     """Look at a file's first bytes, and no further.
 
@@ -74,7 +86,7 @@ def check_begins_as_dicom(file: Path, state: FileState | None = None) -> None:
 
 
 @contextmanager
-def _beginning(file: Path, state: FileState | None) -> Iterator[tuple[BinaryIO, bool]]:
+def _beginning(file: Path, state: FileState | None) -> Iterator[tuple[_PartlyInflated, bool]]:
     """A stream at its begin, and whether it is a dataset without preamble and prefix."""
     try:
         with open_planned(file, state) as raw:
