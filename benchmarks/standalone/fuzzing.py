@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def in_chunks(
             render.echo(finding)
         if work is not None:
             with work.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"chunk": key, **asdict(tally)}) + "\n")
+                file.write(json.dumps({"chunk": key, **vars(tally)}) + "\n")
         render.echo(f"{chunk.stop}: go on with --first {chunk.stop}", err=True)
         total.add(tally)
     return total

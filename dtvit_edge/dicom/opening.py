@@ -59,7 +59,7 @@ def open_dataset(file: Path, *, stop_before_pixels: bool = False, state: FileSta
             that would expand past the byte budget.
     """
     with _beginning(file, state) as (stream, bare):
-        if os.fstat(stream.fileno()).st_size > BYTE_BUDGET and not stop_before_pixels:
+        if stream.size > BYTE_BUDGET and not stop_before_pixels:
             raise SliceRejected(reasons.TOO_LARGE, f"the file has more than {BYTE_BUDGET >> 20} MiB")
         return _parse(stream, stop_before_pixels, bare=bare)
 
@@ -91,7 +91,7 @@ def _beginning(file: Path, state: FileState | None) -> Iterator[tuple[_PartlyInf
     try:
         with open_planned(file, state) as raw:
             stream = _PartlyInflated(raw)
-            size = os.fstat(raw.fileno()).st_size
+            size = stream.size
             if size == 0:
                 raise SliceRejected(reasons.EMPTY_FILE)
             bare = _is_bare_dataset(stream.read(_START), size)
@@ -172,10 +172,14 @@ def _begins_with_an_element(start: bytes, size: int, order: str) -> bool:
 
 
 class _PartlyInflated(io.BufferedReader):
-    """A file for pydicom, which reads to the end only what it then inflates, at once and without a limit.
+    """A file of so many bytes for pydicom, which reads to the end only what it then inflates, at once, without a limit.
 
     Where deflated data begin, and whether there are any, is pydicom's to find: a group length may lie about it.
     """
+
+    def __init__(self, raw: io.FileIO) -> None:
+        super().__init__(raw)
+        self.size = os.fstat(raw.fileno()).st_size
 
     def read(self, size: int | None = -1, /) -> bytes:
         """As of any stream.
@@ -184,7 +188,8 @@ class _PartlyInflated(io.BufferedReader):
             SliceRejected: what would be inflated expands past the budget.
         """
         if size is not None and size >= 0:
-            return super().read(size)
+            # Python makes room for all that is asked for before it reads: a length may say 2 GiB in a file of 10 KB.
+            return super().read(min(size, self.size))
         data = super().read(DEFLATED_BUDGET + 1)
         _check_inflated_size(data)
         return data
