@@ -1,28 +1,33 @@
-"""The fast reader against pydicom, over files that are wrong in every way.
+"""The header readers over files that are wrong in every way, and against each other.
 
-    python -m benchmarks.standalone.fuzz_readers [--seed 1] [--inputs 20000] [--out RECORDS.jsonl]
+    python -m benchmarks.standalone.fuzz_readers [--seed 1] [--inputs 20000] [--work FILE] [--out RECORDS.jsonl]
 
-Whatever the fast reader accepts, both have to give the same header or the same rejection, and the same pixels. Inputs
-are numbered and made from the seed, so that a run goes on with `--first`, and one input is repeated with `--first N
---inputs 1`. A difference is printed with its number and ends the run with status 1.
+pydicom's way reads every input. Whatever the fast reader accepts, both have to give the same header or the same
+rejection, and whatever either reads at its place in the file has to be the pixels that pydicom decodes. Inputs are
+numbered and made from the seed: a run goes on with `--first` or, with the same --work, by itself, and one input is
+repeated with `--first N --inputs 1`. A difference, another error than a rejection, or an input that takes more than 2 s
+of processor time is printed with its number and ends the run with status 1. What decodes in processes of its own has
+`fuzz_decoding`.
 """
 
 from __future__ import annotations
 
+import resource
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
 from benchmarks.results import CPU_RECORDS
+from benchmarks.standalone.fuzzing import Tally, in_chunks
 from benchmarks.standalone.mutated_files import mutant
 from dtvit_edge.cli import render
-from dtvit_edge.dicom.fast_header import parse, read_pixels
+from dtvit_edge.dicom.fast_header import parse
 from dtvit_edge.dicom.header import FileRejected, read_headers
+from dtvit_edge.dicom.located_pixels import read_pixels
 from dtvit_edge.dicom.opening import open_dataset
 from dtvit_edge.dicom.pixels import decode_frame
 from dtvit_edge.dicom.slice import SliceHeader
@@ -33,40 +38,48 @@ WHAT = "the fast reader against pydicom over mutated files"
 INPUTS = 20_000
 SEED = 1
 EVERY = 1000
+LONGEST_S = 2.0  # of processor time, for everything that is done with an input
 
 
-@dataclass
-class Counts:
-    """Of inputs: those that the fast reader took, and the slices among them that were more than a rejection."""
-
-    inputs: int = 0
-    accepted: int = 0
-    slices: int = 0
-    pixels: int = 0
-
-
-def differences(seed: int, numbers: range, folder: Path, counts: Counts) -> Iterator[str]:
-    """What the two readers say differently, a sentence each; `counts` is kept up to date.
+def fuzzed(seed: int, numbers: range, folder: Path) -> Tally:
+    """What came of so many inputs.
 
     Args:
         folder: where to write the inputs, one at a time.
     """
+    tally = Tally()
     file = folder / "mutant"
     for number in numbers:
         data = mutant(seed, number)
-        counts.inputs += 1
-        if parse(data, len(data)) is None:
-            continue  # pydicom reads it in either case
-        counts.accepted += 1
-        file.write_bytes(data)
-        fast, slow = header_or_rejection(file, fast=True), header_or_rejection(file, fast=False)
+        tally.counts["inputs"] += 1
+        with file.open("wb") as stream:
+            stream.write(data)
+        begun = time.process_time()
+        try:
+            finding = _difference(data, file, tally)
+        except Exception as error:
+            finding = f"{type(error).__name__}: {error}"
+        seconds = time.process_time() - begun
+        tally.measure("seconds", seconds)
+        if seconds > LONGEST_S:
+            finding = finding or f"{seconds:.1f} s"
+        if finding:
+            tally.findings.append(f"input {number} of seed {seed}: {finding}")
+    tally.measure("peak MiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return tally
+
+
+def _difference(data: bytes, file: Path, tally: Tally) -> str:
+    slow = header_or_rejection(file, fast=False)
+    fast = slow
+    if parse(data, len(data)) is not None:
+        tally.counts["accepted"] += 1
+        fast = header_or_rejection(file, fast=True)
         if fast != slow:
-            yield f"input {number} of seed {seed}: {_difference(fast, slow)}"
-        elif isinstance(fast, SliceHeader):
-            counts.slices += 1
-            difference = _pixel_difference(fast, counts)
-            if difference:
-                yield f"input {number} of seed {seed}: {difference}"
+            return _other_header(fast, slow)
+        tally.counts["slices"] += isinstance(fast, SliceHeader)
+    readers = {id(header): header for header in (fast, slow) if isinstance(header, SliceHeader)}
+    return next((found for header in readers.values() if (found := _other_pixels(header, tally))), "")
 
 
 def header_or_rejection(file: Path, *, fast: bool) -> SliceHeader | tuple[Any, ...]:
@@ -77,20 +90,20 @@ def header_or_rejection(file: Path, *, fast: bool) -> SliceHeader | tuple[Any, .
         return error.reason.code, error.identity, error.frames
 
 
-def _difference(fast: SliceHeader | tuple[Any, ...], slow: SliceHeader | tuple[Any, ...]) -> str:
+def _other_header(fast: SliceHeader | tuple[Any, ...], slow: SliceHeader | tuple[Any, ...]) -> str:
     if isinstance(fast, tuple) or isinstance(slow, tuple):
         return f"{fast} by the fast reader, {slow} by pydicom"
     names = [f.name for f in fields(fast) if f.compare and getattr(fast, f.name) != getattr(slow, f.name)]
     return "; ".join(f"{n}: {getattr(fast, n)} by the fast reader, {getattr(slow, n)} by pydicom" for n in names)
 
 
-def _pixel_difference(header: SliceHeader, counts: Counts) -> str:
+def _other_pixels(header: SliceHeader, tally: Tally) -> str:
     if header.pixel_location is None:
         return ""  # pydicom decodes them in either case
     fast = read_pixels(header.file, header.pixel_location, header.rows, header.columns)
     if fast is None:
         return ""
-    counts.pixels += 1
+    tally.counts["pixels"] += 1
     try:
         slow = decode_frame(open_dataset(header.file), header)
     except SliceRejected as error:
@@ -102,6 +115,8 @@ def _pixel_difference(header: SliceHeader, counts: Counts) -> str:
 @click.option("--seed", default=SEED, show_default=True, help="Make the inputs from this seed.")
 @click.option("--first", default=0, show_default=True, type=click.IntRange(0), help="Begin with this input.")
 @click.option("--inputs", default=INPUTS, show_default=True, type=click.IntRange(1), help="Try this many inputs.")
+@click.option("--work", type=click.Path(path_type=Path, dir_okay=False),
+              help="Keep what came of the inputs in this file, and go on with what it holds.")  # fmt: skip
 @click.option(
     "--out",
     default=CPU_RECORDS,
@@ -109,30 +124,35 @@ def _pixel_difference(header: SliceHeader, counts: Counts) -> str:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Append the record to this file.",
 )
-def main(seed: int, first: int, inputs: int, out: Path) -> None:
-    """Try both readers on mutated files, and append the record."""
-    counts, started, found = Counts(), time.process_time(), 0
+def main(seed: int, first: int, inputs: int, work: Path | None, out: Path) -> None:
+    """Try the readers on mutated files, and append the record."""
     with tempfile.TemporaryDirectory() as folder:
-        for begin in range(first, first + inputs, EVERY):
-            numbers = range(begin, min(begin + EVERY, first + inputs))
-            for difference in differences(seed, numbers, Path(folder), counts):
-                found += 1
-                render.echo(difference)
-            render.echo(f"{numbers.stop}: go on with --first {numbers.stop}", err=True)
-    seconds = time.process_time() - started
+
+        def run(numbers: range) -> Tally:
+            begun = time.process_time()
+            tally = fuzzed(seed, numbers, Path(folder))
+            tally.counts["milliseconds"] = round(1000 * (time.process_time() - begun))
+            return tally
+
+        total = in_chunks(range(first, first + inputs), EVERY, work, {"what": WHAT, "seed": seed}, run)
+    counts, found = total.counts, len(total.findings)
     render.echo(
-        f"{counts.inputs} inputs, {counts.accepted} taken by the fast reader, {counts.slices} slices, {counts.pixels} "
-        f"with pixels; {found} differences; {seconds:.0f} s of processor time"
+        f"{counts['inputs']} inputs, {counts['accepted']} taken by the fast reader, {counts['slices']} slices, "
+        f"{counts['pixels']} with pixels; {found} findings; the longest took {total.largest['seconds']:.2f} s of "
+        f"processor time, all {counts['milliseconds'] / 1000:.0f} s; {total.largest['peak MiB']:.0f} MiB at most"
     )
-    summary = {
-        "inputs": float(counts.inputs), "accepted": float(counts.accepted), "slices": float(counts.slices),
-        "pixels": float(counts.pixels), "differences": float(found),
-    }  # fmt: skip
-    command = f"python -m benchmarks.standalone.fuzz_readers --seed {seed}"
+    seconds = counts.pop("milliseconds") / 1000
+    summary = {**map_floats(counts), **total.largest, "differences": float(found)}
+    command = f"python -m benchmarks.standalone.fuzz_readers --seed {seed} --inputs {inputs}"
     options = {"seed": seed, "first": first, "command": command}
     append(out, Record(WHAT, "s", {"processor time of all inputs": [seconds]}, summary, digests={}, options=options))
     if found:
-        raise VerdictError(f"the readers differ in {found} of {counts.inputs} inputs")
+        raise VerdictError(f"{found} findings among {counts['inputs']} inputs")
+
+
+def map_floats(counts: dict[str, int]) -> dict[str, float]:
+    """Counts as a record takes them."""
+    return {name: float(count) for name, count in sorted(counts.items())}
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ _LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SV", b"UC", b"UN", b"UR", b
 _VRS = (*_LONG, b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH",
         b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US", b"XX", b"\0\0", b"ds")  # fmt: skip
 _PIXEL_DATA = 0x7FE00010
+_REPRESENTATION = 0x00280103
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ def _slice(rng: random.Random) -> SliceFile:
     signed = rng.random() < 0.5
     elements = [_element(keyword, data) for keyword, data in TEXTS.items()]
     elements += [_element(keyword, struct.pack("<H", n)) for keyword, n in NUMBERS.items()]
-    elements = [replace(e, data=b"\1\0") if e.tag == Tag("PixelRepresentation") and signed else e for e in elements]
+    if signed:
+        elements = [replace(e, data=b"\1\0") if e.tag == _REPRESENTATION else e for e in elements]
     for keyword in rng.sample(list(OTHERS), rng.choice((0, 1, 2, 4))):
         elements.append(_element(keyword, OTHERS[keyword]))
     if kind == RLELossless:
@@ -129,6 +131,7 @@ def _encapsulated(pixels: bytes) -> bytes:
     return item(0xFFFE, 0xE000, 0) + item(0xFFFE, 0xE000, len(frame)) + frame + item(0xFFFE, 0xE0DD, 0)
 
 
+@cache
 def _element(keyword: str, data: bytes) -> Element:
     vr = dictionary_VR(keyword)
     return Element(int(Tag(keyword)), b"US" if "or" in vr else vr.encode(), data)

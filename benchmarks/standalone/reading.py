@@ -25,8 +25,9 @@ from pydicom.uid import RLELossless
 from benchmarks.measure.interleaving import LEAST_ROUNDS, alternate
 from benchmarks.results import CPU_RECORDS
 from dtvit_edge.cli import render
-from dtvit_edge.dicom.fast_header import read_fast_header, read_pixels
+from dtvit_edge.dicom.fast_header import read_fast_header
 from dtvit_edge.dicom.header import read_headers
+from dtvit_edge.dicom.located_pixels import read_pixels
 from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.phantom import render_study, write_study

@@ -2,7 +2,8 @@
 
 A decoder makes room for what the codestream announces, whatever Rows and Columns say: 40,000 x 40,000 pixels in a file
 of 7 KB are 3 GiB. JPEG and JPEG-LS announce it in a start of frame (ITU-T T.81 section B.2.2, T.87 section C.2.2), JPEG
-2000 and HTJ2K in the SIZ segment (T.800 section A.5.1), which a JP2 file (T.800 annex I) has in its codestream box.
+2000 and HTJ2K in the SIZ segment (T.800 section A.5.1), which a JP2 file (T.800 annex I) has in its codestream box. RLE
+(PS3.5 annex G) announces none.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ _JPEG, _JPEG_2000 = b"\xff\xd8", b"\xff\x4f\xff\x51"
 _JP2 = b"\0\0\0\x0cjP  \r\n\x87\n"
 # T.81 table B.1: SOF0 to SOF15 but DHT (C4), JPG (C8) and DAC (CC); T.87 adds SOF55.
 _STARTS_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
+# A fragment that begins a frame shows it within so many bytes: the head of RLE has 64.
+STARTS_WITHIN = 64
+_RLE_SEGMENTS = range(1, 16)
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 # Tables and comments before a frame, boxes before a codestream: files have about ten.
 _MOST_SEGMENTS = 1000
@@ -22,6 +26,7 @@ _start_of_frame = struct.Struct(">BHHB").unpack_from
 _siz = struct.Struct(">8xIIII16xHBBB").unpack_from
 _length = struct.Struct(">H").unpack_from
 _box = struct.Struct(">I4s").unpack_from
+_rle = struct.Struct("<II").unpack_from
 
 
 class FrameSize(NamedTuple):
@@ -47,6 +52,20 @@ def frame_size(data: bytes) -> FrameSize | None:
         return _of_jpeg(data) if data.startswith(_JPEG) else None
     except struct.error:
         return None
+
+
+def begins_frame(start: bytes) -> bool:
+    """Whether a fragment begins a frame of any of the syntaxes that are read, and does not go on with one.
+
+    Args:
+        start: the fragment, or its first `STARTS_WITHIN` bytes.
+    """
+    if start.startswith((_JPEG + b"\xff", _JPEG_2000, _JP2)):
+        return True
+    if len(start) < STARTS_WITHIN:
+        return False
+    segments, first = _rle(start)
+    return segments in _RLE_SEGMENTS and first == STARTS_WITHIN
 
 
 def _of_jpeg_2000(data: bytes) -> FrameSize | None:

@@ -2,7 +2,8 @@
 
 Decoders are C and C++ that strangers' bytes can crash, hang and make take all memory, and pydicom takes a minute for a
 header of half a million empty items. What ends is the child, and of the run one file. Besides, gdcm and openjpeg hold
-Python's lock, so that threads would take turns. Plain slices and RLE are read in the process itself (`fast_header`).
+Python's lock, so that threads would take turns. Plain and RLE pixels are read in the process itself, frame by frame
+(`located_pixels`).
 """
 
 from __future__ import annotations
@@ -49,18 +50,14 @@ class ParallelReader:
         _pool.close(kept=1)
 
     def read(self, header: SliceHeader) -> Slice:
-        """See `SliceReader.read`; what a plain slice of one frame is not is decoded in a child process.
+        """See `SliceReader.read`; what is neither plain nor RLE is decoded in a child process.
 
         Raises:
             SliceRejected: as there, and `decoder_lost`.
         """
-        if header.frames > 1:
-            with _pool.of_multi_frame() as process:
-                return _decoded(process, header)
-        fast_slice = self._here.read_fast(header)
-        if fast_slice is not None:
+        if (fast_slice := self._here.read_fast(header)) is not None:
             return fast_slice
-        with _pool.process() as process:
+        with _pool.of_multi_frame() if header.frames > 1 else _pool.process() as process:
             return _decoded(process, header)
 
 

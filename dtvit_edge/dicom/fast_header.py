@@ -15,9 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from pydicom.encaps import get_frame
 from pydicom.uid import (
     HTJ2K,
     UID,
@@ -32,13 +29,11 @@ from pydicom.uid import (
     RLELossless,
     RLETransferSyntaxes,
 )
-from rle import decode_pixel_data
 
-from dtvit_edge import reasons
+from dtvit_edge.dicom.encapsulation import END_OF_SEQUENCE, ITEM
 from dtvit_edge.dicom.fast_values import WANTED, NotCommon, signed, unsigned
 from dtvit_edge.dicom.planned_file import FileState, open_planned
 from dtvit_edge.dicom.slice import PixelLocation
-from dtvit_edge.errors import SliceRejected
 
 HEADER_REACHES = (1 << 14, 1 << 20)  # bytes to look at: the first holds most headers
 LARGEST_FILE = 1 << 26
@@ -48,7 +43,7 @@ _STORAGE_CLASS, _TRANSFER_SYNTAX = 0x00020002, 0x00020010
 _DIRECTORY = MediaStorageDirectoryStorage.encode()
 _PIXEL_DATA = 0x7FE00010
 _UNDEFINED = 0xFFFFFFFF
-_ITEM, _END_OF_ITEM, _END_OF_SEQUENCE = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_END_OF_ITEM = 0xFFFEE00D
 _LONG = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV", b"SQ"})
 _SHORT = frozenset(
     {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
@@ -73,7 +68,6 @@ _NOT_COMMON = frozenset(
     {0x00041220, 0x00082218, 0x00089007, 0x00180012, 0x00189329, 0x00189342, 0x00209156, 0x00283000, 0x52009229,
      0x52009230, 0x7FE00001, 0x7FE00008, 0x7FE00009}
 )  # fmt: skip
-_DELIMITER = struct.pack("<HHI", _END_OF_SEQUENCE >> 16, _END_OF_SEQUENCE & 0xFFFF, 0)
 _OF_INTEREST = _NOT_COMMON | WANTED.keys() | {_PIXEL_DATA}
 
 _explicit = struct.Struct("<HH2sH").unpack_from
@@ -104,7 +98,7 @@ class FastHeader:
         size = sum(self.pixels)
         if (self.syntax in COMPRESSED and not rle) or size > LARGEST_FILE:
             return None
-        return PixelLocation(*self.pixels, rle, self.digest)
+        return PixelLocation(*self.pixels, rle, self.digest, self.pixels[0])
 
     def get(self, keyword: str, default: Any = None) -> Any:
         """The value, as `pydicom.Dataset.get` by keyword."""
@@ -139,44 +133,6 @@ def read_fast_header(file: Path, state: FileState | None = None) -> FastHeader |
 def header_digest(start: bytes) -> bytes:
     """Tells a file's header from another's: a clock's tick of milliseconds is no proof that a file is the same."""
     return hashlib.blake2b(start, digest_size=16).digest()
-
-
-def read_pixels(
-    file: Path, place: PixelLocation, rows: int, columns: int, state: FileState | None = None
-) -> NDArray[np.uint16] | None:
-    """The patterns, (rows, columns) uint16; None where they cannot be read, and pydicom's way says why.
-
-    Uncompressed ones are a read-only view of the bytes that were read; RLE is decoded by pylibjpeg-rle.
-
-    Raises:
-        SliceRejected: the file is not in this state, or has another header.
-    """
-    try:
-        with open_planned(file, state) as stream:
-            start = stream.read(place.offset)
-            data = stream.read(place.length)
-    except OSError:
-        return None
-    if header_digest(start) != place.header_digest:
-        raise SliceRejected(reasons.NOT_THE_PLANNED)
-    if place.rle:
-        if not data.endswith(_DELIMITER):
-            return None  # cut off, or something behind it
-        try:
-            frame = get_frame(data, 0, number_of_frames=1)
-            data = decode_pixel_data(frame, version=2, rows=rows, columns=columns, bits_allocated=16)
-        except BaseException as error:
-            if not is_about_data(error):
-                raise
-            return None  # pydicom's way says what is wrong with it
-    if len(data) != 2 * rows * columns:
-        return None
-    return np.frombuffer(data, "<u2").reshape(rows, columns).astype(np.uint16, copy=False)
-
-
-def is_about_data(error: BaseException) -> bool:
-    """False for an interrupt and its like; a panic of a decoder in Rust is no `Exception`, but is about the data."""
-    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 def parse(data: bytes, size: int) -> FastHeader | None:
@@ -260,9 +216,9 @@ def _after_sequence(data: bytes, place: int, implicit: bool) -> int:
         group, element, length = _implicit(data, place)
         place += 8
         tag = group << 16 | element
-        if tag == _END_OF_SEQUENCE and length == 0:
+        if tag == END_OF_SEQUENCE and length == 0:
             return place
-        if tag != _ITEM:
+        if tag != ITEM:
             raise NotCommon
         place = _after_item(data, place, implicit, None if length == _UNDEFINED else place + length)
 

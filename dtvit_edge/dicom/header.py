@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,12 @@ from dtvit_edge.dicom.header_values import (
     value,
     words,
 )
-from dtvit_edge.dicom.opening import BYTE_BUDGET, open_dataset
+from dtvit_edge.dicom.opening import BYTE_BUDGET, open_header
+from dtvit_edge.dicom.pixel_data import FramePixels, PixelData
 from dtvit_edge.dicom.pixel_encoding import check_pixels, encoding, is_lossy
 from dtvit_edge.dicom.planned_file import FileState, present_state
 from dtvit_edge.dicom.pydicom_warnings import quiet
-from dtvit_edge.dicom.slice import SliceHeader
+from dtvit_edge.dicom.slice import PixelFault, PixelLocation, SliceHeader
 from dtvit_edge.dicom.vocabulary import NOT_HU_TYPES, SCOUT_TYPES
 from dtvit_edge.dicom.wording import fold, pattern
 from dtvit_edge.errors import SliceRejected
@@ -71,7 +73,7 @@ def read_headers(
     headers = read_fast_headers(file, path, state) if fast else None
     if headers is not None:
         return headers
-    return _headers(lambda: open_dataset(file, stop_before_pixels=True, state=state), file, path, state) or ()
+    return _headers(lambda: open_header(file, state), file, path, state) or ()
 
 
 def read_fast_headers(file: Path, path: str, state: FileState | None) -> tuple[SliceHeader, ...] | None:
@@ -80,16 +82,16 @@ def read_fast_headers(file: Path, path: str, state: FileState | None) -> tuple[S
     Raises:
         FileRejected: see `read_headers`.
     """
-    return _headers(lambda: read_fast_header(file, state), file, path, state)
+    return _headers(lambda: (read_fast_header(file, state), None), file, path, state)
 
 
 def _headers(
-    read: Callable[[], Tags | None], file: Path, path: str, state: FileState | None
+    read: Callable[[], tuple[Tags | None, PixelData | None]], file: Path, path: str, state: FileState | None
 ) -> tuple[SliceHeader, ...] | None:
     identity, frames = Identity(), 1
     try:
         with quiet():
-            dataset = read()
+            dataset, pixel_data = read()
             if dataset is None:
                 return None
             identity = identity_of(dataset)
@@ -98,7 +100,11 @@ def _headers(
             check_pixels(dataset, frames)
             if not all((identity.study_uid, identity.series_uid, identity.sop_uid)):
                 raise SliceRejected(reasons.BAD_HEADER, "a study, series or SOP instance UID is missing")
-            return tuple(_header(dataset, file, path, state, identity, i, frames) for i in range(frames))
+            if pixel_data is not None and frames > max(pixel_data.most_frames, 1):
+                found, frames = f"{frames} frames in {pixel_data.length} bytes", 1  # again one row, not thousands
+                raise SliceRejected(reasons.TRUNCATED, found)
+            pixels = _frame_pixels(dataset, pixel_data, frames)
+            return _frame_headers(dataset, file, path, state, identity, pixels)
     except SliceRejected as error:
         raise FileRejected(error, identity, frames) from error
     except Exception as error:  # values of the wrong type anywhere in the header
@@ -146,8 +152,41 @@ def _storage_class(dataset: Tags) -> str:
     return "" if isinstance(dataset, FastHeader) else text(dataset.file_meta, "MediaStorageSOPClassUID")
 
 
+def _frame_pixels(dataset: Tags, pixel_data: PixelData | None, frames: int) -> list[FramePixels]:
+    if isinstance(dataset, FastHeader):
+        return [(dataset.pixel_location, None)]
+    if pixel_data is None:
+        return [(None, None)] * frames
+    signed = integer(value(dataset, "PixelRepresentation")) == 1
+    return pixel_data.frames(
+        int(dataset.get("Rows")), int(dataset.get("Columns")), int(dataset.get("BitsAllocated")), signed, frames
+    )
+
+
+def _frame_headers(
+    dataset: Tags, file: Path, path: str, state: FileState | None, identity: Identity, pixels: list[FramePixels]
+) -> tuple[SliceHeader, ...]:
+    """Frames without functional groups of their own differ in nothing but their pixels, and are not asked again."""
+    own = len(items(dataset, "PerFrameFunctionalGroupsSequence"))
+    headers: list[SliceHeader] = []
+    for index, (location, fault) in enumerate(pixels):
+        if index <= own:
+            headers.append(_header(dataset, file, path, state, identity, index, len(pixels), location, fault))
+        else:
+            headers.append(replace(headers[-1], frame=index + 1, pixel_location=location, pixel_fault=fault))
+    return tuple(headers)
+
+
 def _header(
-    dataset: Tags, file: Path, path: str, state: FileState | None, identity: Identity, index: int, frames: int
+    dataset: Tags,
+    file: Path,
+    path: str,
+    state: FileState | None,
+    identity: Identity,
+    index: int,
+    frames: int,
+    pixel_location: PixelLocation | None,
+    pixel_fault: PixelFault | None,
 ) -> SliceHeader:
     groups = list(_functional_groups(dataset, index))
 
@@ -202,7 +241,8 @@ def _header(
         frame_of_reference_uid=text(dataset, "FrameOfReferenceUID"),
         patient=_patient(text(dataset, "PatientID"), text(dataset, "IssuerOfPatientID")),
         lossy=is_lossy(dataset),
-        pixel_location=dataset.pixel_location if isinstance(dataset, FastHeader) else None,
+        pixel_location=pixel_location,
+        pixel_fault=pixel_fault,
     )
 
 

@@ -27,6 +27,7 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
 
 from dtvit_edge import reasons
 from dtvit_edge.dicom.other_files import other_kind
+from dtvit_edge.dicom.pixel_data import PixelData, find_pixel_data
 from dtvit_edge.dicom.planned_file import FileState, open_planned
 from dtvit_edge.dicom.pydicom_warnings import quiet
 from dtvit_edge.errors import SliceRejected
@@ -58,9 +59,20 @@ def open_dataset(file: Path, *, stop_before_pixels: bool = False, state: FileSta
             that would expand past the byte budget.
     """
     with _beginning(file, state) as (stream, bare):
-        if os.fstat(stream.fileno()).st_size > BYTE_BUDGET and not stop_before_pixels:
+        if stream.size > BYTE_BUDGET and not stop_before_pixels:
             raise SliceRejected(reasons.TOO_LARGE, f"the file has more than {BYTE_BUDGET >> 20} MiB")
         return _parse(stream, stop_before_pixels, bare=bare)
+
+
+def open_header(file: Path, state: FileState | None = None) -> tuple[FileDataset, PixelData | None]:
+    """Read a file's header, and find its pixel data.
+
+    Raises:
+        SliceRejected: as `open_dataset`.
+    """
+    with _beginning(file, state) as (stream, bare):
+        dataset = _parse(stream, True, bare=bare)
+        return dataset, find_pixel_data(stream, dataset)
 
 
 def check_begins_as_dicom(file: Path, state: FileState | None = None) -> None:
@@ -74,12 +86,12 @@ def check_begins_as_dicom(file: Path, state: FileState | None = None) -> None:
 
 
 @contextmanager
-def _beginning(file: Path, state: FileState | None) -> Iterator[tuple[BinaryIO, bool]]:
+def _beginning(file: Path, state: FileState | None) -> Iterator[tuple[_PartlyInflated, bool]]:
     """A stream at its begin, and whether it is a dataset without preamble and prefix."""
     try:
         with open_planned(file, state) as raw:
             stream = _PartlyInflated(raw)
-            size = os.fstat(raw.fileno()).st_size
+            size = stream.size
             if size == 0:
                 raise SliceRejected(reasons.EMPTY_FILE)
             bare = _is_bare_dataset(stream.read(_START), size)
@@ -160,10 +172,14 @@ def _begins_with_an_element(start: bytes, size: int, order: str) -> bool:
 
 
 class _PartlyInflated(io.BufferedReader):
-    """A file for pydicom, which reads to the end only what it then inflates, at once and without a limit.
+    """A file of so many bytes for pydicom, which reads to the end only what it then inflates, at once, without a limit.
 
     Where deflated data begin, and whether there are any, is pydicom's to find: a group length may lie about it.
     """
+
+    def __init__(self, raw: io.FileIO) -> None:
+        super().__init__(raw)
+        self.size = os.fstat(raw.fileno()).st_size
 
     def read(self, size: int | None = -1, /) -> bytes:
         """As of any stream.
@@ -172,7 +188,8 @@ class _PartlyInflated(io.BufferedReader):
             SliceRejected: what would be inflated expands past the budget.
         """
         if size is not None and size >= 0:
-            return super().read(size)
+            # Python makes room for all that is asked for before it reads: a length may say 2 GiB in a file of 10 KB.
+            return super().read(min(size, self.size))
         data = super().read(DEFLATED_BUDGET + 1)
         _check_inflated_size(data)
         return data

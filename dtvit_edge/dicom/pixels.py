@@ -25,12 +25,14 @@ from pydicom.uid import (
 
 from dtvit_edge import reasons
 from dtvit_edge.dicom.codestream import frame_size
-from dtvit_edge.dicom.fast_header import is_about_data, read_pixels
+from dtvit_edge.dicom.encapsulation import find_fragments
 from dtvit_edge.dicom.header import identity_of
+from dtvit_edge.dicom.located_pixels import is_about_data, patterns, read_pixels
 from dtvit_edge.dicom.opening import open_dataset
+from dtvit_edge.dicom.pixel_data import plain_fault, surplus
 from dtvit_edge.dicom.planned_file import FileState
 from dtvit_edge.dicom.pydicom_warnings import quiet
-from dtvit_edge.dicom.slice import Slice, SliceHeader
+from dtvit_edge.dicom.slice import PixelFault, Slice, SliceHeader
 from dtvit_edge.errors import SliceRejected
 
 # Left to itself pydicom tries Pillow for JPEG 2000, which its own documentation advises against, and decodes RLE in
@@ -52,14 +54,14 @@ class SliceReader:
     Decoders of damaged data crash, hang and take memory without end: `decoder_pool.ParallelReader` bounds them.
 
     Args:
-        fast: the common case is read without pydicom; its pixels are a read-only view of the file's bytes.
+        fast: plain and RLE pixels are read without pydicom, one frame at a time (`located_pixels`).
         opened: called between parsing a file and decoding.
     """
 
     def __init__(self, *, fast: bool = True, opened: Callable[[], None] = lambda: None) -> None:
         self._fast = fast
         self._opened = opened
-        self._kept: dict[tuple[str, FileState | None], FileDataset] = {}
+        self._kept: dict[tuple[str, FileState | None], FileDataset | SliceRejected] = {}
         self._opening = threading.Lock()
 
     def read(self, header: SliceHeader) -> Slice:
@@ -76,7 +78,7 @@ class SliceReader:
             return Slice(header, decode_frame(dataset, header))
 
     def read_fast(self, header: SliceHeader) -> Slice | None:
-        """The slice, if its file is of the common case and is to be read as such.
+        """The slice, if its pixels are plain or RLE and are to be read as such.
 
         Raises:
             SliceRejected: see `read`.
@@ -85,6 +87,7 @@ class SliceReader:
             return self._read_fast(header)
 
     def _read_fast(self, header: SliceHeader) -> Slice | None:
+        _reject(header.pixel_fault)
         if not self._fast or header.pixel_location is None:
             return None
         stored = read_pixels(header.file, header.pixel_location, header.rows, header.columns, header.state)
@@ -97,8 +100,14 @@ class SliceReader:
         with self._opening:
             if key not in self._kept:
                 self._kept.clear()  # first: it may be all that memory has room for
-                self._kept[key] = _open(header)
-            return self._kept[key]
+                try:
+                    self._kept[key] = _open(header)
+                except SliceRejected as error:  # which takes as long for each of its frames
+                    self._kept[key] = error
+            kept = self._kept[key]
+        if isinstance(kept, SliceRejected):
+            raise SliceRejected(kept.reason, kept.detail) from kept
+        return kept
 
 
 @contextmanager
@@ -130,16 +139,22 @@ def decode_frame(dataset: FileDataset, header: SliceHeader) -> NDArray[np.uint16
         raise SliceRejected(reasons.TRUNCATED, "no pixel data")
     try:
         syntax = dataset.file_meta.TransferSyntaxUID
-        actual = len(dataset.PixelData)
-        expected = header.rows * header.columns * int(dataset.BitsAllocated) // 8 * header.frames
+        data = dataset.PixelData
+        if not isinstance(data, bytes):
+            raise TypeError("pixel data of another VR")
+        size = header.rows * header.columns * int(dataset.BitsAllocated) // 8
+        actual = len(data)
     except Exception as error:  # elements are converted when they are asked for
         raise SliceRejected(reasons.DECODE_FAILED, type(error).__name__) from error
     # Of a UID that names no transfer syntax pydicom does not know whether it is; it has no decoder for it either.
-    if syntax.is_transfer_syntax and not syntax.is_encapsulated and actual < expected:
-        raise SliceRejected(reasons.TRUNCATED, f"{actual} bytes of pixel data, expected {expected}")
-    # A byte more is padding to an even length (PS3.5 section 8.1.1). A row more, and the matrix is another one.
-    if syntax.is_transfer_syntax and not syntax.is_encapsulated and actual >= expected + header.columns:
-        raise SliceRejected(reasons.PIXEL_FORMAT, f"{actual} bytes of pixel data, expected {expected}")
+    if syntax.is_transfer_syntax:
+        fault = None
+        if not syntax.is_encapsulated:
+            fault = plain_fault(actual, size * header.frames, header.columns)
+        elif header.frames == 1:  # of several it was seen when the file was planned
+            fragments = find_fragments(lambda place, count: data[place : place + count], 0, actual)
+            fault = surplus(max(len(fragments.frames), len(fragments.table)), 1)
+        _reject(fault)
     try:
         decoder = get_decoder(syntax)
         if not decoder.is_available:
@@ -171,6 +186,11 @@ def decode_frame(dataset: FileDataset, header: SliceHeader) -> NDArray[np.uint16
     return patterns(pixels)
 
 
+def _reject(fault: PixelFault | None) -> None:
+    if fault is not None:
+        raise SliceRejected(fault.reason, fault.detail)
+
+
 def _check_size(dataset: FileDataset, header: SliceHeader) -> None:
     """Compare what the frame says of itself with the header: decoders make room for what it says.
 
@@ -193,11 +213,3 @@ def _check_size(dataset: FileDataset, header: SliceHeader) -> None:
         raise SliceRejected(
             reasons.DECODE_FAILED, f"compressed are samples of {size.bits} bits, allocated {dataset.BitsAllocated}"
         )
-
-
-def patterns(pixels: NDArray[np.integer]) -> NDArray[np.uint16]:
-    """Integers of 8 or 16 bits as 16-bit patterns; signed bytes are extended, which the table's mask undoes."""
-    if pixels.itemsize == 1:
-        return pixels.astype(np.uint16)
-    native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    return np.ascontiguousarray(native).view(np.uint16)

@@ -18,17 +18,28 @@ Vector = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class PixelLocation:
-    """Where a file of the common case (`fast_header`) keeps its only frame, and behind which header.
+    """Where a file keeps a frame that this process reads itself (`located_pixels`), and behind which header.
 
     Attributes:
-        offset, length: of the pixel data, in bytes; rle: they are encapsulated RLE, else patterns as they are.
-        header_digest: of all bytes before the pixel data (`fast_header.header_digest`).
+        offset, length: of the frame's bytes; rle: they are RLE, bare or encapsulated, else patterns as they are.
+        header_digest: of the file's first `header_length` bytes, which hold at least the UIDs.
+        dtype: of the frame once RLE is undone, as NumPy names it: `<u2`, `>u2`, `u1` or `i1`.
     """
 
     offset: int
     length: int
     rle: bool
     header_digest: bytes
+    header_length: int
+    dtype: str = "<u2"
+
+
+@dataclass(frozen=True)
+class PixelFault:
+    """Why a frame cannot be read, seen when its file was planned; `detail` says what was found."""
+
+    reason: Reason
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,8 @@ class SliceHeader:
         thickness_mm: SliceThickness.
         kernel: ConvolutionKernel, in upper case; kvp: tube voltage, None for 0 as well.
         contrast: whether the tags of an agent name one; None where they say nothing (descriptions are not asked).
-        pixel_location: where the pixels are, if the file is of the common case; else pydicom reads it.
+        pixel_location: where the pixels are, if they are plain or RLE; else pydicom reads them.
+        pixel_fault: why they cannot be read, where that is known already.
         body_part: BodyPartExamined and anatomic regions.
         study_description, series_description, protocol: StudyDescription, SeriesDescription, ProtocolName.
         image_type: ImageType and the frame's own type. These five as `wording.fold` writes them.
@@ -88,6 +100,7 @@ class SliceHeader:
     lossy: bool = False
     twin: bool = False
     pixel_location: PixelLocation | None = field(default=None, compare=False)
+    pixel_fault: PixelFault | None = field(default=None, compare=False)
     state: FileState | None = field(default=None, compare=False)
 
 

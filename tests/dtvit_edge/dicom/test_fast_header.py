@@ -14,8 +14,9 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 
-from dtvit_edge.dicom.fast_header import HEADER_REACHES, parse, read_fast_header, read_pixels
+from dtvit_edge.dicom.fast_header import HEADER_REACHES, parse, read_fast_header
 from dtvit_edge.dicom.header import FileRejected, read_headers
+from dtvit_edge.dicom.located_pixels import read_pixels
 from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.dicom.planned_file import present_state
 from dtvit_edge.dicom.slice import SliceHeader
