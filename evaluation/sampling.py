@@ -25,11 +25,11 @@ from dtvit_edge.dicom.opening import open_dataset
 from dtvit_edge.dicom.slice import SliceHeader
 from dtvit_edge.dicom.walk import walk
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.preprocess.cpu import PreparedSlice
+from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.spec import PreprocessSpec, digest_bytes
 from evaluation.gate import SliceLabels
-from evaluation.images import prepare_image, prepare_slice
+from evaluation.images import StoredSlice, read_image, read_slice
 from evaluation.labels import read_labels
 
 SETS = ("calibration", "validation", "test")
@@ -50,12 +50,13 @@ class Candidate:
     """A slice that a set could take.
 
     Attributes:
+        read: gives the stored pixels; a ConfigError where they cannot be read.
         patient: a name that only tells patients apart.
         position: 0 to 1, from the patient's first slice to the last.
         ich: 1, 0, or -1 where nobody said; location: an index into `LOCATION_LABELS`, -1 where nobody said.
     """
 
-    load: Callable[[PreprocessSpec], PreparedSlice]
+    read: Callable[[], StoredSlice]
     patient: str
     position: float
     ich: int
@@ -68,10 +69,13 @@ class SliceSet:
 
     Attributes:
         pixels: (N, C, 224, 224) uint8.
+        sources: N functions that give each slice's stored pixels, for shifts of the scanner; empty where nobody has
+            them.
     """
 
     pixels: Pixels
     labels: SliceLabels
+    sources: tuple[Callable[[], StoredSlice], ...] = ()
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -211,7 +215,7 @@ def load_set(
         np.array([c.ich for c in chosen]),
         np.array([c.location for c in chosen]),
     )
-    return SliceSet(np.stack([kept[digest][0] for digest in order]), labels)
+    return SliceSet(np.stack([kept[digest][0] for digest in order]), labels, tuple(c.read for c in chosen))
 
 
 def _read(
@@ -219,11 +223,12 @@ def _read(
 ) -> dict[str, tuple[Pixels, Candidate]]:
     """Up to `count` slices by their digests, in the order of `stratified`."""
     kept: dict[str, tuple[Pixels, Candidate]] = {}
+    prepare = CpuPreprocessor(spec)
     with progress(f"reading the {name} set", min(count, len(pool))) as step:
         for candidate in stratified(pool, seed):
             if len(kept) == count:
                 break
-            prepared = candidate.load(spec)
+            prepared = prepare(*candidate.read())
             if prepared.brain_share < spec.min_brain_share:
                 continue  # the runtime would skip it
             digest = digest_bytes(prepared.pixels.tobytes())
@@ -247,7 +252,7 @@ def _of_csv(source: Path) -> list[Candidate]:
         seen[row.patient] += 1
         ich = -1 if row.ich is None else int(row.ich)
         location = -1 if row.location is None else row.location
-        pool.append(Candidate(partial(prepare_image, row.file, crop=True), row.patient, position, ich, location))
+        pool.append(Candidate(partial(read_image, row.file), row.patient, position, ich, location))
     return pool
 
 
@@ -260,7 +265,7 @@ def _of_folder(source: Path, progress: Progress) -> list[Candidate]:
         if series.refusal is None:
             patient = _patient(series.headers[0])
             pool += [
-                Candidate(partial(prepare_slice, header), patient, place / len(series.headers), -1)
+                Candidate(partial(read_slice, header), patient, place / len(series.headers), -1)
                 for place, header in enumerate(series.headers)
             ]
     return pool
