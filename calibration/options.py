@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from dtvit_edge.cli.option_set import option_set
-from evaluation.limits import Limits, limit_options
+from evaluation.limits import limit_options, split_limits
 
 if TYPE_CHECKING:
     from calibration.calibrate import Config
 
-# A command takes `slices` and `test_slices`, and the others are for `config_of`.
+# A command takes `slices`, `test_slices` and `other`, and the others are for `config_of`.
 calibration_options = option_set(
     click.option(
         "--slices",
@@ -29,6 +29,13 @@ calibration_options = option_set(
         type=click.Path(path_type=Path),
         help="Take the whole test set from this study folder or labelled CSV; may be repeated. Its patients are left "
         "out of the other two sets. Without it, two fifths of the patients of --slices are the test set.",
+    ),
+    click.option(
+        "--other",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="Judge on another site's slices as well: a study folder, a folder of PNG or JPEG with one folder a "
+        "patient, or a CSV, labelled or not; may be repeated. They give no range and choose nothing.",
     ),
     click.option(
         "--count",
@@ -69,18 +76,16 @@ def config_of(
     recipe: str,
     alpha: float,
     smooth: bool,
-    agreement: float,
-    delta_auc: float,
-    least_slices: int,
     seed: int,
+    **limits: float,
 ) -> Config:
-    """The configuration that the options ask for."""
+    """The configuration that the options ask for; `limits` are those of `limit_options`."""
     from calibration.calibrate import Config
 
     return Config(
         recipe=recipe,
         alpha=alpha if smooth else None,
         calibration_slices=count,
-        limits=Limits(agreement, delta_auc, least_slices),
+        limits=split_limits(limits)[0],
         seed=seed,
     )

@@ -29,7 +29,7 @@ from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.spec import PreprocessSpec, digest_bytes
 from evaluation.gate import SliceLabels
-from evaluation.images import StoredSlice, read_image, read_slice
+from evaluation.images import WINDOWED_SUFFIXES, StoredSlice, read_image, read_slice
 from evaluation.labels import read_labels
 
 SETS = ("calibration", "validation", "test")
@@ -81,8 +81,11 @@ class SliceSet:
         return len(self.pixels)
 
 
-def candidates(sources: Sequence[Path], *, progress: Progress = silent) -> list[Candidate]:
+def candidates(sources: Sequence[Path], *, pictures: bool = False, progress: Progress = silent) -> list[Candidate]:
     """Every slice of suitable series below the folders, and every row of the CSVs.
+
+    Args:
+        pictures: take PNG and JPEG below the folders as well, each folder of them as one patient, without labels.
 
     Raises:
         ConfigError: nothing usable in them; the message says what to give.
@@ -90,6 +93,7 @@ def candidates(sources: Sequence[Path], *, progress: Progress = silent) -> list[
     pool: list[Candidate] = []
     for source in sources:
         pool += _of_csv(source) if source.suffix.lower() == ".csv" else _of_folder(source, progress)
+        pool += _of_pictures(source) if pictures and source.is_dir() else []
     if not pool:
         names = ", ".join(str(s) for s in sources) or "nothing"
         raise ConfigError(f"no head CT to calibrate on in {names}; {WHAT_TO_GIVE}")
@@ -269,6 +273,18 @@ def _of_folder(source: Path, progress: Progress) -> list[Candidate]:
                 for place, header in enumerate(series.headers)
             ]
     return pool
+
+
+def _of_pictures(source: Path) -> list[Candidate]:
+    by_folder: dict[Path, list[Path]] = defaultdict(list)
+    for file in sorted(source.rglob("*")):
+        if file.suffix.lower() in WINDOWED_SUFFIXES and file.is_file():
+            by_folder[file.parent].append(file)
+    return [
+        Candidate(partial(read_image, file), digest_bytes(str(folder).encode())[:16], place / len(files), -1)
+        for folder, files in by_folder.items()
+        for place, file in enumerate(files)
+    ]
 
 
 def _patient(header: SliceHeader) -> str:
