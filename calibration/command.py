@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ def calibrate(
     candidates_by_set = find_candidates(slices, test_slices, config, other=other, progress=render.progress)
     sets = load(opened, candidates_by_set, config, progress=render.progress)
     result = run(opened, sets, config, progress=render.progress)
-    _show(result, as_json=as_json)
+    _show(result, config.limits, as_json=as_json)
     if result.refused:
         raise VerdictError(_refusal(result, config.limits))
 
@@ -79,7 +80,7 @@ def _refusal(result: CalibrationResult, limits: Limits) -> str:
     return "; ".join(sentences)
 
 
-def _show(result: CalibrationResult, *, as_json: bool) -> None:
+def _show(result: CalibrationResult, limits: Limits, *, as_json: bool) -> None:
     from dtvit_edge.cli import render
 
     if as_json:
@@ -89,6 +90,7 @@ def _show(result: CalibrationResult, *, as_json: bool) -> None:
             "encoder": result.bundle.manifest.encoder,
             "training": result.bundle.manifest.training,
             "slices": result.slices,
+            "limits": asdict(limits),
             "method": result.method,
             "methods": result.methods,
             "kept_higher": result.kept_higher,

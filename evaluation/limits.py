@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import click
 
+from dtvit_edge.bundle.verdicts import switched_off
 from dtvit_edge.cli.option_set import option_set
 
 # The share of slices that --difference is asked of.
@@ -40,14 +41,8 @@ class Limits:
     @property
     def off(self) -> tuple[str, ...]:
         """The options by which something is not asked at all: with any of them nothing is passed, only not gated."""
-        asks_nothing = {
-            "--agreement": self.agreement <= 0,
-            "--delta-auc": self.auc >= 1,
-            "--shift-agreement": self.shift_agreement <= 0,
-            "--difference": self.difference >= 1,
-            "--shift-slices": self.shift_slices < 1,
-        }
-        return tuple(option for option, holds in asks_nothing.items() if holds)
+        options = {field: f"--{option.replace('_', '-')}" for option, field in LIMIT_OPTIONS.items()}
+        return tuple(options[field] for field in switched_off(asdict(self)))
 
     @property
     def least_elsewhere(self) -> int:

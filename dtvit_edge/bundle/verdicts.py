@@ -6,7 +6,7 @@ that is not named was never judged. Older manifests say `passed` of what nothing
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,5 +39,19 @@ def verdict_of(manifest: Manifest, precision: str, hint: str | None = None) -> s
 
 def real_verdict(verdict: str, limits: Mapping[str, Any]) -> str:
     """A verdict that was written down beside its limits: nothing is passed that nothing was asked of."""
-    switched_off = limits.get("agreement", 1) <= 0 or limits.get("auc", 0) >= 1
-    return NOT_GATED if verdict == PASSED and switched_off else verdict
+    return NOT_GATED if verdict == PASSED and switched_off(limits) else verdict
+
+
+def switched_off(limits: Mapping[str, Any]) -> tuple[str, ...]:
+    """The limits, by the fields of `evaluation.limits.Limits`, that ask nothing; one that is not there was asked."""
+    return tuple(name for name, asks_nothing in _ASKS_NOTHING.items() if name in limits and asks_nothing(limits[name]))
+
+
+# A share of equal decisions of 0, any difference of figures between 0 and 1, no slices.
+_ASKS_NOTHING: dict[str, Callable[[float], bool]] = {
+    "agreement": lambda share: share <= 0,
+    "auc": lambda difference: difference >= 1,
+    "shift_agreement": lambda share: share <= 0,
+    "difference": lambda difference: difference >= 1,
+    "shift_slices": lambda count: count < 1,
+}
