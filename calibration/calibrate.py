@@ -11,6 +11,7 @@ import onnx
 from onnx import ModelProto
 
 from calibration.activations import channel_maxima, histograms
+from calibration.budget import Budget, Point, choose, curve, without_costliest
 from calibration.judging import BATCH, TEST, Judge
 from calibration.quantise import checked, placement, quantise, typed
 from calibration.quantizable import RECIPES, QuantizableOp, attention_ops, weight_ops
@@ -45,6 +46,7 @@ class Config:
         calibration_slices, validation_slices, test_slices: the largest number of slices in each set.
         sensitivity_slices: how many slices of the validation set rank the ops.
         keep_higher_limit: largest share of the ops that may be kept in higher precision, 0 to 1.
+        budget: says how many are kept; None keeps as many as the gate needs on the validation set.
         limits: what the gate asks for; seed: of the sampling and of the bootstrap.
     """
 
@@ -55,6 +57,7 @@ class Config:
     test_slices: int = 2000
     sensitivity_slices: int = 16
     keep_higher_limit: float = 0.5
+    budget: Budget | None = None
     limits: Limits = field(default_factory=Limits)
     seed: int = 0
 
@@ -76,6 +79,7 @@ class CalibrationResult:
         method: which one gave the ranges.
         methods: by name, (flips on both heads, rms logit error) on the validation set.
         kept_higher: names of the ops that were kept in higher precision.
+        curve: error against time over the number of ops that are kept.
         verdicts: of the files; configurations: of a file with a backend's hint, as far as this machine has any.
         sizes: share of the fp32 file's bytes, by precision.
         slices: how many each set held.
@@ -86,6 +90,7 @@ class CalibrationResult:
     methods: dict[str, tuple[int, float]]
     costs: tuple[Cost, ...]
     kept_higher: tuple[str, ...]
+    curve: tuple[Point, ...]
     verdicts: tuple[Verdict, ...]
     configurations: tuple[Verdict, ...]
     sizes: dict[str, float]
@@ -130,7 +135,16 @@ def calibrate(
     few = sets["validation"].pixels[: config.sensitivity_slices]
     reference = {name: values[: len(few)] for name, values in calibrator.reference("validation").items()}
     costs = rank(smoothed, calibrator.ops, ranges[method], few, reference, progress=progress)
-    quantised, kept_higher = calibrator.keep_worst_higher(smoothed, ranges[method], costs)
+    points = curve(
+        lambda ops: quantise(smoothed, ops, ranges[method]), calibrator.fp32, calibrator.ops, costs, few, reference,
+        most=calibrator.most_kept, progress=progress,
+    )  # fmt: skip
+    if config.budget is None:
+        quantised, kept_higher = calibrator.keep_worst_higher(smoothed, ranges[method], costs)
+    else:
+        kept = choose(points, config.budget).kept
+        quantised = without_costliest(calibrator.ops, costs, kept)
+        kept_higher = tuple(cost.name for cost in costs[:kept])
     files = {"int8": checked(quantise(smoothed, quantised, ranges[method]), calibrator.channels)}
     files["int8-fp16"] = typed(files["int8"], calibrator.channels)
     if "fp16" in bundle.manifest.models:
@@ -142,6 +156,8 @@ def calibrate(
         "methods": {name: {"flips": flips, "rms": rms} for name, (flips, rms) in methods.items()},
         "ranges": ranges[method],
         "kept_higher": list(kept_higher),
+        # Times differ from run to run, and the same calibration gives the same bundle.
+        "curve": [{"kept": point.kept, "rms": point.rms} for point in points],
         "ops": {name: placement(files[name]) for name in ("int8", "int8-fp16")},
         "sensitivity": {"ops": [asdict(c) for c in costs], "blocks": [asdict(c) for c in by_block(costs)]},
         "verdicts": [verdict.to_dict() for verdict in verdicts],
@@ -153,7 +169,9 @@ def calibrate(
     installed = _install(bundle, files, verdicts, summary)
     sizes = {name: len(data) / len(calibrator.fp32) for name, data in files.items()}
     counts = {name: len(slices) for name, slices in sets.items()}
-    return CalibrationResult(installed, method, methods, costs, kept_higher, verdicts, configurations, sizes, counts)
+    return CalibrationResult(
+        installed, method, methods, costs, kept_higher, points, verdicts, configurations, sizes, counts
+    )
 
 
 class _Calibrator(Judge):
@@ -167,6 +185,11 @@ class _Calibrator(Judge):
         if config.recipe == "attention":
             self.ops += attention_ops(self.model)
         self.channels = bundle.manifest.spec.channels
+
+    @property
+    def most_kept(self) -> int:
+        """How many ops may be kept in higher precision."""
+        return int(self.config.keep_higher_limit * len(self.ops))
 
     def smoothed(self) -> tuple[ModelProto, dict[str, Any]]:
         """The graph with its outliers folded, and the largest values of its activations by channel.
@@ -221,12 +244,11 @@ class _Calibrator(Judge):
         Returns:
             The ops that are quantised, and the names of those that are not.
         """
-        limit = int(self.config.keep_higher_limit * len(self.ops))
         higher: list[str] = []
         while True:
             quantised = tuple(op for op in self.ops if op.name not in higher)
             verdict = self.assess("int8", quantise(model, quantised, ranges), "validation")
-            if verdict.verdict != gate.FAILED or len(higher) == limit:
+            if verdict.verdict != gate.FAILED or len(higher) == self.most_kept:
                 return quantised, tuple(higher)
             higher.append(costs[len(higher)].name)
 

@@ -94,6 +94,7 @@ def _show(result: CalibrationResult, limits: Limits, *, as_json: bool) -> None:
             "method": result.method,
             "methods": result.methods,
             "kept_higher": result.kept_higher,
+            "curve": [point.to_dict() for point in result.curve],
             "sizes": result.sizes,
             "verdicts": [verdict.to_dict() for verdict in result.verdicts],
             "configurations": {verdict.precision: verdict.to_dict() for verdict in result.configurations},
@@ -103,6 +104,9 @@ def _show(result: CalibrationResult, limits: Limits, *, as_json: bool) -> None:
     render.echo(f"ranges by {result.method} ({tried})")
     render.echo("costliest: " + ", ".join(f"{cost.name} {cost.rms:.2g}" for cost in result.costs[:5]))
     render.echo("kept in higher precision: " + (", ".join(result.kept_higher) or "nothing"))
+    kept = len(result.kept_higher)
+    curve = [(f"{p.kept}{', taken' if p.kept == kept else ''}", f"{p.rms:.3g}", f"{p.time:.2f}") for p in result.curve]
+    render.rows(("ops kept in higher precision", "rms logit error", "time as a share of fp32's"), curve)
 
     judged = (*result.verdicts, *result.configurations)
     columns = ("precision", "gate", "slices", "ICH agrees", "studies agree", "location agrees", "largest dp", "mean dp",

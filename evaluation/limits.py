@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from dtvit_edge.bundle.verdicts import switched_off
 from dtvit_edge.cli.option_set import option_set
 
 # The share of slices that --difference is asked of.
@@ -41,6 +40,8 @@ class Limits:
     @property
     def off(self) -> tuple[str, ...]:
         """The options by which something is not asked at all: with any of them nothing is passed, only not gated."""
+        from dtvit_edge.bundle.verdicts import switched_off
+
         options = {field: f"--{option.replace('_', '-')}" for option, field in LIMIT_OPTIONS.items()}
         return tuple(options[field] for field in switched_off(asdict(self)))
 

@@ -6,6 +6,7 @@ python -m benchmarks.report.figures_page
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.measure import slice_cost
@@ -181,9 +182,16 @@ def _gate(path: Path) -> str:
         kept_higher = ", ".join(record.options["kept_higher"]) or "nothing"
         lines.append(
             f"- `{_command(record)}`: ranges from {held['calibration']} slices by {record.options['method']}, kept in "
-            f"higher precision: {kept_higher}; {duration(s['seconds'])}, {size(s['peak_bytes'])} at most\n"
+            f"higher precision: {kept_higher}; {duration(s['seconds'])}, {size(s['peak_bytes'])} at most"
+            f"{_curve(record.options.get('curve', ()))}\n"
         )
     return "".join(lines) + "\n"
+
+
+def _curve(points: Iterable[dict[str, float]]) -> str:
+    """Error against time over the number of ops in higher precision, where a record has it."""
+    said = [f"{p['kept']:.0f} kept: rms {p['rms']:.3g} in {p['time']:.2f} of fp32's time" for p in points]
+    return "; " + ", ".join(said) if said else ""
 
 
 def _bench(path: Path) -> str:

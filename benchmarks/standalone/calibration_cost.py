@@ -73,7 +73,7 @@ def record_of(name: str, run: CalibrationRun, arguments: tuple[str, ...]) -> Rec
         "reasons": {v["precision"]: v["reasons"] for v in run.report["verdicts"]},
         **{
             key: run.report[key]
-            for key in ("method", "methods", "kept_higher", "encoder", "training", "slices", "limits")
+            for key in ("method", "methods", "kept_higher", "curve", "encoder", "training", "slices", "limits")
         },
         "command": shlex.join(["dtvit-edge", "calibrate", *arguments]),
     }

@@ -26,7 +26,7 @@ def configuration_name(precision: str, hint: str | None = None) -> str:
 def gate_verdicts(manifest: Manifest) -> dict[str, str]:
     """The gate's verdict on each configuration that it judged, by name; empty before a calibration."""
     calibration = manifest.calibration or {}
-    limits = (calibration.get("config") or {}).get("limits") or {}
+    limits = calibration.get("config", {}).get("limits", {})
     judged = {entry["precision"]: entry["verdict"] for entry in calibration.get("verdicts", ())}
     judged |= {name: entry["verdict"] for name, entry in calibration.get("configurations", {}).items()}
     return {name: real_verdict(verdict, limits) for name, verdict in judged.items()}
