@@ -62,6 +62,7 @@ def tables() -> dict[str, dict[str, str]]:
             "study reasons": page_parts.study_reasons(),
             "exit status": page_parts.exit_statuses(),
         },
+        "docs/calibrate.md": {"shifts": page_parts.scanner_shifts()},
         "docs/bundle-format.md": {
             "manifest": page_parts.manifest_fields(),
             "thresholds": page_parts.threshold_fields(),

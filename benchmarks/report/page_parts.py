@@ -23,6 +23,7 @@ from dtvit_edge.errors import ConfigError, DeviceFault, VerdictError
 from dtvit_edge.reasons import REASONS, STUDY_REASONS
 from evaluation.limits import LIMIT_OPTIONS
 from evaluation.records import Record, latest, read
+from evaluation.scanner_shifts import SHIFTS
 
 DEMO = "demo"
 SCRIPT = f"{SCIKIT_IMAGE.name}, {EAGER.name}"
@@ -95,6 +96,12 @@ def threshold_fields() -> str:
 def _fields(schema: dict[str, Any]) -> str:
     rows = "".join(f"| `{path}` | {kind} | {sentence} |\n" for path, kind, sentence in described(schema))
     return f"\n| field | type | what it holds |\n|---|---|---|\n{rows}\n"
+
+
+def scanner_shifts() -> str:
+    """Every shift of the scanner under which the gate judges, and where its size comes from."""
+    rows = "".join(f"| {shift.name} | {shift.meaning} |\n" for shift in SHIFTS)
+    return f"\n| shift | what it stands for |\n|---|---|\n{rows}\n"
 
 
 def exit_statuses() -> str:
