@@ -61,7 +61,7 @@ bench-encoders: demo
 	-$(BIN)/dtvit-edge deploy out/vit-b16.safetensors -o out/vit-b16.dtvit --overwrite \
 	  --slices $(OUT)/calibration/truth.csv --count 128
 	$(BIN)/dtvit-edge bench $(OUT)/demo.dtvit out/resnet18.dtvit out/vit-b16.dtvit out/vgg16.dtvit -o out/bench-encoders \
-	  --slices phantoms:40@8000000 --agreement 0 --delta-auc 1 $(BENCH)
+	  --slices phantoms:40@8000000 --agreement 0 --delta-auc 1 --difference 1 --shift-slices 0 $(BENCH)
 
 # A worker begins with a half of the tests in their order, so that a module's fixtures are seldom made twice. With more
 # threads than one the workers, and what they start, would wait for each other at full speed.

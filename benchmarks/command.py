@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from dtvit_edge.cli.option_set import bundle_options
-from evaluation.limits import Limits, limit_options
+from evaluation.limits import limit_options, split_limits
 
 RUN = "run"
 # Options whose values a record names by what they are: files of patients, and where the results went.
@@ -137,9 +137,6 @@ def run(
     rounds: int | None,
     peers: bool,
     peer: tuple[str, ...],
-    agreement: float,
-    delta_auc: float,
-    least_slices: int,
     record: Path | None,
     accept_engines: tuple[str, ...],
     expect_digest: str | None,
@@ -159,10 +156,11 @@ def run(
     from evaluation.records import append
 
     effort = QUICK if quick else FULL
+    limits, chosen = split_limits(chosen)
     settings = Settings(
         effort=replace(effort, rounds=rounds) if rounds else effort,
         peers=chosen_peers(peer, every=peers),
-        limits=Limits(agreement, delta_auc, least_slices),
+        limits=limits,
         command=command_line(click.get_current_context()),
         **chosen,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.measure.statistics import least_samples
@@ -111,3 +111,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.duration_s and self.duration_s < 10:
             raise ConfigError(f"--duration is {self.duration_s:g} s; less than 10 shows no drift")
+
+    @property
+    def gate_limits(self) -> Limits:
+        """What the gate asks: a quick look, whose slices prove too little anyway, leaves out the shifts."""
+        return replace(self.limits, shift_slices=0) if self.effort.quick else self.limits

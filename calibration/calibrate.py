@@ -11,6 +11,8 @@ import onnx
 from onnx import ModelProto
 
 from calibration.activations import channel_maxima, histograms
+from calibration.budget import Budget, Point, choose, curve, without_costliest
+from calibration.judging import BATCH, TEST, Judge
 from calibration.quantise import checked, placement, quantise, typed
 from calibration.quantizable import RECIPES, QuantizableOp, attention_ops, weight_ops
 from calibration.ranges import METHODS
@@ -20,18 +22,18 @@ from dtvit_edge.bundle import MODEL_FILES, Bundle, FileRecord, tolerance_of, wri
 from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.selftest import largest_deviation
-from dtvit_edge.spec import LOCATION_HEAD
 from evaluation import gate
-from evaluation.gate import Logits, Verdict
+from evaluation.gate import Verdict
 from evaluation.limits import Limits
-from evaluation.sampling import SETS, Pixels, SliceSet
+from evaluation.sampling import SETS, SliceSet
 from export.bundle_export import versions
 from export.facts import quantised_facts
 from export.onnx_graph import open_session
 from export.parity import run_batches
 
-BATCH = 8
 LOWER = ("fp16", "int8", "int8-fp16")
+# Precisions that a backend may be told to compute the rest of in a hint: each is a configuration with a verdict.
+HINTED = ("int8",)
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Config:
         calibration_slices, validation_slices, test_slices: the largest number of slices in each set.
         sensitivity_slices: how many slices of the validation set rank the ops.
         keep_higher_limit: largest share of the ops that may be kept in higher precision, 0 to 1.
+        budget: says how many are kept; None keeps as many as the gate needs on the validation set.
         limits: what the gate asks for; seed: of the sampling and of the bootstrap.
     """
 
@@ -54,6 +57,7 @@ class Config:
     test_slices: int = 2000
     sensitivity_slices: int = 16
     keep_higher_limit: float = 0.5
+    budget: Budget | None = None
     limits: Limits = field(default_factory=Limits)
     seed: int = 0
 
@@ -75,6 +79,8 @@ class CalibrationResult:
         method: which one gave the ranges.
         methods: by name, (flips on both heads, rms logit error) on the validation set.
         kept_higher: names of the ops that were kept in higher precision.
+        curve: error against time over the number of ops that are kept.
+        verdicts: of the files; configurations: of a file with a backend's hint, as far as this machine has any.
         sizes: share of the fp32 file's bytes, by precision.
         slices: how many each set held.
     """
@@ -84,14 +90,21 @@ class CalibrationResult:
     methods: dict[str, tuple[int, float]]
     costs: tuple[Cost, ...]
     kept_higher: tuple[str, ...]
+    curve: tuple[Point, ...]
     verdicts: tuple[Verdict, ...]
+    configurations: tuple[Verdict, ...]
     sizes: dict[str, float]
     slices: dict[str, int]
 
     @property
     def passed(self) -> bool:
-        """True where every lower precision holds."""
+        """True where every lower precision passed the gate; one that was not gated did not."""
         return all(v.verdict == gate.PASSED for v in self.verdicts)
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """The precisions that failed or are inconclusive."""
+        return tuple(v.precision for v in self.verdicts if v.verdict in (gate.FAILED, gate.INCONCLUSIVE))
 
 
 def calibrate(
@@ -100,7 +113,8 @@ def calibrate(
     """Add int8 to a bundle, gate every lower precision, and install what passes; all of it or nothing is written.
 
     Args:
-        sets: the slices of `calibration`, `validation` and `test` (`sampling.load_sets`).
+        sets: the slices of `calibration`, `validation` and `test` (`sampling.load_sets`), and of `OTHER`, another site,
+            where there are any.
 
     Raises:
         BundleError: a thin copy; every file is written anew.
@@ -121,20 +135,33 @@ def calibrate(
     few = sets["validation"].pixels[: config.sensitivity_slices]
     reference = {name: values[: len(few)] for name, values in calibrator.reference("validation").items()}
     costs = rank(smoothed, calibrator.ops, ranges[method], few, reference, progress=progress)
-    quantised, kept_higher = calibrator.keep_worst_higher(smoothed, ranges[method], costs)
+    points = curve(
+        lambda ops: quantise(smoothed, ops, ranges[method]), calibrator.fp32, calibrator.ops, costs, few, reference,
+        most=calibrator.most_kept, progress=progress,
+    )  # fmt: skip
+    if config.budget is None:
+        quantised, kept_higher = calibrator.keep_worst_higher(smoothed, ranges[method], costs)
+    else:
+        kept = choose(points, config.budget).kept
+        quantised = without_costliest(calibrator.ops, costs, kept)
+        kept_higher = tuple(cost.name for cost in costs[:kept])
     files = {"int8": checked(quantise(smoothed, quantised, ranges[method]), calibrator.channels)}
     files["int8-fp16"] = typed(files["int8"], calibrator.channels)
     if "fp16" in bundle.manifest.models:
         files["fp16"] = bundle.model_bytes("fp16")
-    verdicts = tuple(calibrator.assess(name, files[name], "test") for name in LOWER if name in files)
+    verdicts = tuple(calibrator.assess(name, files[name], TEST) for name in LOWER if name in files)
+    configurations = tuple(verdict for name in HINTED for verdict in calibrator.assess_hinted(name, files[name]))
     summary = {
         "method": method,
         "methods": {name: {"flips": flips, "rms": rms} for name, (flips, rms) in methods.items()},
         "ranges": ranges[method],
         "kept_higher": list(kept_higher),
+        # Times differ from run to run, and the same calibration gives the same bundle.
+        "curve": [{"kept": point.kept, "rms": point.rms} for point in points],
         "ops": {name: placement(files[name]) for name in ("int8", "int8-fp16")},
         "sensitivity": {"ops": [asdict(c) for c in costs], "blocks": [asdict(c) for c in by_block(costs)]},
         "verdicts": [verdict.to_dict() for verdict in verdicts],
+        "configurations": {verdict.precision: verdict.to_dict() for verdict in configurations},
         "slices": {name: list(slices.labels.digests) for name, slices in sets.items()},
         "config": asdict(config),
         "versions": versions(),
@@ -142,32 +169,27 @@ def calibrate(
     installed = _install(bundle, files, verdicts, summary)
     sizes = {name: len(data) / len(calibrator.fp32) for name, data in files.items()}
     counts = {name: len(slices) for name, slices in sets.items()}
-    return CalibrationResult(installed, method, methods, costs, kept_higher, verdicts, sizes, counts)
+    return CalibrationResult(
+        installed, method, methods, costs, kept_higher, points, verdicts, configurations, sizes, counts
+    )
 
 
-class _Calibrator:
+class _Calibrator(Judge):
     """The steps of a calibration over one fp32 graph; its quantizable ops and its logits are computed once."""
 
     def __init__(self, bundle: Bundle, sets: Mapping[str, SliceSet], config: Config, progress: Progress) -> None:
-        self.bundle, self.sets, self.config, self.progress = bundle, sets, config, progress
-        self.fp32 = bundle.model_bytes("fp32")
+        super().__init__(bundle, sets, config.limits, config.seed, progress)
+        self.config = config
         self.model: ModelProto = onnx.load_model_from_string(self.fp32)
         self.ops = weight_ops(self.model)
         if config.recipe == "attention":
             self.ops += attention_ops(self.model)
         self.channels = bundle.manifest.spec.channels
-        self._reference: dict[str, Logits] = {}
 
-    def reference(self, name: str) -> Logits:
-        """The logits of fp32 on a set."""
-        if name not in self._reference:
-            self._reference[name] = self.run("fp32", self.fp32, self.sets[name].pixels)
-        return self._reference[name]
-
-    def run(self, name: str, data: bytes, pixels: Pixels) -> Logits:
-        """The logits of a model file on ONNX Runtime; `name` is what the progress shows."""
-        with self.progress(name, len(pixels)) as step:
-            return run_batches(open_session(data), pixels, BATCH, step)
+    @property
+    def most_kept(self) -> int:
+        """How many ops may be kept in higher precision."""
+        return int(self.config.keep_higher_limit * len(self.ops))
 
     def smoothed(self) -> tuple[ModelProto, dict[str, Any]]:
         """The graph with its outliers folded, and the largest values of its activations by channel.
@@ -222,34 +244,13 @@ class _Calibrator:
         Returns:
             The ops that are quantised, and the names of those that are not.
         """
-        limit = int(self.config.keep_higher_limit * len(self.ops))
         higher: list[str] = []
         while True:
             quantised = tuple(op for op in self.ops if op.name not in higher)
             verdict = self.assess("int8", quantise(model, quantised, ranges), "validation")
-            if verdict.verdict != gate.FAILED or len(higher) == limit:
+            if verdict.verdict != gate.FAILED or len(higher) == self.most_kept:
                 return quantised, tuple(higher)
             higher.append(costs[len(higher)].name)
-
-    def assess(self, precision: str, data: bytes, set_name: str) -> Verdict:
-        """The gate's verdict on a model file over a set."""
-        logits = self.run(f"comparing {precision} with fp32", data, self.sets[set_name].pixels)
-        return self.compare(precision, logits, set_name)
-
-    def compare(self, precision: str, logits: Logits, set_name: str) -> Verdict:
-        """The gate's verdict on logits over a set; only the test set gets confidence intervals, which take seconds."""
-        manifest = self.bundle.manifest
-        return gate.compare_with_fp32(
-            precision,
-            self.reference(set_name),
-            logits,
-            self.sets[set_name].labels,
-            threshold=self.bundle.thresholds.slice.value,
-            location_trained=LOCATION_HEAD not in manifest.untrained_heads,
-            limits=self.config.limits,
-            seed=self.config.seed,
-            intervals=set_name == "test",
-        )
 
     @staticmethod
     def flips(verdict: Verdict) -> int:
@@ -259,7 +260,7 @@ class _Calibrator:
 def _install(
     bundle: Bundle, files: Mapping[str, bytes], verdicts: Sequence[Verdict], summary: dict[str, Any]
 ) -> Bundle:
-    """The bundle with the int8 files that passed, without the lower precisions that failed."""
+    """The bundle with the int8 files that were not refused, without the lower precisions that failed."""
     manifest = bundle.manifest
     outcomes = {v.precision: v.verdict for v in verdicts}
     models, tolerances = dict(manifest.models), dict(manifest.tolerances)
@@ -267,7 +268,8 @@ def _install(
     contents |= {record.file: bundle.file_bytes(record) for record in manifest.golden.values()}
     golden, reference = bundle.golden(), manifest.reference
     for name in LOWER:
-        passed = outcomes.get(name) == gate.PASSED
+        # What was not gated is what somebody asked for without proof; its verdict says so.
+        passed = outcomes.get(name) in (gate.PASSED, gate.NOT_GATED)
         if not passed and not (name == "fp16" and outcomes.get(name) == gate.INCONCLUSIVE):
             if record := models.pop(name, None):
                 del contents[record.file]

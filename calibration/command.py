@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from dtvit_edge.cli.option_set import bundle_options
 if TYPE_CHECKING:
     from calibration.calibrate import CalibrationResult
     from evaluation.gate import Verdict
+    from evaluation.limits import Limits
 
 
 @click.command()
@@ -25,6 +28,7 @@ def calibrate(
     bundle: Path,
     slices: tuple[Path, ...],
     test_slices: tuple[Path, ...],
+    other: tuple[Path, ...],
     expect_digest: str | None,
     trust: tuple[Path, ...] | None,
     as_json: bool,
@@ -32,8 +36,9 @@ def calibrate(
 ) -> None:
     """Add int8 to BUNDLE, and compare every lower precision with fp32.
 
-    A precision that does not pass the gate is not installed. The exit status is 0 where all passed, and 1 where one
-    failed or is inconclusive. Thresholds stay; an engine of a file that changed is to be built again.
+    The gate judges at home, under eight shifts of the scanner, and on the slices of --other. A precision that does not
+    pass is not installed. The exit status is 0 where none was refused, and 1 where one failed or is inconclusive.
+    Thresholds stay; an engine of a file that changed is to be built again.
     """
     from calibration.calibrate import calibrate as run
     from calibration.slices import find_candidates, load
@@ -44,21 +49,21 @@ def calibrate(
     opened = Bundle.open(bundle, expect_digest=expect_digest, trust=trust)
     opened.require_whole()
     config = config_of(**chosen)
-    candidates_by_set = find_candidates(slices, test_slices, config, progress=render.progress)
+    candidates_by_set = find_candidates(slices, test_slices, config, other=other, progress=render.progress)
     sets = load(opened, candidates_by_set, config, progress=render.progress)
     result = run(opened, sets, config, progress=render.progress)
-    _show(result, as_json=as_json)
-    if not result.passed:
-        raise VerdictError(_not_passed(result, config.limits.slices))
+    _show(result, config.limits, as_json=as_json)
+    if result.refused:
+        raise VerdictError(_refusal(result, config.limits))
 
 
-def _not_passed(result: CalibrationResult, least_slices: int) -> str:
+def _refusal(result: CalibrationResult, limits: Limits) -> str:
     """Which precisions failed and which are inconclusive, and what became of each."""
-    from evaluation.gate import FAILED, INCONCLUSIVE
+    from evaluation.gate import FAILED
 
     installed = result.bundle.manifest.models
     failed = [v.precision for v in result.verdicts if v.verdict == FAILED]
-    inconclusive = [v.precision for v in result.verdicts if v.verdict == INCONCLUSIVE]
+    inconclusive = [name for name in result.refused if name not in failed]
     left_out = [name for name in inconclusive if name not in installed]
     kept = [name for name in inconclusive if name in installed]
     sentences = []
@@ -68,14 +73,16 @@ def _not_passed(result: CalibrationResult, least_slices: int) -> str:
         sentences.append(f"inconclusive, not installed: {', '.join(left_out)}")
     if kept:
         sentences.append(f"inconclusive, kept: {', '.join(kept)}")
-    if inconclusive:
+    if inconclusive and result.slices["test"] < limits.slices:
         sentences.append(
-            f"the test set has {result.slices['test']} slices, --least-slices asks for {least_slices}: give more slices"
+            f"the test set has {result.slices['test']} slices, --least-slices asks for {limits.slices}: give more"
         )
+    elif inconclusive:
+        sentences.append("some sets hold too few slices or studies to tell: give more")
     return "; ".join(sentences)
 
 
-def _show(result: CalibrationResult, *, as_json: bool) -> None:
+def _show(result: CalibrationResult, limits: Limits, *, as_json: bool) -> None:
     from dtvit_edge.cli import render
 
     if as_json:
@@ -85,28 +92,53 @@ def _show(result: CalibrationResult, *, as_json: bool) -> None:
             "encoder": result.bundle.manifest.encoder,
             "training": result.bundle.manifest.training,
             "slices": result.slices,
+            "limits": asdict(limits),
             "method": result.method,
             "methods": result.methods,
             "kept_higher": result.kept_higher,
+            "curve": [point.to_dict() for point in result.curve],
             "sizes": result.sizes,
             "verdicts": [verdict.to_dict() for verdict in result.verdicts],
+            "configurations": {verdict.precision: verdict.to_dict() for verdict in result.configurations},
         }))  # fmt: skip
         return
     tried = ", ".join(f"{m} {flips} flips, rms {rms:.3g}" for m, (flips, rms) in result.methods.items())
     render.echo(f"ranges by {result.method} ({tried})")
     render.echo("costliest: " + ", ".join(f"{cost.name} {cost.rms:.2g}" for cost in result.costs[:5]))
     render.echo("kept in higher precision: " + (", ".join(result.kept_higher) or "nothing"))
+    kept = len(result.kept_higher)
+    curve = [(f"{p.kept}{', taken' if p.kept == kept else ''}", f"{p.rms:.3g}", f"{p.time:.2f}") for p in result.curve]
+    render.rows(("ops kept in higher precision", "rms logit error", "time as a share of fp32's"), curve)
 
-    columns = ("precision", "gate", "slices", "ICH agrees", "location agrees", "largest dp", "mean dp", "dAUC",
-               "sensitivity", "specificity", "size")  # fmt: skip
-    render.rows(columns, [_row(v, result.sizes[v.precision]) for v in result.verdicts])
-    for verdict in result.verdicts:
+    judged = (*result.verdicts, *result.configurations)
+    columns = ("precision", "gate", "slices", "ICH agrees", "studies agree", "location agrees", "largest dp", "mean dp",
+               "dAUC", "sensitivity", "specificity", "size")  # fmt: skip
+    render.rows(columns, [_row(v, result.sizes.get(v.precision)) for v in judged])
+    render.rows(("scanner", "slices", *(v.precision for v in judged)), list(_rows_by_set(judged)))
+    render.echo("in each cell: slices decided as fp32 does, and what 99.5 % of the probabilities differ by at most")
+    for verdict in judged:
         for reason in verdict.reasons:
             render.echo(f"{verdict.precision}: {reason}")
+    for verdict in result.configurations:
+        render.echo(f"{verdict.precision}: a configuration, run on {verdict.ran_on}; it has no file of its own")
     render.echo(f"{result.bundle.path}: {', '.join(sorted(result.bundle.manifest.models))}")
 
 
-def _row(v: Verdict, size: float) -> tuple[str, ...]:
+def _rows_by_set(judged: Sequence[Verdict]) -> Iterator[tuple[str, ...]]:
+    """One row for home, one for each shift of the scanner and one for another site."""
+    from evaluation.gate import HOME, PASSED
+
+    first = judged[0]
+    yield (HOME, str(first.ich.slices), *(f"{v.ich.agreement:.2%}, {v.ich.high_difference:.3f}" for v in judged))
+    for place, one in enumerate(first.elsewhere):
+        cells = []
+        for there in (v.elsewhere[place] for v in judged):
+            said = "" if there.verdict == PASSED else f": {there.verdict}"
+            cells.append(f"{there.ich.agreement:.2%}, {there.ich.high_difference:.3f}{said}")
+        yield (one.name, str(one.ich.slices), *cells)
+
+
+def _row(v: Verdict, size: float | None) -> tuple[str, ...]:
     from evaluation.gate import NOT_ASSESSED
 
     return (
@@ -114,11 +146,12 @@ def _row(v: Verdict, size: float) -> tuple[str, ...]:
         v.verdict,
         str(v.ich.slices),
         f"{v.ich.agreement:.4f} ({v.ich.flips} flips)",
+        f"{v.studies.agreement:.4f} ({v.studies.flips} of {v.studies.slices})" if v.studies else NOT_ASSESSED,
         f"{v.location.agreement:.4f} ({v.location.flips} of {v.location.slices})" if v.location else NOT_ASSESSED,
         f"{v.ich.largest_difference:.4f}",
         f"{v.ich.mean_difference:.5f}",
         NOT_ASSESSED if v.auc is None or v.auc_reference is None else f"{v.auc - v.auc_reference:+.5f}",
         "{:.3f} ({:.3f} to {:.3f})".format(*v.sensitivity) if v.sensitivity else NOT_ASSESSED,
         "{:.3f} ({:.3f} to {:.3f})".format(*v.specificity) if v.specificity else NOT_ASSESSED,
-        f"{size:.3f}",
+        "" if size is None else f"{size:.3f}",
     )

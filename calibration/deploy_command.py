@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from calibration.options import calibration_options, config_of
+from evaluation.limits import LIMIT_OPTIONS
 from export.options import import_options
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def deploy(
     expect: Path | None,
     slices: tuple[Path, ...],
     test_slices: tuple[Path, ...],
+    other: tuple[Path, ...],
     as_json: bool,
     **chosen: Any,
 ) -> None:
@@ -60,7 +62,7 @@ def deploy(
         _refuse_options_without_slices(click.get_current_context())
     of_import = {field.name for field in fields(ImportOptions)} & set(chosen)
     options = ImportOptions(**{name: chosen.pop(name) for name in of_import})
-    asked = Deployment(weights, output, options, expect, slices, test_slices, config_of(**chosen))
+    asked = Deployment(weights, output, options, expect, slices, test_slices, other, config_of(**chosen))
     steps: list[Step] = []
     try:
         for step in run(
@@ -77,7 +79,7 @@ def deploy(
 
 def _refuse_options_without_slices(context: click.Context) -> None:
     """An option of the calibration that would be passed over is wrong usage."""
-    of_calibration = {"test_slices", *inspect.signature(config_of).parameters}
+    of_calibration = {"test_slices", "other", *inspect.signature(config_of).parameters, *LIMIT_OPTIONS}
     for parameter in context.command.params:
         name = parameter.name or ""
         if name in of_calibration and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:

@@ -91,15 +91,21 @@ def export_inputs(weights: Path, options: ImportOptions, expect: Path | None) ->
 
 
 def calibration_inputs(
-    slices: Sequence[Path], test_slices: Sequence[Path], config: Config, *, progress: Progress = silent
+    slices: Sequence[Path],
+    test_slices: Sequence[Path],
+    config: Config,
+    *,
+    other: Sequence[Path] = (),
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Everything that a calibration is made from, besides the bundle; every file of the slices is read.
 
     Raises:
         ConfigError: a folder or file that is not there, or a CSV that cannot be read.
     """
-    files = {"slices": [_files(source) for source in slices], "test_slices": [_files(source) for source in test_slices]}
-    with progress("digests of the slices", sum(len(f) for sources in files.values() for f in sources)) as step:
+    sources = {"slices": slices, "test_slices": test_slices, "other": other}
+    files = {name: [_files(source) for source in given] for name, given in sources.items()}
+    with progress("digests of the slices", sum(len(f) for given in files.values() for f in given)) as step:
         digests = {name: [_digest_all(found, step) for found in sources] for name, sources in files.items()}
     return json.loads(json.dumps(asdict(config))) | digests
 

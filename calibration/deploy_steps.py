@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dtvit_edge.bundle import MODEL_FILES, REFUSED, Bundle
-from evaluation.gate import FAILED, INCONCLUSIVE, PASSED
+from dtvit_edge.bundle.verdicts import FAILED, INCONCLUSIVE, PASSED, gate_verdicts
 
 EXPORT, CALIBRATE, BUILD = "export", "calibrate", "build"
 NOT_ASKED, LEFT = "not asked for", "left for the device"
@@ -68,14 +68,15 @@ def export_outcomes(bundle: Bundle) -> tuple[Outcome, ...]:
 def calibration_outcomes(bundle: Bundle) -> tuple[Outcome, ...]:
     """One for each lower precision: its file, or what the gate has against it."""
     summary = bundle.manifest.calibration or {}
-    outcomes = []
+    outcomes, judged = [], gate_verdicts(bundle.manifest)
     for verdict in summary.get("verdicts", ()):
         precision = verdict["precision"]
         words = MODEL_FILES[precision]
-        if verdict["verdict"] != PASSED:
+        said = judged[precision]
+        if said != PASSED:
             there = "kept" if precision in bundle.manifest.models else "not installed"
             words = f"{words} is {there}: {'; '.join(verdict['reasons'])}"
-        if verdict["verdict"] == INCONCLUSIVE:
+        if said == INCONCLUSIVE:
             words += "; give more slices (--least-slices sets how many are asked)"
-        outcomes.append(Outcome(precision, verdict["verdict"], words))
+        outcomes.append(Outcome(precision, said, words))
     return tuple(outcomes)

@@ -44,7 +44,7 @@ class Deployment:
 
     Attributes:
         expect: images with the user's own outputs, as `export_bundle` takes them.
-        slices, test_slices: folders and labelled CSVs; without slices nothing is calibrated.
+        slices, test_slices, other: folders and labelled CSVs; without slices nothing is calibrated.
         config: of the calibration.
     """
 
@@ -54,6 +54,7 @@ class Deployment:
     expect: Path | None = None
     slices: Sequence[Path] = ()
     test_slices: Sequence[Path] = ()
+    other: Sequence[Path] = ()
     config: Config = field(default_factory=Config)
 
 
@@ -79,12 +80,16 @@ def deploy(
     check_name(asked.output)
     wanted = {EXPORT: export_inputs(asked.weights, asked.options, asked.expect)}
     if asked.slices:
-        wanted[CALIBRATE] = calibration_inputs(asked.slices, asked.test_slices, asked.config, progress=progress)
+        wanted[CALIBRATE] = calibration_inputs(
+            asked.slices, asked.test_slices, asked.config, other=asked.other, progress=progress
+        )
     record = _ended(asked.output, wanted, overwrite=overwrite)
     candidates: Mapping[str, Sequence[Candidate]] = {}
     if asked.slices and CALIBRATE not in record:
         # Before minutes are spent on the export: slices that do not do are wrong usage.
-        candidates = find_candidates(asked.slices, asked.test_slices, asked.config, progress=progress)
+        candidates = find_candidates(
+            asked.slices, asked.test_slices, asked.config, other=asked.other, progress=progress
+        )
 
     def run(name: str, make: Callable[[], Bundle], outcomes: Callable[[Bundle], tuple[Outcome, ...]]) -> Step:
         if name in record:

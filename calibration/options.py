@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from dtvit_edge.cli.option_set import option_set
-from evaluation.limits import Limits, limit_options
+from evaluation.limits import limit_options, split_limits
 
 if TYPE_CHECKING:
     from calibration.calibrate import Config
 
-# A command takes `slices` and `test_slices`, and the others are for `config_of`.
+# A command takes `slices`, `test_slices` and `other`, and the others are for `config_of`.
 calibration_options = option_set(
     click.option(
         "--slices",
@@ -29,6 +29,13 @@ calibration_options = option_set(
         type=click.Path(path_type=Path),
         help="Take the whole test set from this study folder or labelled CSV; may be repeated. Its patients are left "
         "out of the other two sets. Without it, two fifths of the patients of --slices are the test set.",
+    ),
+    click.option(
+        "--other",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="Judge on another site's slices as well: a study folder, a folder of PNG or JPEG with one folder a "
+        "patient, or a CSV, labelled or not; may be repeated. They give no range and choose nothing.",
     ),
     click.option(
         "--count",
@@ -58,6 +65,13 @@ calibration_options = option_set(
         show_default=True,
         help="Fold the outliers of activations into the weights before quantising.",
     ),
+    click.option(
+        "--budget",
+        metavar="KIND=LIMIT",
+        help="Keep as many of the costliest operators in higher precision as this asks for, at most half of them: "
+        "rms=0.05 as few as give an error of at most 0.05 in logits, latency=0.4 as many as leave the time of a slice "
+        "at 0.4 of fp32's. Without it, as many as the gate needs on the validation set. The gate judges in any case.",
+    ),
     limit_options,
     click.option("--seed", default=0, show_default=True, help="Set the seed of the sampling and of the bootstrap."),
 )
@@ -69,18 +83,19 @@ def config_of(
     recipe: str,
     alpha: float,
     smooth: bool,
-    agreement: float,
-    delta_auc: float,
-    least_slices: int,
+    budget: str | None,
     seed: int,
+    **limits: float,
 ) -> Config:
-    """The configuration that the options ask for."""
+    """The configuration that the options ask for; `limits` are those of `limit_options`."""
+    from calibration.budget import Budget
     from calibration.calibrate import Config
 
     return Config(
         recipe=recipe,
         alpha=alpha if smooth else None,
         calibration_slices=count,
-        limits=Limits(agreement, delta_auc, least_slices),
+        budget=None if budget is None else Budget.parse(budget),
+        limits=split_limits(limits)[0],
         seed=seed,
     )

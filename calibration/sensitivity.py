@@ -12,7 +12,7 @@ from onnx import ModelProto
 from calibration.quantise import quantise
 from calibration.quantizable import QuantizableOp
 from dtvit_edge.progress import Progress, silent
-from evaluation.gate import Logits, logit_error
+from evaluation.agreement import Logits, logit_error
 from export.onnx_graph import open_session
 from export.parity import run_batches
 

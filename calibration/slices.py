@@ -8,19 +8,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.calibrate import BATCH, Config
+from calibration.calibrate import Config
+from calibration.judging import BATCH
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.spec import OUTPUT_NAMES
-from evaluation import gate
+from evaluation.agreement import softmax
+from evaluation.gate import OTHER
 from evaluation.sampling import (
+    SETS,
     WHAT_TO_GIVE,
     Candidate,
     IchPredictor,
     Pixels,
     SliceSet,
     candidates,
+    load_set,
     load_sets,
     split_into_sets,
 )
@@ -29,12 +33,18 @@ from export.parity import run_batches
 
 
 def find_candidates(
-    slices: Sequence[Path], test_slices: Sequence[Path], config: Config, *, progress: Progress = silent
+    slices: Sequence[Path],
+    test_slices: Sequence[Path],
+    config: Config,
+    *,
+    other: Sequence[Path] = (),
+    progress: Progress = silent,
 ) -> dict[str, list[Candidate]]:
     """What each set may take, by its name; headers and labels are read, no pixels are.
 
     Args:
         test_slices: the whole test set; empty takes it out of `slices`.
+        other: slices of another site, labelled or not, on which the gate judges as well; they are the set `OTHER`.
 
     Raises:
         ConfigError: no slices were given, or too few patients.
@@ -42,7 +52,9 @@ def find_candidates(
     if not slices:
         raise ConfigError(f"nothing to calibrate on; {WHAT_TO_GIVE}")
     test = candidates(test_slices, progress=progress) if test_slices else ()
-    return split_into_sets(candidates(slices, progress=progress), test, seed=config.seed)
+    by_set = split_into_sets(candidates(slices, progress=progress), test, seed=config.seed)
+    elsewhere = {OTHER: candidates(other, pictures=True, progress=progress)} if other else {}
+    return by_set | elsewhere
 
 
 def load(
@@ -52,15 +64,23 @@ def load(
     *,
     progress: Progress = silent,
 ) -> dict[str, SliceSet]:
-    """The three sets as the model bytes of a bundle's spec; errors are those of `sampling.load_sets`."""
-    return load_sets(
-        candidates_by_set,
-        config.set_sizes,
-        bundle.manifest.spec,
-        seed=config.seed,
-        predict_ich=ich_predictor(bundle, progress),
-        progress=progress,
+    """The sets as the model bytes of a bundle's spec.
+
+    Raises:
+        ConfigError: as `sampling.load_sets`, or a slice of the other site is in another set.
+    """
+    predict_ich, spec = ich_predictor(bundle, progress), bundle.manifest.spec
+    sets = load_sets(
+        candidates_by_set, config.set_sizes, spec, seed=config.seed, predict_ich=predict_ich, progress=progress
     )
+    if OTHER in candidates_by_set:
+        pool, most = candidates_by_set[OTHER], config.test_slices
+        # As they come: spreading them over what fp32 flags would make another site look like this one.
+        sets[OTHER] = load_set(pool, most, spec, seed=config.seed, name=OTHER, progress=progress)
+        known = {digest for name in SETS for digest in sets[name].labels.digests}
+        if twice := len(known & set(sets[OTHER].labels.digests)):
+            raise ConfigError(f"{twice} slices of --other are also among --slices: another site has others")
+    return sets
 
 
 def ich_predictor(bundle: Bundle, progress: Progress = silent) -> IchPredictor:
@@ -69,7 +89,7 @@ def ich_predictor(bundle: Bundle, progress: Progress = silent) -> IchPredictor:
     def predict_ich(pixels: Pixels) -> NDArray[np.bool_]:
         with progress("looking for haemorrhage", len(pixels)) as step:
             logits = run_batches(open_session(bundle.model_bytes("fp32")), pixels, BATCH, step)
-        flagged: NDArray[np.bool_] = gate.softmax(logits[OUTPUT_NAMES[0]])[:, 1] >= bundle.thresholds.slice.value
+        flagged: NDArray[np.bool_] = softmax(logits[OUTPUT_NAMES[0]])[:, 1] >= bundle.thresholds.slice.value
         return flagged
 
     return predict_ich

@@ -1,8 +1,12 @@
-"""The gate: may a lower precision stand in for fp32? It can say no, and it can say that it does not know."""
+"""The gate: may a lower precision stand in for fp32? It can say no, and it can say that it does not know.
+
+It judges at home, on slices like those that gave the ranges, under stated shifts of the scanner (`scanner_shifts`), and
+on another site's slices where there are any. A precision passes where it passes everywhere. With a limit switched off
+it is not gated, whatever its figures are.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,15 +14,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtvit_edge.spec import ICH_HEAD, LOCATION_HEAD, OUTPUT_NAMES
-from evaluation.limits import DEFAULT_LIMITS, Limits
+from dtvit_edge.bundle.verdicts import FAILED, INCONCLUSIVE, NOT_ASSESSED, NOT_GATED, PASSED
+from dtvit_edge.spec import ICH_HEAD, ICH_OUTPUT, LOCATION_HEAD
+from evaluation.agreement import (
+    Agreement,
+    DecisionRule,
+    Logits,
+    Probabilities,
+    location_agreement,
+    logit_error,
+    slice_agreement,
+    softmax,
+    study_agreement,
+)
+from evaluation.limits import DEFAULT_LIMITS, HIGH_QUANTILE, Limits, exceeds
 from evaluation.metrics import ich_figures
 
-PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
-NOT_ASSESSED = "not assessed"
-_WORST = 5
+__all__ = [
+    "FAILED",
+    "INCONCLUSIVE",
+    "NOT_ASSESSED",
+    "NOT_GATED",
+    "OTHER",
+    "PASSED",
+    "Compared",
+    "SetVerdict",
+    "SliceLabels",
+    "Verdict",
+    "compare_with_fp32",
+]  # fmt: skip
 
-Logits = dict[str, NDArray[np.float32]]
+HOME, OTHER = "home", "another site"
+STUDIES = "studies"
+DEFAULT_RULE = DecisionRule()
+_WORST = 5
+_FIRST = (FAILED, INCONCLUSIVE, PASSED)  # the worst of several verdicts comes first
 
 
 @dataclass(frozen=True)
@@ -27,7 +57,8 @@ class SliceLabels:
 
     Attributes:
         digests: sha256 of each slice's model bytes: slices are named by nothing else.
-        patients: N names, for the intervals; ich: (N,) 1, 0 or -1 where not labelled.
+        patients: N names, for the intervals, and for studies: a study is a patient's slices here.
+        ich: (N,) 1, 0 or -1 where not labelled.
         location: (N,) an index into `LOCATION_LABELS`, -1 where not labelled; None where nobody said any. The gate
             itself asks for agreement with fp32 alone.
     """
@@ -39,14 +70,37 @@ class SliceLabels:
 
 
 @dataclass(frozen=True)
-class HeadAgreement:
-    """One head of a precision against fp32; probabilities lie between 0 and 1."""
+class Compared:
+    """A precision's logits and fp32's on the same slices, away from home.
 
-    slices: int
-    flips: int
-    agreement: float
-    largest_difference: float
-    mean_difference: float
+    Attributes:
+        name: of the shift, or `OTHER`; reference, logits: (N, 2) and (N, 3) by output name.
+    """
+
+    name: str
+    reference: Logits
+    logits: Logits
+    labels: SliceLabels
+
+
+@dataclass(frozen=True)
+class SetVerdict:
+    """What the gate says of one precision on one set of slices.
+
+    Attributes:
+        name: of the set; verdict: `PASSED`, `FAILED` or `INCONCLUSIVE`; reasons: why not passed, in words.
+        location: None where fp32 flags no slice, or the head is untrained.
+        studies: the haemorrhage flag by study; None where a logit is not finite.
+        rms: root mean square logit difference over both heads.
+    """
+
+    name: str
+    verdict: str
+    reasons: tuple[str, ...]
+    ich: Agreement
+    location: Agreement | None
+    studies: Agreement | None
+    rms: float
 
 
 @dataclass(frozen=True)
@@ -54,25 +108,29 @@ class Verdict:
     """What the gate says of one precision.
 
     Attributes:
-        verdict: `PASSED`, `FAILED` or `INCONCLUSIVE`; reasons: why not passed, in words.
-        location: None where fp32 flags no slice, or the head is untrained.
+        verdict: `PASSED`, `FAILED`, `INCONCLUSIVE` or `NOT_GATED`; reasons: why not passed, in words.
+        ich, location, studies, rms: at home, as in `SetVerdict`.
         auc_reference, auc: None where the labels hold one class or none.
         sensitivity, specificity: (value, low, high) at the threshold; None as above.
-        rms: root mean square logit difference over both heads.
         worst: (digest, |difference of probability|) of the slices that differ most.
+        elsewhere: under each shift of the scanner, and on another site's slices.
+        ran_on: what computed the logits, by library, version and hint.
     """
 
     precision: str
     verdict: str
     reasons: tuple[str, ...]
-    ich: HeadAgreement
-    location: HeadAgreement | None
+    ich: Agreement
+    location: Agreement | None
     auc_reference: float | None
     auc: float | None
     sensitivity: tuple[float, float, float] | None
     specificity: tuple[float, float, float] | None
     rms: float
     worst: tuple[tuple[str, float], ...]
+    studies: Agreement | None = None
+    elsewhere: tuple[SetVerdict, ...] = ()
+    ran_on: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, for the manifest."""
@@ -85,78 +143,93 @@ def compare_with_fp32(
     logits: Logits,
     labels: SliceLabels,
     *,
-    threshold: float,
-    location_trained: bool = True,
+    rule: DecisionRule = DEFAULT_RULE,
     limits: Limits = DEFAULT_LIMITS,
+    elsewhere: Sequence[Compared] = (),
     seed: int = 0,
     intervals: bool = True,
+    ran_on: str = "",
 ) -> Verdict:
     """Compare a precision's logits with fp32's on the same slices, and decide whether it passes.
 
     Args:
-        reference, logits: (N, 2) and (N, 3) by output name.
-        threshold: the shipped one, of the haemorrhage probability.
+        reference, logits: (N, 2) and (N, 3) by output name, at home.
+        elsewhere: the same under shifts of the scanner and on another site's slices.
         seed: of the bootstrap; intervals: False saves its seconds and leaves the intervals NaN.
     """
-    name_ich, name_location = OUTPUT_NAMES
-    p, q = softmax(reference[name_ich])[:, 1], softmax(logits[name_ich])[:, 1]
-    flagged = p >= threshold
-    ich = _head(flagged, q >= threshold, np.abs(p - q))
-    location = None
-    if location_trained and flagged.any():
-        a, b = softmax(reference[name_location])[flagged], softmax(logits[name_location])[flagged]
-        location = _head(a.argmax(1), b.argmax(1), np.abs(a - b).max(axis=1))
-    before = _labelled(p, labels, threshold, seed, resamples=0)
-    after = _labelled(q, labels, threshold, seed, resamples=None if intervals else 0)
-    # Decisions that are compared would agree: NaN is below every threshold, for both of them.
-    asked = (("a logit", logits), ("a logit of fp32", reference))
-    reasons = [f"{what} is not finite" for what, said in asked if not all(np.isfinite(v).all() for v in said.values())]
-    for head, agreement in ((ICH_HEAD, ich), (LOCATION_HEAD, location)):
-        if agreement and not agreement.agreement >= limits.agreement:
-            reasons.append(f"{head}: {agreement.agreement:.2%} of decisions agree, {limits.agreement:.2%} are asked")
+    p, q = _probabilities(reference), _probabilities(logits)
+    before = _labelled(p, labels, rule.threshold, seed, resamples=0)
+    after = _labelled(q, labels, rule.threshold, seed, resamples=None if intervals else 0)
+    home = _judge(Compared(HOME, reference, logits, labels), rule, limits.agreement, limits.difference, limits.slices)
+    away = tuple(_judge(c, rule, limits.shift_agreement, limits.difference, limits.least_elsewhere) for c in elsewhere)
+    reasons, verdicts = list(home.reasons), [home.verdict, *(one.verdict for one in away)]
     if before and after and not abs(before["auc"][0] - after["auc"][0]) <= limits.auc:
-        reasons.append(f"AUC {after['auc'][0]:.4f} against {before['auc'][0]:.4f}, {limits.auc:g} is allowed")
-    verdict = FAILED if reasons else PASSED
-    if len(p) < limits.slices:
-        reasons.append(f"{len(p)} slices, {limits.slices} are asked")
-        verdict = FAILED if verdict == FAILED else INCONCLUSIVE
+        reasons.insert(0, f"AUC {after['auc'][0]:.4f} against {before['auc'][0]:.4f}, {limits.auc:g} is allowed")
+        verdicts.append(FAILED)
+    reasons += [f"{one.name}: {reason}" for one in away for reason in one.reasons]
+    verdict = min(verdicts, key=_FIRST.index)
+    if verdict == PASSED and limits.off:
+        verdict = NOT_GATED
+        reasons.append(f"limits were switched off: {', '.join(limits.off)}")
     order = np.argsort(-np.abs(p - q), kind="stable")[:_WORST]
     return Verdict(
         precision,
         verdict,
         tuple(reasons),
-        ich,
-        location,
+        home.ich,
+        home.location,
         before["auc"][0] if before else None,
         after["auc"][0] if after else None,
         after["recall"] if after else None,
         after["specificity"] if after else None,
-        logit_error(reference, logits),
+        home.rms,
         tuple((labels.digests[i], float(abs(p[i] - q[i]))) for i in order),
+        home.studies,
+        away,
+        ran_on,
     )
 
 
-def logit_error(reference: Logits, logits: Logits) -> float:
-    """Root mean square difference over the slices and both heads; infinite where a logit is not finite."""
-    squares = [float(((reference[n].astype(np.float64) - logits[n]) ** 2).mean()) for n in OUTPUT_NAMES]
-    total = sum(squares) / len(squares)
-    return math.sqrt(total) if math.isfinite(total) else math.inf
+def _judge(compared: Compared, rule: DecisionRule, agreement: float, difference: float, least: int) -> SetVerdict:
+    """One set's verdict; `agreement`, `difference` and `least` are the limits that hold for it."""
+    p, q = _probabilities(compared.reference), _probabilities(compared.logits)
+    flagged = p >= rule.threshold
+    ich, location = slice_agreement(p, q, rule.threshold), None
+    if rule.location_trained and flagged.any():
+        location = location_agreement(compared.reference, compared.logits, flagged)
+    # Decisions that are compared would agree: NaN is below every threshold, for both of them.
+    asked = (("a logit", compared.logits), ("a logit of fp32", compared.reference))
+    failed = [f"{what} is not finite" for what, said in asked if not all(np.isfinite(v).all() for v in said.values())]
+    studies = None if failed else study_agreement(p, q, compared.labels.patients, rule)
+    unsure: list[str] = []
+    for what, heads in ((ICH_HEAD, ich), (LOCATION_HEAD, location), (STUDIES, studies)):
+        if heads is not None:
+            _sort_in(failed, unsure, exceeds(heads.flips, heads.slices, 1 - agreement),
+                     f"{what}: {heads.agreement:.2%} of decisions agree, {agreement:.2%} are asked")  # fmt: skip
+    _sort_in(failed, unsure, exceeds(int((np.abs(p - q) > difference).sum()), len(p), 1 - HIGH_QUANTILE),
+             f"{ICH_HEAD}: {HIGH_QUANTILE:.1%} of the probabilities differ by at most {ich.high_difference:.3f}, "
+             f"{difference:g} is allowed")  # fmt: skip
+    if len(p) < least:
+        unsure.append(f"{len(p)} slices, {least} are asked")
+    verdict = FAILED if failed else INCONCLUSIVE if unsure else PASSED
+    rms = logit_error(compared.reference, compared.logits)
+    return SetVerdict(compared.name, verdict, (*failed, *unsure), ich, location, studies, rms)
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Probabilities in float64, by row."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    shares: NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
+def _sort_in(failed: list[str], unsure: list[str], broken: bool | None, reason: str) -> None:
+    if broken is None:
+        unsure.append(f"{reason}; too few to tell")
+    elif broken:
+        failed.append(reason)
+
+
+def _probabilities(logits: Logits) -> Probabilities:
+    shares: Probabilities = softmax(logits[ICH_OUTPUT])[:, 1]
     return shares
 
 
-def _head(before: NDArray[Any], after: NDArray[Any], difference: NDArray[np.float64]) -> HeadAgreement:
-    flips = int((before != after).sum())
-    return HeadAgreement(len(before), flips, 1 - flips / len(before), float(difference.max()), float(difference.mean()))
-
-
 def _labelled(
-    probability: NDArray[np.float64], labels: SliceLabels, threshold: float, seed: int, *, resamples: int | None
+    probability: Probabilities, labels: SliceLabels, threshold: float, seed: int, *, resamples: int | None
 ) -> dict[str, tuple[float, float, float]] | None:
     """Figures against the labels, each with its interval; None where those hold one class or none."""
     kept = np.flatnonzero(labels.ich >= 0)

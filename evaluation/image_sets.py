@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.progress import Progress, silent
-from dtvit_edge.spec import PixelEncoding, PreprocessSpec
-from evaluation.images import ImageSet, load_images, read_image
+from dtvit_edge.spec import PreprocessSpec
+from evaluation.images import ImageSet, StoredSlice, load_images, read_image
 from evaluation.labels import LabelledSlice, labels_digest, read_labels
 from evaluation.phantoms import ENCODING, PhantomSet, load_phantoms, render_again
 
@@ -50,8 +47,8 @@ def load_image_set(text: str, spec: PreprocessSpec, *, workers: int = 1, progres
         return ImageSet(slices, load_images(slices, spec, workers=workers, step=step), labels_digest(slices))
 
 
-def stored_pixels(labelled: LabelledSlice) -> tuple[NDArray[np.uint16], PixelEncoding]:
-    """The slice's (rows, columns) uint16 as stored, before any preprocessing: for figures of what that does.
+def stored_pixels(labelled: LabelledSlice) -> StoredSlice:
+    """The slice's (rows, columns) uint16 as stored, before any preprocessing.
 
     Raises:
         ConfigError: the file is no longer readable.

@@ -25,6 +25,9 @@ from evaluation.labels import LabelledSlice
 WINDOWED_SUFFIXES = (".png", ".jpg", ".jpeg")  # 8-bit images that are windowed already
 _CHUNK = 16
 
+# Pixels (rows, columns) uint16 as stored, and what they mean.
+StoredSlice = tuple[NDArray[np.uint16], PixelEncoding]
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -57,7 +60,7 @@ def in_workers(call: Callable[[Item], Result], items: Iterable[Item], workers: i
         yield from pool.map(call, items, chunksize=chunk)
 
 
-def read_image(file: Path) -> tuple[NDArray[np.uint16], PixelEncoding]:
+def read_image(file: Path) -> StoredSlice:
     """The stored pixels (rows, columns) uint16 of a DICOM slice, or of an 8-bit image that is windowed already.
 
     Raises:
@@ -79,14 +82,14 @@ def read_image(file: Path) -> tuple[NDArray[np.uint16], PixelEncoding]:
         raise ConfigError(f"{file}: {error}") from error
 
 
-def prepare_slice(header: SliceHeader, spec: PreprocessSpec) -> PreparedSlice:
-    """One slice that was discovered already through `CpuPreprocessor`, cropped.
+def read_slice(header: SliceHeader) -> StoredSlice:
+    """The stored pixels of a slice that was discovered already.
 
     Raises:
-        ConfigError: it cannot be read or used.
+        ConfigError: it cannot be read.
     """
     try:
-        return CpuPreprocessor(spec)(ParallelReader().read(header).stored, header.encoding)
+        return ParallelReader().read(header).stored, header.encoding
     except SliceRejected as error:
         raise ConfigError(f"{header.file}: {error}") from error
 

@@ -25,11 +25,11 @@ from dtvit_edge.dicom.opening import open_dataset
 from dtvit_edge.dicom.slice import SliceHeader
 from dtvit_edge.dicom.walk import walk
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.preprocess.cpu import PreparedSlice
+from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.spec import PreprocessSpec, digest_bytes
 from evaluation.gate import SliceLabels
-from evaluation.images import prepare_image, prepare_slice
+from evaluation.images import WINDOWED_SUFFIXES, StoredSlice, read_image, read_slice
 from evaluation.labels import read_labels
 
 SETS = ("calibration", "validation", "test")
@@ -50,12 +50,13 @@ class Candidate:
     """A slice that a set could take.
 
     Attributes:
+        read: gives the stored pixels; a ConfigError where they cannot be read.
         patient: a name that only tells patients apart.
         position: 0 to 1, from the patient's first slice to the last.
         ich: 1, 0, or -1 where nobody said; location: an index into `LOCATION_LABELS`, -1 where nobody said.
     """
 
-    load: Callable[[PreprocessSpec], PreparedSlice]
+    read: Callable[[], StoredSlice]
     patient: str
     position: float
     ich: int
@@ -68,17 +69,23 @@ class SliceSet:
 
     Attributes:
         pixels: (N, C, 224, 224) uint8.
+        sources: N functions that give each slice's stored pixels, for shifts of the scanner; empty where nobody has
+            them.
     """
 
     pixels: Pixels
     labels: SliceLabels
+    sources: tuple[Callable[[], StoredSlice], ...] = ()
 
     def __len__(self) -> int:
         return len(self.pixels)
 
 
-def candidates(sources: Sequence[Path], *, progress: Progress = silent) -> list[Candidate]:
+def candidates(sources: Sequence[Path], *, pictures: bool = False, progress: Progress = silent) -> list[Candidate]:
     """Every slice of suitable series below the folders, and every row of the CSVs.
+
+    Args:
+        pictures: take PNG and JPEG below the folders as well, each folder of them as one patient, without labels.
 
     Raises:
         ConfigError: nothing usable in them; the message says what to give.
@@ -86,6 +93,7 @@ def candidates(sources: Sequence[Path], *, progress: Progress = silent) -> list[
     pool: list[Candidate] = []
     for source in sources:
         pool += _of_csv(source) if source.suffix.lower() == ".csv" else _of_folder(source, progress)
+        pool += _of_pictures(source) if pictures and source.is_dir() else []
     if not pool:
         names = ", ".join(str(s) for s in sources) or "nothing"
         raise ConfigError(f"no head CT to calibrate on in {names}; {WHAT_TO_GIVE}")
@@ -211,7 +219,7 @@ def load_set(
         np.array([c.ich for c in chosen]),
         np.array([c.location for c in chosen]),
     )
-    return SliceSet(np.stack([kept[digest][0] for digest in order]), labels)
+    return SliceSet(np.stack([kept[digest][0] for digest in order]), labels, tuple(c.read for c in chosen))
 
 
 def _read(
@@ -219,11 +227,12 @@ def _read(
 ) -> dict[str, tuple[Pixels, Candidate]]:
     """Up to `count` slices by their digests, in the order of `stratified`."""
     kept: dict[str, tuple[Pixels, Candidate]] = {}
+    prepare = CpuPreprocessor(spec)
     with progress(f"reading the {name} set", min(count, len(pool))) as step:
         for candidate in stratified(pool, seed):
             if len(kept) == count:
                 break
-            prepared = candidate.load(spec)
+            prepared = prepare(*candidate.read())
             if prepared.brain_share < spec.min_brain_share:
                 continue  # the runtime would skip it
             digest = digest_bytes(prepared.pixels.tobytes())
@@ -247,7 +256,7 @@ def _of_csv(source: Path) -> list[Candidate]:
         seen[row.patient] += 1
         ich = -1 if row.ich is None else int(row.ich)
         location = -1 if row.location is None else row.location
-        pool.append(Candidate(partial(prepare_image, row.file, crop=True), row.patient, position, ich, location))
+        pool.append(Candidate(partial(read_image, row.file), row.patient, position, ich, location))
     return pool
 
 
@@ -260,10 +269,22 @@ def _of_folder(source: Path, progress: Progress) -> list[Candidate]:
         if series.refusal is None:
             patient = _patient(series.headers[0])
             pool += [
-                Candidate(partial(prepare_slice, header), patient, place / len(series.headers), -1)
+                Candidate(partial(read_slice, header), patient, place / len(series.headers), -1)
                 for place, header in enumerate(series.headers)
             ]
     return pool
+
+
+def _of_pictures(source: Path) -> list[Candidate]:
+    by_folder: dict[Path, list[Path]] = defaultdict(list)
+    for file in sorted(source.rglob("*")):
+        if file.suffix.lower() in WINDOWED_SUFFIXES and file.is_file():
+            by_folder[file.parent].append(file)
+    return [
+        Candidate(partial(read_image, file), digest_bytes(str(folder).encode())[:16], place / len(files), -1)
+        for folder, files in by_folder.items()
+        for place, file in enumerate(files)
+    ]
 
 
 def _patient(header: SliceHeader) -> str:

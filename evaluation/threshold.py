@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dtvit_edge.bundle import REFERENCE_PRECISION, Threshold, Thresholds
 from dtvit_edge.errors import ConfigError, VerdictError
+from dtvit_edge.scoring.aggregate import mean_of_highest
 from evaluation.labelled_scores import Probabilities, ScoredSlices
 from evaluation.labels import labels_digest
 from evaluation.metrics import Interval, ich_figures
@@ -178,9 +179,9 @@ def study_level(scored: ScoredSlices) -> Level:
         if not math.isnan(value):
             scores[labelled.patient].append(value)
     patients = [p for p in scores if True in labels[p] or None not in labels[p]]
-    tops = [sorted(scores[p], reverse=True)[: scored.top_places] for p in patients]
     truth = np.array([True in labels[p] for p in patients], dtype=np.int64)
-    return Level(truth, np.array([sum(top) / len(top) for top in tops], dtype=np.float64), tuple(patients))
+    means = [mean_of_highest(scores[p], scored.top_places) for p in patients]
+    return Level(truth, np.array(means, dtype=np.float64), tuple(patients))
 
 
 def highest_threshold(level: Level, sensitivity: float) -> float:

@@ -21,12 +21,14 @@ from dtvit_edge.backend import Backend
 from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.selftest import SelfTest, selftest
-from dtvit_edge.spec import ICH_OUTPUT, LOCATION_HEAD, LOCATION_OUTPUT, OUTPUT_NAMES
+from dtvit_edge.spec import ICH_OUTPUT, LOCATION_HEAD, LOCATION_OUTPUT
 from evaluation import gate
-from evaluation.gate import Logits, Verdict, softmax
+from evaluation.agreement import DecisionRule, Logits, in_batches, softmax
+from evaluation.gate import Compared, Verdict
 from evaluation.metrics import HeadFigures, ich_figures, location_figures
 from evaluation.records import head_summary
 from evaluation.sampling import Pixels, SliceSet
+from evaluation.scanner_shifts import shifted_sets
 
 REFERENCE_BACKEND = "onnxruntime"
 PYTORCH = "PyTorch eager fp32"
@@ -39,11 +41,13 @@ class Reference:
 
     Attributes:
         name: of the model that gave it; logits: (N, 2) and (N, 3) by output name.
+        shifted: the slices under each shift of the scanner, and the logits of those.
         backend: that gave them, where it is one that is timed: it need not be asked twice.
     """
 
     name: str
     logits: Logits
+    shifted: dict[str, tuple[SliceSet, Logits]]
     backend: Backend | None = None
 
 
@@ -83,7 +87,14 @@ class ConfigurationAccuracy:
             "largest_difference": g.ich.largest_difference,
             "mean_difference": g.ich.mean_difference,
             "rms": g.rms,
+            "high_difference": g.ich.high_difference,
         }
+        figures |= {"study_agreement": g.studies.agreement} if g.studies else {}
+        for one in g.elsewhere:
+            figures |= {
+                f"{one.name}, agreement": one.ich.agreement,
+                f"{one.name}, high_difference": one.ich.high_difference,
+            }
         figures |= {"location_agreement": g.location.agreement} if g.location else {}
         figures |= (
             {"auc_difference": g.auc - g.auc_reference} if g.auc is not None and g.auc_reference is not None else {}
@@ -97,24 +108,33 @@ class ConfigurationAccuracy:
 
 def make_reference(
     bundle: Bundle,
-    pixels: Pixels,
+    slices: SliceSet,
+    settings: Settings,
     pytorch: Callable[[Pixels], Logits] | None,
     opened: Backend | None,
     progress: Progress = silent,
 ) -> Reference:
-    """The logits that count as right.
+    """The logits that count as right, of the slices as they are and under each shift of the scanner.
 
     Args:
         pytorch: (n, C, 224, 224) uint8 to logits, where the weights are there.
         opened: the backend of `reference_configuration`, where it is open already.
     """
-    if pytorch is not None:
-        with progress(f"reference: {PYTORCH}", len(pixels)) as step:
-            return Reference(PYTORCH, in_batches(pytorch, pixels, step))
-    configuration = reference_configuration(bundle)
-    with progress(f"reference: {configuration.name}", len(pixels)) as step, ExitStack() as stack:
-        backend = opened or stack.enter_context(configuration.create(None))
-        return Reference(configuration.name, in_batches(backend.infer, pixels, step), opened)
+    configuration, limits = reference_configuration(bundle), settings.gate_limits
+    name = configuration.name if pytorch is None else PYTORCH
+    spec, shifted = bundle.manifest.spec, {}
+    if limits.shift_slices:
+        shifted = shifted_sets(slices, spec, seed=settings.seed, count=limits.shift_slices, progress=progress)
+    with ExitStack() as stack:
+        infer: Callable[[Pixels], Mapping[str, NDArray[np.float32]]]
+        infer = pytorch or (opened or stack.enter_context(configuration.create(None))).infer
+
+        def logits_of(shown: SliceSet) -> Logits:
+            with progress(f"reference: {name}", len(shown)) as step:
+                return in_batches(infer, shown.pixels, BATCH, step)
+
+        known = {shift: (some, logits_of(some)) for shift, some in shifted.items()}
+        return Reference(name, logits_of(slices), known, None if pytorch else opened)
 
 
 def reference_configuration(bundle: Bundle) -> Configuration:
@@ -131,27 +151,35 @@ def evaluate(
     progress: Progress = silent,
 ) -> ConfigurationAccuracy:
     """Compare one opened backend with the reference and the labels; it is the one that is timed afterwards."""
-    manifest = configuration.bundle.manifest
+    rule = DecisionRule.of(configuration.bundle)
     test = selftest(configuration.bundle, backend, settings.effort.selftest)
-    with progress(f"accuracy of {configuration.name}", len(slices)) as step:
-        logits = reference.logits if reference.backend is backend else in_batches(backend.infer, slices.pixels, step)
-    trained = LOCATION_HEAD not in manifest.untrained_heads
+
+    def logits_of(shown: SliceSet, known: Logits) -> Logits:
+        if reference.backend is backend:
+            return known
+        with progress(f"accuracy of {configuration.name}", len(shown)) as step:
+            return in_batches(backend.infer, shown.pixels, BATCH, step)
+
+    logits = logits_of(slices, reference.logits)
     verdict = gate.compare_with_fp32(
         configuration.precision,
         reference.logits,
         logits,
         slices.labels,
-        threshold=configuration.bundle.thresholds.slice.value,
-        location_trained=trained,
-        limits=settings.limits,
+        rule=rule,
+        limits=settings.gate_limits,
+        elsewhere=[
+            Compared(shift, known, logits_of(some, known), some.labels)
+            for shift, (some, known) in reference.shifted.items()
+        ],
         seed=settings.seed,
         intervals=False,
     )
     ich, location = against_labels(
         logits,
         slices,
-        configuration.bundle.thresholds.slice.value,
-        location_trained=trained,
+        rule.threshold,
+        location_trained=rule.location_trained,
         seed=settings.seed,
         resamples=None if settings.effort.intervals else 0,
     )
@@ -211,17 +239,3 @@ def samples(accuracies: Iterable[ConfigurationAccuracy], slices: SliceSet) -> di
     order = {patient: float(i) for i, patient in enumerate(dict.fromkeys(cases.patients))}
     kept[names.PATIENTS] = [order[patient] for patient in cases.patients]
     return kept
-
-
-def in_batches(
-    infer: Callable[[Pixels], Mapping[str, NDArray[np.float32]]],
-    pixels: Pixels,
-    step: Callable[[int], None] = lambda slices: None,
-) -> Logits:
-    """All slices, `BATCH` at a time; logits by output name."""
-    parts = []
-    for start in range(0, len(pixels), BATCH):
-        part = pixels[start : start + BATCH]
-        parts.append(dict(infer(part)))
-        step(len(part))
-    return {name: np.concatenate([part[name] for part in parts]) for name in OUTPUT_NAMES}

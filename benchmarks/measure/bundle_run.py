@@ -107,7 +107,9 @@ class BundleRun:
                 continue
             if reference is None:
                 opened = backend if configuration == first else None
-                reference = accuracy.make_reference(bundle, slices.pixels, baselines.reference, opened, self.progress)
+                reference = accuracy.make_reference(
+                    bundle, slices, self.settings, baselines.reference, opened, self.progress
+                )
             result = accuracy.evaluate(configuration, backend, slices, reference, self.settings, self.progress)
             self.accuracies[configuration.name], self.backends[configuration.name] = result, backend
             if result.why_not is not None:
@@ -121,7 +123,7 @@ class BundleRun:
             "reference": reference.name,
             "verdicts": {name: result.gate.verdict for name, result in self.accuracies.items()},
             "reasons": {name: list(result.gate.reasons) for name, result in self.accuracies.items()},
-            "limits": asdict(self.settings.limits),
+            "limits": asdict(self.settings.gate_limits),
             "threshold": asdict(bundle.thresholds.slice),
             "configurations": {
                 name: _described(self.accuracies[name].configuration, b) for name, b in self.backends.items()

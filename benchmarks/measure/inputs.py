@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from dtvit_edge.progress import Progress, silent
 from dtvit_edge.scoring.api import headers_of
 from dtvit_edge.spec import PreprocessSpec, digest_bytes, digest_file, digest_json
 from evaluation.gate import SliceLabels
-from evaluation.image_sets import phantom_set
+from evaluation.image_sets import phantom_set, stored_pixels
 from evaluation.phantoms import load_phantoms
 from evaluation.sampling import SliceSet, candidates, load_set
 
@@ -75,7 +76,7 @@ def evaluation_slices(spec: PreprocessSpec, settings: Settings, progress: Progre
             np.array([-1 if row.ich is None else int(row.ich) for row in rows]),
             np.array([-1 if row.location is None else row.location for row in rows]),
         )
-        return SliceSet(np.stack(images), labels), texts[0]
+        return SliceSet(np.stack(images), labels, tuple(partial(stored_pixels, row) for row in rows)), texts[0]
     given = candidates([Path(text) for text in texts], progress=progress)
     sliced = load_set(given, settings.effort.slices, spec, seed=settings.seed, name="test", progress=progress)
     return sliced, GIVEN_SLICES

@@ -26,6 +26,9 @@ MARGIN = 0.02
 BLOCKS = 12
 _RESAMPLES = 2000
 _TAIL, _CONFIDENCE = 1, 0.99
+# What makes two modes of a run's samples, `two_modes`. In tests of its own none is seen in one of a hundred normal,
+# lognormal or uniform sets of 64.
+_LEAST_OF_TWO, _LEAST_GROUP, _APART, _IN_BETWEEN = 40, 0.1, 0.05, 0.1
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,31 @@ def percentiles(samples: Sequence[float]) -> dict[str, float]:
         for quantile in QUANTILES
         if len(samples) >= least_samples(quantile)
     }
+
+
+def two_modes(samples: Sequence[float]) -> tuple[float, float] | None:
+    """The middles of two groups that the samples fall into with hardly any between them, the smaller one first.
+
+    The samples are split where the variance between the groups is largest (Otsu's threshold). They are two modes where
+    each group has `_LEAST_GROUP` of them, the groups' medians lie `_APART` from each other, and in the middle third
+    between those medians lies less than `_IN_BETWEEN` of what the smaller group holds: of a normal or a uniform
+    distribution it is a third. Fewer than `_LEAST_OF_TWO` samples say nothing.
+    """
+    ordered = np.sort(np.asarray(samples, dtype=np.float64))
+    count = len(ordered)
+    if count < _LEAST_OF_TWO:
+        return None
+    sizes = np.arange(1, count)
+    below = np.cumsum(ordered)[:-1]
+    apart = below / sizes - (ordered.sum() - below) / (count - sizes)
+    split = int(sizes[np.argmax(sizes * (count - sizes) * apart**2)])
+    low, high = float(np.median(ordered[:split])), float(np.median(ordered[split:]))
+    smaller = min(split, count - split)
+    third = (high - low) / 3
+    between = int(((ordered > low + third) & (ordered < high - third)).sum())
+    if smaller < max(3.0, _LEAST_GROUP * count) or high < low * (1 + _APART) or between >= _IN_BETWEEN * smaller:
+        return None
+    return low, high
 
 
 def ratio(

@@ -29,7 +29,7 @@ from dtvit_edge.errors import VerdictError
 from dtvit_edge.progress import Progress
 from dtvit_edge.selftest import largest_deviation
 from dtvit_edge.spec import digest_file
-from evaluation.gate import Logits
+from evaluation.agreement import Logits
 from evaluation.sampling import Pixels
 
 if TYPE_CHECKING:

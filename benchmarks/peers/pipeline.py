@@ -16,7 +16,7 @@ from benchmarks.measure.end_to_end import FolderRun
 from benchmarks.peers import Floats, Infer
 from benchmarks.peers.preprocessing import Prepare, Read, read
 from dtvit_edge.spec import ICH_OUTPUT, PreprocessSpec
-from evaluation.gate import softmax
+from evaluation.agreement import softmax
 
 BATCH = 8
 STAGES = ("read", "preprocess", "infer", "aggregate")

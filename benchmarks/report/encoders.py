@@ -15,6 +15,7 @@ from benchmarks.report.tables import EMPTY_CELL
 from benchmarks.report.verdicts import MIB
 from benchmarks.results import names
 from benchmarks.results.names import key_of
+from dtvit_edge.bundle.verdicts import NOT_GATED
 from evaluation.records import interval_text
 from evaluation.tables import Table
 
@@ -61,6 +62,7 @@ def table(views: Sequence[RunView]) -> Table:
                "model file, MiB", "decides as the reference", "AUC by the labels", "location accuracy")  # fmt: skip
     notes = [f"times as long: the medians, each in units of what {WORKLOAD} took meanwhile"]
     notes += [f"{view.title}: its answers mean nothing, only its speed" for view in order if view.untrained]
+    notes += [f"{view.title}: {NOT_GATED}, limits were switched off" for view in order if not view.gated]
     return Table(
         "encoders", "Which model: every bundle by its fastest configuration", columns, tuple(rows), tuple(notes)
     )
@@ -86,6 +88,9 @@ def sentences(views: Sequence[RunView]) -> list[str]:
             lines.append("The intervals overlap: these slices show no difference between them, so take the fastest.")
         else:
             lines.append(f"By these labels {best} is the best; faster is not better there.")
+    ungated = [view.name for view in (first, *others) if not view.gated]
+    if ungated:
+        lines.append(f"Not gated, so that nothing says how faithful these files are: {', '.join(ungated)}.")
     untrained = [view.name for view in (first, *others) if view.untrained]
     if untrained:
         lines.append(f"Never trained, so that only their speed means anything: {', '.join(untrained)}.")

@@ -6,6 +6,7 @@ python -m benchmarks.report.figures_page
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.measure import slice_cost
@@ -29,6 +30,7 @@ from benchmarks.standalone import (
     reading,
     startup,
 )
+from dtvit_edge.bundle.verdicts import real_verdict
 from dtvit_edge.cli.units import duration, size
 from evaluation.gate import NOT_ASSESSED
 from evaluation.records import Record, interval_text, latest, read
@@ -60,6 +62,7 @@ def tables() -> dict[str, dict[str, str]]:
             "study reasons": page_parts.study_reasons(),
             "exit status": page_parts.exit_statuses(),
         },
+        "docs/calibrate.md": {"shifts": page_parts.scanner_shifts()},
         "docs/bundle-format.md": {
             "manifest": page_parts.manifest_fields(),
             "thresholds": page_parts.threshold_fields(),
@@ -86,7 +89,8 @@ def _single_questions(path: Path) -> str:
                     f"({record.options['training']}), one core, batch 1",
                     f"{s[f'{contender}: ratio_median']:.2f} times faster (quartiles "
                     f"{s[f'{contender}: ratio_lower_quartile']:.2f} to {s[f'{contender}: ratio_upper_quartile']:.2f}); "
-                    f"{s[f'{contender}: ms_median']:.0f} ms",
+                    f"{s[f'{contender}: ms_median']:.0f} ms"
+                    + (f"; the gate: {page_parts.gate_of(record)}" if "int8" in contender else ""),
                     record,
                 ))  # fmt: skip
     if record := latest(path, outlier_smoothing.WHAT):
@@ -161,7 +165,8 @@ def _gate(path: Path) -> str:
                "mean \\|dp\\|", "dAUC", "sensitivity", "specificity", "size")  # fmt: skip
     lines = [f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"]
     for name, record in newest.items():
-        for precision, verdict in record.options["verdicts"].items():
+        for precision, said in record.options["verdicts"].items():
+            verdict = real_verdict(said, page_parts.limits_of(record))
             s = {key.removeprefix(f"{precision}: "): value for key, value in record.summary.items()}
             located = s.get("location_slices")
             cells = (
@@ -178,9 +183,16 @@ def _gate(path: Path) -> str:
         kept_higher = ", ".join(record.options["kept_higher"]) or "nothing"
         lines.append(
             f"- `{_command(record)}`: ranges from {held['calibration']} slices by {record.options['method']}, kept in "
-            f"higher precision: {kept_higher}; {duration(s['seconds'])}, {size(s['peak_bytes'])} at most\n"
+            f"higher precision: {kept_higher}; {duration(s['seconds'])}, {size(s['peak_bytes'])} at most"
+            f"{_curve(record.options.get('curve', ()))}\n"
         )
     return "".join(lines) + "\n"
+
+
+def _curve(points: Iterable[dict[str, float]]) -> str:
+    """Error against time over the number of ops in higher precision, where a record has it."""
+    said = [f"{p['kept']:.0f} kept: rms {p['rms']:.3g} in {p['time']:.2f} of fp32's time" for p in points]
+    return "; " + ", ".join(said) if said else ""
 
 
 def _bench(path: Path) -> str:
@@ -201,7 +213,7 @@ def _bench(path: Path) -> str:
                         f"slices decided as by {script}")]  # fmt: skip
             forms = ("{:.4g}", "{:.3g}", "{:.2f} times as fast", "{:.2%}")
             cells = ["" if n is None else form.format(n) for n, form in zip(figures, forms, strict=True)]
-            said = str(view.accuracy.options["verdicts"].get(contender, ""))
+            said = view.verdict(contender)
             timed = f"{view.median_ms(contender):.4g} ({len(latency)})"
             cells = [str(numbers[view.command]), view.title, contender, said, timed, *cells]
             lines.append(f"| {' | '.join(cells)} |\n")

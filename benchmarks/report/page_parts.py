@@ -3,22 +3,27 @@ fields of docs/bundle-format.md."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from benchmarks.peers import EAGER, SCIKIT_IMAGE
 from benchmarks.report.run_view import RunView, run_views
-from benchmarks.results import BENCH_RECORDS, CPU_RECORDS, EVALUATION_RECORDS, names
+from benchmarks.results import BENCH_RECORDS, CPU_RECORDS, EVALUATION_RECORDS, GATE_RECORDS, names
 from benchmarks.standalone import int8_speed, reading
 from dtvit_edge.bundle.json_schema import described
 from dtvit_edge.bundle.schema import MANIFEST_SCHEMA, THRESHOLDS_SCHEMA
+from dtvit_edge.bundle.verdicts import NOT_GATED, PASSED, real_verdict
 from dtvit_edge.cli.exit_status import INTERRUPTED, READER_GONE
 from dtvit_edge.cli.internal_error import EXIT_STATUS as INTERNAL_ERROR
 from dtvit_edge.cli.units import size
 from dtvit_edge.errors import ConfigError, DeviceFault, VerdictError
 from dtvit_edge.reasons import REASONS, STUDY_REASONS
+from evaluation.limits import LIMIT_OPTIONS
 from evaluation.records import Record, latest, read
+from evaluation.scanner_shifts import SHIFTS
 
 DEMO = "demo"
 SCRIPT = f"{SCIKIT_IMAGE.name}, {EAGER.name}"
@@ -93,6 +98,12 @@ def _fields(schema: dict[str, Any]) -> str:
     return f"\n| field | type | what it holds |\n|---|---|---|\n{rows}\n"
 
 
+def scanner_shifts() -> str:
+    """Every shift of the scanner under which the gate judges, and where its size comes from."""
+    rows = "".join(f"| {shift.name} | {shift.meaning} |\n" for shift in SHIFTS)
+    return f"\n| shift | what it stands for |\n|---|---|\n{rows}\n"
+
+
 def exit_statuses() -> str:
     """What the command line returns."""
     rows = "".join(f"| {status} | {sentence} |\n" for status, sentence in EXIT_STATUSES.items())
@@ -114,7 +125,8 @@ def _key_figures() -> Iterator[KeyFigure]:
         s = record.summary
         yield KeyFigure(
             f"int8 on OpenVINO against PyTorch eager fp32, {record.options['encoder']}, one core, one slice",
-            f"{s[f'{INT8}: ratio_median']:.1f} times as fast, {s[f'{INT8}: ms_median']:.0f} ms",
+            f"{s[f'{INT8}: ratio_median']:.1f} times as fast, {s[f'{INT8}: ms_median']:.0f} ms"
+            + _unless_passed(gate_of(record)),
             (_command(record),),
         )
     views = run_views([record for record in read(BENCH_RECORDS) if record.what.startswith(names.PREFIX)])
@@ -122,8 +134,10 @@ def _key_figures() -> Iterator[KeyFigure]:
     if whole:
         yield KeyFigure(
             "from folder to result against a plain script (pydicom, scikit-image, PyTorch), one core",
-            "; ".join(f"{name} {times:.1f} times as fast" for name, (times, _) in whole.items()),
-            tuple(command for _, command in whole.values()),
+            "; ".join(
+                f"{name} {times:.1f} times as fast{_unless_passed(said)}" for name, (times, _, said) in whole.items()
+            ),
+            tuple(command for _, command, _ in whole.values()),
         )
     if record := latest(CPU_RECORDS, reading.WHAT):
         s = record.summary
@@ -147,10 +161,29 @@ def _key_figures() -> Iterator[KeyFigure]:
         )
 
 
-def _against_script(view: RunView) -> tuple[float, str] | None:
-    """How many times as fast as the plain script the fastest configuration is, and what repeats it."""
+def _against_script(view: RunView) -> tuple[float, str, str] | None:
+    """How many times as fast as the plain script the fastest configuration is, what repeats it, and its verdict."""
     times = view.figure(names.END_TO_END, view.passed[0], f"times as fast as {SCRIPT}") if view.passed else None
-    return None if times is None else (times, view.command)
+    return None if times is None else (times, view.command, view.verdict(view.passed[0]))
+
+
+def gate_of(record: Record) -> str:
+    """What the gate said of the int8 file that a record of `int8_speed` timed; without a word of it, not gated."""
+    calibrations = (r for r in read(GATE_RECORDS) if r.digests["bundle"] == record.digests["bundle"])
+    said = {r.taken: real_verdict(r.options["verdicts"]["int8"], limits_of(r)) for r in calibrations}
+    return said[max(said)] if said else NOT_GATED
+
+
+def limits_of(record: Record) -> dict[str, float]:
+    """The gate's limits in a calibration; of records that did not keep them, as their command has them."""
+    if "limits" in record.options:
+        return dict(record.options["limits"])
+    given = {a.removeprefix("--").replace("-", "_"): b for a, b in pairwise(shlex.split(_command(record)))}
+    return {field: float(given[option]) for option, field in LIMIT_OPTIONS.items() if option in given}
+
+
+def _unless_passed(verdict: str) -> str:
+    return "" if verdict == PASSED else f" ({verdict})"
 
 
 def _command(record: Record) -> str:

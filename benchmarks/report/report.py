@@ -9,7 +9,7 @@ from benchmarks.report import encoders, plots
 from benchmarks.report.html import page
 from benchmarks.report.run_view import RunView, group_by_run, run_views
 from benchmarks.report.tables import TABLES
-from benchmarks.report.verdicts import NOT_CLINICAL, summary
+from benchmarks.report.verdicts import not_clinical, summary
 from dtvit_edge import escaping
 from dtvit_edge.files import make_folder, write_atomically
 from dtvit_edge.spec import NOTICE
@@ -47,7 +47,7 @@ def write_report(out: Path, records: Sequence[Record]) -> None:
             parts.append(overview)
     for view in shown:
         parts += [f"## {view.title}", *_of_bundle(view)]
-    notice = f"{NOTICE[0].upper()}{NOTICE[1:]}. {NOT_CLINICAL}"
+    notice = f"{NOTICE[0].upper()}{NOTICE[1:]}. {not_clinical(shown)}"
     write_atomically(out / HTML, page(TITLE, notice, summaries, parts))
     write_atomically(out / MARKDOWN, _markdown(out, notice, summaries, parts))
     lines = [

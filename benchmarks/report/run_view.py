@@ -8,14 +8,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.measure.statistics import Ratio, ratio
+from benchmarks.measure.statistics import Ratio, ratio, two_modes
 from benchmarks.results import names
 from benchmarks.results.names import key_of
-from evaluation.gate import INCONCLUSIVE
+from dtvit_edge.bundle.verdicts import INCONCLUSIVE, NOT_GATED, PASSED, switched_off
 from evaluation.records import Record
 
 # Cores that other work may use before a reader is told.
 BUSY_CORES = 0.15
+# References by the names that records have for them.
+_REFERENCES = {"onnxruntime fp32": "ONNX Runtime fp32", "PyTorch eager fp32": "PyTorch"}
 _BUSY, _LONGER = "other work ran meanwhile", "times are longer than on a quiet machine"
 
 
@@ -144,9 +146,29 @@ class RunView:
         record = self.records.get(what)
         return record.summary.get(key_of(name, figure)) if record else None
 
+    @property
+    def reference(self) -> str:
+        """What the configurations were compared with, as people say it."""
+        name = str(self.accuracy.options["reference"])
+        return _REFERENCES.get(name, name)
+
+    @property
+    def gated(self) -> bool:
+        """False where a limit of the gate was switched off, so that its figures prove nothing."""
+        return not switched_off(self.accuracy.options.get("limits", {}))
+
+    def verdict(self, configuration: str) -> str:
+        """The gate's; with a limit switched off nothing but a failure is one. Empty for a peer."""
+        said = str(self.accuracy.options["verdicts"].get(configuration, ""))
+        return NOT_GATED if said in (PASSED, INCONCLUSIVE) and not self.gated else said
+
     def inconclusive(self, configuration: str) -> bool:
         """True where too few slices were judged."""
-        return bool(self.accuracy.options["verdicts"][configuration] == INCONCLUSIVE)
+        return self.verdict(configuration) == INCONCLUSIVE
+
+    def modes(self, contender: str) -> tuple[float, float] | None:
+        """The two times, in milliseconds, that one slice took by turns; None where the samples have one middle."""
+        return two_modes(self.records[names.LATENCY].samples[contender])
 
 
 def group_by_run(shown: Sequence[RunView]) -> list[list[RunView]]:

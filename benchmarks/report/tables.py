@@ -10,6 +10,7 @@ from benchmarks.report.run_view import RunView
 from benchmarks.report.verdicts import MIB, verdicts
 from benchmarks.results import names
 from benchmarks.results.names import key_of
+from dtvit_edge.bundle.verdicts import switched_off
 from evaluation.gate import NOT_ASSESSED
 from evaluation.metrics import LEVEL, RESAMPLES
 from evaluation.records import interval_text
@@ -43,7 +44,7 @@ def accuracy(view: RunView) -> Table:
         rows.append((
             configuration,
             f"{shown('selftest_worst', '{:.1e}')} of {shown('selftest_tolerance', '{:.1e}')}",
-            str(options["verdicts"][configuration]),
+            view.verdict(configuration),
             shown("agreement", "{:.4f}"),
             shown("flips", "{:.0f}"),
             shown("largest_difference", "{:.2g}"),
@@ -57,16 +58,50 @@ def accuracy(view: RunView) -> Table:
                "sensitivity", "specificity", "AUC", "location accuracy")  # fmt: skip
     limits = options["limits"]
     notes = (
-        f"{view.slices} slices ({options['data']}); the reference is {options['reference']}; threshold "
+        f"{view.slices} slices ({options['data']}); the reference is {view.reference}; threshold "
         f"{options['threshold']['value']:g} ({options['threshold']['source']})",
         f"the gate asks for {limits['agreement']:.2%} equal decisions, dAUC of {limits['auc']:g} at most and "
         f"{limits['slices']} slices; with fewer it is inconclusive",
+        *_switched_off(limits),
         f"in brackets: {LEVEL:.0%} bootstrap intervals over patients, {RESAMPLES} resamples"
         if any(key.endswith("_low") for key in record.summary)
         else "a quick run draws no intervals: over so few patients they would say nothing",
         *(f"{configuration}: {'; '.join(why)}" for configuration, why in options["reasons"].items() if why),
     )
     return Table("accuracy", f"Accuracy, judged before anything was timed: {view.title}", columns, tuple(rows), notes)
+
+
+def scanners(view: RunView) -> Table | None:
+    """Every configuration under each shift of the scanner; None where none was made."""
+    summary, suffix = view.accuracy.summary, ", agreement"
+    first = f"{view.configurations[0]}: " if view.configurations else ""
+    shifts = [key[len(first) : -len(suffix)] for key in summary if key.startswith(first) and key.endswith(suffix)]
+    if not shifts:
+        return None
+
+    def cell(configuration: str, shift: str) -> str:
+        agreement, high = (
+            view.figure(names.ACCURACY, configuration, f"{shift}, {figure}")
+            for figure in ("agreement", "high_difference")
+        )
+        return NOT_ASSESSED if agreement is None else f"{agreement:.2%}, {high or 0:.3f}"
+
+    rows = tuple((shift, *(cell(name, shift) for name in view.configurations)) for shift in shifts)
+    limits = view.accuracy.options["limits"]
+    notes = (
+        "slices decided as the reference does, and what 99.5 % of the probabilities differ by at most",
+        f"the gate asks for {limits['shift_agreement']:.2%} and {limits['difference']:g} at most under every shift, of "
+        f"{limits['shift_slices']} slices at most",
+    )
+    return Table("scanners", f"Shifts of the scanner: {view.title}", ("scanner", *view.configurations), rows, notes)
+
+
+def _switched_off(limits: dict[str, float]) -> list[str]:
+    """What a reader has to know of a gate that asks less than this project's."""
+    off = switched_off(limits)
+    if off:
+        return [f"not gated: limits were switched off ({', '.join(off)})"]
+    return [] if "shift_agreement" in limits else ["the gate of that time judged at home alone"]
 
 
 def latency(view: RunView) -> Table | str:
@@ -101,6 +136,8 @@ def latency(view: RunView) -> Table | str:
         if ": device " in name
     ]
     notes += [f"{name}: median {value} of {count}" for name, count, value in device]
+    modes = {name: found for name in [*view.passed, *peers] if (found := view.modes(name))}
+    notes += [f"{name}: two modes, {low:.4g} and {high:.4g} ms" for name, (low, high) in modes.items()]
     return Table("latency", f"Latency of one slice in the model: {view.title}", columns, tuple(rows), tuple(notes))
 
 
@@ -247,7 +284,7 @@ def trtexec(view: RunView) -> Table | None:
 
 
 TABLES: tuple[Callable[[RunView], Table | str | None], ...] = (
-    verdict_table, accuracy, latency, stages, end_to_end, throughput, needs, layers, trtexec, conditions,
+    verdict_table, accuracy, scanners, latency, stages, end_to_end, throughput, needs, layers, trtexec, conditions,
 )  # fmt: skip
 
 

@@ -1,16 +1,19 @@
 """What the measurements come to, in words: a verdict on each precision, and a summary that takes a minute.
 
-Nothing here says anything of people: agreement is with the PyTorch model, whatever that is worth.
+Nothing here says anything of people: agreement is with the reference, PyTorch or the bundle's own fp32 file, whatever
+that is worth. Nothing is recommended whose gate was switched off, or whose times have two modes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from benchmarks.report.run_view import RunView
 from benchmarks.results import names
 
-NOT_CLINICAL = (
-    "Nothing in this report says how accurate the model is on patients: it compares the deployed files with the "
-    "PyTorch model that they were made from, and speed with speed. A study that is not flagged is not a normal study."
+_NOT_CLINICAL = (
+    "Nothing in this report says how accurate the model is on patients: it compares the deployed files with {}, and "
+    "speed with speed. A study that is not flagged is not a normal study."
 )
 MIB = 2**20
 _TRAINING = {
@@ -18,6 +21,12 @@ _TRAINING = {
     "synthetic": "The model was trained on phantoms alone: on slices of people its answers mean nothing.",
     "clinical-unvalidated": "The model was trained on patients' slices, and nobody has validated it.",
 }
+
+
+def not_clinical(views: Sequence[RunView]) -> str:
+    """What a report does not say, and what its bundles were compared with."""
+    references = " or ".join(dict.fromkeys(view.reference for view in views)) or "a reference"
+    return _NOT_CLINICAL.format(f"the same model in {references}")
 
 
 def verdicts(view: RunView) -> list[tuple[str, str]]:
@@ -40,16 +49,15 @@ def summary(view: RunView) -> list[str]:
     machine = accuracy.environment["machine"]
     lines = [f"Model: {view.title}. Machine: {machine['processor']}, {machine['cores']} core(s) for this run."]
     if not view.passed:
-        return [*lines, "No configuration agreed with the PyTorch model, so nothing was timed. Do not use it here."]
+        return [*lines, f"No configuration agreed with {view.reference}, so nothing was timed. Do not use it here."]
     if view.busy:
         lines.append(f"Careful: {view.busy}; ratios stand, since all contenders took turns.")
     best = view.passed[0]
-    lines.append(f"Use {best}: {_times(view, best)}")
+    lines.append(_recommendation(view, best))
     agreement = view.figure(names.ACCURACY, best, "agreement")
     lines.append(
-        f"It decides {agreement or 0:.2%} of {view.slices} slices ({accuracy.options['data']}) as "
-        f"{accuracy.options['reference']} does"
-        + ("; that is too few slices to prove it." if view.inconclusive(best) else ".")
+        f"It decides {agreement or 0:.2%} of {view.slices} slices ({accuracy.options['data']}) as {view.reference} "
+        f"does{_proof(view, best)}."
     )
     lines += _needs(view, best)
     failed = [configuration for configuration in view.configurations if configuration not in view.passed]
@@ -59,14 +67,37 @@ def summary(view: RunView) -> list[str]:
     return lines
 
 
+def _proof(view: RunView, configuration: str) -> str:
+    """What the gate leaves open, behind what it counted."""
+    if not view.gated:
+        return "; nothing was asked of that: not gated"
+    return "; that is too few slices to prove it" if view.inconclusive(configuration) else ""
+
+
+def _recommendation(view: RunView, best: str) -> str:
+    """What to use; nothing where the gate was switched off, or a run that could be the fastest has two modes."""
+    middle = view.median_ms(best)
+    unsteady = {name: modes for name in view.passed if (modes := view.modes(name)) and modes[0] <= middle}
+    if unsteady:
+        said = "; ".join(f"{name} took {low:.3g} or {high:.3g} ms" for name, (low, high) in unsteady.items())
+        return f"No recommendation: times have two modes ({said}). Measure again, with --threads 1 on a quiet machine."
+    if not view.gated:
+        return f"No recommendation: the gate was switched off. Fastest is {best}: {_times(view, best)}"
+    return f"Use {best}: {_times(view, best)}"
+
+
 def _faithful(view: RunView, configuration: str) -> str:
+    if not view.gated:
+        return f"not gated, so that nothing says how faithful to {view.reference} it is"
     if view.inconclusive(configuration):
-        return f"no difference to the PyTorch reference was found, but {view.slices} slices prove too little"
-    return "faithful to the PyTorch reference"
+        return f"no difference to {view.reference} was found, but {view.slices} slices prove too little"
+    return f"faithful to {view.reference}"
 
 
 def _speed(view: RunView, configuration: str) -> str:
     """How a precision's fastest configuration stands among the others'."""
+    if modes := view.modes(configuration):
+        return f"; its times have two modes, {modes[0]:.3g} and {modes[1]:.3g} ms, and are not to be compared"
     others = [other for other in view.best() if other != configuration]
     if not others:
         return ", and the only one timed"

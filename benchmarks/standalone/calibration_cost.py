@@ -56,7 +56,9 @@ def record_of(name: str, run: CalibrationRun, arguments: tuple[str, ...]) -> Rec
         precision = verdict["precision"]
         samples[precision] = [difference for _, difference in verdict["worst"]]
         figures = {"size": run.report["sizes"][precision], "rms": verdict["rms"]}
-        for head in ("ich", "location"):
+        for one in verdict["elsewhere"]:
+            figures |= {f"{one['name']}, {key}": one["ich"][key] for key in ("slices", "agreement", "high_difference")}
+        for head in ("ich", "location", "studies"):
             figures |= {f"{head}_{key}": value for key, value in (verdict[head] or {}).items()}
         for key in ("auc", "auc_reference"):
             figures |= {} if verdict[key] is None else {key: verdict[key]}
@@ -67,8 +69,12 @@ def record_of(name: str, run: CalibrationRun, arguments: tuple[str, ...]) -> Rec
     options = {
         "name": name,
         "verdicts": {v["precision"]: v["verdict"] for v in run.report["verdicts"]},
+        "configurations": {name: v["verdict"] for name, v in run.report["configurations"].items()},
         "reasons": {v["precision"]: v["reasons"] for v in run.report["verdicts"]},
-        **{key: run.report[key] for key in ("method", "methods", "kept_higher", "encoder", "training", "slices")},
+        **{
+            key: run.report[key]
+            for key in ("method", "methods", "kept_higher", "curve", "encoder", "training", "slices", "limits")
+        },
         "command": shlex.join(["dtvit-edge", "calibrate", *arguments]),
     }
     digests = {"bundle": run.report["digest"]}

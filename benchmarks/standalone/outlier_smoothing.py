@@ -26,7 +26,7 @@ from calibration.quantizable import weight_ops
 from calibration.smoothing import smooth
 from dtvit_edge.cli import render
 from dtvit_edge.spec import OUTPUT_NAMES, PreprocessSpec, digest_bytes
-from evaluation.gate import Logits, logit_error
+from evaluation.agreement import Logits, logit_error
 from evaluation.records import Record, append
 from export.golden import golden_pixels
 from export.onnx_graph import export_fp32, open_session

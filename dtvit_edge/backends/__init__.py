@@ -65,6 +65,11 @@ def precisions(name: str) -> tuple[str, ...]:
     return tuple(_module(name).PRECISIONS)
 
 
+def native_hints(name: str) -> tuple[str, ...]:
+    """The precision hints below fp32 that a backend's own arithmetic has on this machine; it has to be there."""
+    return tuple(getattr(_module(name), "native_hints", tuple)())
+
+
 def runs_engines(name: str) -> bool:
     """It runs what `build` made for this device; else the bundle's models themselves."""
     return bool(_module(name).RUNS == ENGINES)

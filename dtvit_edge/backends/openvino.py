@@ -26,6 +26,14 @@ def unavailable() -> str | None:
     return None if find_spec("openvino") else "openvino is not installed"
 
 
+def native_hints() -> tuple[str, ...]:
+    """The hints below f32 that this processor computes in; elsewhere OpenVINO takes f32 for them."""
+    import openvino
+
+    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return tuple(hint for hint in HINTS if hint != "f32" and hint.upper() in capabilities)
+
+
 class OpenVinoBackend:
     """An ONNX model through OpenVINO's CPU plugin.
 

@@ -21,6 +21,7 @@ from dtvit_edge.bundle.json_schema import (
     text,
 )
 from dtvit_edge.bundle.spec_schema import SPEC_SCHEMA
+from dtvit_edge.bundle.verdicts import VERDICTS
 from dtvit_edge.spec import HEAD_LABELS, LOCATION_HEAD, MAX_MATRIX, MIN_MATRIX, OUTPUT_NAMES, TRAINING_STATES
 
 FORMAT_VERSION = 2
@@ -100,6 +101,34 @@ _IMPORTED: Json = {
     "properties": {name: or_null(free(f"What was {name}, by name.")) for name in ("read", "given", "assumed")},
 }
 
+_VERDICT: Json = {
+    "type": "object",
+    "description": "What the gate said, with its figures at home, under shifts of the scanner and elsewhere.",
+    "properties": {
+        "precision": text("The precision, or the configuration."),
+        "verdict": choice("`passed`, `failed`, `inconclusive`, or `not gated` where a limit was off.", *VERDICTS),
+        "ran_on": text("The library that computed it, its version and its hint; absent in older bundles."),
+    },
+    "required": ["precision", "verdict"],
+}
+_CALIBRATION: Json = {
+    "type": "object",
+    "description": "What `calibrate` did and what the gate said; null before. More fields are that command's own.",
+    "properties": {
+        "verdicts": array("The gate's verdicts on the files.", _VERDICT),
+        "configurations": mapping(
+            "The gate's verdicts on files with a backend's hint, by name: `int8+bf16` is int8 with the rest in bf16. "
+            "Absent in older bundles.",
+            _VERDICT,
+        ),
+        "config": {
+            "type": "object",
+            "description": "The options; with what the gate was asked for.",
+            "properties": {"limits": mapping("What the gate was asked for, by limit.", number("The limit."))},
+        },
+    },
+}
+
 MANIFEST_SCHEMA: Json = fields(
     "What `manifest.json` holds. It is frozen once calibration is done.",
     {
@@ -148,7 +177,7 @@ MANIFEST_SCHEMA: Json = fields(
             number("In logits.", minimum=0, maximum=MOST_TOLERANCE),
         ),
         "proof": or_null(_PROOF),
-        "calibration": or_null(free("What `calibrate` did and what the gate said; null before.")),
+        "calibration": or_null(_CALIBRATION),
         "profile": or_null(
             free("How scores and brain shares are distributed on the golden and the calibration slices.")
         ),

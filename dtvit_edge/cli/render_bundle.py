@@ -17,10 +17,18 @@ if TYPE_CHECKING:
 
 def bundle(opened: Bundle, *, as_json: bool) -> None:
     """The result of `inspect`."""
+    from dtvit_edge.bundle.verdicts import gate_verdicts
+
     manifest = opened.manifest
+    gate = gate_verdicts(manifest)
     if as_json:
-        beside = {"digest": opened.digest, "absent": opened.absent_files, "thresholds": opened.thresholds.to_dict(),
-                  "signature": asdict(opened.signature_state())}  # fmt: skip
+        beside = {
+            "digest": opened.digest,
+            "absent": opened.absent_files,
+            "thresholds": opened.thresholds.to_dict(),
+            "signature": asdict(opened.signature_state()),
+            "gate": gate,
+        }
         echo_lines(json.dumps(beside | json.loads(manifest.to_json()), indent=1))
         return
     grid = table("", "")
@@ -34,6 +42,7 @@ def bundle(opened: Bundle, *, as_json: bool) -> None:
         *_thresholds(opened),
         ("signature", opened.signature_state().words),
         ("calibration", "none" if manifest.calibration is None else "yes"),
+        *((f"gate of {name}", verdict) for name, verdict in gate.items()),
         *_proofs(manifest),
         ("made with", ", ".join(f"{k} {v}" for k, v in sorted(manifest.versions.items()))),
     ):

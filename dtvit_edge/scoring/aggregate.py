@@ -68,7 +68,7 @@ def stack_score(judged: JudgedStack, *, top_places: int) -> StackScore:
         slices=len(rows),
         scored=sum(row.ich_probability is not None for row in rows),
         places=len(places),
-        ich_probability=_mean([_probability(row) for row in top]) if top else None,
+        ich_probability=mean_of_highest(map(_probability, places.values()), top_places) if top else None,
         location_probabilities=(
             (_mean([p[0] for p in locations]), _mean([p[1] for p in locations]), _mean([p[2] for p in locations]))
             if locations
@@ -77,6 +77,11 @@ def stack_score(judged: JudgedStack, *, top_places: int) -> StackScore:
         top=top[0] if top else None,
         reasons=_against(judged, len(places)),
     )
+
+
+def mean_of_highest(probabilities: Iterable[float], count: int) -> float:
+    """What several places say together: the mean of the highest, at most `count` of them."""
+    return _mean(sorted(probabilities, reverse=True)[:count])
 
 
 def coverage(stacks: Iterable[JudgedStack]) -> Coverage:

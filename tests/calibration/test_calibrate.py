@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -16,17 +17,21 @@ from calibration.calibrate import CalibrationResult, Config, calibrate
 from calibration.quantizable import weight_ops
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
+from dtvit_edge.bundle.verdicts import gate_verdicts, verdict_of
 from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import BundleError, ConfigError, VerdictError
 from dtvit_edge.spec import PreprocessSpec
+from evaluation.gate import Verdict
 from evaluation.limits import Limits
 from evaluation.sampling import SETS, SliceSet, candidates, load_set, split_into_sets
+from evaluation.scanner_shifts import SHIFTS
 
 pytestmark = pytest.mark.usefixtures("coarse_entropy")
 BLOCKS = 2
 OPS = 4 + 5  # of the weights; the last block's keys and queries are apart
 PRODUCTS = 2 * BLOCKS  # of two activations
-LENIENT = Config(sensitivity_slices=2, limits=Limits(agreement=0.5, auc=1.0, slices=10))
+LENIENT_LIMITS = Limits(agreement=0.5, auc=0.99, slices=10, shift_agreement=0.5, difference=0.9, shift_slices=4)
+LENIENT = Config(sensitivity_slices=2, limits=LENIENT_LIMITS)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +74,27 @@ def test_the_manifest_says_what_was_done(result: CalibrationResult, sets: dict[s
     costs = [c["rms"] for c in said["sensitivity"]["ops"]]
     assert len(costs) == OPS and costs == sorted(costs, reverse=True) and costs[-1] > 0
     assert len(said["ranges"]) == OPS
+    for verdict in said["verdicts"]:
+        assert [one["name"] for one in verdict["elsewhere"]] == [shift.name for shift in SHIFTS]
+        assert {one["ich"]["slices"] for one in verdict["elsewhere"]} == {4} and verdict["studies"]["slices"] == 4
+        assert verdict["ran_on"].startswith("onnxruntime ")
+    assert gate_verdicts(result.bundle.manifest) == {v.precision: v.verdict for v in judged(result)}
     assert "P1" not in json.dumps(said)  # patients are nowhere
+
+
+def judged(result: CalibrationResult) -> list[Verdict]:
+    return [*result.verdicts, *result.configurations]
+
+
+def test_a_hint_that_this_processor_computes_in_has_a_verdict_of_its_own(result: CalibrationResult) -> None:
+    here = [name for name, why_not in backends.availability().items() if why_not is None]
+    hints = {hint for name in here if not backends.runs_engines(name) for hint in backends.native_hints(name)}
+    said = result.bundle.manifest.calibration
+    assert said is not None and set(said["configurations"]) == {f"int8+{hint}" for hint in hints}
+    for hint in hints:
+        assert verdict_of(result.bundle.manifest, "int8", hint) == said["configurations"][f"int8+{hint}"]["verdict"]
+        assert said["configurations"][f"int8+{hint}"]["ran_on"].endswith(f", hint {hint}")
+    assert verdict_of(result.bundle.manifest, "fp32", "f16") == "not assessed"
 
 
 def test_every_cpu_backend_verifies_int8(result: CalibrationResult, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,7 +182,7 @@ def test_the_worst_ops_are_kept_higher_until_the_gate_holds(
         judged.append(onnx.load_model_from_string(data).graph.node.__len__())
         return verdict if len(judged) > 2 else module.gate.compare_with_fp32(
             precision, self.reference(name), {k: v[:, ::-1] for k, v in self.reference(name).items()},
-            self.sets[name].labels, threshold=0.5, limits=self.config.limits,
+            self.sets[name].labels, limits=self.config.limits,
         )  # fmt: skip
 
     monkeypatch.setattr(module._Calibrator, "assess", fails_twice)
@@ -199,10 +224,20 @@ def test_the_command_calibrates_and_prints_the_gates_table(
     two_block_bundle: Bundle, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bundle = copy(two_block_bundle, tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    for place, picture in enumerate(sorted(pictures.parent.glob("*.png"))[:6]):
+        image = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE)
+        (elsewhere / str(place // 3)).mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(elsewhere / str(place // 3) / picture.name), cv2.flip(image, 0))
     arguments = ["-q", "calibrate", str(bundle.path), "--slices", str(pictures), "--agreement", "0.5"]
-    assert main([*arguments, "--delta-auc", "1", "--least-slices", "10"]) == 0
+    arguments += ["--shift-agreement", "0.5", "--difference", "0.9", "--shift-slices", "4"]
+    lenient = ["--delta-auc", "0.99", "--least-slices", "10", "--other", str(elsewhere)]
+    assert main([*arguments, *lenient]) == 0
     said = capsys.readouterr().out
     assert "ranges by" in said and "int8-fp16" in said and "passed" in said and "costliest: blocks." in said
+    rows = {line.split("  ")[0].strip(): line for line in said.splitlines() if "%, 0." in line}
+    assert set(rows) == {"home", *(shift.name for shift in SHIFTS), "another site"}
+    assert " 6 " in rows["another site"] and " 4 " in rows["tilt"]
     assert main([*arguments, "--delta-auc", "1"]) == 1
     captured = capsys.readouterr()
     assert "slices, 500 are asked" in captured.out

@@ -22,7 +22,7 @@ from tests.support.golden_backend import prove_backend
 pytestmark = pytest.mark.skipif(
     find_spec("tensorrt_rtx") is None, reason="TensorRT for RTX is not installed (pip install tensorrt-rtx-cu13)"
 )
-LENIENT = Limits(agreement=0.0, auc=1.0, slices=1)
+LENIENT = Limits(agreement=0.0, auc=1.0, slices=1, difference=1.0, shift_slices=0)
 
 
 @pytest.fixture(scope="module")

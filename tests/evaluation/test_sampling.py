@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.preprocess.cpu import PreparedSlice
-from dtvit_edge.spec import PreprocessSpec, digest_bytes
+from dtvit_edge.spec import WINDOWED_8_BIT, PreprocessSpec, digest_bytes
 from evaluation.sampling import SETS, Candidate, candidates, load_set, load_sets, split_into_sets, stratified
 
 SPEC = PreprocessSpec()
@@ -103,7 +102,7 @@ def test_unlabelled_slices_are_spread_by_what_the_model_flags(pictures: Path) ->
 
 
 def test_slices_without_brain_are_passed_over(pictures: Path) -> None:
-    empty = Candidate(lambda spec: PreparedSlice(np.zeros((1, 224, 224), np.uint8), 0, 0.0), "P", 0.5, 0)
+    empty = Candidate(lambda: (np.zeros((256, 256), np.uint16), WINDOWED_8_BIT), "P", 0.5, 0)
     assert len(load_set([empty, *candidates([pictures])], 500, SPEC, seed=0, name="calibration")) == 80
     with pytest.raises(ConfigError, match="no slice of the validation set shows brain"):
         load_set([empty], 5, SPEC, seed=0, name="validation")

@@ -18,7 +18,8 @@ from dtvit_edge.spec import digest_file
 from export.importing import ImportOptions
 
 LOWER = ("fp16", "int8")
-LENIENT = ["--agreement", "0.5", "--delta-auc", "1", "--least-slices", "4"]
+LENIENT = ["--agreement", "0.5", "--delta-auc", "0.99", "--least-slices", "4", "--shift-agreement", "0.5",
+           "--difference", "0.9", "--shift-slices", "2"]  # fmt: skip
 
 
 class Workshop:

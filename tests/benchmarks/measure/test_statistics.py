@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from benchmarks.measure.statistics import MARGIN, Ratio, least_samples, percentiles, ratio
+from benchmarks.measure.statistics import MARGIN, Ratio, least_samples, percentiles, ratio, two_modes
 
 
 @pytest.mark.parametrize(("quantile", "least"), [(0.50, 11), (0.90, 64), (0.95, 130), (0.99, 662)])
@@ -69,3 +71,36 @@ def test_units_take_out_what_the_machine_did() -> None:
 def test_the_same_seed_gives_the_same_interval() -> None:
     assert ratio(noisy(0), noisy(1), paired=False, seed=3) == ratio(noisy(0), noisy(1), paired=False, seed=3)
     assert Ratio(1.0, 0.5, 1.5).verdict == "cannot tell"
+
+
+@pytest.mark.parametrize(
+    ("fast", "slow", "share"), [(2.0, 3.0, 0.5), (2.0, 2.3, 0.3), (70.0, 110.0, 0.85)], ids=["half", "near", "mostly"]
+)
+def test_two_modes_are_found_by_their_middles(fast: float, slow: float, share: float) -> None:
+    rng = np.random.default_rng(0)
+    which = rng.permutation(64) < share * 64
+    samples = np.where(which, slow, fast) * (1 + 0.01 * rng.standard_normal(64))
+    found = two_modes(samples.tolist())
+    assert found is not None and found == pytest.approx((fast, slow), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda rng: rng.normal(2, 0.2, 64),
+        lambda rng: rng.uniform(2, 3, 64),
+        lambda rng: 2 + rng.lognormal(-1, 0.8, 64),
+        lambda rng: np.concatenate([rng.normal(2, 0.02, 62), rng.normal(9, 0.1, 2)]),
+    ],
+    ids=["normal", "uniform", "skewed", "two outliers"],
+)
+def test_one_middle_is_hardly_ever_taken_for_two(draw: Callable[[np.random.Generator], np.ndarray]) -> None:
+    rng = np.random.default_rng(1)
+    assert sum(two_modes(draw(rng).tolist()) is not None for _ in range(400)) <= 4
+
+
+def test_modes_that_hardly_differ_and_few_samples_say_nothing() -> None:
+    assert two_modes([2.0] * 32 + [2.08] * 32) is None
+    assert two_modes([2.0] * 19 + [3.0] * 20) is None
+    assert two_modes([2.0] * 20 + [3.0] * 20) == (2.0, 3.0)
+    assert two_modes([2.0] * 64) is None

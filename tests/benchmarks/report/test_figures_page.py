@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.report.figures_page import PAGE, figures_page, tables
 from benchmarks.report.page_parts import EXIT_STATUSES, key_figures, key_figures_with_commands
-from benchmarks.results import CPU_RECORDS, FOLDER
+from benchmarks.results import CPU_RECORDS, FOLDER, GATE_RECORDS
 from dtvit_edge.cli.commands import WORKSTATION_COMMANDS
 from dtvit_edge.errors import BuildKilled, BundleError, DtvitError, VerdictError
 from evaluation.records import latest, read
@@ -42,6 +42,15 @@ def test_the_figures_have_records() -> None:
 
     for module in (graph_rewrites, slice_cost, startup):
         assert latest(CPU_RECORDS, module.WHAT) is not None, module.__name__
+
+
+def test_no_row_of_a_gate_that_was_switched_off_says_passed() -> None:
+    off = [r for r in read(GATE_RECORDS) if "--agreement 0" in r.options["command"]]
+    assert off and all(set(r.options["verdicts"].values()) == {"passed"} for r in off)  # as they were recorded
+    names = {r.options["name"] for r in off}
+    rows = [line for line in figures_page().splitlines() if line.startswith("| ") and line.split(" | ")[0][2:] in names]
+    assert rows and all(row.split(" | ")[2] == "not gated" for row in rows)
+    assert "(not gated)" in key_figures()
 
 
 def test_readme_has_five_figures_and_the_page_the_command_of_each() -> None:

@@ -116,13 +116,72 @@ def invented(medians: dict[str, tuple[str, float]], verdict: str = "passed") -> 
 
 def test_the_fastest_faithful_precision_is_named() -> None:
     said = dict(verdicts(invented({"trt fp16": ("fp16", 5.0), "trt int8": ("int8", 4.0), "ort fp32": ("fp32", 9.0)})))
-    assert said["int8"].startswith("faithful to the PyTorch reference and fastest here: 1.25 times as fast as fp16")
+    assert said["int8"].startswith("faithful to PyTorch and fastest here: 1.25 times as fast as fp16")
     assert "but INT8 wins here" in said["fp16"] and "but INT8 wins here: 2.25 times" in said["fp32"]
+
+
+def with_options(view: RunView, **options: Any) -> RunView:
+    """The same with other options of its accuracy."""
+    changed = replace(view.accuracy, options=view.accuracy.options | options)
+    return RunView(view.records | {names.ACCURACY: changed})
+
+
+def summarised(view: RunView) -> str:
+    """The summary of an invented view, which needs a machine and a source of slices."""
+    machine = {"machine": {"processor": "p", "cores": 1}, "packages": {}}
+    return " ".join(summary(RunView(view.records | {names.ACCURACY: replace(view.accuracy, environment=machine)})))
+
+
+@pytest.mark.parametrize("verdict", ["passed", "inconclusive", "not gated"])
+def test_a_gate_that_was_switched_off_is_not_gated_and_recommends_nothing(verdict: str) -> None:
+    off = {"agreement": 0.0, "auc": 1.0, "slices": 500}
+    view = with_options(invented({"a fp32": ("fp32", 4.0)}, verdict), limits=off)
+    assert view.verdict("a fp32") == "not gated" and "faithful to" not in verdicts(view)[0][1].split("nothing")[0]
+    assert verdicts(view)[0][1].startswith("not gated")
+    said = summarised(view)
+    assert "No recommendation: the gate was switched off. Fastest is a fp32" in said and "Use a fp32" not in said
+    assert "nothing was asked of that: not gated" in said and "too few" not in said
+    kept = with_options(view, limits={"agreement": 0.995, "auc": 0.002, "slices": 500}, verdicts={"a fp32": "passed"})
+    assert kept.verdict("a fp32") == "passed" and "Use a fp32" in summarised(kept)
+    failed = with_options(view, verdicts={"a fp32": "failed"})
+    assert failed.verdict("a fp32") == "failed"
+
+
+@pytest.mark.parametrize(
+    ("recorded", "said"), [("onnxruntime fp32", "ONNX Runtime fp32"), ("PyTorch eager fp32", "PyTorch")]
+)
+def test_the_reference_is_called_what_it_was(recorded: str, said: str, ran: Ran, tmp_path: Path) -> None:
+    view = with_options(invented({"a fp32": ("fp32", 4.0)}), reference=recorded)
+    assert verdicts(view)[0][1].startswith(f"faithful to {said}") and f"as {said} does." in summarised(view)
+    records = [replace(r, options=r.options | {"reference": recorded}) if r.what == names.ACCURACY else r
+               for r in ran[1].values()]  # fmt: skip
+    write_report(tmp_path, records)
+    text = (tmp_path / SUMMARY).read_text(encoding="utf-8") + (tmp_path / MARKDOWN).read_text(encoding="utf-8")
+    assert f"compares the deployed files with the same model in {said}" in text
+    assert ("PyTorch" in text.replace("from PyTorch's logits", "")) == (said == "PyTorch")
+
+
+def test_a_run_with_two_modes_is_not_recommended() -> None:
+    view = invented({"a int8": ("int8", 4.0), "a fp32": ("fp32", 9.0)})
+    latency = view.records[names.LATENCY]
+    slow_half = [4.0 + 0.001 * i for i in range(20)] + [6.0 + 0.001 * i for i in range(20)]
+    steady = [4.0 + 0.001 * i for i in range(40)]
+
+    def timed(int8: list[float], fp32: list[float]) -> RunView:
+        return RunView(view.records | {names.LATENCY: replace(latency, samples={"a int8": int8, "a fp32": fp32})})
+
+    shown = timed(slow_half, [sample + 5 for sample in steady])
+    said = summarised(shown)
+    assert "Use " not in said and "No recommendation: times have two modes (a int8 took 4.01 or 6.01 ms)" in said
+    assert "two modes, 4.01 and 6.01 ms, and are not to be compared" in dict(verdicts(shown))["int8"]
+    # One that is slow in both of its modes changes nothing for the fastest.
+    shown = timed(steady, [sample + 10 for sample in slow_half])
+    assert "Use a int8" in summarised(shown)
 
 
 def test_int8_that_is_slower_says_that_fp16_wins() -> None:
     said = dict(verdicts(invented({"trt fp16": ("fp16", 4.0), "trt int8": ("int8", 5.0)})))
-    assert said["int8"].startswith("faithful to the PyTorch reference, but FP16 wins here: 1.25 times as fast")
+    assert said["int8"].startswith("faithful to PyTorch, but FP16 wins here: 1.25 times as fast")
 
 
 def test_a_lead_within_the_noise_is_no_win() -> None:

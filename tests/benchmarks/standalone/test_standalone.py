@@ -74,7 +74,9 @@ def calibrated(
     pixels = bundle.golden().pixels
     count = len(pixels)
     labels = SliceLabels(tuple(map(str, range(count))), tuple(map(str, range(count))), np.full(count, -1))
-    lenient = Config(sensitivity_slices=1, limits=Limits(agreement=0.0, auc=1.0, slices=1))
+    lenient = Config(
+        sensitivity_slices=1, limits=Limits(agreement=0.0, auc=1.0, slices=1, difference=1.0, shift_slices=0)
+    )
     calibrate(bundle, dict.fromkeys(SETS, SliceSet(pixels, labels)), lenient)
     return copy, small_checkpoint
 
@@ -120,7 +122,7 @@ def test_gate_records_the_verdicts_of_the_command(
     many = tmp_path / "many.csv"  # two studies by the names of five patients, since no two sets share one
     renamed = [f"{phantom_folder}/{row.split(',')[0]},P{place % 5},,,," for place, row in enumerate(rows[1:])]
     many.write_text("\n".join([rows[0], *renamed]) + "\n")
-    arguments = [str(bundle), "--slices", str(many), "--agreement", "0", "--delta-auc", "1"]
+    arguments = [str(bundle), "--slices", str(many), "--difference", "1", "--shift-slices", "2"]
     done = CliRunner().invoke(calibration_cost.main, ["x", "--out", str(tmp_path / "r"), "--", *arguments])
     assert done.exit_code == 0, done.output
     (record,) = read(tmp_path / "r")
@@ -132,6 +134,7 @@ def test_gate_records_the_verdicts_of_the_command(
     assert s["seconds"] > 0 and 2**27 < s["peak_bytes"] < 2**33
     assert s["int8: ich_slices"] == record.options["slices"]["test"] > 5
     assert s["int8: rms"] > s["fp16: rms"] > 0
+    assert s["int8: noise, slices"] == 2 and record.options["limits"]["shift_slices"] == 2
     assert Bundle.open(bundle).digest == record.digests["bundle"]
 
 

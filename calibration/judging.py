@@ -1,0 +1,122 @@
+"""The gate's verdicts of a calibration: of files and of configurations, at home and elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+
+import onnxruntime
+
+from dtvit_edge import backends
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.bundle.verdicts import configuration_name
+from dtvit_edge.progress import Progress
+from evaluation import gate
+from evaluation.agreement import DecisionRule, Logits, in_batches
+from evaluation.gate import Compared, Verdict
+from evaluation.limits import Limits
+from evaluation.sampling import SETS, Pixels, SliceSet
+from evaluation.scanner_shifts import shifted_sets
+from export.onnx_graph import open_session
+from export.parity import run_batches
+
+BATCH = 8
+TEST = SETS[-1]
+
+
+class Judge:
+    """Compares model files with fp32 on a bundle's sets of slices; what fp32 says of each set is computed once."""
+
+    def __init__(
+        self, bundle: Bundle, sets: Mapping[str, SliceSet], limits: Limits, seed: int, progress: Progress
+    ) -> None:
+        self.bundle, self.sets, self.limits, self.seed, self.progress = bundle, sets, limits, seed, progress
+        self.fp32 = bundle.model_bytes("fp32")
+        self._reference: dict[str, Logits] = {}
+
+    def reference(self, name: str) -> Logits:
+        """The logits of fp32 on a set, a shifted one or another site's among them."""
+        if name not in self._reference:
+            slices = self.sets[name] if name in self.sets else self.elsewhere[name]
+            self._reference[name] = self.run("fp32", self.fp32, slices.pixels)
+        return self._reference[name]
+
+    def run(self, name: str, data: bytes, pixels: Pixels) -> Logits:
+        """The logits of a model file on ONNX Runtime; `name` is what the progress shows."""
+        with self.progress(name, len(pixels)) as step:
+            return run_batches(open_session(data), pixels, BATCH, step)
+
+    def assess(self, precision: str, data: bytes, set_name: str) -> Verdict:
+        """The gate's verdict on a model file over a set; over the test set under all shifts of the scanner as well."""
+        session = open_session(data)
+
+        def run(pixels: Pixels, step: Callable[[int], None]) -> Logits:
+            return run_batches(session, pixels, BATCH, step)
+
+        return self._judge(precision, run, set_name, f"onnxruntime {onnxruntime.__version__}")
+
+    def assess_hinted(self, precision: str, data: bytes) -> tuple[Verdict, ...]:
+        """The gate's verdict on a model file with each hint that a backend here has arithmetic of its own for."""
+        verdicts = []
+        for name in backends.NAMES:
+            if backends.runs_engines(name) or precision not in backends.precisions(name):
+                continue
+            for hint in backends.native_hints(name) if backends.availability()[name] is None else ():
+                with backends.create(name, lambda: data, precision, hint=hint) as backend:
+                    run = partial(in_batches, backend.infer, batch=backend.batch)
+                    ran_on = f"{name} {backend.describe()['version'].partition('-')[0]}, hint {hint}"
+                    verdicts.append(self._judge(configuration_name(precision, hint), run, TEST, ran_on))
+        return tuple(verdicts)
+
+    def _judge(self, name: str, run: Callable[..., Logits], set_name: str, ran_on: str) -> Verdict:
+        """Run a configuration over a set, and over what is asked besides, and compare it with fp32."""
+
+        def logits_of(slices: SliceSet, where: str) -> Logits:
+            with self.progress(f"comparing {name} with fp32{where}", len(slices)) as step:
+                return run(slices.pixels, step=step)
+
+        logits = logits_of(self.sets[set_name], "")
+        away = self.elsewhere if set_name == TEST else {}
+        compared = [
+            Compared(other, self.reference(other), logits_of(slices, f": {other}"), slices.labels)
+            for other, slices in away.items()
+        ]
+        return self.compare(name, logits, set_name, compared, ran_on)
+
+    @cached_property
+    def elsewhere(self) -> dict[str, SliceSet]:
+        """The test set under each shift of the scanner, and another site's slices where there are any."""
+        limits, spec = self.limits, self.bundle.manifest.spec
+        shifted: dict[str, SliceSet] = {}
+        if limits.shift_slices:
+            shifted = shifted_sets(
+                self.sets[TEST], spec, seed=self.seed, count=limits.shift_slices, progress=self.progress
+            )
+        return shifted | {name: self.sets[name] for name in (gate.OTHER,) if name in self.sets}
+
+    def compare(
+        self,
+        precision: str,
+        logits: Logits,
+        set_name: str,
+        elsewhere: Sequence[Compared] = (),
+        ran_on: str = "",
+    ) -> Verdict:
+        """The gate's verdict on logits over a set; only the test set gets confidence intervals, which take seconds.
+
+        The validation set, which chooses and proves nothing, may be as small as it is.
+        """
+        limits = self.limits
+        return gate.compare_with_fp32(
+            precision,
+            self.reference(set_name),
+            logits,
+            self.sets[set_name].labels,
+            rule=DecisionRule.of(self.bundle),
+            limits=limits if set_name == TEST else replace(limits, slices=0),
+            elsewhere=elsewhere,
+            seed=self.seed,
+            intervals=set_name == TEST,
+            ran_on=ran_on,
+        )
