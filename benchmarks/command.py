@@ -14,7 +14,13 @@ from evaluation.limits import limit_options, split_limits
 
 RUN = "run"
 # Options whose values a record names by what they are: files of patients, and where the results went.
-_PRIVATE = {"--slices": "SLICES", "--studies": "STUDIES", "--out": "OUT", "--record": "RECORDS"}
+_PRIVATE = {
+    "--slices": "SLICES",
+    "--calibration-slices": "SLICES",
+    "--studies": "STUDIES",
+    "--out": "OUT",
+    "--record": "RECORDS",
+}
 
 
 class Bench(click.Group):
@@ -69,6 +75,12 @@ def bench() -> None:
     help="Measure accuracy on these: a labelled CSV, study folders, or phantoms:STUDIES@SEED (default: phantoms).",
 )
 @click.option(
+    "--calibration-slices",
+    multiple=True,
+    metavar="SOURCE",
+    help="Let peers that quantise take their ranges from those of these slices that gave the bundle's own.",
+)
+@click.option(
     "--studies",
     multiple=True,
     type=click.Path(path_type=Path),
@@ -97,7 +109,9 @@ def bench() -> None:
 )
 @click.option("--threads", type=click.IntRange(1), help="Use this many threads for CPU backends and peers.")
 @click.option(
-    "--peers", is_flag=True, help="Compare with PyTorch, plain exports and plain preprocessing; this needs --weights."
+    "--peers",
+    is_flag=True,
+    help="Compare with PyTorch, plain exports, int8 of other tools and plain preprocessing; this needs --weights.",
 )
 @click.option(
     "--peer", multiple=True, metavar="NAME", help="Compare with this peer only; an unknown name lists them all."

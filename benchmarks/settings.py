@@ -88,7 +88,8 @@ class Settings:
         studies: folders that are scored from end to end; none writes phantoms.
         backends, precisions: only these; none takes every one that is here.
         hints: further inference precisions of a backend that has such a setting.
-        peers: names of `peers.MODELS` and `peers.PREPROCESSING`: what the user would take instead.
+        calibration_slices: sources of the slices that gave the bundles' int8 ranges, for peers that quantise.
+        peers: names of `peers.MODELS`, `peers.PREPROCESSING` and `peers.QUANTISERS`: what the user would take instead.
         duration_s: of the sustained run; 0 leaves it out.
         command: the line that repeats the run, without a folder that could carry a name.
     """
@@ -96,6 +97,7 @@ class Settings:
     effort: Effort = FULL
     weights: tuple[Path, ...] = ()
     slices: tuple[str, ...] = ()
+    calibration_slices: tuple[str, ...] = ()
     studies: tuple[Path, ...] = ()
     backends: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from benchmarks.measure import (
     end_to_end,
     latency,
     layers,
+    other_int8,
     sensors,
     throughput,
 )
@@ -50,6 +51,7 @@ class BundleRun:
 
     Attributes:
         accuracies, backends: by name of the configuration; left_out: why a configuration has no latency, by its name.
+        reference: what all were compared with.
     """
 
     bundle: Bundle
@@ -61,6 +63,7 @@ class BundleRun:
     accuracies: dict[str, ConfigurationAccuracy] = field(default_factory=dict)
     backends: dict[str, Backend] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    reference: accuracy.Reference | None = None
     yardstick: Yardstick = field(default_factory=Yardstick)
 
     @property
@@ -79,9 +82,13 @@ class BundleRun:
             passed = {name: result.configuration for name, result in self.accuracies.items() if result.why_not is None}
             if not passed:
                 raise VerdictError(f"{self.bundle.manifest.name}: no configuration passed, and nothing was timed")
+            others = other_int8.quantise(self.bundle, self.settings, self.progress)
+            baselines.left_out |= others.left_out
             latencies = self._latency(passed, baselines)
             yield latencies
             fastest = _fastest(latencies, passed)[: 1 if self.settings.effort.quick else None]
+            if others.files:
+                yield self._other_int8(others)
             yield self._stages(baselines)
             yield self._throughput(passed)
             if self.settings.duration_s:
@@ -117,6 +124,7 @@ class BundleRun:
                 self.say(f"{configuration.name}: not timed, {result.why_not}")
         if reference is None:
             raise VerdictError(f"{bundle.manifest.name}: no configuration could be opened: {self.left_out}")
+        self.reference = reference
         samples = accuracy.samples(self.accuracies.values(), slices)
         summary = {k: v for result in self.accuracies.values() for k, v in result.summary().items()}
         extra = {
@@ -172,6 +180,15 @@ class BundleRun:
             "peers_difference": baselines.differences,
         }
         return self._record(names.LATENCY, names.MS, samples, summary, extra)
+
+    def _other_int8(self, others: other_int8.OtherInt8) -> Record:
+        assert self.reference is not None  # the accuracy's record is the first
+        samples, summary, refused = other_int8.measure(
+            self.bundle, others, self.reference, self.inputs.slices_judged, self.settings, self.yardstick, self.progress
+        )
+        extra = {"inside": latency.INSIDE_TIMER, "ranges": others.ranges, "ops": others.ops(),
+                 "refused": refused}  # fmt: skip
+        return self._record(names.OTHER_INT8, names.MS, samples, summary, extra)
 
     def _stages(self, baselines: Baselines) -> Record:
         header = self.inputs.middle

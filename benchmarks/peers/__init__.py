@@ -92,7 +92,15 @@ SCIKIT_IMAGE = Peer(
     "pydicom, scikit-image", "peer-scikit-image", ("skimage",), "benchmarks.peers.preprocessing", "scikit_image"
 )
 OPENCV = Peer("pydicom, OpenCV", "", ("cv2",), "benchmarks.peers.preprocessing", "opencv")
-PREPROCESSING = (SCIKIT_IMAGE, OPENCV)
+MONAI = Peer("MONAI", "peer-monai", ("monai",), "benchmarks.peers.monai_transforms", "prepare")
+PREPROCESSING = (SCIKIT_IMAGE, OPENCV, MONAI)
+# INT8 of the bundle's fp32 graph by other tools; quantising takes minutes.
+QUANTISERS = (
+    Peer("NNCF", "peer-nncf", ("nncf",), "benchmarks.peers.quantisers", "nncf", slow=True),
+    Peer("ModelOpt", "peer-modelopt", ("modelopt.onnx",), "benchmarks.peers.quantisers", "modelopt", slow=True),
+    Peer("ONNX Runtime static", "peer-onnxruntime", ("onnxruntime", "onnx"), "benchmarks.peers.quantisers",
+         "onnx_runtime", slow=True),
+)  # fmt: skip
 
 
 def chosen_peers(names: Sequence[str], *, every: bool) -> tuple[str, ...]:
@@ -101,7 +109,7 @@ def chosen_peers(names: Sequence[str], *, every: bool) -> tuple[str, ...]:
     Raises:
         ConfigError: no such peer; the message lists them.
     """
-    known = [peer.name for peer in (*MODELS, *PREPROCESSING)]
+    known = [peer.name for peer in (*MODELS, *PREPROCESSING, *QUANTISERS)]
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ConfigError(f"no peer called {', '.join(map(repr, unknown))}; there are {'; '.join(known)}")

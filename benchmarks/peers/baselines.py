@@ -14,6 +14,7 @@ from benchmarks.measure.latency import one_slice
 from benchmarks.peers import (
     EAGER,
     MODELS,
+    MONAI,
     OPENCV,
     PREPROCESSING,
     SCIKIT_IMAGE,
@@ -92,7 +93,7 @@ class Baselines:
         return calls
 
     def pipelines(self, files: list[Path]) -> dict[str, Callable[[], FolderRun]]:
-        """The plain script with scikit-image and eager PyTorch, and OpenCV with every other model."""
+        """The plain scripts: scikit-image and MONAI with eager PyTorch, OpenCV with every model."""
         if not self._settings.peers:
             return {}
         from benchmarks.peers.pipeline import score
@@ -100,8 +101,8 @@ class Baselines:
         pairs: list[tuple[Peer, str]] = []
         there = [peer.name for peer in self._preparing()]
         for name in self.opened:
-            if name == EAGER.name and SCIKIT_IMAGE.name in there:
-                pairs.append((SCIKIT_IMAGE, name))
+            if name == EAGER.name:
+                pairs += [(peer, name) for peer in (SCIKIT_IMAGE, MONAI) if peer.name in there]
             if OPENCV.name in there:
                 pairs.append((OPENCV, name))
         manifest = self._bundle.manifest

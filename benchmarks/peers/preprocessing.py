@@ -54,12 +54,12 @@ def scikit_image(hu: NDArray[np.float32], spec: PreprocessSpec) -> Floats:
     channels = _windowed(hu, spec)
     element = disk(len(spec.disk_half_widths) // 2)
     binary = channels[0] > spec.mask_threshold / 255
-    labels = label(_without_edges(erosion(binary, element), spec), connectivity=2)
+    labels = label(without_edges(erosion(binary, element), spec), connectivity=2)
     mask = np.zeros_like(binary)
     if labels.any():
         largest = labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1
         mask = binary_fill_holes(dilation(largest, element) & binary)
-    shape = _resized(hu.shape, spec)
+    shape = resized_shape(hu.shape, spec)
     return _normalised([_cropped(resize(c * mask, shape, order=1, anti_aliasing=True), spec) for c in channels], spec)
 
 
@@ -71,14 +71,14 @@ def opencv(hu: NDArray[np.float32], spec: PreprocessSpec) -> Floats:
     element = (dx * dx + dy * dy <= radius * radius).astype(np.uint8)
     binary = (channels[0] > spec.mask_threshold / 255).astype(np.uint8)
     eroded = cv2.erode(binary, element, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    count, labels, statistics, _ = cv2.connectedComponentsWithStats(_without_edges(eroded, spec), connectivity=8)
+    count, labels, statistics, _ = cv2.connectedComponentsWithStats(without_edges(eroded, spec), connectivity=8)
     mask = np.zeros_like(binary)
     if count > 1:
         largest = (labels == 1 + np.argmax(statistics[1:, cv2.CC_STAT_AREA])).astype(np.uint8)
         grown = cv2.bitwise_and(cv2.dilate(largest, element), binary)
         outlines, _ = cv2.findContours(grown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         mask = cv2.drawContours(grown, outlines, -1, 1, cv2.FILLED)
-    rows, columns = _resized(hu.shape, spec)
+    rows, columns = resized_shape(hu.shape, spec)
     resized = [cv2.resize(c * mask, (columns, rows), interpolation=cv2.INTER_AREA) for c in channels]
     return _normalised([_cropped(image, spec) for image in resized], spec)
 
@@ -94,13 +94,14 @@ def _windowed(hu: NDArray[np.float32], spec: PreprocessSpec) -> list[NDArray[np.
     return images
 
 
-def _without_edges(eroded: NDArray[np.uint8], spec: PreprocessSpec) -> NDArray[np.uint8]:
+def without_edges(eroded: NDArray[np.uint8], spec: PreprocessSpec) -> NDArray[np.uint8]:
+    """(rows, columns) with the spec's columns at both sides set to 0, in place."""
     eroded[:, : spec.edge_columns] = 0
     eroded[:, max(eroded.shape[1] - spec.edge_columns, 0) :] = 0
     return eroded
 
 
-def _resized(shape: tuple[int, ...], spec: PreprocessSpec) -> tuple[int, int]:
+def resized_shape(shape: tuple[int, ...], spec: PreprocessSpec) -> tuple[int, int]:
     """Rows and columns with the shorter side at `spec.resize`."""
     if spec.resize is None:
         return shape[0], shape[1]

@@ -14,6 +14,7 @@ MEMORY = "bench: peak memory of a process"
 SUSTAINED = "bench: sustained"
 LAYERS = "bench: layers"
 TRTEXEC = "bench: trtexec"
+OTHER_INT8 = "bench: int8 by other tools"
 
 # The file of a run's records, in its output folder.
 RECORDS_FILE = "bench.jsonl"

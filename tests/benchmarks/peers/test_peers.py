@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.peers import EAGER, MODELS, OPENCV, SCIKIT_IMAGE, chosen_peers, trtexec
+from benchmarks.peers import EAGER, MODELS, OPENCV, PREPROCESSING, SCIKIT_IMAGE, Peer, chosen_peers, trtexec
 from benchmarks.peers.baselines import WITHOUT_WEIGHTS, Baselines
-from benchmarks.peers.preprocessing import opencv, read, scikit_image
+from benchmarks.peers.preprocessing import read
 from benchmarks.results import names
 from benchmarks.run import bench
 from benchmarks.settings import QUICK, Settings
@@ -35,15 +35,17 @@ SPECS = {
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-@pytest.mark.parametrize("prepare", [opencv, scikit_image])
-def test_plain_preprocessing_is_the_same_treatment(prepare: object, spec: PreprocessSpec, phantom_folder: Path) -> None:
-    if prepare is scikit_image:
-        pytest.importorskip("skimage", reason="scikit-image is a peer with an extra")
-    for file in sorted(phantom_folder.rglob("*.dcm"))[8:20:4]:
+@pytest.mark.parametrize("peer", PREPROCESSING, ids=lambda peer: peer.name)
+def test_plain_preprocessing_is_the_same_treatment(peer: Peer, spec: PreprocessSpec, phantom_folder: Path) -> None:
+    if (why_not := peer.why_not()) is not None:
+        pytest.skip(why_not)
+    prepare, files = peer.load(), sorted(phantom_folder.rglob("IM*"))[8:20:4]
+    assert len(files) == 3
+    for file in files:
         (header,) = read_headers(file, file.name)
         ours = CpuPreprocessor(spec)(SliceReader().read(header).stored, header.encoding).pixels / 255
         mean, std = (np.array(values)[:, None, None] for values in (spec.mean, spec.std))
-        theirs = prepare(read(file).hu, spec) * std + mean  # type: ignore[operator]
+        theirs = prepare(read(file).hu, spec) * std + mean
         assert theirs.shape == (3, spec.crop, spec.crop)
         difference = np.abs(theirs - ours)
         assert difference.mean() < 0.01 and (difference > 0.2).mean() < 0.01
