@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,9 +55,11 @@ def threshold(
         return
     from evaluation.labelled_scores import score_labelled
     from evaluation.labels import read_labels
-    from evaluation.threshold import tune
+    from evaluation.threshold import check_asked, tune
 
-    scored = score_labelled(opened, read_labels(labels), progress=render.progress)
+    slices = read_labels(labels)
+    check_asked(slices, sensitivity)
+    scored = score_labelled(opened, slices, progress=render.progress)
     tuning = tune(scored, sensitivity, seed=seed)
     write_thresholds(opened.path, opened.digest, tuning.thresholds)
     if as_json:
@@ -85,7 +88,9 @@ def _show(tuning: Tuning) -> None:
         render.echo(f"temperature {temperature:.4g}, recorded and not applied")
     for note in tuning.notes:
         render.echo(note)
-    render.echo("intervals: 95 %, bootstrap by patient, at thresholds that were chosen on the same patients")
+    render.echo(
+        "intervals: 95 %, by patient (Korn and Graubard; AUC by bootstrap), at thresholds chosen on the same patients"
+    )
 
 
 def _row(name: str, level: TunedLevel) -> tuple[str, ...]:
@@ -102,4 +107,6 @@ def _row(name: str, level: TunedLevel) -> tuple[str, ...]:
 
 
 def _interval(interval: Interval) -> str:
+    if math.isnan(interval.low):
+        return f"{interval.value:.3f}"
     return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dtvit_edge import backends
 from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle
+from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.scoring.api import Options, open_backend
 from dtvit_edge.scoring.pipeline import probabilities
 from dtvit_edge.spec import ICH_OUTPUT
-from evaluation.images import prepare_image
+from evaluation.images import WINDOWED_SUFFIXES, prepare_image
 from evaluation.labels import LabelledSlice
 
 Probabilities = NDArray[np.float64]
@@ -29,6 +31,7 @@ class ScoredSlices:
         probability, logit: (N,) of a haemorrhage; NaN where the runtime would skip the slice, which shows no brain.
         backend: what computed them.
         top_places: over how many of the highest a study's probability is the mean.
+        thin: how many of the files are slices that the runtime would average with their neighbours.
     """
 
     slices: tuple[LabelledSlice, ...]
@@ -36,6 +39,7 @@ class ScoredSlices:
     logit: Probabilities
     backend: dict[str, str]
     top_places: int
+    thin: int = 0
 
 
 def score_labelled(bundle: Bundle, slices: Sequence[LabelledSlice], *, progress: Progress = silent) -> ScoredSlices:
@@ -68,4 +72,12 @@ def score_labelled(bundle: Bundle, slices: Sequence[LabelledSlice], *, progress:
                 logit[shown] = values[:, 1] - values[:, 0]
                 probability[shown] = [ich for ich, _ in probabilities(logits)]
             step(len(places))
-        return ScoredSlices(tuple(slices), probability, logit, backend.describe(), spec.top_places)
+        thin = sum(_is_thin(s.file, spec.thickness_mm) for s in slices)
+        return ScoredSlices(tuple(slices), probability, logit, backend.describe(), spec.top_places, thin)
+
+
+def _is_thin(file: Path, thickness_mm: float) -> bool:
+    """Whether `dtvit_edge.dicom.images` would make one image of a slice and its neighbours; a picture is not asked."""
+    if file.suffix.lower() in WINDOWED_SUFFIXES:
+        return False
+    return 0 < (read_headers(file, file.name)[0].thickness_mm or 0) < thickness_mm / 2

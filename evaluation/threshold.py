@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +18,9 @@ from dtvit_edge.bundle import REFERENCE_PRECISION, Threshold, Thresholds
 from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.scoring.aggregate import mean_of_highest
 from evaluation.labelled_scores import Probabilities, ScoredSlices
-from evaluation.labels import labels_digest
+from evaluation.labels import LabelledSlice, labels_digest
 from evaluation.metrics import Interval, ich_figures
+from evaluation.shares import share
 
 LEAST = 10  # positives and negatives; fewer say nothing about a threshold
 # Another batch or backend rounds in another way: a slice that sits exactly on the threshold would be lost there.
@@ -118,15 +120,16 @@ def tune(scored: ScoredSlices, sensitivity: float, *, seed: int = 0) -> Tuning:
         ConfigError: fewer than `LEAST` positive or negative slices, or a sensitivity that is none.
         VerdictError: a positive slice of probability 0 would have to be called positive.
     """
-    if not 0 < sensitivity <= 1:
-        raise ConfigError(f"the sensitivity is {sensitivity}, expected above 0 and at most 1")
+    check_asked(scored.slices, sensitivity)
     slices, studies = slice_level(scored), study_level(scored)
     if slices.too_few:
-        raise ConfigError(
-            f"{slices.positives} positive and {slices.negatives} negative slices are labelled and show brain; at least "
-            f"{LEAST} of each are needed to tune a threshold"
-        )
+        raise ConfigError(_too_few(slices.positives, slices.negatives, "labelled and show brain"))
     notes = []
+    if scored.thin:
+        notes.append(
+            f"{scored.thin} slices are thin: `score` averages such slices before the model sees them, and here each "
+            "was seen alone. Compare the thresholds with what `score` gives for these studies"
+        )
     skipped = np.isnan(scored.probability)
     if skipped.any():
         positive = sum(bool(s.ich) for s, skip in zip(scored.slices, skipped, strict=True) if skip)
@@ -148,6 +151,7 @@ def tune(scored: ScoredSlices, sensitivity: float, *, seed: int = 0) -> Tuning:
         "sensitivity_asked": sensitivity,
         "labels": labels_digest(scored.slices),
         "skipped": int(skipped.sum()),
+        "thin": scored.thin,
         "precision": REFERENCE_PRECISION,
         "backend": scored.backend,
         "seed": seed,
@@ -161,6 +165,26 @@ def tune(scored: ScoredSlices, sensitivity: float, *, seed: int = 0) -> Tuning:
         evidence,
     )
     return Tuning(thresholds, slice_tuned, study_tuned, tuple(notes))
+
+
+def check_asked(slices: Sequence[LabelledSlice], sensitivity: float) -> None:
+    """What can be refused before minutes of scoring.
+
+    Raises:
+        ConfigError: a sensitivity that is none, or fewer than `LEAST` positive or negative labels.
+    """
+    if not 0 < sensitivity <= 1:
+        raise ConfigError(f"the sensitivity is {sensitivity}, expected above 0 and at most 1")
+    counts = [sum(s.ich is ich for s in slices) for ich in (True, False)]
+    if min(counts) < LEAST:
+        raise ConfigError(_too_few(*counts, "labelled"))
+
+
+def _too_few(positives: int, negatives: int, so: str) -> str:
+    return (
+        f"{positives} positive and {negatives} negative slices are {so}; at least {LEAST} of each are needed to tune "
+        "a threshold"
+    )
 
 
 def slice_level(scored: ScoredSlices) -> Level:
@@ -238,15 +262,21 @@ def fit_temperature(scored: ScoredSlices) -> float | None:
 def _tune_level(level: Level, sensitivity: float, seed: int) -> TunedLevel:
     threshold = highest_threshold(level, sensitivity)
     head = ich_figures(level.truth, level.probability, level.patients, threshold=threshold, seed=seed)
-    figures = head.figures
+    auc = head.figures["auc"]
+    if auc.low == auc.high or auc.value == 1:  # no resample of classes that are told apart tells how they may overlap
+        auc = Interval(auc.value, math.nan, math.nan)
+    right = (level.probability >= threshold) == (level.truth == 1)
+    sensitivity_found, specificity = (
+        share(right[of], [level.patients[i] for i in np.flatnonzero(of)]) for of in (level.truth == 1, level.truth == 0)
+    )
     return TunedLevel(
         threshold,
         level.positives,
         level.negatives,
         head.patients,
-        figures["recall"],
-        figures["specificity"],
-        figures["auc"],
+        sensitivity_found,
+        specificity,
+        auc,
         reliability(level),
     )
 

@@ -25,7 +25,7 @@ from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.spec import PreprocessSpec
 from export.expecting import prove_expected
 from export.facts import graph_facts
-from export.golden import golden_slices, reference_logits, rounding_of, spread_of
+from export.golden import golden_slices, reference_logits, rounding_of
 from export.half import export_fp16
 from export.importing import ImportOptions, import_model
 from export.memory import release
@@ -85,7 +85,7 @@ def export_bundle(
     stored, encodings, pixels = golden_slices(spec)
     progress("computing PyTorch's logits in float64")
     golden = Golden(tuple(stored), tuple(encodings), pixels, reference_logits(model, pixels, spec))
-    reference = Reference(rounding_of(model, golden, spec), spread_of(golden.logits))
+    reference = Reference(rounding_of(model, golden, spec), golden.spread)
     check_reference(reference)
     progress(f"exporting {model.encoder_name}")
     encoder_name, heads = model.encoder_name, imported.heads

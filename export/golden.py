@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dtvit_edge.bundle import Golden
 from dtvit_edge.errors import CheckpointError, ConfigError
+from dtvit_edge.phantom.stored import as_stored
 from dtvit_edge.phantom.study import plan_study, render_plan
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.spec import LOCATION_LABELS, OUTPUT_NAMES, PixelEncoding, PreprocessSpec
@@ -66,21 +67,6 @@ def golden_pixels(spec: PreprocessSpec) -> NDArray[np.uint8]:
     return golden_slices(spec)[2]
 
 
-def as_stored(hu: NDArray[np.int16], encoding: PixelEncoding) -> NDArray[np.uint16]:
-    """HU as the patterns that a file of an encoding holds, (rows, columns) uint16; unused low bits hold junk."""
-    values = np.rint((hu.astype(np.float64) - encoding.intercept) / encoding.slope).astype(np.int64)
-    least = -(1 << (encoding.bits_stored - 1)) if encoding.signed else 0
-    values = values.clip(least, least + (1 << encoding.bits_stored) - 1)
-    if encoding.padding is not None:
-        rows, columns = np.ogrid[: hu.shape[0], : hu.shape[1]]
-        middle, radius = (hu.shape[0] - 1) / 2, min(hu.shape) / 2
-        outside = (rows - middle) ** 2 + (columns - (hu.shape[1] - 1) / 2) ** 2 > radius**2
-        values = np.where(outside, encoding.padding[0], values)
-    shift = encoding.high_bit + 1 - encoding.bits_stored
-    junk = (1 << shift) - 1
-    return ((values << shift) & 0xFFFF | junk).astype(np.uint16)
-
-
 def reference_logits(
     model: DTViT, pixels: NDArray[np.uint8], spec: PreprocessSpec, dtype: torch.dtype = torch.float64
 ) -> Logits:
@@ -129,11 +115,6 @@ def _cut(hu: NDArray[np.int16], rows: int, columns: int) -> NDArray[np.int16]:
     coarse = hu[::step, ::step]
     top, left = (coarse.shape[0] - rows) // 2, (coarse.shape[1] - columns) // 2
     return np.ascontiguousarray(coarse[top : top + rows, left : left + columns])
-
-
-def spread_of(logits: Logits) -> dict[str, float]:
-    """The largest standard deviation of a logit between slices, by output."""
-    return {name: float(values.std(axis=0).max()) for name, values in logits.items()}
 
 
 def rounding_of(model: DTViT, golden: Golden, spec: PreprocessSpec) -> float:

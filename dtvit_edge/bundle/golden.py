@@ -50,6 +50,11 @@ class Golden:
         pairs = zip(self.stored, self.encodings, strict=True)
         return tuple(GoldenSlice(p.shape[0], p.shape[1], encoding) for p, encoding in pairs)
 
+    @property
+    def spread(self) -> dict[str, float]:
+        """The largest standard deviation of a logit between slices, by output: what tells slices apart."""
+        return {name: float(values.std(axis=0).max()) for name, values in self.logits.items()}
+
     def to_files(self) -> dict[str, bytes]:
         """The arrays as NumPy files, by path inside the bundle."""
         arrays: dict[str, NDArray[Any]] = {

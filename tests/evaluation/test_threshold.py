@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ import pytest
 from dtvit_edge.bundle import THRESHOLDS, Bundle
 from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import ConfigError, VerdictError
+from dtvit_edge.phantom import render_study, slice_dataset
 from evaluation.labelled_scores import ScoredSlices, score_labelled
 from evaluation.labels import LabelledSlice, read_labels
 from evaluation.threshold import fit_temperature, highest_threshold, reliability, slice_level, study_level, tune
@@ -42,6 +44,34 @@ def test_the_threshold_is_the_one_chosen_by_hand(tmp_path: Path, sensitivity: fl
     negatives = [p for _, ich, p in TWENTY if ich is False]
     assert tuned.specificity.value == pytest.approx(np.mean([p < last for p in negatives]))
     assert tuned.sensitivity.low <= tuned.sensitivity.value <= tuned.sensitivity.high
+
+
+def test_intervals_know_how_few_patients_there_are(tmp_path: Path) -> None:
+    """All of ten positives found is no certainty, and classes that are told apart give no interval of the AUC."""
+    apart = [(f"p{i}", True, 0.9 + i / 1000) for i in range(10)] + [(f"n{i}", False, i / 50) for i in range(10)]
+    tuned = tune(scored(apart, tmp_path), 1.0).slice
+    assert (tuned.sensitivity.value, tuned.sensitivity.high) == (1, 1)
+    assert tuned.sensitivity.low == pytest.approx(0.025 ** (1 / 10))
+    assert tuned.auc.value == 1 and np.isnan([tuned.auc.low, tuned.auc.high]).all()
+    assert tuned.to_dict()["auc"] == [1, None, None]
+
+
+def test_thin_slices_are_said_since_score_averages_them(tmp_path: Path) -> None:
+    rows = scored(TWENTY, tmp_path)
+    assert not any("thin" in note for note in tune(rows, 0.95).notes)
+    tuned = tune(replace(rows, thin=7), 0.95)
+    assert any(note.startswith("7 slices are thin") for note in tuned.notes)
+    assert tuned.thresholds.evidence is not None and tuned.thresholds.evidence["thin"] == 7
+
+
+@pytest.mark.parametrize(("thickness", "thin"), [("1.25", 1), ("5", 0)], ids=["thin", "thick"])
+def test_a_slice_is_thin_by_its_header(tmp_path: Path, thickness: str, thin: int) -> None:
+    study = render_study(0, "deep", [10])
+    dataset = slice_dataset(study, study.slices[0])
+    dataset.SliceThickness = thickness
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    bundle = write_tiny_bundle(tmp_path / "tiny.dtvit")
+    assert score_labelled(bundle, [LabelledSlice(tmp_path / "a.dcm", "a.dcm", "p", True, None)]).thin == thin
 
 
 def test_a_study_is_a_patients_three_highest_slices(tmp_path: Path) -> None:
@@ -141,6 +171,27 @@ def test_thresholds_of_another_manifest_are_mended(grey: Path, tmp_path: Path) -
     (bundle.path / THRESHOLDS).write_text(json.dumps(stale))
     assert main(["inspect", str(bundle.path)]) == 2
     assert main(arguments) == 0 and main(["inspect", str(bundle.path)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "sensitivity", "said"),
+    [(8, "0.95", "8 positive and 8 negative slices are labelled"), (10, "nan", "the sensitivity is nan")],
+    ids=["too few", "no number"],
+)
+def test_what_cannot_be_tuned_is_refused_before_anything_is_scored(
+    grey: Path,
+    tiny_bundle: Bundle,
+    labels: int,
+    sensitivity: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("evaluation.labelled_scores.score_labelled", None)
+    lines = grey.read_text().splitlines()[: 1 + 2 * labels]  # two slices a patient, of whom every other is positive
+    grey.write_text("\n".join(lines) + "\n")
+    arguments = ["threshold", str(tiny_bundle.path), "--labels", str(grey), "--sensitivity", sensitivity]
+    assert main(arguments) == 2 and said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [[], ["--reset", "--labels", "a.csv"]], ids=["neither", "both"])

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from dtvit_edge.bundle import MOST_ROUNDING, Golden, Reference
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.spec import PreprocessSpec
-from export.golden import reference_logits, rounding_of, spread_of
+from export.golden import reference_logits, rounding_of
 from export.onnx_graph import export_fp32
 from export.parity import check_reference, prove_parity
 from export.rewrites import rewrite
@@ -28,7 +28,7 @@ def case() -> Case:
     spec, model = PreprocessSpec(), vit()
     pixels = np.random.default_rng(0).integers(0, 256, (10, 1, 224, 224), np.uint8)
     golden = Golden((), (), pixels, reference_logits(model, pixels, spec))
-    reference = Reference(rounding_of(model, golden, spec), spread_of(golden.logits))
+    reference = Reference(rounding_of(model, golden, spec), golden.spread)
     return export_fp32(rewrite(model, spec).module, 1), golden, reference
 
 

@@ -8,9 +8,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from dtvit_edge.bundle import Golden, Reference
+from dtvit_edge.phantom.stored import as_stored
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES, PixelEncoding, PreprocessSpec
-from export.golden import as_stored, spread_of
 
 SIDE = 256
 ENCODINGS = (PixelEncoding(), PixelEncoding(bits_stored=12, high_bit=11, signed=False, intercept=-1024.0))
@@ -26,7 +26,8 @@ def make_golden(model: bytes, spec: PreprocessSpec, count: int) -> tuple[Golden,
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     outputs = session.run(list(OUTPUT_NAMES), {INPUT_NAME: pixels})
     logits = {name: values.astype(np.float64) for name, values in zip(OUTPUT_NAMES, outputs, strict=True)}
-    return Golden(stored, encodings, pixels, logits), Reference(0.0, spread_of(logits))
+    golden = Golden(stored, encodings, pixels, logits)
+    return golden, Reference(0.0, golden.spread)
 
 
 def _head(rng: np.random.Generator) -> NDArray[np.int16]:
