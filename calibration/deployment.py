@@ -28,6 +28,7 @@ from calibration.deploy_steps import (
 )
 from calibration.slices import find_candidates, load
 from dtvit_edge.bundle import Bundle
+from dtvit_edge.bundle.leftovers import clear_leftovers
 from dtvit_edge.errors import BundleError, ConfigError, VerdictError
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.scoring.lock import FolderLock
@@ -82,6 +83,7 @@ def deploy(
     """
     check_place(asked.output)
     with FolderLock(asked.output.parent, asked.output.name):
+        clear_leftovers(asked.output)
         yield from _deployed(asked, overwrite, progress, say)
 
 
