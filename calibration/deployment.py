@@ -28,12 +28,15 @@ from calibration.deploy_steps import (
 )
 from calibration.slices import find_candidates, load
 from dtvit_edge.bundle import Bundle
+from dtvit_edge.bundle.leftovers import clear_leftovers
 from dtvit_edge.errors import BundleError, ConfigError, VerdictError
 from dtvit_edge.progress import Progress, silent
+from dtvit_edge.scoring.lock import FolderLock
 from evaluation.gate import FAILED
 from evaluation.sampling import Candidate
-from export.bundle_export import check_name, export_bundle
+from export.bundle_export import export_bundle
 from export.importing import ImportOptions
+from export.output import check_output, check_place
 
 Inputs = Mapping[str, dict[str, Any]]
 
@@ -74,16 +77,27 @@ def deploy(
         say: is given a line for each thing that begins or is concluded.
 
     Raises:
-        ConfigError: wrong options, slices that do not do, or a bundle of something else; nothing is written then.
-        CheckpointError, BundleError, DeviceFault: as the commands of the steps; what has ended stays.
+        ConfigError: wrong options, slices that do not do, a bundle of something else, or another deployment to the
+            same name that is still running; nothing is written then.
+        CheckpointError, BundleError, DeviceFault: as the commands of the steps, or another command has changed the
+            bundle meanwhile; what has ended stays.
     """
-    check_name(asked.output)
+    check_place(asked.output)
+    with FolderLock(asked.output.parent, asked.output.name):
+        clear_leftovers(asked.output)
+        yield from _deployed(asked, overwrite, progress, say)
+
+
+def _deployed(asked: Deployment, overwrite: bool, progress: Progress, say: Callable[[str], None]) -> Iterator[Step]:
+    """`deploy`, which holds the lock."""
     wanted = {EXPORT: export_inputs(asked.weights, asked.options, asked.expect)}
     if asked.slices:
         wanted[CALIBRATE] = calibration_inputs(
             asked.slices, asked.test_slices, asked.config, other=asked.other, progress=progress
         )
     record = _ended(asked.output, wanted, overwrite=overwrite)
+    if wanted.keys() - record.keys():
+        check_output(asked.output, overwrite=True)
     candidates: Mapping[str, Sequence[Candidate]] = {}
     if asked.slices and CALIBRATE not in record:
         # Before minutes are spent on the export: slices that do not do are wrong usage.
@@ -111,8 +125,15 @@ def deploy(
             asked.weights, asked.output, asked.options, expect=asked.expect, overwrite=True, progress=say
         )
 
-    def calibrated() -> Bundle:
+    def left() -> Bundle:
+        """The bundle that the last step left, and no other that was put in its place since."""
         bundle = Bundle.open(asked.output)
+        if bundle.digest != [step.bundle for step in record.values() if step.bundle is not None][-1]:
+            raise BundleError(f"{asked.output} was changed by another command while deploy ran; run it again")
+        return bundle
+
+    def calibrated() -> Bundle:
+        bundle = left()
         sets = load(bundle, candidates, asked.config, progress=progress)
         return calibrate(bundle, sets, asked.config, progress=progress).bundle
 
@@ -123,7 +144,7 @@ def deploy(
         yield run(CALIBRATE, calibrated, calibration_outcomes)
     else:
         yield Step(CALIBRATE, (Outcome("", NOT_ASKED, "--slices DIR adds int8, if the gate agrees"),))
-    yield build_engines(Bundle.open(asked.output), say)
+    yield build_engines(left(), say)
 
 
 def _ended(output: Path, wanted: Inputs, *, overwrite: bool) -> dict[str, StepRecord]:

@@ -1,7 +1,7 @@
 """A labelled set: a CSV `path, patient, ich, location` over DICOM, PNG or JPEG files.
 
-`path` is relative to the CSV. `ich` is 0, 1 or empty, `location` a label of the location head or empty; further columns
-(the phantoms' truth has two) are left alone. Everything that is wrong is said at once, with its line.
+`path` is relative to the CSV. `ich` is 0, 1 (or 0.0, 1.0) or empty, `location` a label of the location head or empty;
+further columns (the phantoms' truth has two) are left alone. Everything that is wrong is said at once, with its line.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from dtvit_edge.spec import LOCATION_LABELS, digest_json
 
 COLUMNS = ("path", "patient", "ich", "location")
 _SAID_AT_ONCE = 8
+# A column of 0 and 1 in which some are missing is one of floats where a data frame wrote it.
+_WHOLE = {"0.0": "0", "1.0": "1"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,12 @@ def read_labels(csv_file: Path) -> tuple[LabelledSlice, ...]:
             reader = csv.DictReader(stream)
             missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
-                raise ConfigError(f"{csv_file}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
+                # What is there is not repeated: without a header it is a patient's row.
+                other = next((s for s in ";\t|" if s in (reader.fieldnames or [""])[0]), None)
+                hint = f"; its columns are separated by {other!r}, expected commas" if other else ""
+                raise ConfigError(
+                    f"{csv_file}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)} in lower case{hint}"
+                )
             rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{csv_file}: not readable as a CSV: {error}") from error
@@ -64,7 +71,7 @@ def read_labels(csv_file: Path) -> tuple[LabelledSlice, ...]:
             wrong.append(f"line {line}: {parsed}")
         else:
             slices.append(parsed)
-    twice = [path for path, count in Counter(s.path for s in slices).items() if count > 1]
+    twice = [path for path, count in Counter(os.path.normpath(s.path) for s in slices).items() if count > 1]
     wrong += [f"{path}: named more than once" for path in twice]
     if wrong:
         more = f"\n  and {len(wrong) - _SAID_AT_ONCE} more" if len(wrong) > _SAID_AT_ONCE else ""
@@ -98,6 +105,7 @@ def _parse(folder: Path, row: dict[str, str | None]) -> LabelledSlice | str:
         return f"{path or 'no path'}: no such file"
     if not patient:
         return f"{path}: no patient, who must not end up on both sides of a split"
+    ich = _WHOLE.get(ich, ich)
     if ich not in ("", "0", "1"):
         return f"{path}: ich is {ich!r}, expected 0, 1 or nothing"
     if location and location not in LOCATION_LABELS:

@@ -13,7 +13,6 @@ from typing import Any
 from dtvit_edge.bundle import (
     MODEL_FILES,
     REFUSED,
-    SUFFIX,
     Bundle,
     FileRecord,
     Golden,
@@ -21,7 +20,7 @@ from dtvit_edge.bundle import (
     Reference,
     write_bundle,
 )
-from dtvit_edge.errors import ConfigError, VerdictError
+from dtvit_edge.errors import VerdictError
 from dtvit_edge.spec import PreprocessSpec
 from export.expecting import prove_expected
 from export.facts import graph_facts
@@ -31,6 +30,7 @@ from export.importing import ImportOptions, import_model
 from export.memory import release
 from export.model import DTViT
 from export.onnx_graph import decompose_layer_norm, export_fp32
+from export.output import check_output
 from export.parity import check_reference, prove_parity
 from export.rewrites import rewrite
 
@@ -68,9 +68,7 @@ def export_bundle(
             user's own outputs; nothing is written then.
     """
     options = replace(options or ImportOptions(), **more)
-    check_name(output)
-    if output.exists() and not overwrite:
-        raise ConfigError(f"{output} exists already; give another name or --overwrite")
+    check_output(output, overwrite=overwrite)
     progress(f"reading {weights}")
     imported = import_model(weights, options)
     for line in imported.findings.lines():
@@ -131,12 +129,6 @@ def export_bundle(
     )
     files |= {MODEL_FILES[precision]: graph for precision, graph in data.items()}
     return write_bundle(output, manifest, files, overwrite=overwrite)
-
-
-def check_name(output: Path) -> None:
-    """A ConfigError where a bundle cannot have this name."""
-    if output.suffix != SUFFIX:
-        raise ConfigError(f"{output}: a bundle's name ends with {SUFFIX}")
 
 
 def _write_graphs(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ from export.options import import_options
 
 if TYPE_CHECKING:
     from dtvit_edge.bundle import Bundle
+
+# How slices become a study: images with their outputs do not show it.
+_OF_STUDIES: tuple[str, ...] = ("preprocess.thickness", "preprocess.top_places")
 
 
 @click.command()
@@ -92,7 +96,22 @@ def _show(bundle: Bundle, *, as_json: bool) -> None:
         render.echo(f"{name:<9} {size}, at most {worst[name]:.3g} from PyTorch in float64 (allowed {allowed:g})")
     if manifest.proof is not None:
         render.echo(f"proved    against your own outputs, at most {manifest.proof['max_abs_difference']:.2g} apart")
-    elif manifest.imported and manifest.imported["assumed"]:
-        render.echo(f"assumed   {', '.join(manifest.imported['assumed'])}; --expect proves them on your own images")
+    assumed = list((manifest.imported or {}).get("assumed", ()))
+    unseen = unproved(assumed, manifest.proof)
+    if manifest.proof is None and (provable := [name for name in assumed if name not in unseen]):
+        render.echo(f"assumed   {', '.join(provable)}; --expect proves them on your own images")
+    if unseen:
+        what = "what --expect is given" if manifest.proof is None else "what was given"
+        render.echo(f"assumed   {', '.join(unseen)}; {what} does not show them")
     if LOCATION_HEAD in manifest.untrained_heads:
         render.echo(UNTRAINED_LOCATION)
+
+
+def unproved(assumed: Sequence[str], proof: Mapping[str, Any] | None) -> list[str]:
+    """What was assumed and no proof by images shows: what is of studies, and of this proof what it was not given."""
+    unseen = _OF_STUDIES
+    if proof is not None and not proof["preprocessing_proved"]:
+        unseen += ("preprocess.",)
+    if proof is not None and all(name.startswith("ich") for name in proof["outputs"]):
+        unseen += ("heads.location.",)
+    return [name for name in assumed if name.startswith(unseen)]

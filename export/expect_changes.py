@@ -18,6 +18,8 @@ from export.heads.outputs import FOUR
 Array = NDArray[np.float64]
 Pair = tuple[Array, Array]
 
+# Poolings of a ViT that have no weights of their own.
+TRIED_POOLS = ("token", "avg")
 # Activations that a search tries; `none` is a head without one.
 TRIED_ACTIVATIONS = ("relu", "gelu", "gelu_tanh", "tanh", "silu", "leaky_relu", "none")
 _NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {

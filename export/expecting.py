@@ -19,6 +19,7 @@ from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.spec import PreprocessSpec
 from export.expect_changes import (
     TRIED_ACTIVATIONS,
+    TRIED_POOLS,
     LabelChange,
     OutputChange,
     Pair,
@@ -33,6 +34,7 @@ from export.heads.layers import Activation, make_activation
 from export.heads.outputs import FourClasses
 from export.importing import Imported
 from export.model import DTViT, normalise
+from export.parity import TOLD_APART
 
 # Of what tells the user's images apart: preprocessing in floats differs from bytes by less (a byte is 1/255 of the
 # window), a wrong window, mask or size by more.
@@ -163,7 +165,7 @@ class _Comparison:
 
     def check_spread(self, exact: float) -> None:
         """Refuse outputs that would prove nothing, since they hardly vary."""
-        if len(self.expected) > 1 and not self.spread() > 4 * exact:
+        if len(self.expected) > 1 and not self.spread() > TOLD_APART * exact:
             raise ConfigError(
                 f"the expected outputs hardly vary between the images (standard deviation {self.spread():.2g}), so "
                 "that they would prove nothing; take images that differ, with and without a haemorrhage"
@@ -196,10 +198,13 @@ class _Comparison:
             except ConfigError:  # an image that is smaller than a literal crop
                 continue
             attempts.append(Attempt((change.name,), self.difference(self.heads(kept[change.name]), count)))
+        for name, features in self._with_pools(count):
+            kept[name] = features
+            attempts.append(Attempt((name,), self.difference(self.heads(features), count)))
         if min(attempt.difference for attempt in attempts) > exact:
             attempts += self._of_heads((), base, count, most=2, least=2)
-            for change in [change for change in specs if change.name in kept]:
-                attempts += self._of_heads((change.name,), kept[change.name], count, most=1, least=1)
+            for name, features in kept.items():
+                attempts += self._of_heads((name,), features, count, most=1, least=1)
         if min(attempt.difference for attempt in attempts) > exact:
             attempts += self._pairs_of_specs(specs, count, exact)
         return _ranked(attempts, exact)
@@ -248,6 +253,20 @@ class _Comparison:
             finally:
                 for (parent, index), module in zip(places, before, strict=True):
                     parent[index] = module
+
+    def _with_pools(self, count: int) -> Iterator[tuple[str, Tensor]]:
+        """The features of a ViT that pools in another way, which no tensor would show."""
+        encoder: Any = self.model.encoder
+        current = getattr(encoder, "global_pool", None)
+        if self.imported.own_module or current not in TRIED_POOLS or not hasattr(encoder, "num_prefix_tokens"):
+            return
+        for pool in TRIED_POOLS:
+            if pool != current:
+                encoder.global_pool = pool
+                try:
+                    yield f"pool {pool}", self.features(self.spec, count)
+                finally:
+                    encoder.global_pool = current
 
     def _has_four_classes(self) -> bool:
         return any(isinstance(module, FourClasses) for module in self.model.ich_head.modules())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from dtvit_edge.bundle.bundle import ENGINES, MOST_MANIFEST_BYTES, REFERENCE_PRECISION, Bundle
 from dtvit_edge.bundle.graph_scan import check_graph
+from dtvit_edge.bundle.leftovers import clear_leftovers, earlier_of, staging_of
 from dtvit_edge.bundle.manifest import MANIFEST, FileRecord, Manifest
 from dtvit_edge.bundle.signature import SIGNATURE, say_removed
 from dtvit_edge.bundle.thresholds import Thresholds, read_thresholds, thresholds_bytes, write_thresholds
@@ -34,6 +34,7 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], *, 
         ConfigError: something is there already and `overwrite` is off.
         BundleError: a graph holds what no bundle may.
     """
+    clear_leftovers(path)
     if path.exists() and not overwrite:
         raise ConfigError(f"{path} exists already; give another name or --overwrite")
     if path.exists() and not (path / MANIFEST).is_file():
@@ -50,15 +51,14 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], *, 
         raise BundleError(f"files and manifest differ: {', '.join(sorted(named ^ set(files)))}")
     for record in manifest.models.values():
         check_graph(files[record.file], record.file)
-    staging = path.with_name(f".{path.name}.{os.getpid()}.part")
-    shutil.rmtree(staging, ignore_errors=True)
+    staging = staging_of(path)
     try:
         for name, data in files.items():
             target = staging / name
             make_folder(target.parent)
             write_atomically(target, data)
         write_atomically(staging / MANIFEST, manifest.to_json())
-        earlier = path.with_name(f".{path.name}.{os.getpid()}.earlier")
+        earlier = earlier_of(path)
         if path.exists():
             path.rename(earlier)
         staging.rename(path)

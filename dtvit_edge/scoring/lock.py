@@ -29,10 +29,12 @@ class FolderLock:
 
     Args:
         folder: has to be there.
+        one: of the things in it, where that alone is held, under a lock of its own.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE_NAME
+    def __init__(self, folder: Path, one: str = "") -> None:
+        self._path = folder / (f".{one}{FILE_NAME}" if one else FILE_NAME)
+        self._held = folder / one
         self._descriptor: int | None = None
 
     def __enter__(self) -> FolderLock:
@@ -57,7 +59,7 @@ class FolderLock:
         while True:
             descriptor = open_file(self._path, os.O_RDWR | os.O_CREAT)
             try:
-                _lock(descriptor, self._path.parent)
+                _lock(descriptor, self._held)
                 # Its last holder may have removed the file between `open` and `flock`: that lock keeps nobody out.
                 if _is_still(self._path, descriptor):
                     return descriptor

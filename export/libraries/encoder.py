@@ -28,7 +28,7 @@ class EncoderChoice:
         name: the library's name for it.
         prefix: what its keys begin with, dot included.
         size: side of the input in pixels.
-        pool: timm's `global_pool`; for Hugging Face `token` or `pooler`.
+        pool: timm's `global_pool`; for Hugging Face `token`, `avg` or `pooler`.
         num_heads: heads of attention, which no shape shows.
         layer_norm_eps: of every LayerNorm.
         hidden_act: the activation in the encoder's MLPs.

@@ -96,6 +96,8 @@ def recognise(
     )
     channels = load_encoder(module, state, f"Hugging Face's {name}")
     before, activations = _pooling(choice, pooler, prefix, config, findings)
+    if choice.pool == "avg":
+        module.global_pool = "avg"
     if before:
         rest = rest | pooler
     return Encoder(module, f"huggingface/{name}", "huggingface", width, size, channels, rest, before, activations)
@@ -134,15 +136,19 @@ def _blocks(state: Mapping[str, Tensor]) -> list[int]:
 def _pooling(
     choice: EncoderChoice, pooler: Mapping[str, Tensor], prefix: str, config: Mapping[str, Any], findings: Findings
 ) -> tuple[tuple[str, ...], dict[str, str]]:
-    """What stands between the class token and the heads: nothing, or the pooler's Linear and its activation."""
-    if choice.pool not in (None, "token", "pooler"):
+    """What stands between the pooled token and the heads: nothing, or the pooler's Linear and its activation."""
+    if choice.pool not in (None, "token", "avg", "pooler"):
         raise CheckpointError(
-            f"[encoder] pool is {choice.pool!r}; of Hugging Face's ViT `token` and `pooler` are taken"
+            f"[encoder] pool is {choice.pool!r}; of Hugging Face's ViT `token`, `avg` (the mean of the patches) and "
+            "`pooler` are taken, and whatever else it is with the module itself, --model FILE.py:FACTORY"
         )
     if not pooler:
         if choice.pool == "pooler":
             raise CheckpointError("[encoder] pool is 'pooler', but these weights have no pooler.dense")
-        findings.read("encoder.pool", "token")
+        if choice.pool is None:  # the heads may as well read a mean of last_hidden_state
+            findings.assumed("encoder.pool", "token")
+        else:
+            findings.given("encoder.pool", choice.pool)
         return (), {}
     if choice.pool is None:
         raise CheckpointError(
@@ -150,7 +156,7 @@ def _pooling(
             'tensor; say pool = "pooler" or pool = "token" under [encoder] in import.toml'
         )
     findings.given("encoder.pool", choice.pool)
-    if choice.pool == "token":
+    if choice.pool != "pooler":
         return (), {}
     key, act = f"{prefix}{_POOLER}", config.get("pooler_act", "tanh")
     return (key, act), {key: act}

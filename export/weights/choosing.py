@@ -27,6 +27,7 @@ _NO_MODEL = re.compile(
 )
 # Averaged copies: timm's `state_dict_ema`, `model_ema`, `ema`, `params_ema`, DINO's `teacher`, SWA.
 _AVERAGED = re.compile(r"(^|[_.])(ema|swa|teacher|averaged|shadow)([_.]|$)|_ema|ema_", re.IGNORECASE)
+_CALLBACKS = re.compile("callback", re.IGNORECASE)
 # Lightning's WeightAveraging saves the average as `state_dict` and the plain weights beside it.
 _LIGHTNING_PLAIN = "current_model_state"
 # Counters of averaging modules (torch's AveragedModel, timm's and Lightning's EMA).
@@ -102,13 +103,20 @@ def _state_dicts(data: Mapping[Any, Any], path: tuple[str, ...] = ()) -> Iterato
     deeper = [
         group
         for key, value in nested
-        if not _NO_MODEL.search(key) and len(path) < 3
+        if len(path) < 3
         for group in _state_dicts(value, (*path, key))
+        # A callback keeps the average that it makes, and else no model.
+        if not _NO_MODEL.search(key) or (_CALLBACKS.search(key) and _is_average(*group))
     ]
     # A loss or an accuracy beside the state dict may be a tensor as well.
     if any(value.ndim for value in tensors.values()) or (tensors and not deeper):
         yield ".".join(path), tensors
     yield from deeper
+
+
+def _is_average(name: str, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a group is a copy of a model by its name, and no few numbers beside one."""
+    return bool(_AVERAGED.search(name)) and any(key.endswith("weight") for key in tensors)
 
 
 def _split_averages(

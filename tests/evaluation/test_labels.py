@@ -24,6 +24,25 @@ def test_rows_are_read_with_either_label_empty(tmp_path: Path) -> None:
     assert (c.ich, c.location) == (None, None)
 
 
+def test_a_column_of_floats_is_one_of_labels(tmp_path: Path) -> None:
+    """A data frame writes 1 as 1.0 where one label of the column is missing."""
+    a, b, c = read_labels(write(tmp_path, "a.png,P1,1.0,", "b.png,P1,0.0,", "c.png,P2,,"))
+    assert (a.ich, b.ich, c.ich) == (True, False, None)
+
+
+@pytest.mark.parametrize(("header", "said"), [("path;patient;ich;location", "separated by ';', expected commas"),
+                                              ("Path,Patient,ICH,Location", "in lower case")])  # fmt: skip
+def test_a_header_of_another_kind_is_said_and_not_repeated(tmp_path: Path, header: str, said: str) -> None:
+    with pytest.raises(ConfigError, match="no column path, patient, ich, location") as caught:
+        read_labels(write(tmp_path, "a.png,P,1,", header=header))
+    assert said in str(caught.value) and header.split(",")[0] not in str(caught.value)
+
+
+def test_one_file_by_two_spellings_is_named_twice(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="named more than once"):
+        read_labels(write(tmp_path, "a.png,P1,1,", "./a.png,P1,0,"))
+
+
 def test_a_set_is_read_as_it_was_written(tmp_path: Path) -> None:
     slices = read_labels(write(tmp_path, "a.png,P1,1,lobar", "b.png,'=P1,0,", "c.png,P2,,"))
     write_labels(tmp_path / "below" / "again.csv", slices)

@@ -17,7 +17,7 @@ from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import CheckpointError, VerdictError
 from dtvit_edge.spec import Window, WindowKind
 from export import bundle_export
-from export.command import export
+from export.command import export, unproved
 from export.importing import ImportOptions
 
 
@@ -121,3 +121,21 @@ def test_help_needs_no_torch() -> None:
     assert done.stdout.strip() == "False"
     shown = subprocess.run([sys.executable, "-m", "export", "--help"], capture_output=True, text=True, check=True)
     assert "dtvit-edge export" in shown.stdout and "--window" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "unseen"),
+    [
+        (None, ["preprocess.top_places"]),
+        ({"preprocessing_proved": True, "outputs": ["logits"]}, ["preprocess.top_places"]),
+        (
+            {"preprocessing_proved": True, "outputs": ["ich_logits"]},
+            ["heads.location.outputs", "preprocess.top_places"],
+        ),
+        ({"preprocessing_proved": False, "outputs": ["logits"]}, ["preprocess.mask", "preprocess.top_places"]),
+    ],
+    ids=["no proof", "all of a slice", "one head", "prepared tensors"],
+)
+def test_what_a_proof_does_not_show_stays_assumed(given: dict[str, Any] | None, unseen: list[str]) -> None:
+    assumed = ["heads.ich.outputs", "heads.location.outputs", "preprocess.mask", "preprocess.top_places"]
+    assert unproved(assumed, given) == unseen

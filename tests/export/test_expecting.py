@@ -93,6 +93,22 @@ def test_outputs_are_taken_in_the_forms_that_people_have(imported: Imported, tmp
     assert prove_expected(imported, tmp_path / "e.npz", lambda line: None)["images"] == 6
 
 
+def test_another_pooling_is_named_although_no_tensor_shows_it(imported: Imported, tmp_path: Path) -> None:
+    """A mean of the patches has the same state dict as the class token."""
+    hu = heads_of_ct()
+    vit = timm_vit(img_size=64, global_pool="avg", fc_norm=False)
+    user = seeded(Dual(vit, mlp(64, 2, nn.GELU()), mlp(64, 3, nn.GELU())))
+    assert user.state_dict().keys() == users_model(nn.GELU()).state_dict().keys()
+    prepare = CpuPreprocessor(imported.spec)
+    pixels = np.stack([prepare(image.astype(np.uint16), PixelEncoding()).pixels for image in hu])
+    with torch.no_grad():
+        ich, location = user(normalise(torch.from_numpy(pixels), imported.spec))
+    np.savez(tmp_path / "e.npz", hu=hu, ich_logits=ich.numpy(), location_logits=location.numpy())
+    with pytest.raises(VerdictError, match=r"They would agree to .* with: pool avg\. Say so"):
+        prove_expected(imported, tmp_path / "e.npz", lambda line: None)
+    assert imported.model.encoder.global_pool == "token"
+
+
 def test_folder_of_pictures_with_a_table(imported: Imported, tmp_path: Path) -> None:
     rows = []
     for number, hu in enumerate(heads_of_ct(4)):

@@ -14,9 +14,10 @@ from onnx import numpy_helper
 from dtvit_edge.bundle import MOST_ROUNDING, Golden, Reference
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.spec import PreprocessSpec
+from export import parity
 from export.golden import reference_logits, rounding_of
 from export.onnx_graph import export_fp32
-from export.parity import check_reference, prove_parity
+from export.parity import BATCHES, check_reference, prove_parity, rows_of
 from export.rewrites import rewrite
 from tests.support.encoders import vit
 
@@ -76,8 +77,6 @@ def test_a_reference_that_is_not_finite_passes_nothing(case: Case) -> None:
 
 
 def test_difference_at_one_batch_size_alone_is_found(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    from export import parity
-
     run = parity.run_batches
 
     def wrong_at_8(session: object, pixels: NDArray[np.uint8], batch: int) -> dict[str, NDArray[np.float32]]:
@@ -86,6 +85,34 @@ def test_difference_at_one_batch_size_alone_is_found(case: Case, monkeypatch: py
     monkeypatch.setattr(parity, "run_batches", wrong_at_8)
     with pytest.raises(VerdictError, match="at batch 8"):
         prove_parity("fp32", *case)
+
+
+@pytest.mark.parametrize("count", [8, 9, 10, 12, 15, 16, 17])
+def test_every_slice_is_compared_alone_and_beside_others_in_full_batches(count: int) -> None:
+    rows = {batch: list(range(count))[rows_of(batch, count)] for batch in BATCHES}
+    assert rows[1] == list(range(count)) and sorted({*rows[3], *rows[8]}) == rows[1]
+    assert all(len(part) >= batch and len(part) % batch == 0 for batch, part in rows.items())
+
+
+@pytest.mark.parametrize("row", [0, 7, 8, 9])
+def test_a_slice_that_is_wrong_beside_others_alone_is_found(
+    case: Case, row: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, golden, reference = case
+    run = parity.run_batches
+
+    def wrong(session: object, pixels: NDArray[np.uint8], batch: int) -> dict[str, NDArray[np.float32]]:
+        off = np.float32((pixels == golden.pixels[row]).all(axis=(1, 2, 3)) & (batch > 1))
+        return {k: v + off[:, None] for k, v in run(session, pixels, batch).items()}
+
+    monkeypatch.setattr(parity, "run_batches", wrong)
+    with pytest.raises(VerdictError, match=r"at batch [38]"):
+        prove_parity("fp32", data, golden, reference)
+
+
+def test_logits_that_hardly_vary_prove_nothing(case: Case) -> None:
+    with pytest.raises(VerdictError, match="hardly vary between the golden slices"):
+        check_reference(Reference(0.0, dict.fromkeys(case[2].spread, 3e-5)))
 
 
 def test_logits_that_do_not_depend_on_the_slice_prove_nothing(case: Case) -> None:

@@ -61,8 +61,10 @@ class Trunk(nn.Module):
         return self.bleed(h), self.place(h)
 
 
-def hf_dual(pooled: bool, **options: Any) -> nn.Module:
+def hf_dual(pooled: bool, averaged: bool = False, **options: Any) -> nn.Module:
     def features(out: Any) -> torch.Tensor:
+        if averaged:
+            return out.last_hidden_state[:, 1:].mean(1)
         return out.pooler_output if pooled else out.last_hidden_state[:, 0]
 
     kind = options.pop("kind", "ViTModel")
@@ -78,6 +80,13 @@ def plain_and_ema(name: str) -> Callable[[dict[str, Any]], Any]:
         "state_dict": {k: v + 0.1 if v.is_floating_point() else v for k, v in state.items()},
         name: state,
     }
+
+
+def average_of_a_callback(state: dict[str, Any]) -> dict[str, Any]:
+    """As callbacks of Lightning keep it; others keep their best score."""
+    both = plain_and_ema("average")(state)
+    callbacks = {"EMA": {"ema_state_dict": both["average"]}, "Checkpoint": {"best_model_score": torch.tensor(0.9)}}
+    return {"state_dict": both["state_dict"], "callbacks": callbacks}
 
 
 def sequential_resnet() -> nn.Module:
@@ -228,6 +237,10 @@ CASES: dict[str, Case] = {
         timm_dual, TIMM, plain_and_ema("state_dict_ema"), refused="two models: give --ema or --no-ema"
     ),
     "average chosen": Case(timm_dual, TIMM, plain_and_ema("model_ema"), options={"ema": True}),
+    "average of a callback beside it": Case(
+        timm_dual, TIMM, average_of_a_callback, ".ckpt", refused="two models: give --ema or --no-ema"
+    ),
+    "average of a callback chosen": Case(timm_dual, TIMM, average_of_a_callback, ".ckpt", options={"ema": True}),
     "average alone": Case(timm_dual, TIMM, lambda s: {"n_averaged": torch.tensor(5), **prefixed("module.")(s)}),
     "loss beside it": Case(
         timm_dual, TIMM, lambda s: {**prefixed("net.")(s), "criterion.weight": torch.tensor([0.3, 0.7])}
@@ -255,6 +268,15 @@ CASES: dict[str, Case] = {
     ),
     # Hugging Face
     "ViTModel, class token": Case(lambda: hf_dual(False, pooler=False), HF, needs="transformers"),
+    "ViTModel, mean of the patches": Case(
+        lambda: hf_dual(False, averaged=True, pooler=False), HF + 'pool = "avg"\n', needs="transformers"
+    ),
+    "ViTModel, another pooling": Case(
+        lambda: hf_dual(False, pooler=False),
+        HF + 'pool = "max"\n',
+        refused="pool is 'max'; .*--model",
+        needs="transformers",
+    ),
     "ViTModel, pooler not said": Case(
         lambda: hf_dual(True), HF, refused="these weights have a pooler", needs="transformers"
     ),
