@@ -11,7 +11,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import HTJ2KLossless, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless
 
 from dtvit_edge.dicom import pixels
-from dtvit_edge.dicom.codestream import FrameSize, frame_size
+from dtvit_edge.dicom.codestream import FrameSize, begins_frame, frame_size
 from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.errors import SliceRejected
@@ -113,3 +113,21 @@ def test_what_an_encoder_writes_says_its_size(tmp_path: Path) -> None:
     ds.compress(JPEG2000Lossless)
     (header,) = read_headers(save(tmp_path / "a", ds), "a")
     np.testing.assert_array_equal(SliceReader().read(header).stored, stored)
+
+
+@pytest.mark.parametrize(
+    ("start", "begins"),
+    [
+        (jpeg(0xC3, 512, 512), True),
+        (jpeg_2000(512, 512), True),
+        (b"\2\0\0\0\x40\0\0\0" + bytes(56), True),
+        (b"\2\0\0\0\x40\0\0\0" + bytes(55), False),
+        (b"\0\0\0\0\x40\0\0\0" + bytes(56), False),
+        (b"\x10\0\0\0\x40\0\0\0" + bytes(56), False),
+        (b"\xff\xd9" * 40, False),
+        (b"", False),
+    ],
+    ids=["JPEG", "JPEG 2000", "RLE", "a cut head of RLE", "no segments", "16 segments", "the end of a JPEG", "nothing"],
+)
+def test_a_fragment_shows_whether_it_begins_a_frame(start: bytes, begins: bool) -> None:
+    assert begins_frame(start) == begins

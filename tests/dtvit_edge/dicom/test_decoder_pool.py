@@ -27,6 +27,7 @@ from dtvit_edge.errors import SliceRejected
 from dtvit_edge.scoring.api import headers_of
 from tests.support.data import real
 from tests.support.dicom_files import enhanced, save, series
+from tests.support.multi_frame_files import LOCATED, rle
 
 
 def headers(folder: Path) -> list[SliceHeader]:
@@ -84,6 +85,28 @@ def test_plain_files_need_no_process(tmp_path: Path, started: list[Any]) -> None
     with ParallelReader() as reader:
         assert len([reader.read(header) for header in headers(tmp_path)]) == 3
     assert started == []
+
+
+@pytest.mark.parametrize("name", ["plain", "RLE"])
+def test_frames_of_plain_and_rle_files_need_a_process_for_their_header_alone(
+    tmp_path: Path, started: list[Any], name: str
+) -> None:
+    write, expected = LOCATED[name]
+    planned = read_headers_apart(write(tmp_path / "a"), "a")
+    (child,) = started
+    child.kill()
+    child.wait()
+    with ParallelReader() as reader:
+        assert [outcome(reader, header) for header in planned] == [frame.tobytes() for frame in expected]
+    assert len(started) == 1
+
+
+def test_what_is_wrong_with_a_frame_comes_through_with_its_header(tmp_path: Path, started: list[Any]) -> None:
+    planned = read_headers_apart(save(tmp_path / "a", rle(NumberOfFrames=6)), "a")
+    with ParallelReader() as reader:
+        answers = [outcome(reader, header) for header in planned]
+    assert answers[-1] == (reasons.TRUNCATED, "5 fragments of compressed pixels for 6 frames")
+    assert not any(isinstance(answer, tuple) for answer in answers[:-1])
 
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGKILL"])

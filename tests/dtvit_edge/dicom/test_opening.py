@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -182,3 +184,16 @@ def test_a_copy_that_ended_in_its_header_is_an_error_and_not_skipped(tmp_path: P
         with pytest.raises(FileRejected) as caught:
             read_headers(tmp_path / "a", "a")
         assert caught.value.reason.code == "bad_header", end
+
+
+def test_no_room_is_made_for_a_length_that_a_file_does_not_have(tmp_path: Path) -> None:
+    data = save(tmp_path / "a").read_bytes()
+    begin = data.index(struct.pack("<HH2s", 0x0008, 0x1030, b"LO"))
+    (tmp_path / "a").write_bytes(data[:begin] + struct.pack("<HH2sHI", 8, 0x1030, b"UT", 0, 0x7FFFFFFE) + data[begin:])
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(SliceRejected):
+            open_dataset(tmp_path / "a")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
