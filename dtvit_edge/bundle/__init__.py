@@ -3,6 +3,7 @@
 from dtvit_edge.bundle.bundle import ENGINES, MODEL_FILES, NOT_HERE, REFERENCE_PRECISION, SUFFIX, Bundle
 from dtvit_edge.bundle.golden import GOLDEN_FILES, GOLDEN_LOGITS, GOLDEN_PIXELS, GOLDEN_STORED, Golden
 from dtvit_edge.bundle.manifest import MANIFEST, REFUSED, FileRecord, GoldenSlice, Manifest, Reference
+from dtvit_edge.bundle.memory_copy import MemoryCopy, source_of
 from dtvit_edge.bundle.thresholds import THRESHOLDS, Threshold, Thresholds, write_thresholds
 from dtvit_edge.bundle.tolerances import FP32_FLOOR, MOST_ROUNDING, tolerance_of
 from dtvit_edge.bundle.writing import write_bundle
@@ -27,9 +28,11 @@ __all__ = [
     "Golden",
     "GoldenSlice",
     "Manifest",
+    "MemoryCopy",
     "Reference",
     "Threshold",
     "Thresholds",
+    "source_of",
     "tolerance_of",
     "write_bundle",
     "write_thresholds",

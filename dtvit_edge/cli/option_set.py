@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
+
+import click
+from click.core import ParameterSource
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -17,3 +20,19 @@ def option_set(*options: Decorator) -> Decorator:
         return command
 
     return decorate
+
+
+def refuse_given(names: Collection[str], why: str) -> None:
+    """Refuse options of the running command that were given and would have no effect.
+
+    Args:
+        names: of the command's parameters.
+        why: the rest of the sentence, behind the option.
+
+    Raises:
+        click.UsageError: with the first of them.
+    """
+    context = click.get_current_context()
+    for option in context.command.params:
+        if option.name in names and context.get_parameter_source(option.name) == ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option.opts[-1]} {why}")
