@@ -27,11 +27,14 @@ class Backend(Protocol):
         name: as it is asked for on the command line.
         precision: which of the bundle's models it runs.
         batch: slices a call that suit it; any number from 1 up is accepted.
+        proven: False where this is a program from elsewhere that has had no self-test on this device: whoever opens it
+            runs one before it answers anything.
     """
 
     name: str
     precision: str
     batch: int
+    proven: bool
 
     def __enter__(self) -> Backend: ...
 

@@ -9,6 +9,9 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 
 from dtvit_edge.errors import ConfigError, DiskFault
@@ -23,7 +26,7 @@ _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_FLUSH = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
     """Write under a name of its own beside `path`, flush it to the disk and rename it into place.
 
     Args:
@@ -78,7 +81,7 @@ def open_file(path: Path, flags: int) -> int:
     return os.open(path, flags | _NOFOLLOW, FILE_MODE)
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """Write all of it: a disk that fills up takes a part and says nothing until it is asked again."""
     rest = memoryview(data)
     while rest:
@@ -116,10 +119,26 @@ def _words(error: OSError) -> str:
 def read_regular(
     path: Path, most_bytes: int, *, within: Path | None = None, owned: bool = False, secret: bool = False
 ) -> bytes:
-    """A regular file's bytes, and never those of a FIFO (which would be waited for) or a device (which never ends).
+    """A regular file's bytes; see `open_regular`.
+
+    Raises:
+        OSError: with a `strerror` that says what it is.
+    """
+    with open_regular(path, most_bytes, within=within, owned=owned, secret=secret) as (file, size):
+        data = file.read(size + 1)
+        if len(data) != size:
+            raise changed(path)
+    return data
+
+
+@contextmanager
+def open_regular(
+    path: Path, most_bytes: int, *, within: Path | None = None, owned: bool = False, secret: bool = False
+) -> Iterator[tuple[BufferedReader, int]]:
+    """A regular file and its size; never a FIFO (which would be waited for) or a device (without end).
 
     Args:
-        most_bytes: a larger file is not read.
+        most_bytes: a larger file is not opened.
         within: a folder that links may not lead out of.
         owned: refuse a file that somebody else may write or owns; see `not_ours`.
         secret: refuse one that somebody else may read, as well.
@@ -142,10 +161,12 @@ def read_regular(
             raise OSError(errno.EPERM, f"others may read it (mode {mode:04o}); chmod 600 {path}", str(path))
         if status.st_size > most_bytes:
             raise OSError(errno.EFBIG, f"it has {status.st_size} bytes, at most {most_bytes} are expected", str(path))
-        data = file.read(status.st_size + 1)
-    if len(data) != status.st_size:
-        raise OSError(errno.EIO, "it changed while it was read", str(path))
-    return data
+        yield file, status.st_size
+
+
+def changed(path: Path) -> OSError:
+    """What to raise where a file has another size at its end than when it was opened."""
+    return OSError(errno.EIO, "it changed while it was read", str(path))
 
 
 def not_ours(path: Path, status: os.stat_result | None = None) -> str:

@@ -177,7 +177,7 @@ def check_asked(slices: Sequence[LabelledSlice], sensitivity: float) -> None:
         raise ConfigError(f"the sensitivity is {sensitivity}, expected above 0 and at most 1")
     counts = [sum(s.ich is ich for s in slices) for ich in (True, False)]
     if min(counts) < LEAST:
-        raise ConfigError(_too_few(*counts, "labelled"))
+        raise ConfigError(_too_few(counts[0], counts[1], "labelled"))
 
 
 def _too_few(positives: int, negatives: int, so: str) -> str:

@@ -1,6 +1,7 @@
 """Backends, and the one place that chooses among them.
 
-Each module has the same shape: NAME, INSTALL, HINTS, PRECISIONS, RUNS, `unavailable()` and what makes its backend.
+Each module has the same shape: NAME, INSTALL, HINTS, PRECISIONS, RUNS, `unavailable()` and what makes its backend; one
+that runs models also has `loader`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from importlib import import_module
 from typing import Any, cast
 
 from dtvit_edge.backend import ENGINES, Backend
+from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import ConfigError, MissingDependency
 
 # In the order in which `auto` takes them: name -> (module, what makes the backend).
@@ -78,6 +80,12 @@ def runs_engines(name: str) -> bool:
 def what_runs(name: str) -> str:
     """What a backend runs, for people."""
     return "engines that `build` makes" if runs_engines(name) else ", ".join(precisions(name))
+
+
+def model_loader(name: str, bundle: Bundle, precision: str, hint: str | None) -> Callable[[], Any]:
+    """What gives a backend that runs models its verified bytes when it is opened; `load` of `create`."""
+    loader: Callable[[], Any] = _module(name).loader(bundle, precision, hint)
+    return loader
 
 
 def create(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from types import TracebackType
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtvit_edge.backend import CPU_PRECISIONS, MODELS, Logits, check_names, check_pixels, not_open
+from dtvit_edge.bundle import Bundle, MemoryCopy, source_of
 from dtvit_edge.errors import BundleError, DeviceFault
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES
 
@@ -26,6 +28,11 @@ def unavailable() -> str | None:
     return None if find_spec("onnxruntime") else "onnxruntime is not installed"
 
 
+def loader(bundle: Bundle, precision: str, hint: str | None) -> Callable[[], MemoryCopy]:
+    """What gives the backend its model."""
+    return partial(bundle.model_copy, precision)
+
+
 class OnnxRuntimeBackend:
     """An ONNX model through ONNX Runtime's CPU provider.
 
@@ -36,8 +43,11 @@ class OnnxRuntimeBackend:
     """
 
     name = NAME
+    proven = True
 
-    def __init__(self, load: Callable[[], bytes], precision: str = "fp32", *, threads: int | None = None) -> None:
+    def __init__(
+        self, load: Callable[[], bytes | MemoryCopy], precision: str = "fp32", *, threads: int | None = None
+    ) -> None:
         self.load = load
         self.precision = precision
         self.threads = threads
@@ -55,7 +65,8 @@ class OnnxRuntimeBackend:
             options.intra_op_num_threads = self.threads
         model = self.load()
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            with source_of(model) as source:
+                self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise BundleError(
                 f"ONNX Runtime {onnxruntime.__version__} refuses the {self.precision} model: {error}"

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtvit_edge.backend import CPU_PRECISIONS, MODELS, Logits, check_names, check_pixels, not_open
+from dtvit_edge.backends.compiled_models import CompiledModel, find_compiled
+from dtvit_edge.bundle import ENGINES, Bundle, MemoryCopy, source_of
 from dtvit_edge.errors import BundleError, DeviceFault
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES
 
@@ -34,33 +36,54 @@ def native_hints() -> tuple[str, ...]:
     return tuple(hint for hint in HINTS if hint != "f32" and hint.upper() in capabilities)
 
 
+def loader(bundle: Bundle, precision: str, hint: str | None) -> Callable[[], MemoryCopy | CompiledModel]:
+    """What gives the backend its model: one that `build` has compiled, where it fits, else the bundle's."""
+
+    def load() -> MemoryCopy | CompiledModel:
+        import openvino
+
+        found = find_compiled(bundle, openvino.__version__, precision, hint or HINTS[0])
+        return found or bundle.model_copy(precision)
+
+    return load
+
+
 class OpenVinoBackend:
     """An ONNX model through OpenVINO's CPU plugin.
 
     Args:
-        load: gives the model's verified bytes when the backend is opened; they are not kept.
+        load: gives what runs when the backend is opened, its bytes verified: a model, which is compiled, or one that
+            was compiled before.
         precision: whose bytes those are, for results and errors.
         threads: None leaves it to OpenVINO.
         hint: inference precision, `f32` or, asked for by name, `bf16`.
+
+    Attributes:
+        proven: see `Backend`; False for a compiled model from elsewhere.
+        compiled: what runs, while the backend is open.
     """
 
     name = NAME
 
     def __init__(
         self,
-        load: Callable[[], bytes],
+        load: Callable[[], bytes | MemoryCopy | CompiledModel],
         precision: str = "fp32",
         *,
         threads: int | None = None,
-        hint: str = "f32",
+        hint: str = HINTS[0],
     ) -> None:
         self.load = load
         self.precision = precision
         self.threads = threads
         self.hint = hint
         self.batch = 8
+        self.proven = True
+        self.compiled: Any = None
         self._request: Any = None
         self._shape: tuple[int, ...] = ()
+        # OpenVINO works on a compiled model's bytes where they lie, and does not keep them itself.
+        self._bytes: MemoryCopy | None = None
 
     def __enter__(self) -> OpenVinoBackend:
         import openvino
@@ -74,21 +97,33 @@ class OpenVinoBackend:
             config["INFERENCE_NUM_THREADS"] = self.threads
         model = self.load()
         try:
-            compiled = core.compile_model(core.read_model(model), "CPU", config)
+            if isinstance(model, CompiledModel):
+                self._bytes, self.proven = model.blob, model.proven
+                model.blob.close_path()
+                memory = openvino.Tensor(np.frombuffer(model.blob.memory, np.uint8), shared_memory=True)
+                self.compiled = core.import_model(memory, "CPU", config)
+            else:
+                with source_of(model) as source:
+                    self.compiled = core.compile_model(core.read_model(source), "CPU", config)
         except Exception as error:
-            raise BundleError(f"OpenVINO {openvino.__version__} refuses the {self.precision} model: {error}") from error
+            version = openvino.__version__
+            if isinstance(model, CompiledModel):
+                blob = f"{ENGINES}/{model.record.blob}"
+                raise BundleError(f"OpenVINO {version} refuses {blob}, which `build` makes anew: {error}") from error
+            raise BundleError(f"OpenVINO {version} refuses the {self.precision} model: {error}") from error
         check_names(
-            [port.get_any_name() for port in compiled.inputs],
-            [port.get_any_name() for port in compiled.outputs],
+            [port.get_any_name() for port in self.compiled.inputs],
+            [port.get_any_name() for port in self.compiled.outputs],
         )
-        self._shape = tuple(n.get_length() for n in list(compiled.inputs[0].get_partial_shape())[1:])
-        self._request = compiled.create_infer_request()
+        self._shape = tuple(n.get_length() for n in list(self.compiled.inputs[0].get_partial_shape())[1:])
+        self._request = self.compiled.create_infer_request()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._request = None
+        self._request = self.compiled = None
+        self._bytes = None  # last: what runs works on them
 
     def describe(self) -> dict[str, str]:
         """Library, version, device, threads and precision hint."""

@@ -3,6 +3,7 @@
 from dtvit_edge.bundle.bundle import ENGINES, MODEL_FILES, NOT_HERE, REFERENCE_PRECISION, SUFFIX, Bundle
 from dtvit_edge.bundle.golden import GOLDEN_FILES, GOLDEN_LOGITS, GOLDEN_PIXELS, GOLDEN_STORED, Golden
 from dtvit_edge.bundle.manifest import MANIFEST, REFUSED, FileRecord, GoldenSlice, Manifest, Reference
+from dtvit_edge.bundle.memory_copy import MemoryCopy, source_of
 from dtvit_edge.bundle.signature import SIGNATURE, SignatureState, Trust, write_signature
 from dtvit_edge.bundle.thresholds import THRESHOLDS, Threshold, Thresholds, remove_thresholds, write_thresholds
 from dtvit_edge.bundle.tolerances import FP32_FLOOR, MOST_ROUNDING, tolerance_of
@@ -29,12 +30,14 @@ __all__ = [
     "Golden",
     "GoldenSlice",
     "Manifest",
+    "MemoryCopy",
     "Reference",
     "SignatureState",
     "Threshold",
     "Thresholds",
     "Trust",
     "remove_thresholds",
+    "source_of",
     "tolerance_of",
     "write_bundle",
     "write_signature",

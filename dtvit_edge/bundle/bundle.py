@@ -13,13 +13,15 @@ so that the bundle's identity stays, and `Bundle.absent` says which are not ther
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from dtvit_edge.bundle.golden import GOLDEN_FILES, Golden
 from dtvit_edge.bundle.graph_scan import check_graph
 from dtvit_edge.bundle.manifest import MANIFEST, FileRecord, Manifest
+from dtvit_edge.bundle.memory_copy import MemoryCopy
 from dtvit_edge.bundle.signature import (
     SignatureState,
     Signed,
@@ -45,6 +47,7 @@ MODEL_FILES = {
     "int8-fp16": "model.int8-fp16.onnx",  # typed, FP16 scales: TensorRT 10 and newer, TensorRT for RTX
 }
 ENGINES = "engines"  # what a device builds; the manifest does not name it
+BUILT_SUFFIXES = (".plan", ".blob")  # of an engine of TensorRT, of a compiled model of OpenVINO
 
 MOST_MANIFEST_BYTES = 1 << 23  # of a manifest; that of a calibrated ViT-B/16 has a few hundred kilobytes
 
@@ -126,7 +129,8 @@ class Bundle:
         absent = [name for name, record in manifest.models.items() if not os.path.lexists(bundle._path(record))]
         for record in (*manifest.golden.values(), *(r for name, r in manifest.models.items() if name not in absent)):
             bundle._require(record)
-        if len(absent) == len(manifest.models) and not any((path / ENGINES).glob("*.plan")):
+        built = (file for suffix in BUILT_SUFFIXES for file in (path / ENGINES).glob(f"*{suffix}"))
+        if len(absent) == len(manifest.models) and not any(built):
             raise BundleError(
                 f"{path}: neither a model nor an engine is in this copy of the bundle; on the workstation, "
                 "`dtvit-edge inspect NAME.dtvit --device-files TARGET` lists what a device needs"
@@ -195,6 +199,23 @@ class Bundle:
         check_graph(data, str(path))
         return data
 
+    def model_copy(self, precision: str) -> MemoryCopy:
+        """As `model_bytes`, for who hands them to a library at once: the caller closes it.
+
+        Raises:
+            BundleError, DigestMismatch: as `model_bytes`.
+        """
+        path, record = self.model_path(precision), self.manifest.models[precision]
+        with _readable(path, record):
+            copy = MemoryCopy.of_file(path, record.bytes, within=self.path)
+        try:
+            _require_digest(path, copy.sha256, record)
+            check_graph(copy.memory, str(path))
+        except BaseException:
+            copy.close()
+            raise
+        return copy
+
     def golden(self) -> Golden:
         """The golden slices; their digests are checked on the very bytes that are read.
 
@@ -230,16 +251,9 @@ class Bundle:
 
     def _read(self, path: Path, record: FileRecord) -> bytes:
         """The bytes of a file, if they are the manifest's."""
-        try:
-            size = path.stat().st_size
-            if path.is_file() and size != record.bytes:  # before it is read: it may be as large as a disk
-                raise DigestMismatch(f"{path}: it has {size} bytes, the manifest names {record.bytes}")
+        with _readable(path, record):
             data = read_regular(path, record.bytes, within=self.path)
-        except OSError as error:
-            raise BundleError(f"{path}: {error.strerror}") from error
-        digest = digest_bytes(data)
-        if digest != record.sha256:
-            raise DigestMismatch(f"{path}: sha256 is {digest[:12]}…, the manifest names {record.sha256[:12]}…")
+        _require_digest(path, digest_bytes(data), record)
         return data
 
     def _require(self, record: FileRecord) -> Path:
@@ -255,6 +269,23 @@ class Bundle:
         if parts.is_absolute() or ".." in parts.parts:
             raise BundleError(f"{self.path}: the manifest names a file outside the bundle: {record.file}")
         return self.path / parts
+
+
+@contextmanager
+def _readable(path: Path, record: FileRecord) -> Iterator[None]:
+    """While a file is read: one of another size is not begun, and what the disk says becomes a BundleError."""
+    try:
+        size = path.stat().st_size
+        if path.is_file() and size != record.bytes:  # before it is read: it may be as large as a disk
+            raise DigestMismatch(f"{path}: it has {size} bytes, the manifest names {record.bytes}")
+        yield
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror}") from error
+
+
+def _require_digest(path: Path, digest: str, record: FileRecord) -> None:
+    if digest != record.sha256:
+        raise DigestMismatch(f"{path}: sha256 is {digest[:12]}…, the manifest names {record.sha256[:12]}…")
 
 
 def _check_names(path: Path, manifest: Manifest) -> None:

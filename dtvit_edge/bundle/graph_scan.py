@@ -10,6 +10,7 @@ walked is skipped by its length.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from mmap import mmap
 from typing import Any
 
 from dtvit_edge.bundle.operators import DOMAINS, OPERATORS
@@ -50,7 +51,7 @@ _BYTES |= dict.fromkeys((17, 18, 19, 20), 1.0) | dict.fromkeys((21, 22), 0.5)
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
 
-def check_graph(data: bytes, what: str) -> None:
+def check_graph(data: bytes | mmap, what: str) -> None:
     """Refuse an ONNX file that holds more than standard operators and their weights.
 
     Args:
@@ -73,7 +74,7 @@ class _Refusal(Exception):
 class _Scan:
     """One walk through a file."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | mmap) -> None:
         self.data = memoryview(data)
         self.left = MOST_FIELDS
 

@@ -16,7 +16,7 @@ import click
 
 from dtvit_edge.cli import exit_status, render
 from dtvit_edge.cli.group import Commands
-from dtvit_edge.cli.option_set import bundle_argument, bundle_options, json_option
+from dtvit_edge.cli.option_set import bundle_argument, bundle_options, json_option, refuse_given
 from dtvit_edge.cli.sign_command import sign
 from dtvit_edge.cli.version import print_version
 from dtvit_edge.errors import VerdictError
@@ -181,11 +181,12 @@ def verify(
         raise VerdictError("a backend disagrees with the golden logits")
 
 
-@cli.command(short_help="Build a TensorRT engine on this device.")
+@cli.command(short_help="Build an engine on this device.")
 @bundle_argument
 @click.option("--precision", required=True, type=click.Choice(PRECISIONS), help="Choose the precision of the engine.")
 @click.option("--backend", default="auto", show_default=True, metavar="NAME",
-              help="Build with auto, tensorrt or tensorrt-rtx.")  # fmt: skip
+              help="Build with auto (a TensorRT), tensorrt, tensorrt-rtx, or openvino for CPUs.")  # fmt: skip
+@click.option("--hint", type=click.Choice(["f32", "bf16"]), help="Compile for this type (OpenVINO).  [default: f32]")
 @click.option("--max-batch", type=click.IntRange(1), default=DEFAULT_MAX_BATCH, show_default=True, metavar="N",
               help="Let the engine take up to N slices at once.")  # fmt: skip
 @click.option("--workspace", "workspace_mib", type=click.IntRange(1), metavar="MIB",
@@ -205,20 +206,30 @@ def build(
     bundle: Path,
     expect_digest: str | None,
     trust: tuple[Path, ...] | None,
+    hint: str | None,
     no_library_tactics: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Build a TensorRT engine from BUNDLE, on the device that will run it.
+    """Build an engine from BUNDLE, on the device that will run it.
 
     The engine is installed in the bundle's engines/ after its golden slices passed at batch 1 and at the largest batch.
-    Exit status 1 where they do not, or where the engine is not of the precision that was asked for.
+    Of OpenVINO it is the compiled model, which spares each start the compilation and gives the same answers. Exit
+    status 1 where the slices do not pass, or where the engine is not of the precision that was asked for.
     """
     from dtvit_edge.bundle import Bundle
     from dtvit_edge.scoring.proof import prove_chain
-    from dtvit_edge.trt.build import BuildOptions, build_engine
 
     opened = Bundle.open(bundle, expect_digest=expect_digest, trust=trust)
+    if options["backend"] == "openvino":
+        from dtvit_edge.backends.openvino_build import build_compiled
+
+        refuse_given(set(options) - {"backend", "precision"} | {"no_library_tactics"}, "is for TensorRT, not OpenVINO")
+        render.compiled(build_compiled(opened, options["precision"], hint, prove_chain), opened, as_json=as_json)
+        return
+    from dtvit_edge.trt.build import BuildOptions, build_engine
+
+    refuse_given({"hint"}, "is for OpenVINO, not TensorRT")
     asked = BuildOptions(**options, library_tactics=not no_library_tactics)
     record = build_engine(opened, asked, prove_chain)
     render.build(record, opened, as_json=as_json)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -36,3 +37,19 @@ bundle_options = option_set(
         help="Refuse the bundle unless a key of this file (NAME.pub, of Ed25519) has signed it; may be repeated.",
     ),
 )  # fmt: skip
+
+
+def refuse_given(names: Collection[str], why: str) -> None:
+    """Refuse options of the running command that were given and would have no effect.
+
+    Args:
+        names: of the command's parameters.
+        why: the rest of the sentence, behind the option.
+
+    Raises:
+        click.UsageError: with the first of them.
+    """
+    context = click.get_current_context()
+    for option in context.command.params:
+        if option.name in names and context.get_parameter_source(option.name) == ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option.opts[-1]} {why}")

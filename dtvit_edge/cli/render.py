@@ -13,6 +13,7 @@ from dtvit_edge.cli.terminal import ask_passphrase, echo, echo_lines, progress, 
 from dtvit_edge.spec import NOTICE
 
 if TYPE_CHECKING:
+    from dtvit_edge.backends.compiled_record import CompiledRecord
     from dtvit_edge.bundle import Bundle
     from dtvit_edge.cli.doctor import Facts
     from dtvit_edge.dicom.discover import Plan
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from dtvit_edge.trt.store import BuildRecord
 
 __all__ = [  # what commands of other rooms draw with is reached by the same door
-    "ask_passphrase", "build", "bundle", "compatibility", "device_files", "echo", "echo_lines", "facts", "plan",
-    "progress", "rows", "run_report", "selftests",
+    "ask_passphrase", "build", "bundle", "compatibility", "compiled", "device_files", "echo", "echo_lines", "facts",
+    "plan", "progress", "rows", "run_report", "selftests",
 ]  # fmt: skip
 # Studies listed on the terminal; studies.csv holds them all.
 MAX_LISTED = 20
@@ -157,6 +158,26 @@ def build(record: BuildRecord, opened: Bundle, *, as_json: bool) -> None:
         ("layers", ", ".join(f"{n} {p}" for p, n in record.layer_precisions.items()) + f" ({record.layers_from})"),
         ("self-test", _passed(test) if test else f"NONE: {record.selftest_reason}"),
         *(("warning", warning) for warning in record.warnings),
+    ):
+        grid.add_row(name, value)
+    show(grid)
+    echo(NOTICE)
+
+
+def compiled(record: CompiledRecord, opened: Bundle, *, as_json: bool) -> None:
+    """The result of `build` for OpenVINO."""
+    if as_json:
+        echo_lines(record.to_json())
+        return
+    grid = table("", "")
+    for name, value in (
+        ("compiled model", str(opened.path / "engines" / record.blob)),
+        ("sha256", record.blob_sha256),
+        ("size", f"{units.size(record.blob_bytes)}, compiled in {units.duration(record.seconds)}"),
+        ("made from", f"{opened.manifest.models[record.precision].file} by OpenVINO {record.version}"),
+        ("for", f"{record.machine['processor']} ({record.machine['instruction_sets']})"),
+        ("hint", record.hint),
+        ("self-test", _passed(record.selftest)),
     ):
         grid.add_row(name, value)
     show(grid)

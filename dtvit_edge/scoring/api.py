@@ -135,7 +135,7 @@ def open_backend(bundle: Bundle, name: str, options: Options) -> Backend:
         load: Callable[..., Any] = partial(load_engine, bundle, name, precision=options.precision, unproven=True)
         precision = tolerance_key(bundle.manifest, options.precision)
     else:
-        load, precision = partial(bundle.model_bytes, options.precision), options.precision
+        load, precision = backends.model_loader(name, bundle, options.precision, options.hint), options.precision
     return backends.create(name, load, precision, threads=options.threads, device=options.device, hint=options.hint)
 
 
@@ -148,18 +148,18 @@ def testable(bundle: Bundle, name: str) -> list[str]:
 
 @contextmanager
 def open_executor(bundle: Bundle, backend: Backend, options: Options) -> Iterator[Executor]:
-    """The executor of an opened backend. An engine that has had no self-test has it here, before it answers anything.
+    """The executor of an opened backend. What has had no self-test has it here, before it answers anything.
 
     Raises:
         VerdictError: it fails.
     """
     spec = bundle.manifest.spec
+    if not backend.proven:
+        prove_chain(bundle, backend, sorted({1, backend.batch}))
     if not isinstance(backend, EngineBackend):
         share = least_brain_share(bundle.manifest, options.keep_all)
         yield CpuExecutor(spec, backend, share, options.batch or backend.batch)
         return
-    if not backend.proven:
-        prove_chain(bundle, backend, sorted({1, backend.batch}))
     with GpuExecutor(spec, backend, options.batch or backend.batch, fixed=options.deterministic) as executor:
         yield executor
 

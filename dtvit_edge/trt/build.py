@@ -7,11 +7,7 @@ whose self-test passed is moved into place. The manifest is frozen: building cha
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +26,7 @@ from dtvit_edge.trt.builder import BuildJob
 from dtvit_edge.trt.device_key import make_key
 from dtvit_edge.trt.execution import SerializedEngine
 from dtvit_edge.trt.releases import COMPILED_ALONE, DEFAULT_CAPABILITIES, DEFAULT_MAX_BATCH, PRECISIONS, RTX, Release
+from dtvit_edge.trt.staging import staging
 from dtvit_edge.trt.store import (
     ENGINES,
     UNPROVEN,
@@ -107,7 +104,7 @@ def build_engine(bundle: Bundle, options: BuildOptions, prove: Proof) -> BuildRe
         raise ConfigError("only TensorRT for RTX compiles ahead of time: --backend tensorrt-rtx")
     capabilities = (options.capabilities or DEFAULT_CAPABILITIES) if options.ahead_of_time else ()
     make_key()  # what cannot be signed is not built for minutes
-    with _staging(bundle.path / ENGINES) as stage:
+    with staging(bundle.path / ENGINES) as stage:
         question = {"find_gpu": not options.ahead_of_time, "device": options.device or 0}
         probe = process.run("probe", flavour, question, stage)
         release, gpu = Release(flavour, probe["version"]), Gpu(**probe["gpu"]) if probe["gpu"] else None
@@ -242,44 +239,3 @@ def _require_gpu(gpu: Gpu | None, release: Release) -> None:
 
 def _device(release: Release, gpu: str | None, capabilities: Sequence[str]) -> str:
     return device_name(release.flavour, release.text, gpu, capabilities)
-
-
-@contextmanager
-def _staging(folder: Path) -> Iterator[Path]:
-    """A folder beside the engines that goes whatever happens, with those that killed builds have left.
-
-    Raises:
-        ConfigError: the bundle cannot be written, or the disk is full.
-    """
-    try:
-        folder.mkdir(exist_ok=True)
-        _sweep(folder)
-        stage = Path(tempfile.mkdtemp(prefix=f".{os.getpid()}.", suffix=".part", dir=folder))
-        try:
-            yield stage
-        finally:
-            shutil.rmtree(stage, ignore_errors=True)
-            if not any(folder.iterdir()):
-                folder.rmdir()
-    except OSError as error:
-        raise ConfigError(f"{folder} cannot be written: {error}") from error
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what builds that were killed have left; a pid of this process's own is a container's earlier run."""
-    for left in folder.glob(".*.part"):
-        pid = left.name.split(".")[1]
-        if left.is_dir() and pid.isdigit() and (int(pid) == os.getpid() or not _runs(int(pid))):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _runs(pid: int) -> bool:
-    if os.name != "posix":  # os.kill ends a process there
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

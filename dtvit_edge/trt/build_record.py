@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
-from dtvit_edge.bundle.strict_json import strict_json
 from dtvit_edge.errors import EngineError
+from dtvit_edge.trt import record_text
 
 RECORD_FORMAT = 4
-# What JSON has for the type of a record's field.
-_KINDS: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "tuple": list, "dict": dict, "Any": object}
 
 
 @dataclass(frozen=True)
@@ -84,21 +81,15 @@ class BuildRecord:
 
     def to_json(self) -> str:
         """The record's text."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+        return record_text.to_json(self)
 
     @classmethod
     def from_json(cls, text: bytes | str) -> BuildRecord:
         """Read a record; anything unknown or missing is an EngineError."""
+        record = record_text.from_json(cls, text, RECORD_FORMAT)
         try:
-            data = strict_json(text)
-            if data["format"] != RECORD_FORMAT:
-                raise EngineError(f"its format is {data['format']!r}, this code reads {RECORD_FORMAT}")
-            if odd := [of.name for of in fields(cls) if not _is_of(data[of.name], str(of.type))]:
-                raise TypeError(f"of another type: {', '.join(odd)}")
-            lists = [f.name for f in fields(cls) if str(f.type).startswith("tuple")]
-            record = cls(**data | {name: tuple(data[name]) for name in lists})
             _ = record.max_batch
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise EngineError(f"no build record: {type(error).__name__}: {error}") from error
         if record.plan != os.path.basename(record.plan):
             raise EngineError(f"it names a plan outside its folder: {record.plan}")
@@ -110,18 +101,3 @@ def device_name(flavour: str, version: str, gpu: str | None, capabilities: Seque
     name = "-".join(re.findall(r"[a-z0-9]+", (gpu or "").lower()))
     sms = "-".join("sm" + sm.replace(".", "") for sm in capabilities)
     return "-".join(part for part in (flavour, version, name, sms) if part)
-
-
-def _is_of(value: Any, kind: str) -> bool:
-    """What JSON gave is of a field's type, as the field is annotated."""
-    if kind.endswith(" | None"):
-        return value is None or _is_of(value, kind.removesuffix(" | None"))
-    outer, _, inner = kind.partition("[")
-    inner = inner.removesuffix("]")
-    if isinstance(value, bool) or not isinstance(value, _KINDS[outer]):
-        return kind == "Any"
-    if outer == "tuple":
-        return all(_is_of(item, inner.removesuffix(", ...")) for item in value)
-    if outer == "dict":
-        return all(_is_of(item, inner.partition(", ")[2]) for item in value.values())
-    return True

@@ -12,24 +12,23 @@ the very bytes that it returns, and refuses a plan of another library, version, 
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from dtvit_edge.bundle import ENGINES as ENGINES
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cuda.driver import Gpu
 from dtvit_edge.errors import DigestMismatch, EngineError
-from dtvit_edge.files import not_ours, read_regular, write_atomically
+from dtvit_edge.files import not_ours, read_regular
 from dtvit_edge.spec import digest_bytes, digest_file
+from dtvit_edge.trt import record_text
 from dtvit_edge.trt.build_record import BuildRecord as BuildRecord
 from dtvit_edge.trt.build_record import device_name as device_name
-from dtvit_edge.trt.device_key import code_of, is_code_of, make_key, read_key
 from dtvit_edge.trt.releases import TITLES
+from dtvit_edge.trt.staging import place
 
 ACCEPTED = "not built by this user on this device, but accepted by its digest"
 _MOST_RECORD_BYTES = 1 << 24
@@ -68,7 +67,7 @@ def load_engine(
         EngineError: there is none, or only for another version, GPU or graph; with the command that builds it.
         DigestMismatch: the plan's bytes are not the record's.
     """
-    _require_ours(bundle.path / ENGINES)
+    require_ours(bundle.path / ENGINES)
     why_not, max_batch = [], None
     for path, record in _records(bundle):
         if isinstance(record, EngineError):
@@ -78,7 +77,7 @@ def load_engine(
             continue
         max_batch = record.max_batch
         refusal = _refusal(bundle, record, version, gpu)
-        if refusal is None and not _is_built_here(record):
+        if refusal is None and not record_text.is_built_here(record, record.mac):
             if record.plan_sha256 in bundle.accepted_engines:
                 record = replace(record, selftest=None, selftest_reason=ACCEPTED)
             else:
@@ -150,17 +149,9 @@ def install(folder: Path, record: BuildRecord, plan: Path) -> BuildRecord:
     Raises:
         ConfigError, EngineError: there is no such key, and none can be made.
     """
-    target = folder / f"{record.name}.{record.plan_sha256[:12]}.plan"
-    record = replace(record, plan=target.name)
-    record = replace(record, mac=code_of(_signed(record), make_key()))
-    for path in (folder, plan):
-        path.chmod(path.stat().st_mode & ~0o022)
-    os.replace(plan, target)
-    write_atomically(folder / f"{record.name}.json", record.to_json())
-    (folder / f"{record.name}.json").chmod(target.stat().st_mode & 0o777)
-    for old in folder.glob(f"{record.name}.*.plan"):
-        if old != target:
-            old.unlink()
+    record = replace(record, plan=f"{record.name}.{record.plan_sha256[:12]}.plan")
+    record = replace(record, mac=record_text.code(record))
+    place(plan, folder / record.plan, f"{record.name}.*.plan", folder / f"{record.name}.json", record.to_json())
     return record
 
 
@@ -179,6 +170,20 @@ def install_cache(folder: Path, device: str, cache: Path) -> None:
     for old in folder.glob(f"{device}.*.timing"):
         if old != target:
             old.unlink()
+
+
+def require_ours(folder: Path) -> None:
+    """Refuse a folder in which somebody else may have put engines.
+
+    Raises:
+        EngineError: with what to type.
+    """
+    try:
+        why = not_ours(folder)
+    except OSError:  # there is none; who looks for engines says so
+        return
+    if why:
+        raise EngineError(f"{folder}: {why}")
 
 
 def _records(bundle: Bundle) -> list[tuple[Path, BuildRecord | EngineError]]:
@@ -213,32 +218,6 @@ def _is_foreign(bundle: Bundle, record: BuildRecord) -> bool:
     same_model = model is not None and model.sha256 == record.onnx_sha256
     same_proof = record.golden_digest == bundle.manifest.golden_digest
     return not (same_model and same_proof and record.spec_digest == bundle.manifest.spec.digest)
-
-
-def _signed(record: BuildRecord) -> dict[str, Any]:
-    """What the code of a record is made of: all of it but the code, as JSON has it."""
-    data: dict[str, Any] = json.loads(record.to_json())
-    del data["mac"]
-    return data
-
-
-def _is_built_here(record: BuildRecord) -> bool:
-    key = read_key()
-    return key is not None and is_code_of(record.mac, _signed(record), key)
-
-
-def _require_ours(folder: Path) -> None:
-    """Refuse a folder in which somebody else may have put engines.
-
-    Raises:
-        EngineError: with what to type.
-    """
-    try:
-        why = not_ours(folder)
-    except OSError:  # there is none; who looks for engines says so
-        return
-    if why:
-        raise EngineError(f"{folder}: {why}")
 
 
 def _verified(path: Path, record: BuildRecord, again: str) -> bytes:

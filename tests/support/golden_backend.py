@@ -19,7 +19,7 @@ devices: list[int] = []
 
 
 class Golden:
-    name, batch = "golden", 8
+    name, batch, proven = "golden", 8, True
 
     def __init__(self, precision: str) -> None:
         assert bundle is not None

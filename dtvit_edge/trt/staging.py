@@ -1,0 +1,69 @@
+"""A folder in `engines/` in which something is built, and the way from there into place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dtvit_edge.errors import ConfigError
+from dtvit_edge.files import write_atomically
+
+
+@contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """A folder in this one that goes whatever happens, with those that killed builds have left.
+
+    Raises:
+        ConfigError: the bundle cannot be written, or the disk is full.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+        _sweep(folder)
+        stage = Path(tempfile.mkdtemp(prefix=f".{os.getpid()}.", suffix=".part", dir=folder))
+        try:
+            yield stage
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+            if not any(folder.iterdir()):
+                folder.rmdir()
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error}") from error
+
+
+def place(built: Path, target: Path, older: str, record: Path, text: str) -> None:
+    """Move a built file to where its record says it is, then replace the record; what the pattern `older` names goes.
+
+    A reader sees the old file or the new one, whole. Nobody else may write any of it, whatever the umask says.
+    """
+    for path in (target.parent, built):
+        path.chmod(path.stat().st_mode & ~0o022)
+    os.replace(built, target)
+    write_atomically(record, text)
+    record.chmod(target.stat().st_mode & 0o777)
+    for old in target.parent.glob(older):
+        if old != target:
+            old.unlink()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what builds that were killed have left; a pid of this process's own is a container's earlier run."""
+    for left in folder.glob(".*.part"):
+        pid = left.name.split(".")[1]
+        if left.is_dir() and pid.isdigit() and (int(pid) == os.getpid() or not _runs(int(pid))):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
+    if os.name != "posix":  # os.kill ends a process there
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
