@@ -23,6 +23,7 @@ from dtvit_edge.cuda import device
 from dtvit_edge.cuda.driver import MIB, Gpu
 from dtvit_edge.environment import available_memory, machine
 from dtvit_edge.errors import BuildError, ConfigError, DigestMismatch, MissingDependency, VerdictError
+from dtvit_edge.files import make_folder
 from dtvit_edge.selftest import SelfTest, tolerance_key
 from dtvit_edge.spec import digest_file
 from dtvit_edge.trt import backend, layers, library, process
@@ -252,7 +253,7 @@ def _staging(folder: Path) -> Iterator[Path]:
         ConfigError: the bundle cannot be written, or the disk is full.
     """
     try:
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         _sweep(folder)
         stage = Path(tempfile.mkdtemp(prefix=f".{os.getpid()}.", suffix=".part", dir=folder))
         try:
