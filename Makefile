@@ -75,7 +75,7 @@ test-real: $(VENV)/.dev $(VENV)/.real
 
 # The wheel by itself under another interpreter: `make test-wheel PYTHON=python3.10`. The tests are copied away from the
 # checkout, so that it is the wheel that they import; those of the workstation's rooms are left out and named. ONNX
-# and one module of export write the graphs that the tests run; they come after the wheel was tried without them.
+# and two modules of export write the graphs that the tests run; they come after the wheel was tried without them.
 WHEEL_TEST = build/wheel-$(notdir $(PYTHON))-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 test-wheel: build/tools/.installed
 	rm -rf $(WHEEL_TEST)
@@ -86,7 +86,7 @@ test-wheel: build/tools/.installed
 	$(WHEEL_TEST)/venv/bin/pip install --quiet --no-deps --no-index $(WHEEL_TEST)/*.whl
 	$(WHEEL_TEST)/venv/bin/pip check
 	cp -r tests/conftest.py tests/dtvit_edge tests/support $(WHEEL_TEST)/tests
-	mkdir $(WHEEL_TEST)/export && cp export/__init__.py export/opset.py $(WHEEL_TEST)/export
+	mkdir $(WHEEL_TEST)/export && cp export/__init__.py export/golden_arrays.py export/opset.py $(WHEEL_TEST)/export
 	cp pyproject.toml $(WHEEL_TEST)
 	cd $(WHEEL_TEST) && venv/bin/dtvit-edge doctor && venv/bin/dtvit-edge phantom phantoms --studies 1
 	$(WHEEL_TEST)/venv/bin/pip $(LOCKED) requirements/wheel-tests.txt

@@ -16,6 +16,8 @@ from dtvit_edge.errors import CheckpointError, ConfigError
 from dtvit_edge.phantom.study import plan_study, render_plan
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.spec import LOCATION_LABELS, OUTPUT_NAMES, PixelEncoding, PreprocessSpec
+from export.golden_arrays import Logits, as_stored
+from export.golden_arrays import spread_of as spread_of
 from export.model import DTViT, normalise
 
 # One study for each location and one without a haemorrhage.
@@ -34,8 +36,6 @@ ENCODINGS = (
 )
 # How much of the matrix is left, rows and columns: square, wider and higher than square, and a coarse one.
 CUTS = ((512, 512), (448, 512), (512, 480), (256, 256))
-
-Logits = dict[str, NDArray[np.float64]]
 
 
 def golden_slices(spec: PreprocessSpec) -> tuple[list[NDArray[np.uint16]], list[PixelEncoding], NDArray[np.uint8]]:
@@ -64,21 +64,6 @@ def golden_slices(spec: PreprocessSpec) -> tuple[list[NDArray[np.uint16]], list[
 def golden_pixels(spec: PreprocessSpec) -> NDArray[np.uint8]:
     """The model's bytes of the golden slices, (12, C, side, side) uint8."""
     return golden_slices(spec)[2]
-
-
-def as_stored(hu: NDArray[np.int16], encoding: PixelEncoding) -> NDArray[np.uint16]:
-    """HU as the patterns that a file of an encoding holds, (rows, columns) uint16; unused low bits hold junk."""
-    values = np.rint((hu.astype(np.float64) - encoding.intercept) / encoding.slope).astype(np.int64)
-    least = -(1 << (encoding.bits_stored - 1)) if encoding.signed else 0
-    values = values.clip(least, least + (1 << encoding.bits_stored) - 1)
-    if encoding.padding is not None:
-        rows, columns = np.ogrid[: hu.shape[0], : hu.shape[1]]
-        middle, radius = (hu.shape[0] - 1) / 2, min(hu.shape) / 2
-        outside = (rows - middle) ** 2 + (columns - (hu.shape[1] - 1) / 2) ** 2 > radius**2
-        values = np.where(outside, encoding.padding[0], values)
-    shift = encoding.high_bit + 1 - encoding.bits_stored
-    junk = (1 << shift) - 1
-    return ((values << shift) & 0xFFFF | junk).astype(np.uint16)
 
 
 def reference_logits(
@@ -129,11 +114,6 @@ def _cut(hu: NDArray[np.int16], rows: int, columns: int) -> NDArray[np.int16]:
     coarse = hu[::step, ::step]
     top, left = (coarse.shape[0] - rows) // 2, (coarse.shape[1] - columns) // 2
     return np.ascontiguousarray(coarse[top : top + rows, left : left + columns])
-
-
-def spread_of(logits: Logits) -> dict[str, float]:
-    """The largest standard deviation of a logit between slices, by output."""
-    return {name: float(values.std(axis=0).max()) for name, values in logits.items()}
 
 
 def rounding_of(model: DTViT, golden: Golden, spec: PreprocessSpec) -> float:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dtvit_edge.bundle import Golden, Reference
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES, PixelEncoding, PreprocessSpec
-from export.golden import as_stored, spread_of
+from export.golden_arrays import as_stored, spread_of
 
 SIDE = 256
 ENCODINGS = (PixelEncoding(), PixelEncoding(bits_stored=12, high_bit=11, signed=False, intercept=-1024.0))

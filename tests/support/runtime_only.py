@@ -17,8 +17,8 @@ from dtvit_edge.cli.commands import WORKSTATION_COMMANDS
 from tests.support.data import ROOT
 
 ROOMS = frozenset({"export", "evaluation", "calibration", "training", "benchmarks"})
-# Needs ONNX alone; `make test-wheel` puts it beside the tests, whose graphs it writes.
-NEEDS_ONNX_ALONE = frozenset({"export.opset"})
+# Need ONNX and NumPy alone; `make test-wheel` puts them beside the tests, whose bundles they write.
+NEEDS_ONNX_ALONE = frozenset({"export.golden_arrays", "export.opset"})
 PACKAGES = frozenset({"torch", "torchvision", "timm", "scipy", "sklearn", "PIL", "matplotlib", "safetensors"})
 
 
