@@ -9,3 +9,4 @@ them; `standalone` are single questions with a command each, `gpu_check` asks al
 """
 
 import dtvit_edge  # noqa: F401  (telemetry is off before a module of this room loads a library)
+import evaluation  # noqa: F401  (matplotlib keeps nothing in the home folder)

@@ -17,7 +17,7 @@ from calibration.calibrate import Config
 from dtvit_edge.bundle.strict_json import strict_json
 from dtvit_edge.dicom.walk import walk
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.files import write_atomically
+from dtvit_edge.files import make_folder, write_atomically
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.spec import digest_file, digest_json
 from evaluation.labels import read_labels
@@ -70,7 +70,7 @@ def write_record(bundle: Path, steps: Mapping[str, StepRecord]) -> None:
     """Replace the record of a bundle in one step."""
     data = {"format": FORMAT, "steps": {name: asdict(step) for name, step in steps.items()}}
     path = record_path(bundle)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_atomically(path, json.dumps(data, indent=1) + "\n")  # the steps stay in their order
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
+from typing import BinaryIO
 
 from dtvit_edge.errors import ConfigError, DiskFault
 
@@ -27,25 +28,33 @@ _NO_FLUSH = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUP
 
 
 def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
-    """Write under a name of its own beside `path`, flush it to the disk and rename it into place.
+    """Write a file whole or not at all; see `replaced_file`.
 
     Args:
         content: text is written as UTF-8, its line ends as they are.
 
     Raises:
+        DiskFault: as `replaced_file`.
+    """
+    with replaced_file(path) as file:
+        write_all(file.fileno(), content.encode("utf-8") if isinstance(content, str) else content)
+
+
+@contextmanager
+def replaced_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, under a name of its own beside `path`; at the end it is on the disk and renamed into place.
+
+    Raises:
         DiskFault: the disk is full, read-only, gone or broken; what lay at `path` before is untouched.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
     # Its own name: a second process that writes the same file must not rename what this one has half written.
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         try:
-            descriptor = open_file(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-            try:
-                write_all(descriptor, data)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            with open(open_file(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from dtvit_edge.environment import RUNTIME_PACKAGES, machine, package_versions
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.files import disk_fault, make_folder
+from dtvit_edge.files import disk_fault, make_folder, open_file
 
 if TYPE_CHECKING:
     from evaluation.metrics import HeadFigures
@@ -71,8 +72,8 @@ def append(path: Path, record: Record) -> None:
     make_folder(path.parent)
     line = json.dumps({"format": FORMAT, **asdict(record)}, allow_nan=False)
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with open(open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
+            file.write(f"{line}\n".encode())
     except OSError as error:
         raise disk_fault(path, error) from error
 

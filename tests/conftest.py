@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gc
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,3 +47,16 @@ def tiny_bundle_without_location(tmp_path_factory: pytest.TempPathFactory) -> Bu
 def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two phantom studies as DICOM, with truth.csv; read-only."""
     return made_once(tmp_path_factory, "phantoms", lambda folder: write_phantoms(folder, studies=2, seed=11))
+
+
+@pytest.fixture
+def few_phantoms(phantom_folder: Path, tmp_path: Path) -> Path:
+    """A labelled set of thirty phantom slices by the names of ten patients, so that they can be split."""
+    with (phantom_folder / "truth.csv").open(newline="") as stream:
+        rows = sorted(csv.DictReader(stream), key=lambda row: row["ich"], reverse=True)[:30]
+    with (tmp_path / "few.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["path", "patient", "ich", "location"])
+        for i, row in enumerate(rows):
+            writer.writerow([phantom_folder / row["path"], f"P{i % 10}", row["ich"], row["location"]])
+    return tmp_path / "few.csv"

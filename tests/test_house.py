@@ -36,6 +36,18 @@ FLOORS = [
     {"__main__"},
 ]
 MOST_ROOMS, MOST_FLOORS = 21, 10
+WRITERS = {"write_text", "write_bytes", "mkdir", "makedirs", "touch", "save_file", "copyfile", "copytree"}
+WRITES_ITSELF = {
+    "dtvit_edge/files.py": "it is the one",
+    "dtvit_edge/preprocess/compiled.py": "a cache for its user alone: 0700, and whole or not there",
+    "dtvit_edge/trt/device_key.py": "a secret for its user alone: 0700 and 0600",
+    "dtvit_edge/trt/child.py": "into a folder of 0700 that is removed",
+    "dtvit_edge/trt/process.py": "into a folder of 0700 that is removed",
+    "export/bundle_export.py": "graphs on their way, in a temporary folder of 0700",
+    "benchmarks/measure/child_process.py": "into a temporary folder of 0700",
+    "benchmarks/measure/faults/": "studies with faults, in a temporary folder of 0700",
+    "benchmarks/report/figures_page.py": "pages of the repository",
+}
 NEVER_IN_THE_RUNTIME = {"torch", "timm", "onnx", "torchvision", "PIL", "scipy"}
 
 
@@ -84,6 +96,23 @@ def test_rooms_and_floors_stay_few() -> None:
     rooms = {path.relative_to(root).with_suffix("").parts[0] for path in sources("dtvit_edge")} - {"__init__"}
     assert rooms == {room for floor in FLOORS for room in floor}
     assert len(rooms) <= MOST_ROOMS and len(FLOORS) <= MOST_FLOORS
+
+
+def test_what_a_command_leaves_is_written_by_one_module() -> None:
+    """`files` gives modes and puts what it wrote on the disk; where another way is right, it says why."""
+    for folder in MAY_IMPORT:
+        for path in sources(folder):
+            name = path.relative_to(ROOT).as_posix()
+            if name.startswith("benchmarks/standalone/") or any(name.startswith(other) for other in WRITES_ITSELF):
+                continue
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call) and isinstance(node.func, (ast.Attribute, ast.Name)):
+                    called = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
+                    modes = [a.value for a in node.args[:1] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+                    opens = (
+                        called == "open" and isinstance(node.func, ast.Attribute) and set("wax") & set("".join(modes))
+                    )
+                    assert called not in WRITERS and not opens, f"{name}:{node.lineno}: dtvit_edge.files writes files"
 
 
 def test_no_module_is_longer_than_350_lines() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,58 @@ def test_a_command_speaks_to_nobody_and_writes_where_it_was_told(
     places = {"bundle": tiny_bundle.path, "slices": phantom_folder / "study-0001"}
     seen = watch([line.format(**places) for line in COMMANDS[commands]], tmp_path, program=("-c", _RUN))
     assert seen.status == 0, seen.output
-    assert not seen.addresses and not seen.written
+    assert not seen.addresses and not seen.written and not seen.open_to_others
+
+
+def test_signing_and_trusting_are_quiet(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    from tests.support.ssh_keys import write_keys
+
+    keys = write_keys(tmp_path)
+    shutil.copytree(tiny_bundle.path, tmp_path / "work" / "copy.dtvit")
+    lines = [f"sign copy.dtvit --key {keys.private}", f"inspect copy.dtvit --trust {keys.public}"]
+    seen = watch(lines, tmp_path, program=("-c", _RUN))
+    assert seen.status == 0, seen.output
+    assert not seen.addresses and not seen.written and not seen.open_to_others
+
+
+# The smallest run of each to its end; `few` are thirty labelled slices of ten patients.
+WORKSTATION = {
+    "threshold": ["threshold copy.dtvit --labels {few}", "threshold copy.dtvit --reset"],
+    "export": ["export {checkpoint} -o small.dtvit --training untrained"],
+    "calibrate": ["calibrate copy.dtvit --slices {few} --count 8 --least-slices 2 --agreement 0 --delta-auc 1"],
+    "bench": [
+        "bench copy.dtvit -o bench --quick --rounds 1 --precision fp32 --backend onnxruntime --slices {few} "
+        "--studies {study} --agreement 0 --delta-auc 1 --least-slices 2 --record records.jsonl",
+        "bench report bench/bench.jsonl -o again",
+    ],
+    "train": [
+        "train {few} -o run --encoder test_vit --training synthetic --epochs 1 --workers 1 --batch 4",
+        "evaluate {few} run -o figures",
+    ],
+}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("commands", WORKSTATION)
+def test_a_command_of_the_workstation_is_quiet_to_its_end(
+    commands: str, two_block_bundle: Bundle, small_checkpoint: Path, few_phantoms: Path, phantom_folder: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    shutil.copytree(two_block_bundle.path, tmp_path / "work" / "copy.dtvit")
+    few = _half_positive(few_phantoms)
+    places = {"checkpoint": small_checkpoint, "few": few, "study": phantom_folder / "study-0001"}
+    seen = watch([line.format(**places) for line in WORKSTATION[commands]], tmp_path, program=("-c", _RUN))
+    assert seen.status == 0, seen.output
+    assert not seen.addresses and not seen.written and not seen.open_to_others
+
+
+def _half_positive(csv_file: Path) -> Path:
+    """The same slices, every second of which is called positive: there is something to tune and to calibrate on."""
+    lines = [line.split(",") for line in csv_file.read_text().splitlines()]
+    for number, line in enumerate(lines[1:]):
+        line[2:] = ("1", "lobar") if (number // 10 + number) % 2 else ("0", "")
+    csv_file.write_text("\n".join(",".join(line) for line in lines) + "\n")
+    return csv_file
 
 
 @pytest.mark.skipif(STRACE is None, reason="strace is not installed, and an audit hook sees no C library")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 
 from dtvit_edge.errors import ConfigError, VerdictError
-from dtvit_edge.files import make_folder, write_atomically
+from dtvit_edge.files import make_folder, replaced_file, write_atomically
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.spec import HEAD_LABELS, ICH_HEAD, LOCATION_HEAD, digest_json
 from evaluation.images import ImageSet
@@ -256,7 +255,6 @@ def _save_state(
     history: Sequence[Epoch],
     best: float,
 ) -> None:
-    part = path.with_name(f".{path.name}.part")
     state = {
         "learner": training_model.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -264,18 +262,19 @@ def _save_state(
         "history": [asdict(epoch) for epoch in history],
         "best": best,
     }
-    torch.save(state, part)
-    os.replace(part, path)
+    with replaced_file(path) as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # PyTorch's words for a disk that takes no more
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from error
 
 
 def _save_best(model: DTViT, path: Path, config: TrainConfig, untrained: Sequence[str]) -> None:
-    part = path.with_name(f"part.{path.name}")
     save_checkpoint(
         model,
-        part,
+        path,
         training=config.training,
         dtype=torch.float16 if config.half_weights else torch.float32,
         spec=config.spec,
         untrained_heads=untrained,
     )
-    os.replace(part, path)

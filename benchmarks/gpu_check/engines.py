@@ -19,6 +19,7 @@ from dtvit_edge.bundle import Bundle
 from dtvit_edge.cuda import driver
 from dtvit_edge.cuda.device import Device
 from dtvit_edge.errors import VerdictError
+from dtvit_edge.files import write_atomically
 from dtvit_edge.scoring.api import Options, open_backend, open_executor
 from dtvit_edge.scoring.proof import BETWEEN, prove_chain, selftest_chain
 from dtvit_edge.selftest import require_passed
@@ -56,7 +57,7 @@ def build(settings: Settings, precision: str) -> Iterator[Record]:
     bundle = Bundle.open(settings.bundle)
     asked = BuildOptions(precision, settings.flavour, settings.max_batch, library_tactics=settings.library_tactics)
     built = build_engine(bundle, asked, prove_chain)
-    (settings.folder / f"engine-{precision}.json").write_text(built.to_json(), encoding="utf-8")
+    write_atomically(settings.folder / f"engine-{precision}.json", built.to_json())
     summary = {"seconds": built.seconds, "plan_bytes": float(built.plan_bytes)}
     summary |= {f"layers: {kind}": float(count) for kind, count in built.layer_precisions.items()}
     told: dict[str, Any] = {
@@ -68,7 +69,7 @@ def build(settings: Settings, precision: str) -> Iterator[Record]:
     told |= {"profiles": list(built.profiles), "warnings": list(built.warnings), "max_batch": settings.max_batch}
     digests = {"bundle": bundle.digest, "plan": built.plan_sha256, "onnx": built.onnx_sha256}
     yield Record(WHAT_BUILD, "s", {"build": [built.seconds]}, summary, digests, told)
-    (settings.folder / f"inspector-{precision}.json").write_text(_inspected(settings, bundle, precision), "utf-8")
+    write_atomically(settings.folder / f"inspector-{precision}.json", _inspected(settings, bundle, precision))
 
 
 def golden(settings: Settings, precision: str) -> Iterator[Record]:
@@ -107,7 +108,7 @@ def layers(settings: Settings, precision: str) -> Iterator[Record]:
         for batch in sorted({1, backend.batch}):
             by_layer = backend.layers(_golden_batch(bundle, batch))
             file = settings.folder / f"layers-{precision}-{batch}.json"
-            file.write_text(json.dumps(by_layer, indent=1) + "\n", encoding="utf-8")
+            write_atomically(file, json.dumps(by_layer, indent=1) + "\n")
             costliest = dict(sorted(by_layer.items(), key=lambda item: -item[1])[:_NAMED_LAYERS])
             summary = {"layers": float(len(by_layer)), "sum ms": sum(by_layer.values())}
             told = {"precision": precision, "batch": batch, "file": file.name}

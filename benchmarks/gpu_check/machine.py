@@ -10,6 +10,7 @@ from benchmarks.gpu_check.settings import LOGS, Settings
 from dtvit_edge.cuda import driver
 from dtvit_edge.cuda.device import Device
 from dtvit_edge.errors import DtvitError, MissingDependency
+from dtvit_edge.files import write_atomically
 from dtvit_edge.preprocess import compilers
 from dtvit_edge.trt import library
 from evaluation.records import Record
@@ -64,4 +65,4 @@ def _keep_nvidia_smi(settings: Settings) -> None:
         said = subprocess.run(["nvidia-smi", "-q"], capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return
-    (settings.folder / LOGS / "nvidia-smi.txt").write_text(said.stdout + said.stderr, encoding="utf-8")
+    write_atomically(settings.folder / LOGS / "nvidia-smi.txt", said.stdout + said.stderr)

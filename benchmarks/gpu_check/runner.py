@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.gpu_check.settings import LOGS, ROOT, Settings
 from benchmarks.gpu_check.stages import NOT_HERE_STATUS, PYTORCH, Stage
+from dtvit_edge.files import open_file
 from evaluation.records import Record, append
 
 WHAT_END = "gpu-check: how a stage ended"
@@ -73,7 +74,7 @@ def _run(settings: Settings, stage: Stage, limit_s: float) -> End:
             environment.pop(name, None)
     start = time.monotonic()
     timed_out = False
-    with log.open("wb") as output:
+    with open(open_file(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as output:
         try:
             process = subprocess.Popen(
                 _command(settings, stage), cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,

@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from dtvit_edge.files import make_folder, write_atomically
 from dtvit_edge.trt import library
 from dtvit_edge.trt.releases import PRECISIONS
 
@@ -72,8 +73,8 @@ class Settings:
 
     def write(self) -> None:
         """Make the folder and write the file."""
-        (self.folder / LOGS).mkdir(parents=True, exist_ok=True)
-        self.file.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        make_folder(self.folder / LOGS)
+        write_atomically(self.file, json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def read(cls, file: Path) -> Settings:

@@ -6,6 +6,8 @@ import contextlib
 import csv
 import datetime
 import hashlib
+import io
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from dtvit_edge.errors import ConfigError
+from dtvit_edge.files import disk_fault, make_folder, open_file, write_atomically
 from dtvit_edge.phantom import tissues
 from dtvit_edge.phantom.study import PhantomSlice, PhantomStudy, render_study
 from dtvit_edge.spec import LOCATION_LABELS
@@ -36,16 +39,22 @@ def phantom_uid(*what: object) -> UID:
 def write_study(study: PhantomStudy, folder: Path | str, patient: str = "0001") -> list[Path]:
     """Write a study's slices as DICOM files; returns their paths in the order of `study.slices`.
 
-    `folder` is made if need be. File names (IM0001, ...) are shuffled: only the geometry gives the order.
+    `folder` is made if need be. File names (IM0001, ...) are shuffled: only the geometry gives the order. They are not
+    flushed to the disk one by one, since the same seed makes them again.
     `patient` is the number in PatientName and PatientID.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     numbers = _shuffled(study.seed, len(study.slices))
     paths = []
     for number, phantom_slice in zip(numbers, study.slices, strict=True):
         path = folder / f"IM{number:04d}"
-        slice_dataset(study, phantom_slice, patient).save_as(path, enforce_file_format=True)
+        dataset = slice_dataset(study, phantom_slice, patient)
+        try:
+            with open(open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
+                dataset.save_as(file, enforce_file_format=True)
+        except OSError as error:
+            raise disk_fault(path, error) from error
         paths.append(path)
     return paths
 
@@ -72,11 +81,12 @@ def write_phantoms(
     Raises:
         ConfigError: fewer than one study; a folder that is not empty without `overwrite`, since slices of an earlier
             call would lie among the new ones, without a row in the truth; or one that no earlier call wrote.
+        DiskFault: the disk is full, read-only, gone or broken.
     """
     if studies < 1:
         raise ConfigError(f"studies is {studies}, expected 1 or more")
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     truth = folder / "truth.csv"
     if any(folder.iterdir()):
         if not overwrite:
@@ -91,8 +101,9 @@ def write_phantoms(
             name, area = path.relative_to(folder).as_posix(), f"{s.haemorrhage_mm2:.1f}"
             rows.append((name, f"PHANTOM-{patient}", int(s.ich), s.location or "", s.index, area))
         progress()
-    with truth.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream, lineterminator="\n").writerows([TRUTH_COLUMNS, *rows])
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([TRUTH_COLUMNS, *rows])
+    write_atomically(truth, text.getvalue())
     return truth
 
 

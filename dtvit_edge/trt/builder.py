@@ -14,7 +14,7 @@ from dtvit_edge.bundle.graph_scan import check_graph
 from dtvit_edge.bundle.schema import MOST_FILE_BYTES
 from dtvit_edge.cuda.driver import Gpu, free_bytes, workspace_bytes
 from dtvit_edge.errors import BuildError, BundleError, DigestMismatch
-from dtvit_edge.files import read_regular
+from dtvit_edge.files import read_regular, replaced_file
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES, digest_bytes
 from dtvit_edge.trt import layers, library
 from dtvit_edge.trt.fp32_layers import hold_in_fp32
@@ -150,9 +150,11 @@ def build(trt: Any, release: Release, job: BuildJob, gpu: Gpu | None, log: Log) 
     seconds = time.perf_counter() - start
     if memory is None:
         raise BuildError(f"{release.title} builds no engine: {_words(log)}")
-    Path(job.plan).write_bytes(memory)
+    with replaced_file(Path(job.plan)) as file:
+        file.write(memoryview(memory))
     if release.has_timing_cache and job.new_cache:
-        Path(job.new_cache).write_bytes(config.get_timing_cache().serialize())
+        with replaced_file(Path(job.new_cache)) as file:
+            file.write(memoryview(config.get_timing_cache().serialize()))
     built_layers, source = _read_back(trt, release, logger, memory, job, log)
     return BuildResult(
         plan_sha256=digest_bytes(memoryview(memory)),

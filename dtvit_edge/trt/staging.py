@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.files import write_atomically
+from dtvit_edge.files import FILE_MODE, make_folder, write_atomically
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def staging(folder: Path) -> Iterator[Path]:
         ConfigError: the bundle cannot be written, or the disk is full.
     """
     try:
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         _sweep(folder)
         stage = Path(tempfile.mkdtemp(prefix=f".{os.getpid()}.", suffix=".part", dir=folder))
         try:
@@ -39,8 +39,8 @@ def place(built: Path, target: Path, older: str, record: Path, text: str) -> Non
 
     A reader sees the old file or the new one, whole. Nobody else may write any of it, whatever the umask says.
     """
-    for path in (target.parent, built):
-        path.chmod(path.stat().st_mode & ~0o022)
+    target.parent.chmod(target.parent.stat().st_mode & ~0o022)
+    built.chmod(built.stat().st_mode & FILE_MODE)
     os.replace(built, target)
     write_atomically(record, text)
     record.chmod(target.stat().st_mode & 0o777)

@@ -7,7 +7,9 @@ the very bytes that it returns, and refuses a plan of another library, version, 
 
     engines/tensorrt-10.3.0-orin-sm87-fp16.json         the record, which names the plan: replacing it switches engines
     engines/tensorrt-10.3.0-orin-sm87-fp16.0b1f….plan   the plan, by its digest
-    engines/tensorrt-10.3.0-orin-sm87.5c2e….timing      what the builder measured, by its digest, for the next build
+    engines/tensorrt-10.3.0-orin-sm87.5c2e….9d40….timing
+                                                        what the builder measured, for the next build: by its digest and
+                                                        the code of that by this device's key
 """
 
 from __future__ import annotations
@@ -22,11 +24,12 @@ from dtvit_edge.bundle import ENGINES as ENGINES
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cuda.driver import Gpu
 from dtvit_edge.errors import DigestMismatch, EngineError
-from dtvit_edge.files import not_ours, read_regular
+from dtvit_edge.files import FILE_MODE, not_ours, read_regular
 from dtvit_edge.spec import digest_bytes, digest_file
 from dtvit_edge.trt import record_text
 from dtvit_edge.trt.build_record import BuildRecord as BuildRecord
 from dtvit_edge.trt.build_record import device_name as device_name
+from dtvit_edge.trt.device_key import code_of, is_code_of, make_key, read_key
 from dtvit_edge.trt.releases import TITLES
 from dtvit_edge.trt.staging import place
 
@@ -156,16 +159,26 @@ def install(folder: Path, record: BuildRecord, plan: Path) -> BuildRecord:
 
 
 def find_cache(folder: Path, device: str) -> tuple[Path, str] | None:
-    """The newest timing cache of a device that is ours, and the sha256 that its name carries."""
-    caches = [path for path in folder.glob(f"{device}.*.timing") if path.is_file() and not not_ours(path)]
-    caches.sort(key=lambda path: path.stat().st_mtime)
-    return (caches[-1], caches[-1].name.split(".")[-2]) if caches else None
+    """The newest timing cache that this device measured itself, and the sha256 that its name carries.
+
+    TensorRT parses it: one that came with a bundle is passed over, as an engine is refused.
+    """
+    key = read_key()
+    if key is None:
+        return None
+    found = []
+    for path in folder.glob(f"{device}.*.timing"):
+        *_, digest, code, _ = ("", "", *path.name.split("."))
+        if is_code_of(code, {"timing": digest}, key) and path.is_file() and not not_ours(path):
+            found.append((path, digest))
+    return max(found, key=lambda cache: cache[0].stat().st_mtime, default=None)
 
 
 def install_cache(folder: Path, device: str, cache: Path) -> None:
-    """Keep a timing cache under its digest; older ones of that device go."""
-    target = folder / f"{device}.{digest_file(cache)}.timing"
-    cache.chmod(cache.stat().st_mode & ~0o022)
+    """Keep a timing cache under its digest and this device's code of it; older ones of that device go."""
+    digest = digest_file(cache)
+    target = folder / f"{device}.{digest}.{code_of({'timing': digest}, make_key())}.timing"
+    cache.chmod(cache.stat().st_mode & FILE_MODE)
     os.replace(cache, target)
     for old in folder.glob(f"{device}.*.timing"):
         if old != target:

@@ -1,4 +1,4 @@
-"""A command under watch: to whom it spoke, and where it wrote.
+"""A command under watch: to whom it spoke, where it wrote, and who may read that.
 
 strace sees every process and library, and needs no root for one's own children. Where it is absent an audit hook of
 Python takes its place, which does not see what a C library does by itself; what appears in the home folder is seen in
@@ -43,12 +43,15 @@ class Watched:
     Attributes:
         addresses: to which it spoke, or whose names it looked up, this machine's own left out.
         written: files and folders that it opened for writing or made, outside the working folder and the temporary one.
+        open_to_others: what lies in the working folder with more than the mode of 0640 for a file and 0750 for a
+            folder, though the umask allowed all; by path.
     """
 
     status: int
     output: str
     addresses: set[str]
     written: set[str]
+    open_to_others: dict[str, str]
 
 
 def watch(arguments: list[str], folder: Path, *, program: tuple[str, ...]) -> Watched:
@@ -71,7 +74,7 @@ def watch(arguments: list[str], folder: Path, *, program: tuple[str, ...]) -> Wa
     }
     traced = [STRACE, "-f", "-qq", "-y", "--seccomp-bpf", "-e", f"trace={_CALLS}", "-o", str(said)] if STRACE else []
     done = subprocess.run([*traced, sys.executable, *program, *arguments], cwd=work, env=environment,
-                          capture_output=True, text=True, check=False)  # fmt: skip
+                          capture_output=True, text=True, check=False, umask=0)  # fmt: skip
     lines = said.read_text(errors="replace").splitlines() if said.exists() else []
     addresses = {a for line in lines for a in _ADDRESS.findall(line)} if STRACE else set(lines)
     written = {path for line in lines for path in _paths(line, work)} if STRACE else set()
@@ -81,7 +84,14 @@ def watch(arguments: list[str], folder: Path, *, program: tuple[str, ...]) -> Wa
         done.stdout + done.stderr,
         {a for a in addresses if not (a.startswith("127.") or a == "::1" or "127.0.0.1" in a)},
         {path for path in written if not path.startswith(own)} | {str(path) for path in home.rglob("*")},
+        {str(path.relative_to(work)): mode for path in work.rglob("*") if (mode := _loose(path))},
     )
+
+
+def _loose(path: Path) -> str:
+    """The mode of what others may read or write, or a group may write; else empty."""
+    mode = path.stat().st_mode & 0o777
+    return f"{mode:04o}" if mode & ~(0o750 if path.is_dir() else 0o640) else ""
 
 
 def _paths(line: str, work: Path) -> Iterator[str]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from dtvit_edge.cli.commands import main
-from dtvit_edge.errors import ConfigError, VerdictError
+from dtvit_edge.errors import ConfigError, DiskFault, VerdictError
 from evaluation.images import ImageSet
 from evaluation.labels import read_labels
 from export.checkpoint import load_checkpoint
@@ -225,6 +227,24 @@ def test_a_training_that_diverges_is_no_success(squares: ImageSet, tmp_path: Pat
     with pytest.raises(VerdictError, match="finite validation loss"):
         train(squares, replace(CONFIG, epochs=1, learning_rate=1e30), tmp_path / "out")
     assert not (tmp_path / "out" / BEST).exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of a process are POSIX's")
+def test_a_disk_that_takes_no_more_of_the_state_is_said_and_leaves_the_state_before(tmp_path: Path) -> None:
+    import resource
+
+    network = torch.nn.Linear(300, 300)
+    arguments: tuple[Any, ...] = (network, torch.optim.SGD(network.parameters()), torch.amp.GradScaler("cpu"), [], 0.0)
+    module._save_state(tmp_path / "last.pt", *arguments)
+    before = (tmp_path / "last.pt").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
+    try:
+        with pytest.raises(DiskFault, match="File too large"):
+            module._save_state(tmp_path / "last.pt", *arguments)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert os.listdir(tmp_path) == ["last.pt"] and (tmp_path / "last.pt").read_bytes() == before
 
 
 def test_the_learning_rate_warms_up_and_falls() -> None:

@@ -19,6 +19,7 @@ from benchmarks.measure.faults.permissions import permissions_bind
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli import render
 from dtvit_edge.cli.terminal import progress
+from dtvit_edge.files import make_folder, write_atomically
 from evaluation.records import Record, append
 
 WHAT = "studies with everyday faults"
@@ -66,9 +67,9 @@ def main(
         if bad := sum(not result.holds for result in results):
             misses.append(f"{bad} of {len(results)} field cases are not as expected")
     lines += ["", *(f"MISSED: {miss}" for miss in misses or [])] if misses else ["", "Every requirement holds."]
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "faults.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (out / "faults.json").write_text(json.dumps(_data(opened, seed, cases), indent=1) + "\n", encoding="utf-8")
+    make_folder(out)
+    write_atomically(out / "faults.md", "\n".join(lines) + "\n")
+    write_atomically(out / "faults.json", json.dumps(_data(opened, seed, cases), indent=1) + "\n")
     if record is not None and cases:
         command = f"python -m benchmarks.measure.faults BUNDLE -o OUT --seed {seed} --count {count}"
         summary = {"cases": float(len(cases)), "failed": float(sum(c.failed for c in cases))}

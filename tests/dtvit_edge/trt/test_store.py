@@ -188,6 +188,17 @@ def test_the_command_repeats_what_was_asked_for() -> None:
     )
 
 
+def test_a_timing_cache_that_came_with_a_bundle_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "new").write_bytes(b"measured")
+    install_cache(tmp_path, "device", tmp_path / "new")
+    (own,) = tmp_path.iterdir()
+    digest, forged = digest_bytes(b"forged"), tmp_path / "forged"
+    for name in (f"device.{digest}.timing", f"device.{digest}.{own.name.split('.')[2]}.timing", "device..timing"):
+        forged.write_bytes(b"forged")
+        forged.rename(tmp_path / name)
+    assert find_cache(tmp_path, "device") == (own, digest_bytes(b"measured"))
+
+
 def test_the_timing_cache_is_kept_by_its_digest(tmp_path: Path) -> None:
     assert find_cache(tmp_path, "tensorrt-8.6.1-orin-sm87") is None
     for content in (b"one", b"two"):
