@@ -77,11 +77,8 @@ def prove_expected(imported: Imported, path: Path, progress: Callable[[str], Non
         alone = expected.tensors is not None or difference > tolerance
         explained = best.changes and best.difference <= max(exact, EXPLAINED * difference)
         if alone or explained:
-            raise VerdictError(
-                _refusal(
-                    path, difference, exact if expected.tensors is not None else tolerance, attempts, bool(explained)
-                )
-            )
+            allowed = exact if expected.tensors is not None else tolerance
+            raise VerdictError(_refusal(path, difference, allowed, attempts, bool(explained)))
     progress(
         f"  proved against the user's own outputs: {len(expected)} images ({expected.kind}), at most {difference:.3g} "
         f"apart, allowed {tolerance:.3g}"
@@ -298,9 +295,14 @@ def _ranked(attempts: list[Attempt], exact: float) -> list[Attempt]:
 def _refusal(path: Path, difference: float, tolerance: float, attempts: list[Attempt], explained: bool) -> str:
     """What is wrong, if that was found, and the table of what was tried."""
     lines = [f"{path}: the model's outputs are {difference:.3g} from the user's own, allowed {tolerance:.3g}"]
-    if explained:
-        changes = " and ".join(attempts[0].changes)
-        lines.append(f"They would agree to {attempts[0].difference:.3g} with: {changes}. Say so in import.toml")
+    best, changes = attempts[0], " and ".join(attempts[0].changes)
+    if explained and best.difference <= tolerance:
+        lines.append(f"They would agree to {best.difference:.3g} with: {changes}. Say so in import.toml")
+    elif explained:
+        lines.append(
+            f"Most of it goes with: {changes}; {best.difference:.3g} would stay, for which no change is known. Or give "
+            "the module itself, --model FILE.py:FACTORY"
+        )
     else:
         lines.append(
             "No single change that is known explains it, nor a pair; --model FILE.py:FACTORY exports your own code"

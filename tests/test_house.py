@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.data import ROOT
+from tests.support.runtime_only import workstation_imports
 
 MAY_IMPORT = {
     "dtvit_edge": set(),
@@ -119,6 +120,12 @@ def test_no_module_is_longer_than_350_lines() -> None:
     for folder in TOP:
         for path in sources(folder):
             assert len(path.read_text(encoding="utf-8").splitlines()) <= 350, path.relative_to(ROOT)
+
+
+@pytest.mark.parametrize("folder", ["tests", "tests/dtvit_edge"])
+def test_what_all_tests_of_the_wheel_begin_with_needs_no_workstation(folder: str) -> None:
+    """A `conftest.py` that imports a room of the workstation would stop `make test-wheel` before its first test."""
+    assert not workstation_imports(ROOT / folder / "conftest.py")
 
 
 def test_the_wheel_holds_the_runtime_alone(tmp_path: Path) -> None:

@@ -109,6 +109,16 @@ def test_another_pooling_is_named_although_no_tensor_shows_it(imported: Imported
     assert imported.model.encoder.global_pool == "token"
 
 
+def test_a_change_that_explains_most_is_not_said_to_make_them_agree(imported: Imported, tmp_path: Path) -> None:
+    """Whoever takes the advice would be refused again."""
+    hu = heads_of_ct()
+    ich, location = outputs(imported.spec, hu)
+    off = np.linspace(0, 0.2 * float(np.abs(location[:, 0] - location[:, 2]).max()), len(hu))[:, None]
+    np.savez(tmp_path / "e.npz", hu=hu, ich_logits=ich, location_logits=location[:, [2, 1, 0]] + off)
+    with pytest.raises(VerdictError, match=r"Most of it goes with: locations in the order .* would stay, for which no"):
+        prove_expected(imported, tmp_path / "e.npz", lambda line: None)
+
+
 def test_folder_of_pictures_with_a_table(imported: Imported, tmp_path: Path) -> None:
     rows = []
     for number, hu in enumerate(heads_of_ct(4)):
