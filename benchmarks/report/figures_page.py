@@ -90,7 +90,7 @@ def _single_questions(path: Path) -> str:
                     f"{s[f'{contender}: ratio_median']:.2f} times faster (quartiles "
                     f"{s[f'{contender}: ratio_lower_quartile']:.2f} to {s[f'{contender}: ratio_upper_quartile']:.2f}); "
                     f"{s[f'{contender}: ms_median']:.0f} ms"
-                    + (f"; the gate: {page_parts.gate_of(record)}" if "int8" in contender else ""),
+                    + (f"; the gate: {page_parts.gate_of(record, contender)}" if "int8" in contender else ""),
                     record,
                 ))  # fmt: skip
     if record := latest(path, outlier_smoothing.WHAT):

@@ -15,7 +15,7 @@ from benchmarks.results import BENCH_RECORDS, CPU_RECORDS, EVALUATION_RECORDS, G
 from benchmarks.standalone import int8_speed, reading
 from dtvit_edge.bundle.json_schema import described
 from dtvit_edge.bundle.schema import MANIFEST_SCHEMA, THRESHOLDS_SCHEMA
-from dtvit_edge.bundle.verdicts import NOT_GATED, PASSED, real_verdict
+from dtvit_edge.bundle.verdicts import NOT_ASSESSED, NOT_GATED, PASSED, configuration_name, real_verdict
 from dtvit_edge.cli.exit_status import INTERRUPTED, READER_GONE
 from dtvit_edge.cli.internal_error import EXIT_STATUS as INTERNAL_ERROR
 from dtvit_edge.cli.units import size
@@ -126,7 +126,7 @@ def _key_figures() -> Iterator[KeyFigure]:
         yield KeyFigure(
             f"int8 on OpenVINO against PyTorch eager fp32, {record.options['encoder']}, one core, one slice",
             f"{s[f'{INT8}: ratio_median']:.1f} times as fast, {s[f'{INT8}: ms_median']:.0f} ms"
-            + _unless_passed(gate_of(record)),
+            + _unless_passed(gate_of(record, INT8)),
             (_command(record),),
         )
     views = run_views([record for record in read(BENCH_RECORDS) if record.what.startswith(names.PREFIX)])
@@ -167,8 +167,17 @@ def _against_script(view: RunView) -> tuple[float, str, str] | None:
     return None if times is None else (times, view.command, view.verdict(view.passed[0]))
 
 
-def gate_of(record: Record) -> str:
-    """What the gate said of the int8 file that a record of `int8_speed` timed; without a word of it, not gated."""
+def gate_of(record: Record, contender: str) -> str:
+    """What the gate said of an int8 contender that a record of `int8_speed` timed; without a word of it, not gated.
+
+    Older records do not have it; of their bundles the calibration's record has, by the digest.
+    """
+    _, _, hint = contender.partition(", rest ")
+    name = configuration_name("int8", hint or None)
+    if "gate" in record.options:
+        return str(record.options["gate"].get(name, NOT_ASSESSED))
+    if hint:
+        return NOT_ASSESSED
     calibrations = (r for r in read(GATE_RECORDS) if r.digests["bundle"] == record.digests["bundle"])
     said = {r.taken: real_verdict(r.options["verdicts"]["int8"], limits_of(r)) for r in calibrations}
     return said[max(said)] if said else NOT_GATED

@@ -24,6 +24,7 @@ from benchmarks.measure.interleaving import LEAST_ROUNDS, alternate
 from benchmarks.results import CPU_RECORDS
 from dtvit_edge import backends
 from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle
+from dtvit_edge.bundle.verdicts import gate_verdicts
 from dtvit_edge.cli import render
 from dtvit_edge.errors import DtvitError, VerdictError
 from dtvit_edge.selftest import largest_deviation, selftest
@@ -159,6 +160,7 @@ def main(bundle: Path, weights: Path, rounds: int, runs: int, threads: int, out:
     options = {
         "encoder": opened.manifest.encoder,
         "training": opened.manifest.training,
+        "gate": gate_verdicts(opened.manifest),
         "threads": threads,
         "rounds": rounds,
         "runs": runs,

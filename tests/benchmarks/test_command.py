@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -9,10 +10,11 @@ from click.testing import CliRunner
 from benchmarks.command import bench, command_line, run
 from benchmarks.measure.bundle_run import cold_start
 from benchmarks.measure.configurations import Configuration
-from benchmarks.settings import Settings
+from benchmarks.settings import QUICK, Settings
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import ConfigError, VerdictError
+from evaluation.limits import Limits
 
 
 def line(*arguments: str) -> str:
@@ -29,6 +31,11 @@ def test_the_recorded_line_names_no_folder_of_patients() -> None:
         "--threads 2 --quick"
     )
     assert "--slices phantoms:90@8000000" in line("a.dtvit", "-o", "o", "--slices", "phantoms:90@8000000")
+
+
+def test_a_quick_look_leaves_out_the_shifts_of_the_scanner() -> None:
+    assert Settings(effort=QUICK).gate_limits == replace(Limits(), shift_slices=0)
+    assert Settings().gate_limits == Limits() and Limits().shift_slices > 0
 
 
 def test_bench_alone_is_bench_run(tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 
+import click
 import numpy as np
 import pytest
 
 from evaluation.agreement import DecisionRule, Logits
 from evaluation.gate import FAILED, INCONCLUSIVE, NOT_GATED, PASSED, Compared, SliceLabels, compare_with_fp32
-from evaluation.limits import Limits, exceeds
+from evaluation.limits import Limits, exceeds, limit_options, split_limits
 
 N = 600
 
@@ -209,6 +210,22 @@ def test_one_flip_among_sixty_slices_is_chance_and_five_are_not() -> None:
     assert verdict.verdict == INCONCLUSIVE
     assert "noise: ich: 98.33% of decisions agree, 99.00% are asked; too few to tell" in verdict.reasons
     assert "noise: 60 slices, 100 are asked" in verdict.reasons
+
+
+def test_every_option_of_the_gate_sets_its_limit() -> None:
+    given: list[tuple[Limits, dict[str, object]]] = []
+
+    @click.command()
+    @click.option("--slices")
+    @limit_options
+    def command(**chosen: object) -> None:
+        given.append(split_limits(chosen))
+
+    asked = ["--agreement", "0.9", "--delta-auc", "0.1", "--least-slices", "7", "--shift-agreement", "0.8",
+             "--difference", "0.2", "--shift-slices", "9"]  # fmt: skip
+    for arguments in ([*asked, "--slices", "mine"], []):
+        command.main(arguments, standalone_mode=False)
+    assert given == [(Limits(0.9, 0.1, 7, 0.8, 0.2, 9), {"slices": "mine"}), (Limits(), {"slices": None})]
 
 
 @pytest.mark.parametrize(

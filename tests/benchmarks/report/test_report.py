@@ -11,10 +11,12 @@ import pytest
 
 from benchmarks.report.report import HTML, MARKDOWN, SUMMARY, write_report
 from benchmarks.report.run_view import RunView, run_views
+from benchmarks.report.tables import scanners
 from benchmarks.report.verdicts import summary, verdicts
 from benchmarks.results import names
 from dtvit_edge.spec import NOTICE
 from evaluation.records import Record
+from evaluation.scanner_shifts import SHIFTS
 
 Ran = tuple[Path, dict[str, Record]]
 
@@ -159,6 +161,17 @@ def test_the_reference_is_called_what_it_was(recorded: str, said: str, ran: Ran,
     text = (tmp_path / SUMMARY).read_text(encoding="utf-8") + (tmp_path / MARKDOWN).read_text(encoding="utf-8")
     assert f"compares the deployed files with the same model in {said}" in text
     assert ("PyTorch" in text.replace("from PyTorch's logits", "")) == (said == "PyTorch")
+
+
+def test_the_report_has_a_table_by_shift_of_the_scanner(ran: Ran) -> None:
+    (view,) = run_views(list(ran[1].values()))
+    table = scanners(view)
+    assert table is not None and [row[0] for row in table.rows] == [shift.name for shift in SHIFTS]
+    assert table.columns == ("scanner", "onnxruntime fp32", "onnxruntime int8")
+    assert all(row[1] == "100.00%, 0.000" for row in table.rows)  # the reference itself
+    assert "Shifts of the scanner" in (ran[0] / MARKDOWN).read_text(encoding="utf-8")
+    bare = {k: v for k, v in view.accuracy.summary.items() if not k.endswith(", agreement")}
+    assert scanners(RunView({names.ACCURACY: replace(view.accuracy, summary=bare)})) is None
 
 
 def test_a_run_with_two_modes_is_not_recommended() -> None:

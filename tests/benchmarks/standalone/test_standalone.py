@@ -122,7 +122,8 @@ def test_gate_records_the_verdicts_of_the_command(
     many = tmp_path / "many.csv"  # two studies by the names of five patients, since no two sets share one
     renamed = [f"{phantom_folder}/{row.split(',')[0]},P{place % 5},,,," for place, row in enumerate(rows[1:])]
     many.write_text("\n".join([rows[0], *renamed]) + "\n")
-    arguments = [str(bundle), "--slices", str(many), "--difference", "1", "--shift-slices", "2"]
+    arguments = [str(bundle), "--slices", str(many), "--difference", "1", "--shift-slices", "2",
+                 "--shift-agreement", "0"]  # fmt: skip
     done = CliRunner().invoke(calibration_cost.main, ["x", "--out", str(tmp_path / "r"), "--", *arguments])
     assert done.exit_code == 0, done.output
     (record,) = read(tmp_path / "r")
