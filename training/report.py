@@ -18,7 +18,7 @@ from evaluation.metrics import LEVEL, RESAMPLES, HeadFigures, Interval
 from evaluation.plots import Plot, confusions
 from evaluation.records import WORKSTATION_PACKAGES, Record, head_summary
 from evaluation.tables import Table
-from training import figures, published
+from training import claims, figures, paper_tables, published
 from training.evaluate import Evaluation, TrainingRun
 
 ICH_METRICS = ("accuracy", "precision", "recall", "f1", "specificity", "auc")
@@ -39,19 +39,25 @@ def write_report(
         `out/report.md`, which shows them all.
     """
     make_folder(out)
-    notes = _provenance(data, evaluations, seed)
+    notes, arms = _provenance(data, evaluations, seed), _arms(evaluations)
     parts: list[Table | Plot | str] = [
         "# Evaluation\n\n" + NOTICE + "\n\n" + f"`{command}`\n\n" + _differences(data),
         table_1(data, evaluations, notes),
+        paper_tables.table_1(),
         _figure_1(data, evaluations, spec, notes),
-        _figure_3(evaluations, notes),
+        _figure_3(arms, notes),
+        paper_tables.claims_table(claims.check(arms[True], arms[False])),
         confusions(evaluations, notes),
         _comparison("table2", "Table 2: with and without augmentation", evaluations, ARM, notes),
+        paper_tables.printed(2),
         _comparison("table3", "Table 3: encoders", evaluations, ENCODER, notes),
+        paper_tables.printed(3),
+        paper_tables.readings_table(),
+        paper_tables.contradictions(),
         _comparison("leakage", "Leakage: the clean split against the paper's protocol", evaluations, PROTOCOL, notes),
         _table("models", "Every model that was judged", evaluations, notes),
         per_class(evaluations, notes),
-        published_table(),
+        paper_tables.second_hand(),
     ]  # fmt: skip
     text = []
     for part in parts:
@@ -129,19 +135,6 @@ def per_class(evaluations: Sequence[Evaluation], notes: Sequence[str]) -> Table 
     if not rows:
         return f"### {title}\n\nNot here: no location is labelled, or no location head trained.\n"
     return Table("locations", title, ("model", "location", *metrics), tuple(rows), tuple(notes))
-
-
-def published_table() -> Table:
-    """What others published, each figure with its place and how it was read."""
-    rows = [
-        (p.figure, f"{p.value:.4g}", p.place, published.SOURCES[p.source])
-        for p in (*published.ACCURACIES, *published.CODE_ACCURACIES)
-    ]
-    for contradiction in published.CONTRADICTIONS:
-        values = ", ".join(f"{p.value:.4g}" for p in contradiction.figures) or "figures not readable"
-        rows.append((f"contradiction: {contradiction.what}", values, "", ""))
-    return Table("published", "What was published, beside ours", ("figure", "value", "place", "how it was read"),
-                 tuple(rows), tuple(f"Not found: {text}" for text in published.NOT_FOUND))  # fmt: skip
 
 
 def _comparison(
@@ -228,19 +221,25 @@ def _figure_1(data: ImageSet, evaluations: Sequence[Evaluation], spec: Preproces
     return figures.device_removal(stored, encoding, spec, labelled.path, notes)
 
 
-def _figure_3(evaluations: Sequence[Evaluation], notes: Sequence[str]) -> Plot | str:
-    """Both arms of one training where there are two, else the one there is."""
+def _arms(evaluations: Sequence[Evaluation]) -> dict[bool, TrainingRun | None]:
+    """Both arms of one training where there are two, else the one there is: with augmentation and without."""
     runs = [
         evaluation.run for evaluation in evaluations if evaluation.run and not evaluation.run.config["paper_protocol"]
     ]
     if not runs:
-        return "### Fig. 3: loss and accuracy\n\nNot here: a checkpoint alone has no history.\n"
+        return {True: None, False: None}
     encoder = next((r.config["encoder"] for r in runs if not r.config["augment"]), runs[0].config["encoder"])
-    arms: Mapping[bool, TrainingRun | None] = {
+    return {
         arm: next((r for r in runs if r.config["augment"] is arm and r.config["encoder"] == encoder), None)
         for arm in (True, False)
     }
-    return figures.histories(arms[True], arms[False], (f"encoder {encoder}", *notes))
+
+
+def _figure_3(arms: Mapping[bool, TrainingRun | None], notes: Sequence[str]) -> Plot | str:
+    run = arms[True] or arms[False]
+    if run is None:
+        return "### Fig. 3: loss and accuracy\n\nNot here: a checkpoint alone has no history.\n"
+    return figures.histories(arms[True], arms[False], (f"encoder {run.config['encoder']}", *notes))
 
 
 def _provenance(data: ImageSet, evaluations: Sequence[Evaluation], seed: int) -> tuple[str, ...]:
@@ -255,10 +254,10 @@ def _provenance(data: ImageSet, evaluations: Sequence[Evaluation], seed: int) ->
 
 
 def _code_counts() -> tuple[str, ...]:
-    counts = {p.figure: p.value for p in published.CODE_DATASET}
+    counts = {p.figure: p.value for p in published.group("code_dataset")}
     wanted = ("images_deep", "images_lobar", "images_subtentorial", "images_ich", "images_no_ich")
     said = ", ".join(f"{name.removeprefix('images_')} {counts[name]:.0f}" for name in wanted)
-    return (f"the authors' set: {said} ({published.SOURCES[published.CODE]})",)
+    return (f"the authors' set: {said} ({published.SOURCES['code']})",)
 
 
 def _differences(data: ImageSet) -> str:

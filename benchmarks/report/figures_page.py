@@ -34,6 +34,8 @@ from dtvit_edge.bundle.verdicts import real_verdict
 from dtvit_edge.cli.units import duration, size
 from evaluation.gate import NOT_ASSESSED
 from evaluation.records import Record, interval_text, latest, read
+from evaluation.tables import Table
+from training import paper_tables
 
 ROOT = Path(__file__).parents[2]
 PAGE = "docs/figures.md"
@@ -62,12 +64,23 @@ def tables() -> dict[str, dict[str, str]]:
             "study reasons": page_parts.study_reasons(),
             "exit status": page_parts.exit_statuses(),
         },
+        "docs/paper.md": {
+            "printed": "".join(table.markdown() + "\n" for table in _printed()),
+            "readings": paper_tables.readings_table().markdown(),
+            "contradictions": paper_tables.contradictions().markdown(),
+            "evaluations": _evaluations(EVALUATION_RECORDS),
+            "encoders": _evaluations(ENCODER_RECORDS),
+        },
         "docs/calibrate.md": {"shifts": page_parts.scanner_shifts()},
         "docs/bundle-format.md": {
             "manifest": page_parts.manifest_fields(),
             "thresholds": page_parts.threshold_fields(),
         },
     }
+
+
+def _printed() -> list[Table]:
+    return [paper_tables.table_1(), paper_tables.printed(2), paper_tables.printed(3)]
 
 
 def _single_questions(path: Path) -> str:

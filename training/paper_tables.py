@@ -1,0 +1,113 @@
+"""The paper's own tables, what they can mean, and where they contradict each other, as tables of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evaluation.tables import Table
+from training import published
+from training.claims import Checked
+from training.published import METRICS, SOURCES, PaperRow, facts, paper_rows
+from training.readings import figures, macro_fits, readings
+
+CLASSIFIERS = {1: "haemorrhage", 2: "location"}
+
+
+def printed(table: int) -> Table:
+    """Table 2 or 3 as printed."""
+    rows = tuple(
+        (
+            str(row.classifier),
+            CLASSIFIERS[row.classifier],
+            row.model,
+            "yes" if row.augmentation else "no",
+            *(f"{row.printed[metric]:g}" for metric in METRICS),
+        )
+        for row in paper_rows()
+        if row.table == table
+    )
+    note = f"of {facts()['test_set']['images']} test images, split by image after replication; no interval is printed"
+    columns = ("classifier", "tells", "encoder", "augmented", *METRICS)
+    return Table(f"printed{table}", f"Table {table} as the paper prints it", columns, rows, (note,))
+
+
+def table_1() -> Table:
+    """Table 1 as printed."""
+    counts = facts()["table_1"]
+    rows = (
+        ("patients", str(counts["patients"]), f"{counts['male']} male, {counts['female']} female"),
+        ("slices", str(counts["slices"]), f"{counts['ich']} with haemorrhage, {counts['no_ich']} without"),
+        ("slices with haemorrhage", str(counts["ich"]),
+         f"{counts['deep']} deep, {counts['lobar']} lobar, {counts['subtentorial']} subtentorial"),
+    )  # fmt: skip
+    return Table("printed1", "Table 1 as the paper prints it", ("what", "total", "of them"), rows)
+
+
+def readings_table() -> Table:
+    """For each printed row the reading that fits it best, and what a mean over the locations could have."""
+    rows = []
+    for row in paper_rows():
+        best = readings(row)[0]
+        tp, fn, fp, tn = best.counts
+        macro = ", ".join(macro_fits(row)) if row.classifier == 2 else ""
+        rows.append((
+            row.name, best.name, f"{tp} hits, {fn} misses, {fp} false alarms, {tn} rejections",
+            f"{len(best.fits)} of {len(METRICS)}" + _missed(row, best.fits),
+            macro,
+        ))  # fmt: skip
+    notes = (
+        "every count of misses and false alarms was tried against the figures as they are rounded; specificity is "
+        "TN / (TN + FP), which the paper does not define",
+        "the last column is what could stand if the figures were means over the three locations: no row of classifier "
+        "2 can be one, nor do all five figures follow from any one location",
+    )
+    columns = ("row", "the reading that fits best", "its counts", "figures that follow", "possible as a mean")
+    return Table("readings", "What the paper's figures can mean", columns, tuple(rows), notes)
+
+
+def contradictions() -> Table:
+    """What does not fit what."""
+    test, text, counts = facts()["test_set"], facts()["confusion_in_text"], facts()["table_1"]
+    said = figures(
+        text["true_positives"], text["positives"] - text["true_positives"],
+        text["negatives"] - text["true_negatives"], text["true_negatives"],
+    )  # fmt: skip
+    by_row = {(row.table, row.classifier, row.model, row.augmentation): row.printed for row in paper_rows()}
+    pairs = [(by_row[2, c, "ViT", True]["accuracy"], by_row[3, c, "ViT", True]["accuracy"]) for c in (1, 2)]
+    others = ", ".join(f"{p.value:g} ({p.place})" for p in published.group("accuracies") if p.source == "paper")
+    rows = (
+        ("counts of section 3.2 against the test set",
+         f"{text['negatives']} negatives and {text['positives']} positives; "
+         f"the test set has {test['no_ich']} and {test['ich']}"),
+        ("counts of section 3.2 against its accuracy",
+         f"they give {said['accuracy']:.4f}; the text says {text['accuracy_ich']:g}"),
+        ("one model in Tables 2 and 3",
+         "; ".join(f"classifier {c}: {a:g} and {b:g}" for c, (a, b) in enumerate(pairs, 1))),
+        ("one model in the text", others),
+        ("patients", f"{counts['patients_in_text']} in the text, {counts['patients']} in Table 1"),
+        ("locations", "deep, subcortical and lobar in the abstract; deep, lobar and subtentorial in Table 1"),
+    )  # fmt: skip
+    return Table("contradictions", "Where the paper contradicts itself", ("what", "figures"), rows)
+
+
+def claims_table(checked: Sequence[Checked]) -> Table:
+    """What the captions and the text claim of the curves, and whether it is so here."""
+    words = {True: "so here", False: "not so here", None: "not known here"}
+    rows = tuple((claim.figure, claim.text, words[claim.holds], claim.seen) for claim in checked)
+    return Table("claims", "What the paper claims of its curves", ("figure", "claim", "here", "seen"), rows)
+
+
+def second_hand() -> Table:
+    """Accuracies of the authors' code and of others, each with its place and how it was read."""
+    rows = tuple(
+        (p.figure, f"{p.value:.4g}", p.place, SOURCES[p.source])
+        for p in (*published.group("accuracies"), *published.group("code_accuracies"))
+    )
+    return Table(
+        "published", "Other accuracies that were published", ("figure", "value", "place", "how it was read"), rows
+    )
+
+
+def _missed(row: PaperRow, fits: Sequence[str]) -> str:
+    missed = [f"{metric} {row.printed[metric]:g}" for metric in METRICS if metric not in fits]
+    return f": not {', '.join(missed)}" if missed else ""
