@@ -17,10 +17,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.encaps import get_frame
-from pydicom.uid import (
+
+from dtvit_edge import reasons
+from dtvit_edge.dicom.fast_values import WANTED, NotCommon, signed, unsigned
+from dtvit_edge.dicom.planned_file import FileState, open_planned
+from dtvit_edge.dicom.slice import PixelLocation
+from dtvit_edge.dicom.uids import (
     HTJ2K,
-    UID,
     ExplicitVRLittleEndian,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
@@ -32,12 +35,6 @@ from pydicom.uid import (
     RLELossless,
     RLETransferSyntaxes,
 )
-from rle import decode_pixel_data
-
-from dtvit_edge import reasons
-from dtvit_edge.dicom.fast_values import WANTED, NotCommon, signed, unsigned
-from dtvit_edge.dicom.planned_file import FileState, open_planned
-from dtvit_edge.dicom.slice import PixelLocation
 from dtvit_edge.errors import SliceRejected
 
 HEADER_REACHES = (1 << 14, 1 << 20)  # bytes to look at: the first holds most headers
@@ -94,7 +91,7 @@ class FastHeader:
 
     values: dict[str, Any]
     pixels: tuple[int, int]
-    syntax: UID
+    syntax: str
     digest: bytes = b""
 
     @property
@@ -160,6 +157,9 @@ def read_pixels(
     if header_digest(start) != place.header_digest:
         raise SliceRejected(reasons.NOT_THE_PLANNED)
     if place.rle:
+        from pydicom.encaps import get_frame
+        from rle import decode_pixel_data
+
         if not data.endswith(_DELIMITER):
             return None  # cut off, or something behind it
         try:
@@ -287,7 +287,7 @@ def _after_item(data: bytes, place: int, implicit: bool, end: int | None) -> int
     return place
 
 
-def _meta(data: bytes) -> tuple[UID, int]:
+def _meta(data: bytes) -> tuple[str, int]:
     """The transfer syntax, and where the file meta information ends (PS3.10 section 7.1)."""
     if data[128:_PREAMBLE] != b"DICM" or _explicit(data, _PREAMBLE) != (2, 0, b"UL", 4):
         raise NotCommon
@@ -296,7 +296,7 @@ def _meta(data: bytes) -> tuple[UID, int]:
     stop = place + length
     if stop > len(data):
         raise NotCommon
-    syntax: UID | None = None
+    syntax: str | None = None
     while place < stop:
         tag, _, length, place = _explicit_element(data, place)
         if tag >> 16 != 2 or (tag == _STORAGE_CLASS and data[place : place + length].startswith(_DIRECTORY)):

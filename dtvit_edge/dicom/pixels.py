@@ -5,13 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import FileDataset
-from pydicom.encaps import get_frame
-from pydicom.pixels import get_decoder
-from pydicom.uid import (
+
+from dtvit_edge import reasons
+from dtvit_edge.dicom.codestream import frame_size
+from dtvit_edge.dicom.fast_header import is_about_data, read_pixels
+from dtvit_edge.dicom.header import identity_of
+from dtvit_edge.dicom.opening import open_dataset
+from dtvit_edge.dicom.planned_file import FileState
+from dtvit_edge.dicom.pydicom_warnings import quiet
+from dtvit_edge.dicom.slice import Slice, SliceHeader
+from dtvit_edge.dicom.uids import (
     HTJ2K,
     JPEG2000,
     HTJ2KLossless,
@@ -22,16 +29,10 @@ from pydicom.uid import (
     JPEGTransferSyntaxes,
     RLELossless,
 )
-
-from dtvit_edge import reasons
-from dtvit_edge.dicom.codestream import frame_size
-from dtvit_edge.dicom.fast_header import is_about_data, read_pixels
-from dtvit_edge.dicom.header import identity_of
-from dtvit_edge.dicom.opening import open_dataset
-from dtvit_edge.dicom.planned_file import FileState
-from dtvit_edge.dicom.pydicom_warnings import quiet
-from dtvit_edge.dicom.slice import Slice, SliceHeader
 from dtvit_edge.errors import SliceRejected
+
+if TYPE_CHECKING:
+    from pydicom.dataset import FileDataset
 
 # Left to itself pydicom tries Pillow for JPEG 2000, which its own documentation advises against, and decodes RLE in
 # Python, four times as slowly.
@@ -126,6 +127,8 @@ def _open(header: SliceHeader) -> FileDataset:
 
 def decode_frame(dataset: FileDataset, header: SliceHeader) -> NDArray[np.uint16]:
     """One frame's patterns: (rows, columns) uint16, C-contiguous, little endian, possibly a read-only view."""
+    from pydicom.pixels import get_decoder
+
     if "PixelData" not in dataset:
         raise SliceRejected(reasons.TRUNCATED, "no pixel data")
     try:
@@ -177,6 +180,8 @@ def _check_size(dataset: FileDataset, header: SliceHeader) -> None:
     Raises:
         SliceRejected: it says something else, or nothing.
     """
+    from pydicom.encaps import get_frame
+
     offsets = None
     if "ExtendedOffsetTable" in dataset:
         offsets = dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths
