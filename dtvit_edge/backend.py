@@ -27,6 +27,7 @@ class Backend(Protocol):
         name: as it is asked for on the command line.
         precision: which of the bundle's models it runs.
         batch: slices a call that suit it; any number from 1 up is accepted.
+        on_gpu: preprocessing belongs on the same GPU: an executor of its own runs it.
         proven: False where this is a program from elsewhere that has had no self-test on this device: whoever opens it
             runs one before it answers anything.
     """
@@ -34,6 +35,7 @@ class Backend(Protocol):
     name: str
     precision: str
     batch: int
+    on_gpu: bool
     proven: bool
 
     def __enter__(self) -> Backend: ...

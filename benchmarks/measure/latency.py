@@ -48,7 +48,8 @@ STAGES = ("header", "bytes", "read", "preprocess")
 class NullBackend:
     """A backend that answers at once: whatever is timed of it is the harness."""
 
-    name, precision, batch, proven = NULL_BACKEND, NULL_BACKEND, 1, True
+    name, precision, batch = NULL_BACKEND, NULL_BACKEND, 1
+    on_gpu, proven = False, True
 
     def __init__(self) -> None:
         self._answer: Logits = {

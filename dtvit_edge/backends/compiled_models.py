@@ -24,8 +24,7 @@ from dtvit_edge.environment import instruction_sets
 from dtvit_edge.errors import DigestMismatch, EngineError
 from dtvit_edge.files import read_regular
 from dtvit_edge.trt import record_text
-from dtvit_edge.trt.staging import place
-from dtvit_edge.trt.store import require_ours
+from dtvit_edge.trt.staging import place, require_ours
 
 _MOST_RECORD_BYTES = 1 << 20
 _MOST_BLOB_BYTES = 1 << 33

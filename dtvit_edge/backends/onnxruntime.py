@@ -43,6 +43,7 @@ class OnnxRuntimeBackend:
     """
 
     name = NAME
+    on_gpu = False
     proven = True
 
     def __init__(

@@ -64,6 +64,7 @@ class OpenVinoBackend:
     """
 
     name = NAME
+    on_gpu = False
 
     def __init__(
         self,

@@ -103,7 +103,8 @@ def _validator(schema: Json) -> Callable[[Any], Any]:
     if id(schema) not in _validators:
         import fastjsonschema
 
-        _validators[id(schema)] = fastjsonschema.compile(schema)
+        # Only the message is used; without the rest it compiles in a quarter of the time.
+        _validators[id(schema)] = fastjsonschema.compile(schema, detailed_exceptions=False)
     return _validators[id(schema)]
 
 

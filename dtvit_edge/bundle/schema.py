@@ -132,7 +132,7 @@ _CALIBRATION: Json = {
 MANIFEST_SCHEMA: Json = fields(
     "What `manifest.json` holds. It is frozen once calibration is done.",
     {
-        "format": {"const": FORMAT_VERSION, "type": "integer", "description": "The version of this format."},
+        "format": {"enum": [FORMAT_VERSION], "type": "integer", "description": "The version of this format."},
         "checksum": text("The sha256 of all other fields as canonical JSON: it finds damage.", **_SHA256),
         "name": text("The bundle's name."),
         "encoder": text("The image encoder, by the name that its library has for it."),
@@ -195,7 +195,11 @@ _LEVEL = fields(
 THRESHOLDS_SCHEMA: Json = fields(
     "What `thresholds.json` holds. It lies beside the manifest and changes neither its digest nor an engine.",
     {
-        "format": {"const": THRESHOLDS_VERSION, "type": "integer", "description": "The version of this file's format."},
+        "format": {
+            "enum": [THRESHOLDS_VERSION],
+            "type": "integer",
+            "description": "The version of this file's format.",
+        },
         "manifest": text("The digest of the manifest that it was made for.", **_SHA256),
         "slice": _LEVEL | {"description": "The threshold for one slice's haemorrhage probability."},
         "study": _LEVEL | {"description": "The threshold for a study's haemorrhage probability."},

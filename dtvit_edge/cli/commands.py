@@ -246,7 +246,7 @@ def compat(bundle: Path, target: str, expect_digest: str | None, trust: tuple[Pa
     Exit status 1 where the target can run none of its files.
     """
     from dtvit_edge.bundle import Bundle
-    from dtvit_edge.targets import compat as compatibility
+    from dtvit_edge.targets.compatibility import compat as compatibility
 
     opened = Bundle.open(bundle, expect_digest=expect_digest, trust=trust)
     report = compatibility(opened, target)

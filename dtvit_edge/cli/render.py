@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dtvit_edge.dicom.discover import Plan
     from dtvit_edge.scoring.run import RunReport
     from dtvit_edge.selftest import SelfTest
-    from dtvit_edge.targets import Compatibility
+    from dtvit_edge.targets.compatibility import Compatibility
     from dtvit_edge.targets.device_files import DeviceFiles
     from dtvit_edge.trt.store import BuildRecord
 
@@ -206,7 +206,7 @@ def compatibility(found: Compatibility, *, as_json: bool) -> None:
     """The result of `compat`: the five files on each stack, what is to be said of them, and what builds them."""
     from dataclasses import asdict
 
-    from dtvit_edge.targets import SEVERITIES, Finding
+    from dtvit_edge.targets.facts import SEVERITIES, Finding
 
     if as_json:
         echo_lines(json.dumps(asdict(found), indent=1))

@@ -76,16 +76,17 @@ def echo_lines(text: str, *, err: bool = False) -> None:
 @contextmanager
 def progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar on stderr where that is a terminal, else lines of a log; see `dtvit_edge.progress.Progress`."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
     if _quiet:  # a bar that is merely disabled still prints an empty line at its end
         yield lambda steps: None
         return
+    from rich.console import Console
+
+    console = Console(stderr=True)
     if not console.is_terminal:
         yield _LoggedStage(stage, total).advance
         return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     described = TextColumn("{task.description}", markup=False)
     columns = (described, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import click
@@ -24,6 +22,9 @@ def version() -> str:
         stated = re.search(r'^version = "([^"]+)"$', text, re.MULTILINE)
         if stated is not None:
             return stated.group(1)
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed_version
+
     try:
         return installed_version(NAME)
     except PackageNotFoundError:

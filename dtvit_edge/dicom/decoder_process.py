@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
-from pydicom.pixels import get_decoder
-
 from dtvit_edge.dicom.bounded_process import ANSWER, CPU_SECONDS, OUT_OF_MEMORY, SPARE_BYTES
 from dtvit_edge.dicom.fast_header import COMPRESSED
 from dtvit_edge.dicom.header import FileRejected, read_headers
@@ -79,6 +77,8 @@ def _pass_memory_errors(error: BaseException | None) -> None:
 
 def _limit_memory() -> None:
     """What this process has once every decoder is loaded, and `SPARE_BYTES` more; no file of its memory if it ends."""
+    from pydicom.pixels import get_decoder
+
     for syntax in COMPRESSED:
         try:
             _ = get_decoder(syntax).is_available

@@ -15,9 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydicom.uid import (
+from dtvit_edge.dicom.encapsulation import END_OF_SEQUENCE, ITEM
+from dtvit_edge.dicom.fast_values import WANTED, NotCommon, signed, unsigned
+from dtvit_edge.dicom.planned_file import FileState, open_planned
+from dtvit_edge.dicom.slice import PixelLocation
+from dtvit_edge.dicom.uids import (
     HTJ2K,
-    UID,
     ExplicitVRLittleEndian,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
@@ -29,11 +32,6 @@ from pydicom.uid import (
     RLELossless,
     RLETransferSyntaxes,
 )
-
-from dtvit_edge.dicom.encapsulation import END_OF_SEQUENCE, ITEM
-from dtvit_edge.dicom.fast_values import WANTED, NotCommon, signed, unsigned
-from dtvit_edge.dicom.planned_file import FileState, open_planned
-from dtvit_edge.dicom.slice import PixelLocation
 
 HEADER_REACHES = (1 << 14, 1 << 20)  # bytes to look at: the first holds most headers
 LARGEST_FILE = 1 << 26
@@ -88,7 +86,7 @@ class FastHeader:
 
     values: dict[str, Any]
     pixels: tuple[int, int]
-    syntax: UID
+    syntax: str
     digest: bytes = b""
 
     @property
@@ -243,7 +241,7 @@ def _after_item(data: bytes, place: int, implicit: bool, end: int | None) -> int
     return place
 
 
-def _meta(data: bytes) -> tuple[UID, int]:
+def _meta(data: bytes) -> tuple[str, int]:
     """The transfer syntax, and where the file meta information ends (PS3.10 section 7.1)."""
     if data[128:_PREAMBLE] != b"DICM" or _explicit(data, _PREAMBLE) != (2, 0, b"UL", 4):
         raise NotCommon
@@ -252,7 +250,7 @@ def _meta(data: bytes) -> tuple[UID, int]:
     stop = place + length
     if stop > len(data):
         raise NotCommon
-    syntax: UID | None = None
+    syntax: str | None = None
     while place < stop:
         tag, _, length, place = _explicit_element(data, place)
         if tag >> 16 != 2 or (tag == _STORAGE_CLASS and data[place : place + length].startswith(_DIRECTORY)):

@@ -8,10 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
+from typing import TYPE_CHECKING, Any
 
 from dtvit_edge import reasons
 from dtvit_edge.dicom.contrast import tagged_contrast
@@ -35,11 +32,15 @@ from dtvit_edge.dicom.pixel_encoding import check_pixels, encoding, is_lossy
 from dtvit_edge.dicom.planned_file import FileState, present_state
 from dtvit_edge.dicom.pydicom_warnings import quiet
 from dtvit_edge.dicom.slice import PixelFault, PixelLocation, SliceHeader
+from dtvit_edge.dicom.uids import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 from dtvit_edge.dicom.vocabulary import NOT_HU_TYPES, SCOUT_TYPES
 from dtvit_edge.dicom.wording import fold, pattern
 from dtvit_edge.errors import SliceRejected
 from dtvit_edge.results import Identity
 from dtvit_edge.spec import MIN_MATRIX
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 _CT_IMAGES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and its multi-frame kin, .7.1 to .7.4

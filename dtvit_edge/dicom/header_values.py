@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any, TypeAlias
-
-from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dtvit_edge.dicom.fast_header import FastHeader
 
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+    from pydicom.sequence import Sequence
+
+
 WHOLE_REACH = 1 << 31  # PS3.5 section 6.2, IS
-Tags: TypeAlias = Dataset | FastHeader
+Tags: TypeAlias = "Dataset | FastHeader"
 
 
 def value(dataset: Tags, keyword: str) -> Any:
@@ -34,6 +36,10 @@ def value(dataset: Tags, keyword: str) -> Any:
 
 def items(dataset: Tags, keyword: str) -> Sequence | tuple[()]:
     """The items of a sequence; none where it is missing, or is none."""
+    if isinstance(dataset, FastHeader):  # a file with sequences of interest is not of the common case
+        return ()
+    from pydicom.sequence import Sequence
+
     sequence = dataset.get(keyword)
     return sequence if isinstance(sequence, Sequence) else ()
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rle import decode_pixel_data
 
 from dtvit_edge import reasons
 from dtvit_edge.dicom.encapsulation import ITEM, only_fragment
@@ -41,6 +40,8 @@ def read_pixels(
         raise SliceRejected(reasons.NOT_THE_PLANNED)
     dtype = np.dtype(place.dtype)
     if place.rle:
+        from rle import decode_pixel_data
+
         frame = only_fragment(data) if data.startswith(_ITEM_TAG) else data
         if frame is None:
             return None  # cut off, in several fragments, or something behind it

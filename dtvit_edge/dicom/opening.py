@@ -10,27 +10,23 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
-
-import pydicom
-from pydicom.datadict import dictionary_has_tag
-from pydicom.dataset import FileDataset
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import (
-    UID,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    MediaStorageDirectoryStorage,
-)
-from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
+from typing import TYPE_CHECKING, BinaryIO
 
 from dtvit_edge import reasons
 from dtvit_edge.dicom.other_files import other_kind
 from dtvit_edge.dicom.pixel_data import PixelData, find_pixel_data
 from dtvit_edge.dicom.planned_file import FileState, open_planned
 from dtvit_edge.dicom.pydicom_warnings import quiet
+from dtvit_edge.dicom.uids import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
 from dtvit_edge.errors import SliceRejected
+
+if TYPE_CHECKING:
+    from pydicom.dataset import FileDataset
 
 # What one file may take in memory once inflated or decoded. 1,024 x 1,024 x 16 bits are 2 MiB a frame: 512 frames.
 BYTE_BUDGET = 1 << 30
@@ -44,8 +40,6 @@ _START = 1024
 _UNDEFINED = 0xFFFFFFFF
 # Errors that pydicom makes itself or gets for asking for an impossible place: the header's fault, not the disk's.
 _HEADERS_FAULT = (None, errno.EINVAL, errno.EOVERFLOW, errno.EFBIG)
-_VRS = frozenset(vr.value.encode() for vr in VR if len(vr.value) == 2)
-_LONG_VRS = frozenset(vr.value.encode() for vr in EXPLICIT_VR_LENGTH_32)
 
 
 def open_dataset(file: Path, *, stop_before_pixels: bool = False, state: FileState | None = None) -> FileDataset:
@@ -104,6 +98,9 @@ def _beginning(file: Path, state: FileState | None) -> Iterator[tuple[_PartlyInf
 
 
 def _parse(stream: BinaryIO, stop_before_pixels: bool, *, bare: bool) -> FileDataset:
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
     with quiet():
         try:
             dataset = pydicom.dcmread(stream, stop_before_pixels=stop_before_pixels, force=bare)
@@ -129,7 +126,7 @@ def _parse(stream: BinaryIO, stop_before_pixels: bool, *, bare: bool) -> FileDat
     return dataset
 
 
-def _bare_syntax(implicit: bool | None, little_endian: bool | None) -> UID:
+def _bare_syntax(implicit: bool | None, little_endian: bool | None) -> str:
     """What a dataset without file meta information is written in."""
     if implicit:
         return ImplicitVRLittleEndian
@@ -160,11 +157,16 @@ def _begins_with_an_element(start: bytes, size: int, order: str) -> bool:
     if len(start) < 12:
         return False
     group, element = struct.unpack_from(f"{order}HH", start)
-    if not 0x0004 <= group < 0x7FE0 or not dictionary_has_tag((group, element)):
+    if not 0x0004 <= group < 0x7FE0:
+        return False
+    from pydicom.datadict import dictionary_has_tag
+    from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
+
+    if not dictionary_has_tag((group, element)):
         return False
     vr = start[4:6]
-    if vr in _VRS:
-        place, form = (8, "I") if vr in _LONG_VRS else (6, "H")
+    if vr in {known.value.encode() for known in VR if len(known.value) == 2}:
+        place, form = (8, "I") if vr in {long.value.encode() for long in EXPLICIT_VR_LENGTH_32} else (6, "H")
         (length,) = struct.unpack_from(f"{order}{form}", start, place)
         return length == _UNDEFINED or place + length <= size
     (length,) = struct.unpack_from("<I", start, 4)

@@ -11,16 +11,17 @@ import struct
 from dataclasses import dataclass
 from io import BufferedReader
 from types import NoneType
-
-from pydicom.dataelem import RawDataElement
-from pydicom.dataset import FileDataset
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from typing import TYPE_CHECKING
 
 from dtvit_edge import reasons
 from dtvit_edge.dicom.encapsulation import Fragments, find_fragments
 from dtvit_edge.dicom.fast_header import COMPRESSED, HEADER_REACHES, header_digest
 from dtvit_edge.dicom.header_values import value
 from dtvit_edge.dicom.slice import PixelFault, PixelLocation
+from dtvit_edge.dicom.uids import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+
+if TYPE_CHECKING:
+    from pydicom.dataset import FileDataset
 
 _PIXEL_DATA = 0x7FE00010
 _UNDEFINED = 0xFFFFFFFF
@@ -50,7 +51,7 @@ class PixelData:
         extended_table: the extended offset table's offsets and lengths (PS3.3 C.7.6.3.1.8), where there is one.
     """
 
-    syntax: UID
+    syntax: str
     vr: bytes
     offset: int
     length: int
@@ -152,7 +153,7 @@ def find_pixel_data(stream: BufferedReader, dataset: FileDataset) -> PixelData |
     place, size = stream.tell(), os.fstat(stream.fileno()).st_size
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     implicit, little = dataset.original_encoding
-    if not isinstance(syntax, UID) or syntax not in _PLAIN | COMPRESSED:
+    if not isinstance(syntax, str) or syntax not in _PLAIN | COMPRESSED:
         return None
     if place >= size:
         return PixelData(syntax, b"", size, 0, None, True, None, None)
@@ -186,6 +187,8 @@ def find_pixel_data(stream: BufferedReader, dataset: FileDataset) -> PixelData |
 
 def _header(stream: BufferedReader, dataset: FileDataset, most: int) -> tuple[int, bytes] | None:
     """Length and digest of a file's beginning that holds the UIDs, and usually all of the header."""
+    from pydicom.dataelem import RawDataElement
+
     if not _can_be_decoded(dataset):
         return None
     length = HEADER_REACHES[0]

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pydicom.uid import (
+from dtvit_edge import reasons
+from dtvit_edge.dicom.fast_header import FastHeader
+from dtvit_edge.dicom.header_values import Tags, integer, joined, number, text, value
+from dtvit_edge.dicom.opening import BYTE_BUDGET
+from dtvit_edge.dicom.uids import (
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
     JPEG2000Lossless,
@@ -14,11 +18,6 @@ from pydicom.uid import (
     JPEGLosslessSV1,
     JPEGLSLossless,
 )
-
-from dtvit_edge import reasons
-from dtvit_edge.dicom.fast_header import FastHeader
-from dtvit_edge.dicom.header_values import Tags, integer, joined, number, text, value
-from dtvit_edge.dicom.opening import BYTE_BUDGET
 from dtvit_edge.errors import ConfigError, SliceRejected
 from dtvit_edge.spec import MAX_MATRIX, MIN_MATRIX, PixelEncoding
 

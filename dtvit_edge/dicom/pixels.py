@@ -5,23 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import FileDataset
-from pydicom.encaps import get_frame
-from pydicom.pixels import get_decoder
-from pydicom.uid import (
-    HTJ2K,
-    JPEG2000,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
-    JPEG2000Lossless,
-    JPEG2000TransferSyntaxes,
-    JPEGLSTransferSyntaxes,
-    JPEGTransferSyntaxes,
-    RLELossless,
-)
 
 from dtvit_edge import reasons
 from dtvit_edge.dicom.codestream import frame_size
@@ -33,7 +20,21 @@ from dtvit_edge.dicom.pixel_data import plain_fault, surplus
 from dtvit_edge.dicom.planned_file import FileState
 from dtvit_edge.dicom.pydicom_warnings import quiet
 from dtvit_edge.dicom.slice import PixelFault, Slice, SliceHeader
+from dtvit_edge.dicom.uids import (
+    HTJ2K,
+    JPEG2000,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
+    JPEG2000TransferSyntaxes,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    RLELossless,
+)
 from dtvit_edge.errors import SliceRejected
+
+if TYPE_CHECKING:
+    from pydicom.dataset import FileDataset
 
 # Left to itself pydicom tries Pillow for JPEG 2000, which its own documentation advises against, and decodes RLE in
 # Python, four times as slowly.
@@ -135,6 +136,8 @@ def _open(header: SliceHeader) -> FileDataset:
 
 def decode_frame(dataset: FileDataset, header: SliceHeader) -> NDArray[np.uint16]:
     """One frame's patterns: (rows, columns) uint16, C-contiguous, little endian, possibly a read-only view."""
+    from pydicom.pixels import get_decoder
+
     if "PixelData" not in dataset:
         raise SliceRejected(reasons.TRUNCATED, "no pixel data")
     try:
@@ -197,6 +200,8 @@ def _check_size(dataset: FileDataset, header: SliceHeader) -> None:
     Raises:
         SliceRejected: it says something else, or nothing.
     """
+    from pydicom.encaps import get_frame
+
     offsets = None
     if "ExtendedOffsetTable" in dataset:
         offsets = dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths

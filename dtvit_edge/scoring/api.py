@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dtvit_edge import backends
 from dtvit_edge.backend import Backend
@@ -25,15 +25,15 @@ from dtvit_edge.errors import ConfigError
 from dtvit_edge.results import SliceScore, StackScore, StudyScore
 from dtvit_edge.scoring.aggregate import stack_score, study_score
 from dtvit_edge.scoring.executor import CpuExecutor, Executor
-from dtvit_edge.scoring.gpu_executor import GpuExecutor
 from dtvit_edge.scoring.judgement import Key, judge, key
 from dtvit_edge.scoring.pipeline import Pipeline, least_brain_share, rejected_row
 from dtvit_edge.scoring.prefetch import default_workers
 from dtvit_edge.scoring.proof import prove_chain
 from dtvit_edge.selftest import tolerance_key
 from dtvit_edge.spec import PreprocessSpec
-from dtvit_edge.trt.backend import EngineBackend
-from dtvit_edge.trt.store import engine_precisions, load_engine
+
+if TYPE_CHECKING:
+    from dtvit_edge.trt.backend import EngineBackend
 
 READERS = ("auto", "pydicom")
 
@@ -132,6 +132,8 @@ def score(bundle: Bundle, folders: Sequence[Path | str], options: Options | None
 def open_backend(bundle: Bundle, name: str, options: Options) -> Backend:
     """The backend, not yet entered, fed with the bundle's verified bytes."""
     if backends.runs_engines(name):
+        from dtvit_edge.trt.store import load_engine
+
         load: Callable[..., Any] = partial(load_engine, bundle, name, precision=options.precision, unproven=True)
         precision = tolerance_key(bundle.manifest, options.precision)
     else:
@@ -142,6 +144,8 @@ def open_backend(bundle: Bundle, name: str, options: Options) -> Backend:
 def testable(bundle: Bundle, name: str) -> list[str]:
     """Precisions that a backend can run of this copy of a bundle: those of its models, or of its engines."""
     if backends.runs_engines(name):
+        from dtvit_edge.trt.store import engine_precisions
+
         return engine_precisions(bundle, name)
     return sorted(set(bundle.present).intersection(backends.precisions(name)))
 
@@ -156,11 +160,14 @@ def open_executor(bundle: Bundle, backend: Backend, options: Options) -> Iterato
     spec = bundle.manifest.spec
     if not backend.proven:
         prove_chain(bundle, backend, sorted({1, backend.batch}))
-    if not isinstance(backend, EngineBackend):
+    if not backend.on_gpu:
         share = least_brain_share(bundle.manifest, options.keep_all)
         yield CpuExecutor(spec, backend, share, options.batch or backend.batch)
         return
-    with GpuExecutor(spec, backend, options.batch or backend.batch, fixed=options.deterministic) as executor:
+    from dtvit_edge.scoring.gpu_executor import GpuExecutor
+
+    engine = cast("EngineBackend", backend)
+    with GpuExecutor(spec, engine, options.batch or backend.batch, fixed=options.deterministic) as executor:
         yield executor
 
 

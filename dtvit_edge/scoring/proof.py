@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -21,10 +22,11 @@ from dtvit_edge.bundle import Bundle, Golden
 from dtvit_edge.dicom.slice import Slice, SliceHeader
 from dtvit_edge.results import Identity
 from dtvit_edge.scoring.executor import CpuExecutor, Executor
-from dtvit_edge.scoring.gpu_executor import GpuExecutor
 from dtvit_edge.selftest import BATCHES, SelfTest, largest_deviation, require_passed, selftest
 from dtvit_edge.spec import PreprocessSpec
-from dtvit_edge.trt.backend import EngineBackend
+
+if TYPE_CHECKING:
+    from dtvit_edge.trt.backend import EngineBackend
 
 BETWEEN = 7
 ROUNDS = 3
@@ -73,8 +75,10 @@ def golden_slices(golden: Golden) -> list[Slice]:
 
 
 def _open(spec: PreprocessSpec, backend: Backend) -> AbstractContextManager[Executor]:
-    if isinstance(backend, EngineBackend):
-        return GpuExecutor(spec, backend, backend.batch)
+    if backend.on_gpu:
+        from dtvit_edge.scoring.gpu_executor import GpuExecutor
+
+        return GpuExecutor(spec, cast("EngineBackend", backend), backend.batch)
     return nullcontext(CpuExecutor(spec, backend, 0.0, backend.batch))
 
 

@@ -64,6 +64,7 @@ class EngineBackend:
     """
 
     batch = 1
+    on_gpu = True
     proven = False
     engine: RunningEngine
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dtvit_edge.errors import ConfigError
-from dtvit_edge.files import FILE_MODE, make_folder, write_atomically
+from dtvit_edge.errors import ConfigError, EngineError
+from dtvit_edge.files import FILE_MODE, make_folder, not_ours, write_atomically
 
 
 @contextmanager
@@ -47,6 +47,20 @@ def place(built: Path, target: Path, older: str, record: Path, text: str) -> Non
     for old in target.parent.glob(older):
         if old != target:
             old.unlink()
+
+
+def require_ours(folder: Path) -> None:
+    """Refuse a folder in which somebody else may have put engines.
+
+    Raises:
+        EngineError: with what to type.
+    """
+    try:
+        why = not_ours(folder)
+    except OSError:  # there is none; who looks for engines says so
+        return
+    if why:
+        raise EngineError(f"{folder}: {why}")
 
 
 def _sweep(folder: Path) -> None:

@@ -31,7 +31,7 @@ from dtvit_edge.trt.build_record import BuildRecord as BuildRecord
 from dtvit_edge.trt.build_record import device_name as device_name
 from dtvit_edge.trt.device_key import code_of, is_code_of, make_key, read_key
 from dtvit_edge.trt.releases import TITLES
-from dtvit_edge.trt.staging import place
+from dtvit_edge.trt.staging import place, require_ours
 
 ACCEPTED = "not built by this user on this device, but accepted by its digest"
 _MOST_RECORD_BYTES = 1 << 24
@@ -183,20 +183,6 @@ def install_cache(folder: Path, device: str, cache: Path) -> None:
     for old in folder.glob(f"{device}.*.timing"):
         if old != target:
             old.unlink()
-
-
-def require_ours(folder: Path) -> None:
-    """Refuse a folder in which somebody else may have put engines.
-
-    Raises:
-        EngineError: with what to type.
-    """
-    try:
-        why = not_ours(folder)
-    except OSError:  # there is none; who looks for engines says so
-        return
-    if why:
-        raise EngineError(f"{folder}: {why}")
 
 
 def _records(bundle: Bundle) -> list[tuple[Path, BuildRecord | EngineError]]:

@@ -19,7 +19,8 @@ devices: list[int] = []
 
 
 class Golden:
-    name, batch, proven = "golden", 8, True
+    name, batch = "golden", 8
+    on_gpu, proven = False, True
 
     def __init__(self, precision: str) -> None:
         assert bundle is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import metadata
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def test_a_wheel_says_what_was_installed(neighbour: str, tmp_path: Path, monkeyp
     monkeypatch.setattr(module, "_PROJECT", tmp_path / "pyproject.toml")
     if neighbour:
         (tmp_path / "pyproject.toml").write_text(neighbour)
-    monkeypatch.setattr(module, "installed_version", lambda name: f"7.1 of {name}")
+    monkeypatch.setattr(metadata, "version", lambda name: f"7.1 of {name}")
     assert module.version() == "7.1 of dtvit-edge"
 
 
@@ -36,5 +37,5 @@ def test_code_that_was_neither_installed_nor_checked_out_says_so(
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr(module, "_PROJECT", tmp_path / "pyproject.toml")
-    monkeypatch.setattr(module, "installed_version", absent)
+    monkeypatch.setattr(metadata, "version", absent)
     assert module.version() == "unknown"

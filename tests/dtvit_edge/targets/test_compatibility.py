@@ -16,8 +16,7 @@ import pytest
 from dtvit_edge.bundle import MODEL_FILES, Bundle
 from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.targets import compat
-from dtvit_edge.targets.compatibility import FP32_NODES
+from dtvit_edge.targets.compatibility import FP32_NODES, compat
 from dtvit_edge.targets.table import TARGETS
 from tests.support.data import ROOT
 
