@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from dtvit_edge.files import write_atomically
 from dtvit_edge.spec import INPUT_NAME
 from evaluation.sampling import Pixels
 
@@ -39,7 +40,7 @@ def modelopt(fp32: bytes, pixels: Pixels) -> bytes:
 
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder, "fp32.onnx"), Path(folder, "int8.onnx")
-        before.write_bytes(fp32)
+        write_atomically(before, fp32)
         quantize(
             str(before),
             quantize_mode="int8",
@@ -66,7 +67,7 @@ def onnx_runtime(fp32: bytes, pixels: Pixels) -> bytes:
 
     with tempfile.TemporaryDirectory() as folder:
         before, prepared, after = (Path(folder, f"{name}.onnx") for name in ("fp32", "prepared", "int8"))
-        before.write_bytes(fp32)
+        write_atomically(before, fp32)
         quant_pre_process(str(before), str(prepared))
         quantize_static(str(prepared), str(after), Slices())
         return after.read_bytes()
