@@ -71,5 +71,8 @@ def command(configuration: Configuration, file: Path, out: Path, threads: int | 
     ]
     words += ["--backend", configuration.backend, "--precision", configuration.precision, "--any-series", "--keep-all"]
     words += ["--hint", configuration.hint] if configuration.hint else []
+    # The process opens anew what was opened under the options of this one.
+    words += ["--expect-digest", configuration.bundle.digest]
+    words += [word for plan in sorted(configuration.bundle.accepted_engines) for word in ("--accept-engine", plan)]
     used_threads = configuration.options(threads).threads
     return words + (["--threads", str(used_threads)] if used_threads else [])

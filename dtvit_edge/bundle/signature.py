@@ -144,11 +144,14 @@ def write_signature(folder: Path, signed: Signed, key: Path, passphrase: Passphr
         The fingerprint of the key.
 
     Raises:
-        ConfigError, MissingDependency: as `sshsig.read_private_key`.
+        ConfigError, MissingDependency: as `sshsig.read_private_key`; or a folder lies in its place.
         DiskFault: it cannot be written.
     """
+    path = folder / SIGNATURE
+    if path.is_dir() and not path.is_symlink():
+        raise ConfigError(f"{path} is a folder, where the signature is to be written")
     signature = sign(read_private_key(key, passphrase), NAMESPACE.encode(), signed.message)
-    write_atomically(folder / SIGNATURE, signature.to_file())
+    write_atomically(path, signature.to_file())
     return signature.fingerprint
 
 

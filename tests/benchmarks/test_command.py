@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -76,3 +77,10 @@ def test_a_cold_start_that_scores_nothing_is_no_cold_start(tiny_bundle: Bundle, 
     (tmp_path / "text.dcm").write_text("no slice")
     with pytest.raises(VerdictError, match="ended with 4"):
         cold_start.measure(Configuration(tiny_bundle, "onnxruntime", "fp32"), tmp_path / "text.dcm", 1, None)
+
+
+def test_a_cold_start_opens_the_very_bundle_and_engines_that_this_process_was_given(tiny_bundle: Bundle) -> None:
+    accepting = Bundle.open(tiny_bundle.path, accept_engines=["AB" * 32])
+    words = cold_start.command(Configuration(accepting, "onnxruntime", "fp32"), Path("a"), Path("b"), None)
+    given = dict(pairwise(words))
+    assert (given["--expect-digest"], given["--accept-engine"]) == (tiny_bundle.digest, "ab" * 32)

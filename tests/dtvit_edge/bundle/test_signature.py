@@ -235,6 +235,18 @@ def test_thresholds_of_another_manifest_are_refused_though_somebody_signed_them(
     assert both.thresholds_digest is None
 
 
+def test_what_lies_in_a_signatures_place_is_replaced_and_never_written_through(scene: Scene, tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("mine")
+    in_place(lambda path: path.symlink_to(tmp_path / "victim"))(scene)
+    sign(scene.path, scene.keys)
+    assert scene.open().signer and (tmp_path / "victim").read_text() == "mine"
+    in_place(Path.mkdir)(scene)
+    for attempt in (lambda: sign(scene.path, scene.keys), lambda: remove_thresholds(scene.path)):
+        with pytest.raises(ConfigError, match=r"is a folder|cannot be removed"):
+            attempt()
+    assert (scene.path / THRESHOLDS).exists()
+
+
 @pytest.mark.parametrize("change", ["thresholds", "no thresholds", "calibration"])
 def test_a_change_takes_the_signature_away_and_says_so(
     change: str, scene: Scene, caplog: pytest.LogCaptureFixture
