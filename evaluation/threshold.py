@@ -175,9 +175,9 @@ def check_asked(slices: Sequence[LabelledSlice], sensitivity: float) -> None:
     """
     if not 0 < sensitivity <= 1:
         raise ConfigError(f"the sensitivity is {sensitivity}, expected above 0 and at most 1")
-    counts = [sum(s.ich is ich for s in slices) for ich in (True, False)]
-    if min(counts) < LEAST:
-        raise ConfigError(_too_few(counts[0], counts[1], "labelled"))
+    positives, negatives = (sum(s.ich is ich for s in slices) for ich in (True, False))
+    if min(positives, negatives) < LEAST:
+        raise ConfigError(_too_few(positives, negatives, "labelled"))
 
 
 def _too_few(positives: int, negatives: int, so: str) -> str:

@@ -33,6 +33,8 @@ def create_encoder(
         ConfigError: no such encoder; the message names the closest ones.
     """
     if name == ALEXNET:
+        if more:
+            raise ConfigError(f"torchvision's {ALEXNET} has no {', '.join(more)}")
         alexnet: Any = torchvision.models.alexnet(weights=None)
         if weights is not None:
             alexnet.load_state_dict(weights)

@@ -111,8 +111,10 @@ def compare_normalisation(
     spec: PreprocessSpec, mean: tuple[float, ...] | None, std: tuple[float, ...] | None, name: str, findings: Findings
 ) -> None:
     """Warn where the library's own normalisation of an encoder is another than the one that is used."""
-    if mean is None or std is None or len(mean) != len(spec.mean) or len(std) != len(spec.std):
+    channels = len(spec.mean)
+    if mean is None or std is None or min(len(mean), len(std)) < channels:
         return
+    mean, std = mean[:channels], std[:channels]
     if any(abs(a - b) > 1e-6 for a, b in zip((*mean, *std), (*spec.mean, *spec.std), strict=True)):
         findings.warnings.append(
             f"{name}'s own normalisation is mean {list(mean)}, std {list(std)}; this export uses mean "

@@ -92,8 +92,8 @@ def find_heads(
             f"no heads are recognised beside an encoder of {width} features"
             if not unused
             else f"layers beside the encoder ({width} features) that are in no head: {', '.join(unused[:8])}; say in "
-            'import.toml which are, in order: [heads.ich] layers = ["...", "relu", "..."]; where a head reads something '
-            "else than these features, give the module itself, --model FILE.py:FACTORY"
+            'import.toml which are, in order: [heads.ich] layers = ["...", "relu", "..."]; where a head reads other '
+            "features than these, give the module itself, --model FILE.py:FACTORY"
         )
     return heads, left_out
 

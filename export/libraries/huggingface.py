@@ -97,7 +97,8 @@ def recognise(
     channels = load_encoder(module, state, f"Hugging Face's {name}")
     before, activations = _pooling(choice, pooler, prefix, config, findings)
     if choice.pool == "avg":
-        module.global_pool = "avg"
+        vit: Any = module
+        vit.global_pool = "avg"
     if before:
         rest = rest | pooler
     return Encoder(module, f"huggingface/{name}", "huggingface", width, size, channels, rest, before, activations)

@@ -44,9 +44,12 @@ def recognise(
     if choice.hidden_act is not None:
         options["act_layer"] = activation_of(choice.hidden_act)
         findings.given("encoder.hidden_act", choice.hidden_act)
+    if choice.pool is not None and not is_vit:
+        options["global_pool"] = choice.pool
+        findings.given("encoder.pool", choice.pool)
     module = _create(name, size or INPUT_SIZE, options)
-    if is_vit and "encoder.pool" not in findings.entries and isinstance(getattr(module, "global_pool", None), str):
-        findings.assumed("encoder.pool", module.global_pool)
+    if "encoder.pool" not in findings.entries and (pool := _pool_of(module)):
+        findings.assumed("encoder.pool", pool)
     if is_vit and vit_prefix is not None:
         prefix = vit_prefix
     else:
@@ -74,6 +77,16 @@ def recognise(
         mean=None if config is None else tuple(config.mean),
         std=None if config is None else tuple(config.std),
     )
+
+
+def _pool_of(module: nn.Module) -> str | None:
+    """How a network of timm's pools, which no tensor shows; None where it has no such option."""
+    for holder in (module, getattr(module, "head", None)):
+        pool = getattr(holder, "global_pool", None)
+        pool = getattr(pool, "pool_type", pool)
+        if isinstance(pool, str) and pool:
+            return pool
+    return None
 
 
 def _create(name: str, size: int, options: dict[str, Any]) -> nn.Module:
@@ -155,4 +168,5 @@ def _vit_options(
         findings.assumed("encoder.pool", "avg")
     if choice.num_heads is not None:
         options["num_heads"] = choice.num_heads
+        findings.given("encoder.num_heads", choice.num_heads)
     return size, options

@@ -60,6 +60,16 @@ def test_checkpoint_is_what_its_module_computes_or_is_refused_in_words(tmp_path:
     assert ich.std() > 1e-3
 
 
+@pytest.mark.parametrize("name", ["average chosen", "timm CNN, largest of the features"], ids=["ViT", "CNN"])
+def test_a_pooling_that_nobody_named_is_assumed(tmp_path: Path, name: str) -> None:
+    """Averages and class tokens have no weights: what was taken is printed, so that it can be corrected."""
+    case = CASES[name]
+    torch.save(seeded(case.make()).state_dict(), tmp_path / "weights.pt")
+    (tmp_path / "import.toml").write_text(case.toml.replace('pool = "max"\n', ""))
+    said = import_model(tmp_path / "weights.pt", ImportOptions(training="synthetic")).findings.to_dict()
+    assert said["assumed"]["encoder.pool"] == ("avg" if "CNN" in name else "token")
+
+
 def _reordered(module: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Of a head with the classes deep, no_ich, subtentorial, lobar."""
     with torch.no_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ import torch
 from dtvit_edge.errors import CheckpointError, ConfigError
 from dtvit_edge.spec import PreprocessSpec, Window, WindowKind
 from export.dump_import import dump_import
+from export.findings import Findings
 from export.import_file import SCHEMA, read_import_file
 from export.importing import ImportOptions, import_model
-from export.preprocessing import KEYS
+from export.preprocessing import KEYS, compare_normalisation
 from tests.support.foreign_models import Dual, mlp, seeded, timm_vit
 
 WHOLE = """
@@ -154,3 +156,16 @@ def test_code_in_a_file_is_refused_with_the_line_that_helps(tmp_path: Path) -> N
         match=r"holds more than weights \(argparse.Namespace\).*\n.*weights_only=False.*\n.*export weights.pt",
     ):
         import_model(tmp_path / "a.ckpt", ImportOptions(training="synthetic"))
+
+
+@pytest.mark.parametrize(
+    ("channels", "used", "warned"),
+    [(3, 0.485, True), (1, 0.485, True), (1, 0.5, False)],
+    ids=["RGB", "grey", "its own"],
+)
+def test_another_normalisation_than_the_librarys_own_is_a_warning(channels: int, used: float, warned: bool) -> None:
+    """Of a grey encoder as well, whose library names three channels all the same."""
+    findings, spec = Findings(), replace(PreprocessSpec(), mean=(used,) * channels, std=(0.5,) * channels)
+    compare_normalisation(spec, (0.5,) * 3, (0.5,) * 3, "vit_tiny_patch16_224", findings)
+    assert bool(findings.warnings) == warned
+    assert all(f"mean {[0.5] * channels}, std" in warning for warning in findings.warnings)

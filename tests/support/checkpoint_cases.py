@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from export._torchvision import torchvision
+from export._torchvision import timm, torchvision
 from tests.support.foreign_models import SIDE, Dual, huggingface, mlp, resnet, timm_vit, torchvision_vit
 
 TIMM = '[encoder]\nname = "test_vit"\n'
@@ -42,6 +42,10 @@ def linear_pair(width: int) -> tuple[nn.Module, nn.Module]:
 
 def timm_dual(**options: Any) -> nn.Module:
     return Dual(timm_vit(**options), *linear_pair(64))
+
+
+def timm_cnn(**options: Any) -> nn.Module:
+    return Dual(timm.create_model("test_resnet", num_classes=0, **options), *linear_pair(96))
 
 
 def timm_mlp(activation: nn.Module, **more: Any) -> nn.Module:
@@ -140,6 +144,12 @@ CASES: dict[str, Case] = {
         channels=2,
     ),
     "timm, average pooling": Case(lambda: timm_dual(global_pool="avg"), TIMM),
+    "timm CNN, largest of the features": Case(
+        lambda: timm_cnn(global_pool="max"), '[encoder]\nname = "test_resnet"\nsize = 32\npool = "max"\n'
+    ),
+    "timm CNN, heads of attention": Case(
+        timm_cnn, '[encoder]\nname = "test_resnet"\nnum_heads = 3\n', refused="num_heads: .* has no such choice here"
+    ),
     "timm, average pooling of normed tokens": Case(
         lambda: timm_dual(global_pool="avg", fc_norm=False), TIMM + 'pool = "avg"\n'
     ),
@@ -249,6 +259,9 @@ CASES: dict[str, Case] = {
     "no encoder": Case(lambda: mlp(64, 2, nn.ReLU()), refused="no encoder is recognised .* The keys there are: 0"),
     # torchvision
     "torchvision ViT, heads outside": Case(torchvision_dual, HF),
+    "torchvision ViT, another pooling": Case(
+        torchvision_dual, HF + 'pool = "avg"\n', refused="pool: .* of torchvision has no such choice here"
+    ),
     "torchvision ViT, own head of four": Case(lambda: torchvision_vit(num_classes=4), HF + ORDER),
     "torchvision ViT, representation": Case(lambda: torchvision_vit(num_classes=2, representation_size=20), HF),
     "torchvision ViT, heads of attention": Case(torchvision_dual, refused="heads of attention it has is in no tensor"),
