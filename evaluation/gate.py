@@ -7,9 +7,10 @@ it is not gated, whatever its figures are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,8 +134,8 @@ class Verdict:
     ran_on: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types, for the manifest."""
-        return asdict(self)
+        """Plain JSON types, for the manifest; None for a figure that is not finite, which JSON has no word for."""
+        return cast("dict[str, Any]", _finite(asdict(self)))
 
 
 def compare_with_fp32(
@@ -188,6 +189,14 @@ def compare_with_fp32(
         away,
         ran_on,
     )
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def _judge(compared: Compared, rule: DecisionRule, agreement: float, difference: float, least: int) -> SetVerdict:

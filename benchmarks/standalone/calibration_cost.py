@@ -65,7 +65,7 @@ def record_of(name: str, run: CalibrationRun, arguments: tuple[str, ...]) -> Rec
         for key in ("sensitivity", "specificity"):
             ends = zip(("", "_low", "_high"), verdict[key] or (), strict=False)
             figures |= {f"{key}{end}": value for end, value in ends}
-        summary |= {f"{precision}: {key}": float(value) for key, value in figures.items()}
+        summary |= {f"{precision}: {key}": float(value) for key, value in figures.items() if value is not None}
     options = {
         "name": name,
         "verdicts": {v["precision"]: v["verdict"] for v in run.report["verdicts"]},

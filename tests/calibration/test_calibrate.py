@@ -127,7 +127,7 @@ def test_the_same_calibration_gives_the_same_bytes(
 
 def test_what_fails_is_not_installed(two_block_bundle: Bundle, sets: dict[str, SliceSet], tmp_path: Path) -> None:
     broken = copy(two_block_bundle, tmp_path)
-    strict = Config(sensitivity_slices=2, keep_higher_limit=0.0, limits=Limits(agreement=1.01, slices=10))
+    strict = Config(sensitivity_slices=2, keep_higher_limit=0.0, limits=replace(LENIENT_LIMITS, agreement=1.01))
     result = calibrate(broken, sets, strict)
     assert not result.passed
     assert set(result.bundle.manifest.models) == {"fp32", "fp32-op16"}
@@ -140,7 +140,7 @@ def test_too_few_slices_are_inconclusive_and_install_no_int8(
     two_block_bundle: Bundle, sets: dict[str, SliceSet], tmp_path: Path
 ) -> None:
     result = calibrate(
-        copy(two_block_bundle, tmp_path), sets, Config(sensitivity_slices=2, limits=Limits(0.5, 1.0, 500))
+        copy(two_block_bundle, tmp_path), sets, Config(sensitivity_slices=2, limits=replace(LENIENT_LIMITS, slices=500))
     )
     assert {v.verdict for v in result.verdicts} == {"inconclusive"}
     assert set(result.bundle.manifest.models) == {"fp32", "fp32-op16", "fp16"}
@@ -187,7 +187,9 @@ def test_the_worst_ops_are_kept_higher_until_the_gate_holds(
 
     monkeypatch.setattr(module._Calibrator, "assess", fails_twice)
     result = calibrate(
-        copy(two_block_bundle, tmp_path), sets, Config(sensitivity_slices=2, limits=Limits(0.9, 1.0, 10))
+        copy(two_block_bundle, tmp_path),
+        sets,
+        Config(sensitivity_slices=2, limits=replace(LENIENT_LIMITS, agreement=0.9)),
     )
     assert result.kept_higher == tuple(c.name for c in result.costs[:2])
     said = result.bundle.manifest.calibration

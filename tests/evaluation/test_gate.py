@@ -126,6 +126,7 @@ def test_logits_that_are_not_finite_fail(output: str, broken: tuple[str, ...], r
     limits = Limits(agreement=0.0, auc=1.0)  # so that nothing else decides
     verdict = compare_with_fp32("fp16", **compared, labels=labels(), limits=limits)
     assert verdict.verdict == FAILED and reasons <= set(verdict.reasons)
+    assert json.loads(json.dumps(verdict.to_dict(), allow_nan=False))["verdict"] == FAILED
 
 
 def test_the_worst_slices_are_named_by_digest() -> None:
@@ -152,12 +153,12 @@ def away(name: str, altered: Logits, count: int = N) -> Compared:
 
 def test_a_precision_that_is_fine_at_home_and_fails_under_a_shift_is_refused() -> None:
     shifts = [away("noise", changed()), away("HU +10", changed(flips=7))]
-    verdict = compare_with_fp32("int8", logits(), changed(), labels(), elsewhere=shifts)
+    verdict = compare_with_fp32("int8", logits(), changed(), labels(False), elsewhere=shifts)
     assert verdict.verdict == FAILED
     assert "HU +10: ich: 98.83% of decisions agree, 99.00% are asked" in verdict.reasons
     assert all(reason.startswith("HU +10: ") for reason in verdict.reasons)
     assert [(one.name, one.verdict) for one in verdict.elsewhere] == [("noise", PASSED), ("HU +10", FAILED)]
-    assert compare_with_fp32("int8", logits(), changed(), labels(), elsewhere=shifts[:1]).verdict == PASSED
+    assert compare_with_fp32("int8", logits(), changed(), labels(False), elsewhere=shifts[:1]).verdict == PASSED
     json.dumps(verdict.to_dict())
 
 
@@ -165,7 +166,7 @@ def test_a_precision_that_is_fine_at_home_and_fails_under_a_shift_is_refused() -
 def test_a_shift_has_a_limit_of_its_own(flips: int, expected: str) -> None:
     limits = Limits(difference=0.9)
     shifted = [away("tilt", changed(flips=flips))]
-    verdict = compare_with_fp32("int8", logits(), changed(), labels(), elsewhere=shifted, limits=limits)
+    verdict = compare_with_fp32("int8", logits(), changed(), labels(False), elsewhere=shifted, limits=limits)
     assert verdict.verdict == expected
 
 
@@ -177,7 +178,7 @@ def test_half_a_per_cent_of_the_probabilities_may_differ_by_more(moved: int, exp
     rows = far[np.argsort(np.abs(logits()["ich_logits"][far, 1]))][:moved]
     altered["ich_logits"][rows] *= 3  # no decision changes
     home, elsewhere = (altered, []) if where == "home" else (changed(), [away("noise", altered)])
-    verdict = compare_with_fp32("int8", logits(), home, labels(), elsewhere=elsewhere)
+    verdict = compare_with_fp32("int8", logits(), home, labels(False), elsewhere=elsewhere)
     assert verdict.verdict == expected and verdict.ich.flips == 0
     assert expected == PASSED or "99.5% of the probabilities differ by at most" in verdict.reasons[0]
 
@@ -190,12 +191,12 @@ def test_a_study_that_changes_its_flag_is_counted_even_where_no_slice_does() -> 
     after = {k: v.copy() for k, v in before.items()}
     after["ich_logits"][tops[:4], 1] = (3.0, -1.55, -1.55)  # of mean 0.434
     rule = DecisionRule(study_threshold=0.45, location_trained=False)
-    verdict = compare_with_fp32("int8", before, after, labels(labelled=False), rule=rule)
+    verdict = compare_with_fp32("int8", before, after, labels(False), rule=rule)
     assert verdict.studies is not None and (verdict.studies.slices, verdict.studies.flips) == (60, 4)
     assert verdict.ich.flips == 0 and verdict.verdict == FAILED
     assert verdict.reasons == ("studies: 93.33% of decisions agree, 99.50% are asked",)
     one = {k: np.concatenate([after[k][:10], before[k][10:]]) for k in before}
-    verdict = compare_with_fp32("int8", before, one, labels(labelled=False), rule=rule)
+    verdict = compare_with_fp32("int8", before, one, labels(False), rule=rule)
     assert verdict.verdict == INCONCLUSIVE and verdict.reasons[0].endswith("99.50% are asked; too few to tell")
 
 
@@ -206,7 +207,7 @@ def test_one_flip_among_sixty_slices_is_chance_and_five_are_not() -> None:
     few = [away("noise", changed(flips=1), count=60)]
     order = np.argsort(np.abs(logits()["ich_logits"][:60, 1]))
     few[0].logits["ich_logits"][order[0]] = few[0].reference["ich_logits"][order[0], ::-1]
-    verdict = compare_with_fp32("int8", logits(), changed(), labels(), elsewhere=few)
+    verdict = compare_with_fp32("int8", logits(), changed(), labels(False), elsewhere=few)
     assert verdict.verdict == INCONCLUSIVE
     assert "noise: ich: 98.33% of decisions agree, 99.00% are asked; too few to tell" in verdict.reasons
     assert "noise: 60 slices, 100 are asked" in verdict.reasons
@@ -241,7 +242,7 @@ def test_every_option_of_the_gate_sets_its_limit() -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_with_a_limit_switched_off_nothing_is_passed(limits: Limits, options: str) -> None:
-    verdict = compare_with_fp32("int8", logits(), changed(), labels(), limits=limits)
+    verdict = compare_with_fp32("int8", logits(), changed(), labels(False), limits=limits)
     assert (verdict.verdict, verdict.reasons) == (NOT_GATED, (f"limits were switched off: {options}",))
     turned = {k: v[:, ::-1].copy() for k, v in logits().items()}
-    assert compare_with_fp32("int8", logits(), turned, labels(), limits=limits).verdict == FAILED
+    assert compare_with_fp32("int8", logits(), turned, labels(False), limits=limits).verdict == FAILED
