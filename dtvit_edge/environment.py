@@ -21,6 +21,11 @@ RUNTIME_PACKAGES = (
     "openvino",
 )
 DEVICE_PACKAGES = ("tensorrt", "tensorrt-rtx-cu13", "pycuda")
+_INSTRUCTION_SETS = frozenset(
+    "sse4_2 avx f16c fma avx2 avx_vnni avx_vnni_int8 avx512f avx512cd avx512bw avx512dq avx512vl avx512_vnni "
+    "avx512_bf16 avx512_fp16 amx_tile amx_int8 amx_bf16 amx_fp16 avx10 "
+    "asimd asimdhp asimddp bf16 i8mm sve sve2 svebf16 svei8mm sme sme2".split()
+)
 # What switches a library's telemetry off: it is read when the library loads, in child processes as well.
 TELEMETRY_OFF = {
     "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime; its disable_telemetry_events() leaves the device id and the queue
@@ -62,6 +67,7 @@ def machine() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}",
         "architecture": platform.machine(),
         "processor": processor(),
+        "instruction_sets": " ".join(instruction_sets()) or "unknown",
         "cores": str(usable_cores()),
         "jetson": jetson_release() or "no",
     }
@@ -70,6 +76,20 @@ def machine() -> dict[str, str]:
 def usable_cores() -> int:
     """Cores that the scheduler lets this process use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def physical_cores() -> int:
+    """Cores of which the scheduler lets this process use a thread: of two threads of a core one counts."""
+    if not hasattr(os, "sched_getaffinity"):
+        return usable_cores()
+    siblings = set()
+    for cpu in os.sched_getaffinity(0):
+        try:
+            topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+            siblings.add(topology.read_text(encoding="ascii").strip())
+        except OSError:
+            return usable_cores()
+    return len(siblings)
 
 
 def available_memory() -> int:
@@ -92,6 +112,21 @@ def processor() -> str:
     except OSError:
         pass
     return platform.processor() or "unknown"
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """What the processor has of the instructions that libraries choose their kernels by, as Linux names them; sorted.
+
+    Empty where the system does not say.
+    """
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, values = line.partition(":")
+            if name.strip().lower() in ("flags", "features"):  # x86, ARM
+                return tuple(sorted(_INSTRUCTION_SETS.intersection(values.split())))
+    except OSError:
+        pass
+    return ()
 
 
 def jetson_release() -> str | None:

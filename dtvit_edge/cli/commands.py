@@ -18,6 +18,7 @@ from dtvit_edge.cli import exit_status, render
 from dtvit_edge.cli.group import Commands
 from dtvit_edge.cli.option_set import bundle_argument, bundle_options, json_option
 from dtvit_edge.cli.sign_command import sign
+from dtvit_edge.cli.tune_command import tune
 from dtvit_edge.cli.version import print_version
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.targets.table import TARGETS
@@ -56,6 +57,7 @@ def cli() -> None:
 
 
 cli.add_command(sign)
+cli.add_command(tune)
 
 accept_option = click.option(
     "--accept-engine", "accept_engines", multiple=True, metavar="SHA256",
@@ -83,8 +85,9 @@ threshold_option = click.option(
 @click.option("--keep-all", is_flag=True, help="Score slices with no brain in view as well.")
 @click.option("--backend", default="auto", show_default=True, metavar="NAME",
               help="Choose the backend: auto, or a name that `doctor` lists.")  # fmt: skip
-@click.option("--precision", default="fp32", show_default=True, metavar="NAME",
-              help="Choose the precision of the model or engine; `inspect` lists those of a bundle.")  # fmt: skip
+@click.option("--precision", default="auto", show_default=True, metavar="NAME",
+              help="Choose the precision of the model or engine; `inspect` lists those of a bundle. With auto a new "
+              "OUT takes the choice of `tune`, fp32 without one, and an OUT that was begun keeps its own.")  # fmt: skip
 @click.option("--hint", type=click.Choice(["f32", "bf16"]), help="Let OpenVINO compute in this type.  [default: f32]")
 @click.option("--batch", type=click.IntRange(1), metavar="N",
               help="Give the model N slices at once.  [default: what suits the backend]")  # fmt: skip
@@ -183,7 +186,8 @@ def verify(
 
 @cli.command(short_help="Build a TensorRT engine on this device.")
 @bundle_argument
-@click.option("--precision", required=True, type=click.Choice(PRECISIONS), help="Choose the precision of the engine.")
+@click.option("--precision", type=click.Choice(PRECISIONS),
+              help="Choose the precision of the engine.  [default: each that passed its gate, else fp32]")  # fmt: skip
 @click.option("--backend", default="auto", show_default=True, metavar="NAME",
               help="Build with auto, tensorrt or tensorrt-rtx.")  # fmt: skip
 @click.option("--max-batch", type=click.IntRange(1), default=DEFAULT_MAX_BATCH, show_default=True, metavar="N",
@@ -206,22 +210,30 @@ def build(
     expect_digest: str | None,
     trust: tuple[Path, ...] | None,
     no_library_tactics: bool,
+    precision: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Build a TensorRT engine from BUNDLE, on the device that will run it.
 
     The engine is installed in the bundle's engines/ after its golden slices passed at batch 1 and at the largest batch.
-    Exit status 1 where they do not, or where the engine is not of the precision that was asked for.
+    Without --precision, one of each precision that passed its gate; --json is then a list. Exit status 1 where the
+    slices do not pass, or where the engine is not of the precision that was asked for.
     """
     from dtvit_edge.bundle import Bundle
     from dtvit_edge.scoring.proof import prove_chain
     from dtvit_edge.trt.build import BuildOptions, build_engine
+    from dtvit_edge.trt.verdicts import passed_precisions
 
     opened = Bundle.open(bundle, expect_digest=expect_digest, trust=trust)
-    asked = BuildOptions(**options, library_tactics=not no_library_tactics)
-    record = build_engine(opened, asked, prove_chain)
-    render.build(record, opened, as_json=as_json)
+    records = []
+    for name in [precision] if precision else passed_precisions(opened.manifest):
+        asked = BuildOptions(name, **options, library_tactics=not no_library_tactics)
+        records.append(build_engine(opened, asked, prove_chain))
+        if not as_json:
+            render.build(records[-1], opened)
+    if as_json:
+        render.builds_as_json(records, one=precision is not None)
 
 
 @cli.command(short_help="Say what a target takes of a bundle.")
