@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from dtvit_edge.trt.store import BuildRecord
 
 __all__ = [  # what commands of other rooms draw with is reached by the same door
-    "ask_passphrase", "build", "builds_as_json", "bundle", "compatibility", "device_files", "echo", "echo_lines", "facts",
-    "plan", "progress", "rows", "run_report", "selftests", "tuned",
+    "ask_passphrase", "build", "builds_as_json", "bundle", "compatibility", "device_files", "echo", "echo_lines",
+    "facts", "plan", "progress", "rows", "run_report", "selftests", "tuned",
 ]  # fmt: skip
 # Studies listed on the terminal; studies.csv holds them all.
 MAX_LISTED = 20

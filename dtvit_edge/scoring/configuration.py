@@ -53,8 +53,7 @@ def resolve(bundle: Bundle, options: Options, begun: Mapping[str, Any] | None = 
     if options.backend == AUTO != resolved.options.backend:
         log.info("backend %s, precision %s: %s", used.backend, used.precision, resolved.why)
     else:
-        log.info("backend %s: %s", choice.name, choice.why)
-        log.info("precision %s: %s", used.precision, resolved.why)
+        log.info("backend %s: %s; precision %s: %s", used.backend, choice.why, used.precision, resolved.why)
     return Resolved(used, resolved.why)
 
 
