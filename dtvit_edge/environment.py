@@ -78,6 +78,20 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def physical_cores() -> int:
+    """Cores of which the scheduler lets this process use a thread: of two threads of a core one counts."""
+    if not hasattr(os, "sched_getaffinity"):
+        return usable_cores()
+    siblings = set()
+    for cpu in os.sched_getaffinity(0):
+        try:
+            topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+            siblings.add(topology.read_text(encoding="ascii").strip())
+        except OSError:
+            return usable_cores()
+    return len(siblings)
+
+
 def available_memory() -> int:
     """Bytes that new work may take without swapping (MemAvailable), else half of the machine's memory."""
     try:

@@ -30,7 +30,7 @@ def decisions(settings: Settings, precision: str) -> Iterator[Record]:
     require_engine(settings, bundle, precision)
     tables = []
     for name, options in (
-        ("cpu", Options(backend="onnxruntime")),
+        ("cpu", Options(backend="onnxruntime", precision="fp32")),
         (f"gpu-{precision}", options_of(settings, precision)),
     ):
         run(bundle, [Path(folder) for folder in settings.studies], out / name, options, overwrite=True)

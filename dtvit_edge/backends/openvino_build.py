@@ -21,7 +21,8 @@ from dtvit_edge.backend import Backend, Logits
 from dtvit_edge.backends.compiled_models import CompiledModel, install
 from dtvit_edge.backends.compiled_record import CompiledRecord
 from dtvit_edge.backends.openvino import HINTS, NAME, PRECISIONS, OpenVinoBackend
-from dtvit_edge.bundle import ENGINES, Bundle, MemoryCopy
+from dtvit_edge.bundle import ENGINES, REFERENCE_PRECISION, Bundle, Manifest, MemoryCopy
+from dtvit_edge.bundle.verdicts import PASSED, verdict_of
 from dtvit_edge.environment import instruction_sets, machine
 from dtvit_edge.errors import ConfigError, DigestMismatch, VerdictError
 from dtvit_edge.files import write_atomically
@@ -33,6 +34,13 @@ from dtvit_edge.trt.staging import staging
 Proof = Callable[[Bundle, Backend, Sequence[int]], SelfTest]
 
 log = logging.getLogger(__name__)
+
+
+def passed_models(manifest: Manifest, hint: str | None) -> list[str]:
+    """Precisions below fp32 that passed their gate with a hint; fp32 where none did."""
+    lower = [p for p in PRECISIONS if p in manifest.models and p != REFERENCE_PRECISION]
+    passed = [p for p in lower if verdict_of(manifest, p, hint) == PASSED]
+    return passed or [REFERENCE_PRECISION]
 
 
 def build_compiled(bundle: Bundle, precision: str, hint: str | None, prove: Proof) -> CompiledRecord:

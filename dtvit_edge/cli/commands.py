@@ -18,6 +18,7 @@ from dtvit_edge.cli import exit_status, render
 from dtvit_edge.cli.group import Commands
 from dtvit_edge.cli.option_set import bundle_argument, bundle_options, json_option, refuse_given
 from dtvit_edge.cli.sign_command import sign
+from dtvit_edge.cli.tune_command import tune
 from dtvit_edge.cli.version import print_version
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.targets.table import TARGETS
@@ -56,6 +57,7 @@ def cli() -> None:
 
 
 cli.add_command(sign)
+cli.add_command(tune)
 
 accept_option = click.option(
     "--accept-engine", "accept_engines", multiple=True, metavar="SHA256",
@@ -83,8 +85,9 @@ threshold_option = click.option(
 @click.option("--keep-all", is_flag=True, help="Score slices with no brain in view as well.")
 @click.option("--backend", default="auto", show_default=True, metavar="NAME",
               help="Choose the backend: auto, or a name that `doctor` lists.")  # fmt: skip
-@click.option("--precision", default="fp32", show_default=True, metavar="NAME",
-              help="Choose the precision of the model or engine; `inspect` lists those of a bundle.")  # fmt: skip
+@click.option("--precision", default="auto", show_default=True, metavar="NAME",
+              help="Choose the precision of the model or engine; `inspect` lists those of a bundle. With auto a new "
+              "OUT takes the choice of `tune`, fp32 without one, and an OUT that was begun keeps its own.")  # fmt: skip
 @click.option("--hint", type=click.Choice(["f32", "bf16"]), help="Let OpenVINO compute in this type.  [default: f32]")
 @click.option("--batch", type=click.IntRange(1), metavar="N",
               help="Give the model N slices at once.  [default: what suits the backend]")  # fmt: skip
@@ -183,7 +186,8 @@ def verify(
 
 @cli.command(short_help="Build an engine on this device.")
 @bundle_argument
-@click.option("--precision", required=True, type=click.Choice(PRECISIONS), help="Choose the precision of the engine.")
+@click.option("--precision", type=click.Choice(PRECISIONS),
+              help="Choose the precision of the engine.  [default: each that passed its gate, else fp32]")  # fmt: skip
 @click.option("--backend", default="auto", show_default=True, metavar="NAME",
               help="Build with auto (a TensorRT), tensorrt, tensorrt-rtx, or openvino for CPUs.")  # fmt: skip
 @click.option("--hint", type=click.Choice(["f32", "bf16"]), help="Compile for this type (OpenVINO).  [default: f32]")
@@ -208,31 +212,42 @@ def build(
     trust: tuple[Path, ...] | None,
     hint: str | None,
     no_library_tactics: bool,
+    precision: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Build an engine from BUNDLE, on the device that will run it.
 
     The engine is installed in the bundle's engines/ after its golden slices passed at batch 1 and at the largest batch.
-    Of OpenVINO it is the compiled model, which spares each start the compilation and gives the same answers. Exit
-    status 1 where the slices do not pass, or where the engine is not of the precision that was asked for.
+    Of OpenVINO it is the compiled model, which spares each start the compilation and gives the same answers. Without
+    --precision, one of each precision that passed its gate; --json is then a list. Exit status 1 where the slices do
+    not pass, or where the engine is not of the precision that was asked for.
     """
     from dtvit_edge.bundle import Bundle
     from dtvit_edge.scoring.proof import prove_chain
 
     opened = Bundle.open(bundle, expect_digest=expect_digest, trust=trust)
+    records: list[Any] = []
     if options["backend"] == "openvino":
-        from dtvit_edge.backends.openvino_build import build_compiled
+        from dtvit_edge.backends.openvino_build import build_compiled, passed_models
 
-        refuse_given(set(options) - {"backend", "precision"} | {"no_library_tactics"}, "is for TensorRT, not OpenVINO")
-        render.compiled(build_compiled(opened, options["precision"], hint, prove_chain), opened, as_json=as_json)
-        return
-    from dtvit_edge.trt.build import BuildOptions, build_engine
+        refuse_given(set(options) - {"backend"} | {"no_library_tactics"}, "is for TensorRT, not OpenVINO")
+        for name in [precision] if precision else passed_models(opened.manifest, hint):
+            records.append(build_compiled(opened, name, hint, prove_chain))
+            if not as_json:
+                render.compiled(records[-1], opened)
+    else:
+        from dtvit_edge.trt.build import BuildOptions, build_engine
+        from dtvit_edge.trt.verdicts import passed_precisions
 
-    refuse_given({"hint"}, "is for OpenVINO, not TensorRT")
-    asked = BuildOptions(**options, library_tactics=not no_library_tactics)
-    record = build_engine(opened, asked, prove_chain)
-    render.build(record, opened, as_json=as_json)
+        refuse_given({"hint"}, "is for OpenVINO, not TensorRT")
+        for name in [precision] if precision else passed_precisions(opened.manifest):
+            asked = BuildOptions(name, **options, library_tactics=not no_library_tactics)
+            records.append(build_engine(opened, asked, prove_chain))
+            if not as_json:
+                render.build(records[-1], opened)
+    if as_json:
+        render.builds_as_json(records, one=precision is not None)
 
 
 @cli.command(short_help="Say what a target takes of a bundle.")

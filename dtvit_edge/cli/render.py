@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dtvit_edge.cli import units
 from dtvit_edge.cli.render_bundle import absent, bundle, untrained_location
+from dtvit_edge.cli.render_profile import tuned
 from dtvit_edge.cli.terminal import ask_passphrase, echo, echo_lines, progress, rows, show, table, uid_rows
 from dtvit_edge.spec import NOTICE
 
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from dtvit_edge.trt.store import BuildRecord
 
 __all__ = [  # what commands of other rooms draw with is reached by the same door
-    "ask_passphrase", "build", "bundle", "compatibility", "compiled", "device_files", "echo", "echo_lines", "facts",
-    "plan", "progress", "rows", "run_report", "selftests",
+    "ask_passphrase", "build", "builds_as_json", "bundle", "compatibility", "compiled", "device_files", "echo",
+    "echo_lines", "facts", "plan", "progress", "rows", "run_report", "selftests", "tuned",
 ]  # fmt: skip
 # Studies listed on the terminal; studies.csv holds them all.
 MAX_LISTED = 20
@@ -138,11 +139,14 @@ def selftests(opened: Bundle, checked: int, results: Sequence[SelfTest], *, as_j
     show(grid)
 
 
-def build(record: BuildRecord, opened: Bundle, *, as_json: bool) -> None:
-    """The result of `build`."""
-    if as_json:
-        echo_lines(record.to_json())
-        return
+def builds_as_json(records: Sequence[BuildRecord | CompiledRecord], *, one: bool) -> None:
+    """The result of `build --json`: the engine that was asked for, or a list of those that passed their gate."""
+    texts = [record.to_json() for record in records]
+    echo_lines(texts[0] if one else f"[{','.join(texts)}]")
+
+
+def build(record: BuildRecord, opened: Bundle) -> None:
+    """The result of `build` for one engine."""
     grid = table("", "")
     test = record.selftest
     tuned = sorted({profile["opt"] for profile in record.profiles})
@@ -164,11 +168,8 @@ def build(record: BuildRecord, opened: Bundle, *, as_json: bool) -> None:
     echo(NOTICE)
 
 
-def compiled(record: CompiledRecord, opened: Bundle, *, as_json: bool) -> None:
+def compiled(record: CompiledRecord, opened: Bundle) -> None:
     """The result of `build` for OpenVINO."""
-    if as_json:
-        echo_lines(record.to_json())
-        return
     grid = table("", "")
     for name, value in (
         ("compiled model", str(opened.path / "engines" / record.blob)),

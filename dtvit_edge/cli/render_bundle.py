@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dtvit_edge.cli import units
+from dtvit_edge.cli.render_profile import profile_words
 from dtvit_edge.cli.terminal import echo, echo_lines, show, table
 from dtvit_edge.spec import HEAD_LABELS, LOCATION_HEAD, NOTICE, UNTRAINED_LOCATION, PreprocessSpec
 
@@ -28,6 +29,7 @@ def bundle(opened: Bundle, *, as_json: bool) -> None:
             "thresholds": opened.thresholds.to_dict(),
             "signature": asdict(opened.signature_state()),
             "gate": gate,
+            "device_profile": profile_words(opened),
         }
         echo_lines(json.dumps(beside | json.loads(manifest.to_json()), indent=1))
         return
@@ -43,6 +45,7 @@ def bundle(opened: Bundle, *, as_json: bool) -> None:
         ("signature", opened.signature_state().words),
         ("calibration", "none" if manifest.calibration is None else "yes"),
         *((f"gate of {name}", verdict) for name, verdict in gate.items()),
+        ("device profile", profile_words(opened)),
         *_proofs(manifest),
         ("made with", ", ".join(f"{k} {v}" for k, v in sorted(manifest.versions.items()))),
     ):

@@ -21,11 +21,13 @@ from dtvit_edge.dicom.discover import Plan, discover
 from dtvit_edge.dicom.images import images as images_in
 from dtvit_edge.dicom.slice import SliceHeader, SliceImage
 from dtvit_edge.dicom.walk import walk
-from dtvit_edge.errors import ConfigError
 from dtvit_edge.results import SliceScore, StackScore, StudyScore
 from dtvit_edge.scoring.aggregate import stack_score, study_score
+from dtvit_edge.scoring.configuration import resolve
 from dtvit_edge.scoring.executor import CpuExecutor, Executor
 from dtvit_edge.scoring.judgement import Key, judge, key
+from dtvit_edge.scoring.options import AUTO
+from dtvit_edge.scoring.options import Options as Options
 from dtvit_edge.scoring.pipeline import Pipeline, least_brain_share, rejected_row
 from dtvit_edge.scoring.prefetch import default_workers
 from dtvit_edge.scoring.proof import prove_chain
@@ -34,56 +36,6 @@ from dtvit_edge.spec import PreprocessSpec
 
 if TYPE_CHECKING:
     from dtvit_edge.trt.backend import EngineBackend
-
-READERS = ("auto", "pydicom")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is asked for; all but `workers` is part of a run's identity.
-
-    Attributes:
-        backend: a name of `dtvit_edge.backends.NAMES`, or `auto`.
-        batch: slices a batch; None takes what suits the backend.
-        threads: for the backend; None leaves it to the backend.
-        device: CUDA's number of the GPU, for a backend that runs on one; None is 0.
-        hint: OpenVINO's inference precision, `bf16` where it is asked for by name; None is fp32.
-        any_series: score unsuitable series all the same.
-        keep_all: score slices with no brain in view as well.
-        reader: `pydicom` reads every file with it, `auto` the common case without.
-        deterministic: a GPU's batches are fixed as well, for the same bytes in every run; on CPU backends they are.
-        threshold: for slices and studies of this run; None takes the bundle's.
-        workers: threads that read and decode; None takes what suits the machine.
-    """
-
-    backend: str = backends.AUTO
-    precision: str = REFERENCE_PRECISION
-    batch: int | None = None
-    threads: int | None = None
-    device: int | None = None
-    hint: str | None = None
-    any_series: bool = False
-    keep_all: bool = False
-    reader: str = READERS[0]
-    deterministic: bool = False
-    workers: int | None = None
-    threshold: float | None = None
-
-    @property
-    def fast(self) -> bool:
-        """True where the common case is read without pydicom."""
-        return self.reader == "auto"
-
-    def __post_init__(self) -> None:
-        if self.reader not in READERS:
-            raise ConfigError(f"reader is {self.reader!r}, expected one of {', '.join(READERS)}")
-        if self.threshold is not None:
-            Threshold(self.threshold)  # refuses what is no probability
-        for name, value in (("batch", self.batch), ("threads", self.threads), ("workers", self.workers)):
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} is {value}, expected 1 or more")
-        if self.device is not None and self.device < 0:
-            raise ConfigError(f"device is {self.device}, expected 0 or more")
 
 
 @dataclass(frozen=True)
@@ -104,8 +56,7 @@ def score(bundle: Bundle, folders: Sequence[Path | str], options: Options | None
         ConfigError: a folder or a backend that is not there; before the first file.
         DeviceFault: the device failed.
     """
-    options = options or Options()
-    choice = backends.choose(options.backend)
+    options = resolve(bundle, options or Options()).options
     plan = discover(walk([Path(f) for f in folders]), any_series=options.any_series, fast=options.fast)
     spec = bundle.manifest.spec
     images = images_of(plan, spec)
@@ -114,7 +65,7 @@ def score(bundle: Bundle, folders: Sequence[Path | str], options: Options | None
         return study_result(plan.study(uid), answers, spec, thresholds_of(bundle, options).study.value)
 
     with (
-        open_backend(bundle, choice.name, options) as backend,
+        open_backend(bundle, options.backend, options) as backend,
         open_executor(bundle, backend, options) as executor,
     ):
         answers: dict[str, dict[Key, SliceScore]] = defaultdict(dict)
@@ -130,14 +81,18 @@ def score(bundle: Bundle, folders: Sequence[Path | str], options: Options | None
 
 
 def open_backend(bundle: Bundle, name: str, options: Options) -> Backend:
-    """The backend, not yet entered, fed with the bundle's verified bytes."""
+    """The backend, not yet entered, fed with the bundle's verified bytes.
+
+    A precision of `auto` is fp32 here: only `configuration.resolve`, which says so, takes another for it.
+    """
+    asked = REFERENCE_PRECISION if options.precision == AUTO else options.precision
     if backends.runs_engines(name):
         from dtvit_edge.trt.store import load_engine
 
-        load: Callable[..., Any] = partial(load_engine, bundle, name, precision=options.precision, unproven=True)
-        precision = tolerance_key(bundle.manifest, options.precision)
+        load: Callable[..., Any] = partial(load_engine, bundle, name, precision=asked, unproven=True)
+        precision = tolerance_key(bundle.manifest, asked)
     else:
-        load, precision = backends.model_loader(name, bundle, options.precision, options.hint), options.precision
+        load, precision = backends.model_loader(name, bundle, asked, options.hint), asked
     return backends.create(name, load, precision, threads=options.threads, device=options.device, hint=options.hint)
 
 

@@ -1,6 +1,7 @@
 """The journal of a run: one line per finished batch, so that a killed run loses at most what was under way.
 
-The first line names the run (a digest of bundle and options, and one of the inputs). Images are known by their index in
+The first line names the run (a digest of bundle and options, and one of the inputs) and the configuration that it began
+with. Images are known by their index in
 the plan. What does not verify, or cannot be of this plan, is dropped and scored again.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +25,8 @@ FILE_NAME = "journal.jsonl"
 FORMAT = 4
 # A batch of 64 images of 16 slices each has 0.5 MB. What is longer is read in parts, none of which verifies.
 _LONGEST_LINE = 64 * 2**20
+_LONGEST_FIRST_LINE = 2**16
+_CONFIGURATION = "configuration"
 
 log = logging.getLogger(__name__)
 
@@ -33,16 +36,26 @@ class Journal:
 
     Args:
         planned: the run's images.
+        configuration: of the run, as plain JSON types; `run` is a digest of it too. A journal keeps the one that it
+            began with, for `begun_configuration`.
 
     Attributes:
         done: the rows of each image that this try or an earlier one finished, by index.
     """
 
-    def __init__(self, path: Path, run: str, inputs: str, planned: Sequence[SliceImage]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        run: str,
+        inputs: str,
+        planned: Sequence[SliceImage],
+        configuration: Mapping[str, Any] | None = None,
+    ) -> None:
         self.path = path
         self.done: dict[int, ImageRows] = {}
         self._first = {"journal": FORMAT, "run": run, "inputs": inputs}
         self._key = digest_json(self._first)
+        self._begun = {} if configuration is None else {_CONFIGURATION: dict(configuration)}
         self._planned = list(planned)
         self._descriptor: int | None = None
 
@@ -56,7 +69,7 @@ class Journal:
             self._load()
             self._descriptor = self._open()
             if os.fstat(self._descriptor).st_size == 0:
-                write_all(self._descriptor, sealed(self._first, ""))
+                write_all(self._descriptor, sealed(self._first | self._begun, ""))
                 os.fsync(self._descriptor)
         except BaseException as error:
             self._close()
@@ -93,7 +106,7 @@ class Journal:
         with os.fdopen(self._open(), "rb") as file:
             lines = _lines(file)
             first = next(lines, b"")
-            if not first.endswith(b"\n") and sealed(self._first, "").startswith(first):
+            if not first.endswith(b"\n") and sealed(self._first | self._begun, "").startswith(first):
                 whole = b""  # torn while it was written: nothing had been scored
             else:
                 whole = first
@@ -127,6 +140,7 @@ class Journal:
                 f"the first line of {self.path} is damaged or of another version, so that nobody knows whose results "
                 "it holds; give another folder or --overwrite"
             )
+        first = {name: value for name, value in first.items() if name != _CONFIGURATION}
         if first != self._first:
             if first | {"inputs": ""} == self._first | {"inputs": ""}:
                 raise ConfigError(f"{out} holds a run of other or changed files; give another folder or --overwrite")
@@ -162,6 +176,26 @@ class Journal:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def begun_configuration(path: Path) -> dict[str, Any] | None:
+    """What the first line of a journal says of its run's configuration; nothing in it is checked but its seal.
+
+    Returns:
+        Empty where it says nothing, or cannot be read; None where there is no journal, or nothing in it.
+    """
+    try:
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
+        with os.fdopen(open_file(path, flags), "rb") as file:
+            line = file.readline(_LONGEST_FIRST_LINE) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b"\n"
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return {}
+    if not line.endswith(b"\n"):  # empty, or torn before anything was scored: `Journal` begins anew
+        return None
+    said = (opened(line, "") or {}).get(_CONFIGURATION)
+    return said if isinstance(said, dict) else {}
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:

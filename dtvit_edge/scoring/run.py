@@ -11,13 +11,13 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
+from dtvit_edge.bundle.device_profile import Configuration
 from dtvit_edge.dicom.discover import Plan, discover
 from dtvit_edge.dicom.slice import SliceHeader, SliceImage
 from dtvit_edge.dicom.walk import Walk, walk
@@ -38,9 +38,10 @@ from dtvit_edge.scoring.api import (
     study_result,
     thresholds_of,
 )
+from dtvit_edge.scoring.configuration import resolve
 from dtvit_edge.scoring.csv_files import slices_csv, studies_csv
 from dtvit_edge.scoring.journal import FILE_NAME as JOURNAL
-from dtvit_edge.scoring.journal import Journal
+from dtvit_edge.scoring.journal import Journal, begun_configuration
 from dtvit_edge.scoring.judgement import Key
 from dtvit_edge.scoring.lock import FILE_NAME as LOCK
 from dtvit_edge.scoring.lock import FolderLock
@@ -107,8 +108,8 @@ def run(
     """
     started = datetime.now(timezone.utc)
     timings = Timings()
-    choice = backends.choose(options.backend)
-    log.info("backend %s: %s", choice.name, choice.why)
+    resolved = resolve(bundle, options, None if overwrite else begun_configuration(out / JOURNAL))
+    options = resolved.options
     with timings.stage("discover"):
         walked, plan = make_plan(folders, out, options, progress)
     _log_plan(plan)
@@ -117,10 +118,10 @@ def run(
     images = images_of(plan, bundle.manifest.spec)
     slices = sum(len(image.headers) for image in images)
     with (
-        open_backend(bundle, choice.name, options) as backend,
+        open_backend(bundle, options.backend, options) as backend,
         open_executor(bundle, backend, options) as executor,
     ):
-        asked = asdict(options) | {"backend": choice.name, "batch": executor.batch}
+        asked = asdict(options) | {"batch": executor.batch}
         del asked["workers"]  # changes neither results nor batches
         identity = {
             "bundle": bundle.digest,
@@ -130,11 +131,12 @@ def run(
             "backend": backend.describe(),
             "packages": package_versions(),
         }
+        configuration = {f.name: asked[f.name] for f in fields(Configuration)}
         inputs = _inputs_digest(walked, images)
         pipeline = make_pipeline(bundle, executor, options, timings=timings, rejected=_log_rejection)
         with (
             _folder(out, overwrite),
-            Journal(out / JOURNAL, digest_json(identity), inputs, images) as journal,
+            Journal(out / JOURNAL, digest_json(identity), inputs, images, configuration) as journal,
             progress("slices", slices) as step,
         ):
             resumed = sum(map(len, journal.done.values()))
@@ -152,7 +154,15 @@ def run(
             with timings.stage("write"):
                 threshold = thresholds_of(bundle, options).study.value
                 report = _finish(bundle, plan, answers, threshold, out, resumed)
-            _write_run_report(out, bundle, identity | {"inputs": inputs}, report, plan, timings, started)
+            _write_run_report(
+                out,
+                bundle,
+                identity | {"inputs": inputs, "configuration_from": resolved.why},
+                report,
+                plan,
+                timings,
+                started,
+            )
     return report
 
 
@@ -198,6 +208,7 @@ def _write_run_report(
         "spec": bundle.manifest.spec.to_dict(),
         "spec_digest": bundle.manifest.spec.digest,
         "options": identity["options"],
+        "configuration_from": identity["configuration_from"],
         "backend": identity["backend"],
         "packages": identity["packages"],
         "machine": machine(),

@@ -66,7 +66,7 @@ def run_delivery(bundle: Bundle, delivery: Delivery, options: Options | None = N
 
 def run_folder(bundle: Bundle, folder: Path, out: Path, options: Options | None = None) -> Outcome:
     """Score a folder on one thread; whatever goes wrong is part of the outcome."""
-    options = options or Options(backend="onnxruntime", batch=8, threads=1, workers=1)
+    options = options or Options(backend="onnxruntime", precision="fp32", batch=8, threads=1, workers=1)
     try:
         with _limited():
             report = scoring_run.run(bundle, [folder], out, options)
