@@ -35,6 +35,8 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], *, 
         ConfigError: something is there already and `overwrite` is off.
         BundleError: a graph holds what no bundle may.
     """
+    if path.is_symlink():  # the link would be replaced, and the bundle behind it would lose its engines
+        path = path.resolve()
     clear_leftovers(path)
     if path.exists() and not overwrite:
         raise ConfigError(f"{path} exists already; give another name or --overwrite")

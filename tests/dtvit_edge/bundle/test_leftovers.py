@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dtvit_edge.bundle import ENGINES, Bundle, write_bundle
 from dtvit_edge.bundle.leftovers import clear_leftovers
 
 
@@ -51,3 +54,17 @@ def test_what_is_not_of_a_dead_write_to_this_name_stays(tmp_path: Path, dead: in
     clear_leftovers(tmp_path / "a.dtvit")
     clear_leftovers(tmp_path / "nowhere" / "a.dtvit")
     assert all(path.is_dir() for path in kept) and not (tmp_path / "a.dtvit").exists()
+
+
+def test_a_bundle_behind_a_link_is_replaced_and_the_link_stays(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """`calibrate` writes to where it was told to read."""
+    shutil.copytree(tiny_bundle.path, tmp_path / "real.dtvit")
+    (tmp_path / "real.dtvit" / ENGINES).mkdir()
+    link = tmp_path / "link.dtvit"
+    link.symlink_to("real.dtvit")
+    files = {record.file: tiny_bundle.file_bytes(record) for record in (
+        *tiny_bundle.manifest.models.values(), *tiny_bundle.manifest.golden.values()
+    )}  # fmt: skip
+    new = write_bundle(link, replace(tiny_bundle.manifest, calibration={"method": "x"}), files, overwrite=True)
+    assert link.is_symlink() and Bundle.open(link).digest == new.digest != tiny_bundle.digest
+    assert (tmp_path / "real.dtvit" / ENGINES).is_dir() and len(list(tmp_path.iterdir())) == 2
