@@ -79,16 +79,20 @@ def sentences(views: Sequence[RunView]) -> list[str]:
         f"{view.median_ms(view.passed[0]):.3g} ms)."
         for view in others
     ]
+    ungated = [view.name for view in (first, *others) if not view.gated]
+    unsteady = [view.name for view in (first, *others) if view.modes(view.passed[0])]
     labelled = [(view.name, text, *_interval(view)) for view in (first, *others) if (text := _labelled(view, _AUC))]
     if len(labelled) > 1:
         best, _, _, least, _ = max(labelled, key=lambda one: one[2])
         aucs = "; ".join(f"{name} {text}" for name, text, *_ in labelled)
         lines.append(f"AUC by the labels ({first.accuracy.options['data']}): {aucs}.")
         if all(high >= least for *_, high in labelled):
-            lines.append("The intervals overlap: these slices show no difference between them, so take the fastest.")
+            advice = "." if unsteady or ungated else ", so take the fastest."
+            lines.append(f"The intervals overlap: these slices show no difference between them{advice}")
         else:
             lines.append(f"By these labels {best} is the best; faster is not better there.")
-    ungated = [view.name for view in (first, *others) if not view.gated]
+    if unsteady:
+        lines.append(f"Times with two modes, from which nothing follows: {', '.join(unsteady)}.")
     if ungated:
         lines.append(f"Not gated, so that nothing says how faithful these files are: {', '.join(ungated)}.")
     untrained = [view.name for view in (first, *others) if view.untrained]

@@ -57,6 +57,20 @@ def test_the_fastest_comes_first_and_the_labels_decide_what_they_can() -> None:
     assert [row[0].split(" ")[0] for row in encoders.table([slow, fast]).rows] == ["fast", "slow"]
 
 
+def test_nothing_is_recommended_whose_gate_was_off_or_whose_times_have_two_modes() -> None:
+    fast, slow = view("fast", 4.0, auc=(0.9, 0.8, 1.0)), view("slow", 9.0, auc=(0.92, 0.85, 1.0))
+    assert any("so take the fastest" in line for line in encoders.sentences([fast, slow]))
+    accuracy, latency = fast.accuracy, fast.records[names.LATENCY]
+    off = replace(accuracy, options=accuracy.options | {"limits": {"agreement": 0.0}})
+    said = encoders.sentences([RunView(fast.records | {names.ACCURACY: off}), slow])
+    assert "Not gated, so that nothing says how faithful these files are: fast." in said
+    assert not any("take the fastest" in line for line in said)
+    by_turns = latency.samples | {INT8: [4.0] * 24 + [6.0] * 25}
+    said = encoders.sentences([RunView(fast.records | {names.LATENCY: replace(latency, samples=by_turns)}), slow])
+    assert "Times with two modes, from which nothing follows: fast." in said
+    assert not any("take the fastest" in line for line in said)
+
+
 def test_of_an_untrained_model_the_speed_alone_is_shown() -> None:
     both = [view("trained", 2.0, auc=(0.98, 0.97, 0.99)), view("never", 1.0, auc=None)]
     never, trained = encoders.table(both).rows
