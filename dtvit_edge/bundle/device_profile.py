@@ -51,7 +51,7 @@ _MEASURED = fields(
 PROFILE_SCHEMA: Json = fields(
     "What `device-profile.json` holds.",
     {
-        "format": {"const": PROFILE_VERSION, "type": "integer", "description": "The version of this file's format."},
+        "format": {"enum": [PROFILE_VERSION], "type": "integer", "description": "The version of this file's format."},
         "manifest": text("The digest of the manifest that it was made for.", pattern="^[0-9a-f]{64}$"),
         "thresholds": fields(
             "The thresholds at which flags were compared.",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dtvit_edge.cuda import device
-from dtvit_edge.cuda.driver import find
 from dtvit_edge.environment import DEVICE_PACKAGES, machine, package_versions, physical_cores
 from dtvit_edge.errors import DeviceFault
 
@@ -24,6 +22,9 @@ def library_versions() -> dict[str, str]:
 
 
 def _gpu() -> str:
+    from dtvit_edge.cuda import device
+    from dtvit_edge.cuda.driver import find
+
     if device.unavailable() is not None:
         return "none"
     try:
