@@ -19,10 +19,10 @@ import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dtvit_edge.bundle import ENGINES as ENGINES
 from dtvit_edge.bundle import Bundle
-from dtvit_edge.cuda.driver import Gpu
 from dtvit_edge.errors import DigestMismatch, EngineError
 from dtvit_edge.files import FILE_MODE, not_ours, read_regular
 from dtvit_edge.spec import digest_bytes, digest_file
@@ -32,6 +32,9 @@ from dtvit_edge.trt.build_record import device_name as device_name
 from dtvit_edge.trt.device_key import code_of, is_code_of, make_key, read_key
 from dtvit_edge.trt.releases import TITLES
 from dtvit_edge.trt.staging import place, require_ours
+
+if TYPE_CHECKING:
+    from dtvit_edge.cuda.driver import Gpu
 
 ACCEPTED = "not built by this user on this device, but accepted by its digest"
 _MOST_RECORD_BYTES = 1 << 24
