@@ -28,7 +28,7 @@ def calibrate(
     as_json: bool,
     **chosen: Any,
 ) -> None:
-    """Add int8 to BUNDLE, and compare every lower precision with fp32.
+    """Add int8 and fp8 to BUNDLE, and compare every lower precision with fp32.
 
     A precision that does not pass the gate is not installed. The exit status is 0 where all passed, and 1 where one
     failed or is inconclusive. Thresholds stay; an engine of a file that changed is to be built again.
