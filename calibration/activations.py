@@ -1,4 +1,4 @@
-"""What flows into the quantizable ops: largest values by channel, and histograms, over calibration slices.
+"""What flows into the quantizable ops: lowest and highest values by channel, and histograms, over calibration slices.
 
 Two passes, the second with bins that the first fixed, so that counts add up to the same whatever the order and the
 batches. Nothing of a batch is kept: memory is one batch's activations and one histogram a tensor.
@@ -34,10 +34,36 @@ class Histogram:
     largest: float
 
 
-def channel_maxima(
+@dataclass(frozen=True)
+class ChannelRange:
+    """Lowest and highest value of each channel of one tensor: (channels,) float32 each."""
+
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+
+    @property
+    def middle(self) -> NDArray[np.float32]:
+        """Halfway between the two, by channel."""
+        return (self.low + self.high) / np.float32(2)
+
+    @property
+    def largest(self) -> NDArray[np.float32]:
+        """The largest magnitude, by channel."""
+        return np.maximum(np.abs(self.low), np.abs(self.high))
+
+    def moved(self, shift: NDArray[np.float32], factors: NDArray[np.float32]) -> ChannelRange:
+        """The range of (x - shift) / factors."""
+        return ChannelRange((self.low - shift) / factors, (self.high - shift) / factors)
+
+    def joined(self, other: ChannelRange) -> ChannelRange:
+        """The range that holds both."""
+        return ChannelRange(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
+
+
+def channel_ranges(
     graph: bytes, ops: Sequence[QuantizableOp], pixels: Pixels, *, batch: int = BATCH, step: Step = lambda n: None
-) -> dict[str, NDArray[np.float32]]:
-    """Largest |x| by channel of every op's activations: (channels,) float32 by tensor name.
+) -> dict[str, ChannelRange]:
+    """Lowest and highest value by channel of every op's activations, by tensor name.
 
     Args:
         graph: the fp32 model's bytes.
@@ -47,16 +73,16 @@ def channel_maxima(
         VerdictError: a tensor that holds a value which is not finite.
     """
     axes = {name: 1 if p.operator == "Conv" else -1 for p in ops for name in p.activations}
-    maxima: dict[str, NDArray[np.float32]] = {}
+    ranges: dict[str, ChannelRange] = {}
     for values in _run(graph, list(axes), pixels, batch, step):
         for name, value in values.items():
             others = tuple(i for i in range(value.ndim) if i != axes[name] % value.ndim)
-            largest = np.abs(value).max(axis=others)
-            maxima[name] = np.maximum(maxima[name], largest) if name in maxima else largest
-    for name, largest in maxima.items():
-        if not np.isfinite(largest).all():
+            part = ChannelRange(value.min(axis=others), value.max(axis=others))
+            ranges[name] = ranges[name].joined(part) if name in ranges else part
+    for name, found in ranges.items():
+        if not np.isfinite(found.largest).all():
             raise VerdictError(f"the range of {name} is not finite")
-    return maxima
+    return ranges
 
 
 def histograms(
@@ -65,7 +91,7 @@ def histograms(
     """Histograms of |x| of the named tensors.
 
     Args:
-        largest: by tensor name, from `channel_maxima` over the same slices.
+        largest: largest |x| by tensor name, as `channel_ranges` found it over the same slices.
 
     Raises:
         VerdictError: a tensor whose range is 0 or not finite.

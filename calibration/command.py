@@ -34,7 +34,7 @@ def calibrate(
     as_json: bool,
     **chosen: Any,
 ) -> None:
-    """Add int8 to BUNDLE, and compare every lower precision with fp32.
+    """Add int8 and fp8 to BUNDLE, and compare every lower precision with fp32.
 
     The gate judges at home, under eight shifts of the scanner, and on the slices of --other. A precision that does not
     pass is not installed. The exit status is 0 where none was refused, and 1 where one failed or is inconclusive.

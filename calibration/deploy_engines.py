@@ -18,7 +18,7 @@ from dtvit_edge.trt.store import load_engine
 from evaluation.gate import FAILED, PASSED
 
 # A precision of an engine, and the files of which the bundle has to hold one: what was refused there is not built.
-_FILES = {"fp32": ("fp32",), "fp16": ("fp16",), "int8": ("int8", "int8-fp16")}
+_FILES = {"fp32": ("fp32",), "fp16": ("fp16",), "int8": ("int8", "int8-fp16"), "fp8": ("fp8",)}
 
 
 def build_engines(bundle: Bundle, say: Callable[[str], None]) -> Step:

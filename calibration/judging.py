@@ -87,13 +87,15 @@ class Judge:
     @cached_property
     def elsewhere(self) -> dict[str, SliceSet]:
         """The test set under each shift of the scanner, and another site's slices where there are any."""
-        limits, spec = self.limits, self.bundle.manifest.spec
-        shifted: dict[str, SliceSet] = {}
-        if limits.shift_slices:
-            shifted = shifted_sets(
-                self.sets[TEST], spec, seed=self.seed, count=limits.shift_slices, progress=self.progress
-            )
+        shifted = self.shifted(TEST, self.limits.shift_slices)
         return shifted | {name: self.sets[name] for name in (gate.OTHER,) if name in self.sets}
+
+    def shifted(self, set_name: str, count: int) -> dict[str, SliceSet]:
+        """Up to so many slices of a set under each shift of the scanner; none where no shift is asked for."""
+        count, spec = min(count, self.limits.shift_slices), self.bundle.manifest.spec
+        if not count:
+            return {}
+        return shifted_sets(self.sets[set_name], spec, seed=self.seed, count=count, progress=self.progress)
 
     def compare(
         self,

@@ -1,22 +1,26 @@
 """The two int8 files: Q/DQ on the input and the weight of each quantizable op, nothing on any output.
 
-onnxruntime.quantization writes Q/DQ well when it is told which nodes and which ranges; what it would choose by itself
-(products of two activations, outputs, its own calibrators' ranges, which depend on the order of slices) ruins a ViT or
-runs slower. `quantizable` says which ops.
+Inputs and weights are symmetric int8, as TensorRT wants them. An input that lies to one side of zero (behind GELU) is
+shifted by a Sub in front of its QuantizeLinear, and what that takes away is in the op's bias: of the weights as they
+are rounded, since most of such an input's values are zero, and zero has to give what it gave before. `quantizable` says
+which ops. onnxruntime.quantization was used before: it knows neither shifts nor float8, and shares the rounded copy of
+a tensor with readers that are not quantised.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, version_converter
-from onnxruntime.quantization import QuantType
-from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
-from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, helper, version_converter
 
 from calibration.quantizable import OUTPUT_AXIS, QuantizableOp
+from calibration.ranges import LEVELS, Range, half_above
+from calibration.weight_graph import WeightGraph, replace_nodes
 from dtvit_edge.errors import VerdictError
 from export.half import convert
 from export.onnx_graph import OPSET, check_graph, serialise
@@ -24,68 +28,122 @@ from export.onnx_graph import OPSET, check_graph, serialise
 TYPED_OPSET = 19  # the first with float16 scales
 
 
-def quantise(model: ModelProto, ops: Sequence[QuantizableOp], ranges: Mapping[str, float]) -> bytes:
+def quantise(model: ModelProto, ops: Sequence[QuantizableOp], ranges: Mapping[str, Range]) -> bytes:
     """`model.int8.onnx`: symmetric int8, weights by output channel, float32 scales, everything else as it was.
 
     Args:
         model: the fp32 graph, smoothed or not; it is left as it is.
         ops: the ones to quantise.
-        ranges: largest magnitude by activation; those of other tensors are ignored.
+        ranges: by activation; those of other tensors are ignored.
 
     Raises:
-        VerdictError: a range that is missing, zero or not finite.
+        VerdictError: a range that is missing, empty or not finite.
     """
     for op in ops:
         for name in op.activations:
-            value = ranges.get(name)
-            if value is None or not 0 < value < np.inf:
-                raise VerdictError(f"{op.name}: the range of its input is {value}; expected a positive number")
+            span = ranges.get(name)
+            if span is None or not 0 < span.largest < np.inf:
+                said = "missing" if span is None else f"{span.low:g} to {span.high:g}"
+                raise VerdictError(f"{op.name}: the range of its input is {said}; expected one with finite ends, not 0")
     copy = ModelProto()
     copy.CopyFrom(model)
-    limits = {
-        name: TensorData(lowest=np.float32(-ranges[name]), highest=np.float32(ranges[name]))
-        for p in ops
-        for name in p.activations
-    }
-    quantizer = QDQQuantizer(
-        copy,
-        per_channel=True,
-        reduce_range=False,
-        weight_qType=QuantType.QInt8,
-        activation_qType=QuantType.QInt8,
-        tensors_range=TensorsData(CalibrationMethod.MinMax, limits),
-        nodes_to_quantize=[p.node for p in ops],
-        nodes_to_exclude=[],
-        op_types_to_quantize=sorted(OUTPUT_AXIS),
-        extra_options={
-            "ActivationSymmetric": True,
-            "WeightSymmetric": True,
-            "QuantizeBias": False,
-            "OpTypesToExcludeOutputQuantization": sorted(OUTPUT_AXIS),
-        },
-    )
-    quantizer.quantize_model()
-    _keep_floats_elsewhere(quantizer.model.model, {p.node for p in ops})
-    quantizer.model.topological_sort()
-    return serialise(quantizer.model.model)
+    writer = QdqWriter(copy)
+    fixed = _not_shiftable(writer.graph, ops)
+    for op in ops:
+        for place, name in enumerate(op.activations):
+            size, steps = ranges[name].grid(shiftable=name not in fixed)
+            writer.quantise_input(op, place, Grid(size, np.array(0, np.int8), steps * size if steps else None))
+        if not op.attention:
+            integers, sizes, axis = int8_weight(op, writer.graph.weight(op.weight))
+            size, steps = ranges[op.activation].grid(shiftable=op.activation not in fixed)
+            if steps:
+                rounded = integers.astype(np.float64) * _along(sizes, axis)
+                writer.add_to_bias(op, steps * float(size) * rounded.sum(axis=1 - axis))
+            writer.quantise_weight(op, integers, sizes, axis)
+    return serialise(writer.finished())
 
 
-def _keep_floats_elsewhere(model: ModelProto, quantised_nodes: set[str]) -> None:
-    """Let every other node read the float tensor whose rounded copy feeds a quantised op.
+def _not_shiftable(graph: WeightGraph, ops: Sequence[QuantizableOp]) -> set[str]:
+    """Inputs of an op that could not give back what a shift takes: no bias, padding, or a product of activations."""
+    return {name for op in ops for name in op.activations if op.attention or graph.bias(op) is None}
 
-    The Slice that takes the class token out of the last block's norm would else hand on rounded values, to be rounded
-    again with another scale.
-    """
-    producer = {n.output[0]: n for n in model.graph.node}
-    for node in model.graph.node:
-        if node.name in quantised_nodes:
-            continue
-        for place, name in enumerate(node.input):
-            dequantise = producer.get(name)
-            if dequantise is not None and dequantise.op_type == "DequantizeLinear":
-                quantised = producer.get(dequantise.input[0])
-                if quantised is not None and quantised.op_type == "QuantizeLinear":
-                    node.input[place] = quantised.input[0]
+
+def int8_weight(op: QuantizableOp, values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32], int]:
+    """A weight's integers, the size of a step by output channel, and the axis of that channel."""
+    axis = OUTPUT_AXIS[op.operator]
+    others = tuple(i for i in range(values.ndim) if i != axis)
+    largest = np.abs(values).max(axis=others)
+    sizes = np.array([half_above(x / LEVELS) if x > 0 else 1 for x in largest.tolist()], np.float32)
+    rounded = np.rint(values / _along(sizes, axis, values.ndim))
+    return np.clip(rounded, -LEVELS, LEVELS).astype(np.int8), sizes, axis
+
+
+def _along(sizes: NDArray[np.float32], axis: int, dimensions: int = 2) -> NDArray[np.float32]:
+    return sizes.reshape([-1 if i == axis else 1 for i in range(dimensions)])
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What an input is rounded to: the size of a step, 0 in the type of the integers, and what is subtracted before."""
+
+    size: np.float32
+    zero: NDArray[Any]
+    shift: np.float32 | None = None
+
+
+class QdqWriter:
+    """Puts Q/DQ in front of ops; a tensor that several of them read is quantised once."""
+
+    def __init__(self, model: ModelProto) -> None:
+        self.model, self.graph = model, WeightGraph(model)
+        self._before: dict[str, list[NodeProto]] = {}
+        self._dequantised: dict[str, str] = {}
+
+    def quantise_input(self, op: QuantizableOp, place: int, grid: Grid) -> None:
+        """Let an op read an activation rounded to a grid; every other reader keeps the float tensor."""
+        name = op.activations[place]
+        if name not in self._dequantised:
+            nodes = self._before.setdefault(op.node, [])
+            source = name
+            if grid.shift is not None:
+                shift = self.graph.add_weight(f"{name}_shift", np.asarray(grid.shift))
+                source = f"{name}_shifted"
+                nodes.append(helper.make_node("Sub", [name, shift], [source], name=f"node_{source}"))
+            parameters = [
+                self.graph.add_weight(f"{name}_scale", np.asarray(grid.size)),
+                self.graph.add_weight(f"{name}_zero_point", grid.zero),
+            ]
+            integers, output = f"{name}_quantized", f"{name}_dequantized"
+            nodes.append(helper.make_node("QuantizeLinear", [source, *parameters], [integers], name=f"node_{integers}"))
+            nodes.append(helper.make_node("DequantizeLinear", [integers, *parameters], [output], name=f"node_{output}"))
+            self._dequantised[name] = output
+        self.graph.nodes[op.node].input[place] = self._dequantised[name]
+
+    def quantise_weight(self, op: QuantizableOp, integers: NDArray[Any], sizes: NDArray[np.float32], axis: int) -> None:
+        """Let an op read a weight that is stored as integers (or float8), with one scale or one an output channel."""
+        name = op.weight
+        inputs = [
+            self.graph.add_weight(f"{name}_quantized", integers),
+            self.graph.add_weight(f"{name}_scale", sizes),
+            self.graph.add_weight(f"{name}_zero_point", np.zeros(sizes.shape, integers.dtype)),
+        ]
+        output = f"{name}_dequantized"
+        node = helper.make_node("DequantizeLinear", inputs, [output], name=f"node_{output}")
+        if sizes.ndim:
+            node.attribute.append(helper.make_attribute("axis", axis))
+        self._before.setdefault(op.node, []).append(node)
+        self.graph.nodes[op.node].input[1] = output
+
+    def add_to_bias(self, op: QuantizableOp, values: NDArray[np.float64]) -> None:
+        """Add to what is added to an op's output."""
+        bias = self.graph.bias(op)
+        assert bias is not None, "what has no bias is not shifted"
+        self.graph.set_weight(bias, self.graph.weight(bias) + values)
+
+    def finished(self) -> ModelProto:
+        """The model, with every node in place and without the weights that were replaced."""
+        replace_nodes(self.model, self._before)
+        return self.model
 
 
 def typed(int8: bytes, channels: int) -> bytes:

@@ -1,12 +1,15 @@
-"""Four ways to a range, all from one histogram: min-max, entropy, percentile and mean squared error.
+"""Five ways to a range, all from one histogram: min-max, wide, entropy, percentile and mean squared error.
 
 Which is best differs from model to model by more than INT8 itself costs, so that all are tried and the gate's own
-measure chooses.
+measure chooses. Each gives the largest magnitude that is kept; `Range` is what is left of a tensor's values then, and
+how int8 spans them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +17,70 @@ from onnxruntime.quantization.calibrate import HistogramCollector
 
 from calibration.activations import BINS, Histogram
 
+# How much wider than min-max. Of a ViT-S/14 calibrated on 96 slices, the mean difference of probabilities on 37 slices
+# of other scanners was 0.0073 without, 0.0038 with a quarter and 0.0080 with three fifths more.
+HEADROOM = 1.25
 PERCENTILE = 99.999  # onnxruntime.quantization's default
 LEVELS = 127  # symmetric int8: -127 to 127
 _ENTROPY_BINS = 256  # a side, twice as many in all; the search takes the square of it
 _CANDIDATES = 128
+# A symmetric grid that is this many times as coarse as a shifted one is shifted. Behind GELU it is nearly twice as
+# coarse; tensors that lie around zero by themselves shall not cost an operator.
+_LEAST_GAIN = 1.2
+
+
+@dataclass(frozen=True)
+class Range:
+    """The lowest and highest value of one tensor that int8 holds without clipping."""
+
+    low: float
+    high: float
+
+    @property
+    def largest(self) -> float:
+        """The largest magnitude; NaN where an end is."""
+        return max(-self.low, self.high) if self.low <= self.high else math.nan
+
+    def to(self, largest: float) -> Range:
+        """Clipped to a largest magnitude; or, where that is more than its own, wider at both ends by the same share."""
+        share = max(largest / self.largest, 1.0)
+        low, high = min(self.low, self.low * share), max(self.high, self.high * share)
+        return Range(max(low, -largest), min(high, largest))
+
+    def grid(self, *, shiftable: bool = True) -> tuple[np.float32, int]:
+        """The size of a step and how many steps are subtracted before rounding: rint(x / size) - steps is in int8.
+
+        A whole number of steps, so that zero stays exact: most of what GELU gives lies there, and an error that is the
+        same in every channel adds up. The size is rounded up to float16, so that a graph with float16 scales holds the
+        same grid.
+
+        Args:
+            shiftable: False where nothing may be subtracted.
+        """
+        symmetric = max(-self.low, self.high) / LEVELS
+        # One step less: the number of steps is rounded, and neither end may be clipped.
+        shifted = (self.high - self.low) / (2 * LEVELS - 1)
+        if not shiftable or symmetric < _LEAST_GAIN * shifted:
+            return half_above(symmetric), 0
+        size = half_above(shifted)
+        return size, int(np.rint((self.high + self.low) / 2 / size))
+
+
+def half_above(value: float) -> np.float32:
+    """The smallest float16 that is not below a positive number, as float32; infinity stays what it is."""
+    with np.errstate(over="ignore"):
+        half = np.float16(value)
+    return np.float32(half if float(half) >= value else np.nextafter(half, np.float16(np.inf)))
 
 
 def minmax(histogram: Histogram) -> float:
     """The largest magnitude seen."""
     return histogram.largest
+
+
+def wide(histogram: Histogram) -> float:
+    """The largest magnitude seen, and a share more for what another scanner shows."""
+    return HEADROOM * histogram.largest
 
 
 def percentile(histogram: Histogram) -> float:
@@ -58,6 +116,7 @@ def entropy(histogram: Histogram) -> float:
 
 METHODS: dict[str, Callable[[Histogram], float]] = {
     "minmax": minmax,
+    "wide": wide,
     "entropy": entropy,
     "percentile": percentile,
     "mse": mse,

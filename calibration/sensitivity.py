@@ -11,6 +11,7 @@ from onnx import ModelProto
 
 from calibration.quantise import quantise
 from calibration.quantizable import QuantizableOp
+from calibration.ranges import Range
 from dtvit_edge.progress import Progress, silent
 from evaluation.agreement import Logits, logit_error
 from export.onnx_graph import open_session
@@ -30,7 +31,7 @@ class Cost:
 def rank(
     model: ModelProto,
     ops: Sequence[QuantizableOp],
-    ranges: Mapping[str, float],
+    ranges: Mapping[str, Range],
     pixels: NDArray[np.uint8],
     reference: Logits,
     *,

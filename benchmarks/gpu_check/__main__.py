@@ -13,7 +13,7 @@ import click
 
 from benchmarks.gpu_check import summary
 from benchmarks.gpu_check.runner import PASSED, run_stages
-from benchmarks.gpu_check.settings import Settings
+from benchmarks.gpu_check.settings import DEFAULT_PRECISIONS, Settings
 from benchmarks.gpu_check.stages import NOT_MEASURED, stages
 from dtvit_edge.cli import render
 from dtvit_edge.trt import library
@@ -45,7 +45,7 @@ from dtvit_edge.trt.releases import PRECISIONS
     "precisions",
     multiple=True,
     type=click.Choice(PRECISIONS),
-    default=PRECISIONS,
+    default=DEFAULT_PRECISIONS,
     help="Check only this precision (default: all of them).",
 )
 @click.option(

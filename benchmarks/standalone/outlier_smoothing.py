@@ -20,9 +20,10 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.results import CPU_RECORDS
-from calibration.activations import channel_maxima
+from calibration.activations import channel_ranges
 from calibration.quantise import quantise
 from calibration.quantizable import weight_ops
+from calibration.ranges import Range
 from calibration.smoothing import smooth
 from dtvit_edge.cli import render
 from dtvit_edge.spec import OUTPUT_NAMES, PreprocessSpec, digest_bytes
@@ -70,17 +71,21 @@ def model_with_outliers(encoder: str, seed: int = 0) -> onnx.ModelProto:
 
 
 def measure(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> Errors:
-    """Quantise a graph with min-max ranges over the slices, as it is and with its outliers folded."""
+    """Quantise a graph by min-max over the slices: symmetric as it is, and with outliers and offsets folded."""
     products = weight_ops(model)
     reference = _logits(model.SerializeToString(), pixels)
-    maxima = channel_maxima(model.SerializeToString(), products, pixels)
+    ranges = channel_ranges(model.SerializeToString(), products, pixels)
     folded = onnx.ModelProto()
     folded.CopyFrom(model)
-    _, after = smooth(folded, products, maxima)
+    _, after = smooth(folded, products, ranges)
     int8_logits = []
-    for graph, values in ((model, maxima), (folded, after)):
-        ranges = {name: float(logits.max()) for name, logits in values.items()}
-        int8_logits.append(_logits(quantise(graph, products, ranges), pixels))
+    for graph, values, symmetric in ((model, ranges, True), (folded, after, False)):
+        spans = {}
+        for name in (op.activation for op in products):
+            low, high = float(values[name].low.min()), float(values[name].high.max())
+            largest = max(-low, high)
+            spans[name] = Range(-largest, largest) if symmetric else Range(low, high)
+        int8_logits.append(_logits(quantise(graph, products, spans), pixels))
     plain, smoothed = ([_slice_error(reference, logits, i) for i in range(len(pixels))] for logits in int8_logits)
     deviation = float(np.mean([reference[name].std(axis=0).mean() for name in OUTPUT_NAMES]))
     return Errors(

@@ -45,6 +45,7 @@ MODEL_FILES = {
     "fp16": "model.fp16.onnx",  # typed: TensorRT 10 and newer, TensorRT for RTX
     "int8": "model.int8.onnx",  # FP32 scales: CPU backends, TensorRT 8.6 to 10 with flags
     "int8-fp16": "model.int8-fp16.onnx",  # typed, FP16 scales: TensorRT 10 and newer, TensorRT for RTX
+    "fp8": "model.fp8.onnx",  # typed, E4M3 with FP16 scales: the same on Ada, Hopper and newer
 }
 ENGINES = "engines"  # what a device builds; the manifest does not name it
 BUILT_SUFFIXES = (".plan", ".blob")  # of an engine of TensorRT, of a compiled model of OpenVINO

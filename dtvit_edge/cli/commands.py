@@ -27,7 +27,7 @@ from dtvit_edge.trt.releases import DEFAULT_CAPABILITIES, DEFAULT_MAX_BATCH, PRE
 # Commands that live outside the runtime: name -> (module, attribute, short help).
 WORKSTATION_COMMANDS = {
     "bench": ("benchmarks.command", "bench", "Measure accuracy and time on this machine."),
-    "calibrate": ("calibration.command", "calibrate", "Add int8 to a bundle, if the gate agrees."),
+    "calibrate": ("calibration.command", "calibrate", "Add int8 and fp8 to a bundle, if the gate agrees."),
     "deploy": ("calibration.deploy_command", "deploy", "Do all that this machine can, from weights on."),
     "export": ("export.command", "export", "Turn a checkpoint into a bundle, parity proved."),
     "threshold": ("evaluation.command", "threshold", "Tune a bundle's threshold on labels."),

@@ -29,7 +29,7 @@ class StackCompatibility:
 
     Attributes:
         title: the stack's versions in one line; `name` is its first part.
-        files: the five files, in the order of `bundle.MODEL_FILES`.
+        files: the six files, in the order of `bundle.MODEL_FILES`.
         findings: worst first.
         commands: what builds the files that are used.
         sources: of the stack's row in the table of targets.

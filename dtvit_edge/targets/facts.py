@@ -11,7 +11,7 @@ from dtvit_edge.bundle import MODEL_FILES, Bundle
 SEVERITIES = ("refuses", "decomposes", "not_fused", "note", "ok")
 
 # The opset of a file that is not made yet, and what it is made from.
-_PLANNED_OPSET = {"fp32-op16": 16, "int8-fp16": 19}
+_PLANNED_OPSET = {"fp32-op16": 16, "int8-fp16": 19, "fp8": 19}
 _BASE = "fp32"
 
 

@@ -1,4 +1,4 @@
-"""Which of the five model files a stack would use for each precision, and why the others not; as `build` chooses."""
+"""Which of the six model files a stack would use for each precision, and why the others not; as `build` chooses."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dtvit_edge.backend import CPU_PRECISIONS
 from dtvit_edge.bundle import MODEL_FILES, NOT_HERE
 from dtvit_edge.errors import BuildError
 from dtvit_edge.targets.facts import Finding, GraphFacts, NotKnown
-from dtvit_edge.targets.table import Stack
-from dtvit_edge.trt.releases import PRECISIONS, command_for
+from dtvit_edge.targets.table import Stack, dotted
+from dtvit_edge.trt.releases import FP8_CAPABILITY, PRECISIONS, command_for
 
 # What may become of a file. `absent`: it would be used, and this copy of the bundle lacks it. `not_known`: the manifest
 # lacks the facts to say.
@@ -20,7 +20,7 @@ PASSED_OVER, REFUSED, NOT_KNOWN = "passed_over", "refused", "not_known"
 
 @dataclass(frozen=True)
 class FileCompatibility:
-    """One of the five files on one stack.
+    """One of the six files on one stack.
 
     Attributes:
         key: of `bundle.MODEL_FILES`.
@@ -50,7 +50,7 @@ def serving_key(stack: Stack, precision: str) -> str | None:
 
 
 def file_compatibilities(facts: GraphFacts, stack: Stack) -> tuple[FileCompatibility, ...]:
-    """The five files in the order of `bundle.MODEL_FILES`."""
+    """The six files in the order of `bundle.MODEL_FILES`."""
     return tuple(_compatibility(key, facts, stack) for key in MODEL_FILES)
 
 
@@ -114,11 +114,17 @@ def _opset(key: str, facts: GraphFacts, stack: Stack) -> str:
 
 
 def _fp16_scales(key: str, facts: GraphFacts, stack: Stack) -> str:
-    if key != "int8-fp16" or stack.tensorrt is None:
+    if key not in ("int8-fp16", "fp8") or stack.tensorrt is None:
         return ""
     if not stack.tensorrt.typed:
         return "Q/DQ with FP16 scales needs opset 19 and TensorRT 10"
     return f"Q/DQ with FP16 scales needs opset 19, the file has {facts.opset(key)}" if facts.opset(key) < 19 else ""
+
+
+def _fp8(key: str, facts: GraphFacts, stack: Stack) -> str:
+    if key != "fp8" or stack.tensorrt is None or not stack.sm or max(stack.sm) >= FP8_CAPABILITY:
+        return ""
+    return f"FP8 needs SM {dotted(FP8_CAPABILITY)} (Ada) or newer, here it is {', '.join(map(dotted, stack.sm))}"
 
 
 def _layer_norm(key: str, facts: GraphFacts, stack: Stack) -> str:
@@ -135,4 +141,4 @@ def _cpu_types(key: str, facts: GraphFacts, stack: Stack) -> str:
 
 
 # Each gives words where the stack cannot run the file; the first that does is told, under its own name.
-FILE_RULES = (_cpu_types, _fp16_scales, _opset, _layer_norm)
+FILE_RULES = (_cpu_types, _fp8, _fp16_scales, _opset, _layer_norm)

@@ -10,7 +10,7 @@ from dtvit_edge.targets import dla
 from dtvit_edge.targets.facts import SEVERITIES, Finding, GraphFacts, NotKnown
 from dtvit_edge.targets.model_files import refusal, serving_key
 from dtvit_edge.targets.table import PYTHON_FLOOR, QKV_BUG, Stack, dotted
-from dtvit_edge.trt.releases import PRECISIONS, RTX
+from dtvit_edge.trt.releases import FP8_CAPABILITY, PRECISIONS, RTX
 
 Rule = Callable[[GraphFacts, Stack], Iterator[Finding]]
 
@@ -55,7 +55,7 @@ def _files(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
 def _precisions(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
     for precision in PRECISIONS:
         if serving_key(stack, precision) is None:
-            yield Finding("refuses", "precision", f"{precision} is not to be had: none of the five files gives it.")
+            yield Finding("refuses", "precision", f"{precision} is not to be had: none of the six files gives it.")
 
 
 def _layer_norm(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
@@ -151,6 +151,15 @@ def _quantization(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
             "TensorRT for RTX documents INT8 for weight-only products, and none on SM 7.5; graphs with quantised "
             "activations build. Whether they are faster than FP16 is to be measured.",
         )
+
+
+def _fp8(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
+    if not facts.has("fp8") or refusal("fp8", facts, stack):
+        return
+    older = [dotted(sm) for sm in stack.sm if sm < FP8_CAPABILITY]
+    if older or not stack.sm:
+        without = f"; SM {', '.join(older)} have none" if older else ""
+        yield Finding("note", "fp8", f"FP8 needs SM {dotted(FP8_CAPABILITY)} (Ada) or newer{without}.")
 
 
 def _int8_attention(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
@@ -257,6 +266,7 @@ RULES: tuple[Rule, ...] = (
     _precisions,
     _layer_norm,
     _quantization,
+    _fp8,
     _int8_attention,
     _typing,
     _bugs,

@@ -25,7 +25,15 @@ from dtvit_edge.trt import backend, layers, library, process
 from dtvit_edge.trt.builder import BuildJob
 from dtvit_edge.trt.device_key import make_key
 from dtvit_edge.trt.execution import SerializedEngine
-from dtvit_edge.trt.releases import COMPILED_ALONE, DEFAULT_CAPABILITIES, DEFAULT_MAX_BATCH, PRECISIONS, RTX, Release
+from dtvit_edge.trt.releases import (
+    COMPILED_ALONE,
+    DEFAULT_CAPABILITIES,
+    DEFAULT_MAX_BATCH,
+    PRECISIONS,
+    RTX,
+    Release,
+    has_fp8,
+)
 from dtvit_edge.trt.staging import staging
 from dtvit_edge.trt.store import (
     ENGINES,
@@ -51,7 +59,7 @@ class BuildOptions:
     Attributes:
         backend: `tensorrt`, `tensorrt-rtx`, or `auto` for the one that is installed.
         max_batch: the profiles are for 1 alone and from 1 to it.
-        ahead_of_time: with no GPU, for `capabilities` (none takes 8.6, 8.9 and 12.0).
+        ahead_of_time: with no GPU, for `capabilities` (none takes 8.6, 8.9 and 12.0; of those fp8 has the last two).
         workspace_mib: the builder's workspace; None takes half of the free memory.
         library_tactics: False leaves cuBLAS and cuDNN out of the search.
         builder_optimization_level: 0 to 5, how long the builder searches; None leaves it to the library.
@@ -102,7 +110,7 @@ def build_engine(bundle: Bundle, options: BuildOptions, prove: Proof) -> BuildRe
     flavour = library.choose(options.backend)
     if options.ahead_of_time and flavour != RTX:
         raise ConfigError("only TensorRT for RTX compiles ahead of time: --backend tensorrt-rtx")
-    capabilities = (options.capabilities or DEFAULT_CAPABILITIES) if options.ahead_of_time else ()
+    capabilities = (options.capabilities or _default_capabilities(options)) if options.ahead_of_time else ()
     make_key()  # what cannot be signed is not built for minutes
     with staging(bundle.path / ENGINES) as stage:
         question = {"find_gpu": not options.ahead_of_time, "device": options.device or 0}
@@ -114,6 +122,7 @@ def build_engine(bundle: Bundle, options: BuildOptions, prove: Proof) -> BuildRe
             raise ConfigError(f"{release.title} has no cuBLAS and cuDNN tactics that could be left out")
         if options.builder_optimization_level is not None and not release.has_optimization_level:
             raise ConfigError(f"{release.title} has no builder optimization level; 8.6 and newer have")
+        _require_fp8(options.precision, capabilities or ((gpu.sm,) if gpu else ()))
         opener = None
         if not options.ahead_of_time:
             _require_gpu(gpu, release)
@@ -235,6 +244,15 @@ def _require_gpu(gpu: Gpu | None, release: Release) -> None:
         raise BuildError(
             f"no GPU that CUDA can use was found here, and {release.title} builds on the one it is for{more}"
         )
+
+
+def _default_capabilities(options: BuildOptions) -> tuple[str, ...]:
+    return tuple(sm for sm in DEFAULT_CAPABILITIES if options.precision != "fp8" or has_fp8(sm))
+
+
+def _require_fp8(precision: str, capabilities: Sequence[str]) -> None:
+    if precision == "fp8" and (older := [sm for sm in capabilities if not has_fp8(sm)]):
+        raise BuildError(f"SM {', '.join(older)} has no FP8; SM 8.9 (Ada) and newer have: build int8 or fp16 there")
 
 
 def _device(release: Release, gpu: str | None, capabilities: Sequence[str]) -> str:

@@ -46,8 +46,8 @@ class Layer:
     Attributes:
         kind: TensorRT's own word: `gemm`, `kgen`, `Convolution`.
         inputs, outputs: types of the tensors that flow through it, constants left out: `fp32`, `fp16`, `int8`, `uint8`.
-        precision: int8 where an int8 input meets int8 weights, else the widest type among the inputs: a product that
-            turns int8 into floats before it multiplies is no int8 product. Empty where it moves integers only.
+        precision: int8 or fp8 where such an input meets such weights, else the widest type among the inputs: a product
+            that turns int8 into floats before it multiplies is no int8 product. Empty where it moves integers only.
         opaque: a fused region whose inside is not shown; its own types are those at its border.
     """
 
@@ -94,16 +94,17 @@ def check_precision(asked: str, layers: Sequence[Layer]) -> list[str]:
     """
     if not layers:
         return [f"the precision of the layers could not be read back; whether this engine is {asked} is not known"]
-    narrow = {"fp32": (), "fp16": ("fp16", "bf16"), "int8": ("int8", "fp8")}[asked]
+    narrow = {"fp32": (), "fp16": ("fp16", "bf16"), "int8": ("int8", "fp8"), "fp8": ("fp8",)}[asked]
     counts = count(layers)
     said = ", ".join(f"{number} {precision}" for precision, number in counts.items()) or "none with a precision"
     if asked == "fp32":
         reduced = [precision for precision in counts if precision != "fp32"]
         return [f"fp32 was asked for, and layers compute in {', '.join(reduced)} ({said})"] if reduced else []
     if any(precision in counts for precision in narrow):
-        mixed = Counter(layer.precision for layer in layers if "int8" in layer.inputs and layer.precision != "int8")
+        given = "fp8" if asked == "fp8" else "int8"
+        mixed = Counter(layer.precision for layer in layers if given in layer.inputs and layer.precision != given)
         return [
-            f"{number} layers are given int8 and compute in {precision}: those products gain no speed from int8"
+            f"{number} layers are given {given} and compute in {precision}: those products gain no speed from {given}"
             for precision, number in mixed.items()
         ]
     if any(kind in narrow for layer in layers for kind in (*layer.inputs, *layer.outputs)):
@@ -135,7 +136,8 @@ def _from_json(entry: Any) -> Layer:
 def _layer(
     name: str, kind: str, tactic: str, inputs: tuple[str, ...], constants: tuple[str, ...], outputs: tuple[str, ...]
 ) -> Layer:
-    for side in (("int8",),) if "int8" in inputs and "int8" in constants else (inputs, outputs):
+    narrow = [t for t in ("int8", "fp8") if t in inputs and t in constants]
+    for side in (narrow,) if narrow else (inputs, outputs):
         known = [t for t in _WIDTHS if t in side]
         if known:
             return Layer(name, kind, inputs, outputs, known[0], "ForeignNode" in name, tactic)

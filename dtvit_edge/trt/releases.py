@@ -7,9 +7,9 @@ inputs from 8.5, LayerNormalization from 8.6, node names in parser errors), and 
 |---|---|---|---|
 | 8.5 | fp32-op16 | builder flags, the parts of LayerNorm held in FP32 | yes |
 | 8.6, 9.x | fp32, int8 | builder flags, LayerNorm held in FP32 | yes |
-| 10.x | fp32, fp16, int8-fp16 | the graph: STRONGLY_TYPED | yes |
-| 11.x | fp32, fp16, int8-fp16 | the graph; the flags are gone | yes |
-| for RTX 1.x | fp32, fp16, int8-fp16 | the graph; the flags are gone | no: its calls do nothing |
+| 10.x | fp32, fp16, int8-fp16, fp8 | the graph: STRONGLY_TYPED | yes |
+| 11.x | fp32, fp16, int8-fp16, fp8 | the graph; the flags are gone | yes |
+| for RTX 1.x | fp32, fp16, int8-fp16, fp8 | the graph; the flags are gone | no: its calls do nothing |
 
 Execution contexts on memory that the caller owns (read off the Python modules of 8.6.0 and of RTX 1.7, and the source
 of the bindings of 10.x):
@@ -34,10 +34,13 @@ from dtvit_edge.errors import BuildError
 
 TENSORRT, RTX = "tensorrt", "tensorrt-rtx"
 TITLES = {TENSORRT: "TensorRT", RTX: "TensorRT for RTX"}
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "int8", "fp8")
 # What TensorRT for RTX compiles ahead of time where nothing else is asked for: Ampere, Ada and Blackwell boards.
 DEFAULT_CAPABILITIES = ("8.6", "8.9", "12.0")
 DEFAULT_MAX_BATCH = 8
+# FP8 products are Ada's, Hopper's and newer: for an older GPU the builder of TensorRT for RTX 1.7 says "Cannot compile
+# for target(s) sm86, because the model contains HW-specific datatypes: fp8_e4m3".
+FP8_CAPABILITY = (8, 9)
 # This compute capability is compiled alone or not at all (TensorRT for RTX's documentation).
 COMPILED_ALONE = "7.5"
 
@@ -182,7 +185,9 @@ class Release:
             BuildError: this release cannot make one.
         """
         if self.typed:
-            return {"fp32": "fp32", "fp16": "fp16", "int8": "int8-fp16"}[precision]
+            return {"fp32": "fp32", "fp16": "fp16", "int8": "int8-fp16", "fp8": "fp8"}[precision]
+        if precision == "fp8":
+            raise BuildError(f"{self.title} reads no FP8 graph; TensorRT 10 and newer and TensorRT for RTX do")
         if self.version >= (8, 6):
             return "int8" if precision == "int8" else "fp32"
         if precision == "int8":
@@ -228,9 +233,14 @@ def batch_profiles(release: Release, max_batch: int) -> list[dict[str, int]]:
 
 def command_for(graph: str, bundle: str = "NAME.dtvit") -> str:
     """The command that puts a model (a key of `dtvit_edge.bundle.MODEL_FILES`) into a bundle, quoted already."""
-    if graph in ("int8", "int8-fp16"):
+    if graph in ("int8", "int8-fp16", "fp8"):
         return f"dtvit-edge calibrate {bundle} --slices DIR"
     return f"dtvit-edge export WEIGHTS -o {bundle}"
+
+
+def has_fp8(capability: str) -> bool:
+    """A GPU of this compute capability, as `8.9`, multiplies FP8."""
+    return parse_version(capability) >= FP8_CAPABILITY
 
 
 def parse_version(text: str) -> tuple[int, ...]:

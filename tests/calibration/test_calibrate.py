@@ -15,15 +15,16 @@ import pytest
 from calibration import calibrate as module
 from calibration.calibrate import CalibrationResult, Config, calibrate
 from calibration.quantizable import weight_ops
+from calibration.ranges import HEADROOM
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.bundle.verdicts import gate_verdicts, verdict_of
 from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import BundleError, ConfigError, VerdictError
 from dtvit_edge.spec import PreprocessSpec
-from evaluation.gate import Verdict
+from evaluation.gate import Logits, Verdict
 from evaluation.limits import Limits
-from evaluation.sampling import SETS, SliceSet, candidates, load_set, split_into_sets
+from evaluation.sampling import SETS, Pixels, SliceSet, candidates, load_set, split_into_sets
 from evaluation.scanner_shifts import SHIFTS
 
 pytestmark = pytest.mark.usefixtures("coarse_entropy")
@@ -55,9 +56,13 @@ def result(
 def test_what_passes_is_installed_with_its_facts(result: CalibrationResult, two_block_bundle: Bundle) -> None:
     assert result.passed and result.kept_higher == ()
     manifest = Bundle.open(result.bundle.path).manifest
-    assert set(manifest.models) == {"fp32", "fp32-op16", "fp16", "int8", "int8-fp16"}
+    assert set(manifest.models) == {"fp32", "fp32-op16", "fp16", "int8", "int8-fp16", "fp8"}
     facts = manifest.models["int8"].facts
     assert (facts["opset"], facts["quantize_linear"], facts["dequantize_linear"]) == (17, OPS, 2 * OPS)
+    assert facts["operators"]["Sub"] == BLOCKS  # behind GELU
+    fp8 = manifest.models["fp8"].facts
+    assert (fp8["opset"], fp8["quantize_linear"], fp8["dequantize_linear"]) == (19, OPS, 2 * OPS)
+    assert "Sub" not in fp8["operators"] and set(manifest.tolerances) == set(manifest.models)
     assert manifest.models["int8-fp16"].facts["opset"] == 19
     assert facts["attention"] == manifest.models["fp32"].facts["attention"]
     assert result.bundle.model_bytes("fp32") == two_block_bundle.model_bytes("fp32")
@@ -67,10 +72,12 @@ def test_what_passes_is_installed_with_its_facts(result: CalibrationResult, two_
 def test_the_manifest_says_what_was_done(result: CalibrationResult, sets: dict[str, SliceSet]) -> None:
     said = result.bundle.manifest.calibration
     assert said is not None
-    assert set(said["methods"]) == {"minmax", "entropy", "percentile", "mse"} and said["method"] in said["methods"]
+    assert (
+        set(said["methods"]) == {"minmax", "wide", "entropy", "percentile", "mse"} and said["method"] in said["methods"]
+    )
     assert said["slices"] == {name: list(slices.labels.digests) for name, slices in sets.items()}
     assert not set(said["slices"]["calibration"]) & set(said["slices"]["test"])
-    assert [v["precision"] for v in said["verdicts"]] == ["fp16", "int8", "int8-fp16"]
+    assert [v["precision"] for v in said["verdicts"]] == ["fp16", "int8", "int8-fp16", "fp8"]
     costs = [c["rms"] for c in said["sensitivity"]["ops"]]
     assert len(costs) == OPS and costs == sorted(costs, reverse=True) and costs[-1] > 0
     assert len(said["ranges"]) == OPS
@@ -163,8 +170,8 @@ def test_the_recipe_for_fused_attention_quantises_its_products_too(
     assert len(behind) == BLOCKS and set(behind) <= quantised  # softmax itself stays in float32
     said = result.bundle.manifest.calibration
     assert said is not None and said["config"]["recipe"] == "attention"
-    largest = {name: value for name, value in said["ranges"].items() if name.startswith("softmax")}
-    assert len(largest) == BLOCKS and all(0 < value <= 1 for value in largest.values())
+    largest = {name: ends for name, ends in said["ranges"].items() if name.startswith("softmax")}
+    assert len(largest) == BLOCKS and all(0 <= low < high <= HEADROOM for low, high in largest.values())
     with pytest.raises(ConfigError, match="recipe is 'all'"):
         Config(recipe="all")
 
@@ -197,6 +204,35 @@ def test_the_worst_ops_are_kept_higher_until_the_gate_holds(
     assert judged == sorted(judged, reverse=True)  # every time fewer Q/DQ
 
 
+def test_the_method_is_chosen_where_the_scanner_is_another_one_as_well(
+    result: CalibrationResult, sets: dict[str, SliceSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrator = module._Calibrator(result.bundle, sets, LENIENT, module.silent)
+    model, spans = calibrator.smoothed()
+    narrow = {name: span.to(span.largest * 0.4) for name, span in spans.items()}
+    few = SliceSet(sets["validation"].pixels[:2], sets["validation"].labels)
+    near = {
+        "validation": calibrator.reference("validation"),
+        "elsewhere": calibrator.run("", calibrator.fp32, few.pixels),
+    }
+    ran = {
+        "trying narrow": 0.01,
+        "trying minmax": 0.02,
+        "trying narrow: elsewhere": 0.5,
+        "trying minmax: elsewhere": 0.03,
+    }
+
+    def run(name: str, data: bytes, pixels: Pixels) -> Logits:
+        reference = near["elsewhere" if name.endswith("elsewhere") else "validation"]
+        return {key: logits + np.float32(ran.get(name, 0.0)) for key, logits in reference.items()}
+
+    monkeypatch.setattr(calibrator, "run", run)
+    ranges = {"narrow": narrow, "minmax": spans}
+    assert calibrator.choose_method(model, ranges, {})[0] == "narrow"
+    method, errors = calibrator.choose_method(model, ranges, {"elsewhere": few})
+    assert method == "minmax" and errors["narrow"][1] == pytest.approx(0.354, abs=1e-3)
+
+
 def test_a_range_that_is_not_finite_leaves_the_bundle_as_it_was(
     two_block_bundle: Bundle, sets: dict[str, SliceSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,7 +240,7 @@ def test_a_range_that_is_not_finite_leaves_the_bundle_as_it_was(
     before = bundle.digest
     ops = weight_ops(onnx.load_model_from_string(bundle.model_bytes("fp32")))
     monkeypatch.setitem(module.METHODS, "mse", lambda histogram: float("inf"))
-    with pytest.raises(VerdictError, match=f"{ops[0].name}: the range of its input is inf"):
+    with pytest.raises(VerdictError, match=f"{ops[0].name}: the range of its input is .*-inf to inf"):
         calibrate(bundle, sets, LENIENT)
     assert Bundle.open(bundle.path).digest == before
     assert [p.name for p in bundle.path.parent.iterdir()] == [bundle.path.name]
@@ -244,12 +280,12 @@ def test_the_command_calibrates_and_prints_the_gates_table(
     captured = capsys.readouterr()
     assert "slices, 500 are asked" in captured.out
     last = captured.err.splitlines()[-1]
-    assert last.startswith("error: inconclusive, not installed: int8, int8-fp16; inconclusive, kept: fp16; ")
+    assert last.startswith("error: inconclusive, not installed: int8, int8-fp16, fp8; inconclusive, kept: fp16; ")
     assert "--least-slices asks for 500" in last and "did not pass" not in last
     assert main(["calibrate", str(bundle.path), *arguments[3:], "--agreement", "1.01", "--least-slices", "10"]) == 1
     captured = capsys.readouterr()
     last = captured.err.splitlines()[-1]
-    assert last == "error: did not pass the gate, not installed: fp16, int8, int8-fp16"
+    assert last == "error: did not pass the gate, not installed: fp16, int8, int8-fp16, fp8"
     # The log is no terminal: every stage says that it begins.
     for stage in ("reading the calibration set", "histograms", "ranges", "comparing int8 with fp32"):
         assert f"{stage}: " in captured.err and f"{stage}: " not in captured.out

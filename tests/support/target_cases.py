@@ -56,13 +56,14 @@ def quantized(pairs: int = 49, *, weights_as_integers: bool = True, **changes: A
 
 
 def complete(**replaced: Any) -> GraphFacts:
-    """A ViT's bundle with all five files; `replaced` by name with `_` for `-`, None leaves one out."""
+    """A ViT's bundle with all six files; `replaced` by name with `_` for `-`, None leaves one out."""
     files = {
         "fp32": vit(),
         "fp32-op16": decomposed(),
         "fp16": vit(),
         "int8": quantized(),
         "int8-fp16": quantized(opset=19),
+        "fp8": quantized(opset=19),
     }
     files |= {key.replace("_", "-"): value for key, value in replaced.items()}
     return GraphFacts("model.dtvit", {key: value for key, value in files.items() if value is not None})

@@ -1,4 +1,4 @@
-"""A one-block vision transformer as each of a bundle's five graphs, written by hand, and a bundle of them."""
+"""A one-block vision transformer as each of a bundle's six graphs, written by hand, and a bundle of them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from export.opset import to_opset16
 from tests.support.golden import make_golden
 
 WIDTH, PATCH, TOKENS = 32, 16, 196
-OPSETS = {"fp32": 17, "fp32-op16": 16, "fp16": 17, "int8": 17, "int8-fp16": 19}
-TOLERANCES = {"fp32": 1e-5, "fp32-op16": 1e-5, "fp16": 0.05, "int8": 0.2, "int8-fp16": 0.2}
+OPSETS = {"fp32": 17, "fp32-op16": 16, "fp16": 17, "int8": 17, "int8-fp16": 19, "fp8": 19}
+TOLERANCES = {"fp32": 1e-5, "fp32-op16": 1e-5, "fp16": 0.05, "int8": 0.2, "int8-fp16": 0.2, "fp8": 0.2}
+_E4M3 = helper.tensor_dtype_to_np_dtype(TensorProto.FLOAT8E4M3FN)
 
 
 def graph(key: str) -> bytes:
     """ONNX bytes of one of `MODEL_FILES`."""
-    model = _Writer(half="fp16" in key, int8="int8" in key).model(17 if key == "fp32-op16" else OPSETS[key])
+    eight_bits = np.int8 if "int8" in key else _E4M3 if key == "fp8" else None
+    half = key in ("fp16", "int8-fp16", "fp8")
+    model = _Writer(half=half, eight_bits=eight_bits).model(17 if key == "fp32-op16" else OPSETS[key])
     if key == "fp32-op16":
         to_opset16(model)
     onnx.checker.check_model(model, full_check=True)
@@ -53,8 +56,8 @@ def write_typed_bundle(path: Path, keys: tuple[str, ...] = tuple(MODEL_FILES)) -
 class _Writer:
     """Nodes in order; tensors are called after the node that makes them."""
 
-    def __init__(self, *, half: bool, int8: bool) -> None:
-        self.half, self.int8 = half, int8
+    def __init__(self, *, half: bool, eight_bits: Any) -> None:
+        self.half, self.eight_bits = half, eight_bits
         self.kind = TensorProto.FLOAT16 if half else TensorProto.FLOAT
         self.random = np.random.default_rng(1)
         self.nodes: list[onnx.NodeProto] = []
@@ -80,17 +83,24 @@ class _Writer:
         return self.finish(opset)
 
     def product(self, name: str, x: str) -> str:
-        """x times a weight; with Q/DQ on both where this is an int8 graph."""
+        """x times a weight; with Q/DQ on both where this is an int8 or fp8 graph."""
         values = (self.random.standard_normal((WIDTH, WIDTH)) / WIDTH**0.5).astype(np.float32)
-        if not self.int8:
+        if self.eight_bits is None:
             return self.add("MatMul", name, [x, self.constant(f"{name}_weight", values, half=self.half)])
-        scales = np.abs(values).max(axis=0) / 127
-        weight = self.constant(f"{name}_weight", np.round(values / scales).astype(np.int8))
-        zeros = self.constant(f"{name}_zeros", np.zeros(WIDTH, dtype=np.int8))
-        weight_scale = self.constant(f"{name}_weight_scale", scales.astype(np.float32), half=self.half)
-        weight = self.add("DequantizeLinear", f"{name}_weight_dq", [weight, weight_scale, zeros], axis=1)
+        if self.eight_bits is np.int8:
+            scales = np.abs(values).max(axis=0) / 127
+            values = np.round(values / scales)
+        else:  # one scale, and float8 rounds by itself
+            scales = np.asarray(np.abs(values).max() / 448 * np.float32(1.001))
+            values = values / scales
+        weight = self.constant(f"{name}_weight", values.astype(self.eight_bits))
+        zeros = self.constant(f"{name}_zeros", np.zeros(scales.shape, self.eight_bits))
+        weight_scale = self.constant(f"{name}_weight_scale", np.asarray(scales, np.float32), half=self.half)
+        axis = {"axis": 1} if scales.ndim else {}
+        weight = self.add("DequantizeLinear", f"{name}_weight_dq", [weight, weight_scale, zeros], **axis)
         scale = self.constant(f"{name}_scale", np.float32(0.05), half=self.half)
-        x = self.add("QuantizeLinear", f"{name}_q", [x, scale, self.constant(f"{name}_zero", np.int8(0))])
+        zero = self.constant(f"{name}_zero", np.zeros((), self.eight_bits))
+        x = self.add("QuantizeLinear", f"{name}_q", [x, scale, zero])
         x = self.add("DequantizeLinear", f"{name}_dq", [x, scale, f"{name}_zero"])
         return self.add("MatMul", name, [x, weight])
 

@@ -87,7 +87,7 @@ def test_a_thin_copy_is_the_same_bundle_and_says_what_it_lacks(typed_bundle: Bun
     assert (bundle.manifest, bundle.digest) == (typed_bundle.manifest, typed_bundle.digest)
     assert bundle.absent == ("fp32", "int8")
     assert bundle.absent_files == ("model.fp32.onnx", "model.int8.onnx")
-    assert bundle.present == ("fp16", "fp32-op16", "int8-fp16")
+    assert bundle.present == ("fp16", "fp32-op16", "fp8", "int8-fp16")
     assert bundle.model_bytes("fp16") == typed_bundle.model_bytes("fp16")
     assert bundle.golden().pixels.shape == typed_bundle.golden().pixels.shape
 
@@ -105,7 +105,7 @@ def test_a_model_that_a_copy_lacks_is_named_with_where_it_comes_from(typed_bundl
             ask("fp32")
         assert str(error.value) == (
             f"{bundle.path / 'model.fp32.onnx'}: not in this copy of the bundle; to be copied from the "
-            "workstation's (this copy has fp16, int8-fp16)"
+            "workstation's (this copy has fp16, fp8, int8-fp16)"
         )
     with pytest.raises(BundleError, match=r"whole bundle is needed; model\.fp32\.onnx, .*\.onnx: not in this"):
         bundle.require_whole()

@@ -104,19 +104,19 @@ def test_a_damaged_bundle_is_refused_before_anything_is_written(
 def thin_bundle(typed_bundle: Bundle, tmp_path: Path) -> Path:
     """A copy that has fp32 and int8 alone."""
     path = Path(shutil.copytree(typed_bundle.path, tmp_path / "thin.dtvit"))
-    for precision in ("fp32-op16", "fp16", "int8-fp16"):
+    for precision in ("fp32-op16", "fp16", "int8-fp16", "fp8"):
         (path / f"model.{precision}.onnx").unlink()
     return path
 
 
-LACKS = "model.fp16.onnx, model.fp32-op16.onnx, model.int8-fp16.onnx: not in this copy of the bundle"
+LACKS = "model.fp16.onnx, model.fp32-op16.onnx, model.fp8.onnx, model.int8-fp16.onnx: not in this copy of the bundle"
 
 
 def test_a_thin_copy_is_shown_verified_and_scored_for_what_it_is(
     thin_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bundle = str(thin_bundle)
-    absent = ["model.fp16.onnx", "model.fp32-op16.onnx", "model.int8-fp16.onnx"]
+    absent = ["model.fp16.onnx", "model.fp32-op16.onnx", "model.fp8.onnx", "model.int8-fp16.onnx"]
     for command in (["inspect", bundle], ["-q", "verify", bundle, "--backend", "onnxruntime"]):
         assert main(command) == 0
         said = capsys.readouterr().out

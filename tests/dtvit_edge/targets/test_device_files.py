@@ -1,4 +1,4 @@
-"""Which files go to which device, from a bundle that has all five graphs."""
+"""Which files go to which device, from a bundle that has all six graphs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from dtvit_edge.cli import units
 from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import BuildError, BundleError, ConfigError, DigestMismatch
 from dtvit_edge.targets.device_files import device_files
-from dtvit_edge.targets.table import TARGETS
-from dtvit_edge.trt.releases import PRECISIONS
+from dtvit_edge.targets.table import TARGETS, dotted
+from dtvit_edge.trt.releases import PRECISIONS, has_fp8
 from dtvit_edge.trt.store import ENGINES, install
 from tests.dtvit_edge.trt.test_store import AHEAD, record
 
@@ -47,6 +47,7 @@ def models(bundle: Bundle, target: str, *precisions: str, **options: Any) -> set
         ("jetpack6", ("fp16",), None, {"fp16", "fp32"}),
         ("jetpack6", ("fp16", "int8"), "8.6", {"fp32", "int8"}),
         ("jetpack7", ("int8",), "10.13.3.9", {"int8-fp16"}),
+        ("jetpack7", ("fp8",), "10.13.3.9", {"fp8"}),
         ("rtx", ("fp16",), "1.7.1.116", {"fp16"}),
         ("trt11", ("fp32",), None, {"fp32"}),
         ("cpu", (), None, {"fp32", "int8"}),
@@ -67,6 +68,8 @@ def test_the_choice_is_that_of_build(bundle: Bundle, target: str) -> None:
             try:
                 taken = stack.tensorrt.graph_for(precision)
                 stack.tensorrt.check_graph(taken, bundle.manifest.models)
+                if precision == "fp8" and stack.sm and not any(has_fp8(dotted(sm)) for sm in stack.sm):
+                    raise BuildError("no GPU of this stack has FP8")
             except BuildError:
                 with pytest.raises(ConfigError, match=precision):
                     device_files(bundle, target, [precision], stack.tensorrt.text)
@@ -103,6 +106,7 @@ def test_each_file_says_what_it_is_for(bundle: Bundle) -> None:
         ("cpu", (), "10.3", "cpu has no TensorRT 10.3; it has none"),
         ("cpu", ("fp16",), None, "nothing from which cpu makes fp16.*compat"),
         ("jetpack5", ("fp32", "int8"), None, "nothing from which jetpack5 makes int8"),
+        ("jetpack6", ("fp8",), None, "nothing from which jetpack6 makes fp8"),
     ],
 )
 def test_what_is_not_to_be_had_is_said(

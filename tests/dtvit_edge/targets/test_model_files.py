@@ -30,6 +30,7 @@ from tests.support.target_cases import (
 )
 
 TYPED = {"fp32": "fp32", "fp16": "fp16", "int8": "int8-fp16"}
+WITH_FP8 = TYPED | {"fp8": "fp8"}
 
 
 def by_key(facts: GraphFacts, name: str) -> dict[str, FileCompatibility]:
@@ -41,7 +42,8 @@ def by_key(facts: GraphFacts, name: str) -> dict[str, FileCompatibility]:
     [
         (JP5, {"fp32": "fp32-op16", "fp16": "fp32-op16"}),
         (JP60, {"fp32": "fp32", "fp16": "fp32", "int8": "int8"}),
-        *((name, TYPED) for name in (JP61, JP70, JP72, JP722, RTX_PC, TRT11)),
+        (JP61, TYPED),
+        *((name, WITH_FP8) for name in (JP70, JP72, JP722, RTX_PC, TRT11)),
         (CPU, {"fp32": "fp32", "int8": "int8"}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -81,6 +83,9 @@ def test_the_choice_is_that_of_build(name: str) -> None:
         (JP60, "int8-fp16", "Q/DQ with FP16 scales needs opset 19 and TensorRT 10"),
         (CPU, "fp16", "slower on a CPU than PyTorch"),
         (CPU, "int8-fp16", "slower on a CPU than PyTorch"),
+        (JP60, "fp8", "FP8 needs SM 8.9 (Ada) or newer, here it is 8.7"),
+        (JP61, "fp8", "FP8 needs SM 8.9 (Ada) or newer, here it is 8.7"),
+        (CPU, "fp8", "slower on a CPU than PyTorch"),
     ],
 )
 def test_a_refused_file_says_why(name: str, key: str, why: str) -> None:
@@ -151,6 +156,7 @@ def test_without_layer_norm_only_the_older_file_serves_jetpack_5_and_nothing_is_
         "fp16": "passed_over",
         "int8": "passed_over",
         "int8-fp16": "refused",
+        "fp8": "refused",
     }
 
 

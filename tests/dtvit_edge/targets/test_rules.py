@@ -53,7 +53,7 @@ def test_python_3_8_is_too_old_for_the_runtime(name: str, refused: bool) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "precision"), [(JP5, ["int8"]), (JP60, []), (JP61, []), (RTX_PC, []), (CPU, ["fp16"])]
+    ("name", "precision"), [(JP5, ["int8", "fp8"]), (JP60, ["fp8"]), (JP61, []), (RTX_PC, []), (CPU, ["fp16", "fp8"])]
 )
 def test_a_precision_that_no_file_gives_is_said(name: str, precision: list[str]) -> None:
     assert [f.sentence.split()[0] for f in findings_about(complete(), name, "precision")] == precision
@@ -145,6 +145,15 @@ def test_int8_attention_is_not_fused_and_why(attention: dict[str, int], words: s
     finding = one(complete(fp32=vit(attention=attention)), JP61, "int8_attention")
     assert (finding.severity, words in finding.sentence) == ("not_fused", True)
     assert ("needs head size" in finding.sentence) == (words != "does not ask for it")
+
+
+def test_fp8_is_for_the_newer_gpus_of_a_target_alone() -> None:
+    assert one(complete(), RTX_PC, "fp8").sentence == "FP8 needs SM 8.9 (Ada) or newer; SM 7.5, 8.0, 8.6 have none."
+    assert one(complete(), JP72, "fp8").sentence == "FP8 needs SM 8.9 (Ada) or newer; SM 8.7 have none."
+    assert one(complete(), TRT11, "fp8").sentence == "FP8 needs SM 8.9 (Ada) or newer."
+    assert one(complete(), JP61, "fp8").severity == "refuses"
+    assert not findings_about(complete(), JP70, "fp8")  # Thor alone
+    assert not findings_about(complete(fp8=None), RTX_PC, "fp8")
 
 
 def test_int8_attention_elsewhere() -> None:

@@ -31,19 +31,20 @@ def bundle(typed_bundle: Bundle, tmp_path: Path) -> Bundle:
     return Bundle.open(shutil.copytree(typed_bundle.path, tmp_path / "b.dtvit"))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "fp8"])
 def test_rtx_compiles_each_precision_with_no_gpu(bundle: Bundle, precision: str) -> None:
     record = build_engine(bundle, BuildOptions(precision, backend="tensorrt-rtx", ahead_of_time=True), prove_backend)
-    assert record.capabilities == ("8.6", "8.9", "12.0")
+    assert record.capabilities == (("8.9", "12.0") if precision == "fp8" else ("8.6", "8.9", "12.0"))
     assert (record.gpu, record.selftest) == (None, None)
     assert "no GPU" in record.selftest_reason
     assert record.layers_from == "builder's log"
     counts = record.layer_precisions
-    assert set(counts) == {"fp32": {"fp32"}, "fp16": {"fp16", "fp32"}, "int8": {"int8", "fp16", "fp32"}}[precision]
+    assert set(counts) == {"fp32": {"fp32"}, "fp16": {"fp16", "fp32"}, "int8": {"int8", "fp16", "fp32"},
+                           "fp8": {"fp8", "fp16", "fp32"}}[precision]  # fmt: skip
     products = [layer for layer in record.layers if layer["kind"] == "gemm"]
     # The profile of batch 1 has attention as two products of activations, which no int8 graph quantises.
     attention = [layer for layer in products if layer["name"].startswith(("node_scores", "node_mixed"))]
-    assert {layer["precision"] for layer in attention} <= {"fp16" if precision == "int8" else precision}
+    assert {layer["precision"] for layer in attention} <= {"fp16" if precision in ("int8", "fp8") else precision}
     weights = {layer["precision"] for layer in products if layer not in attention}
     assert weights == {precision, "fp32"}, "the heads' last layers stay fp32"
     assert any("[profile 1]" in layer["name"] for layer in products), "both profiles are read back"
@@ -51,11 +52,18 @@ def test_rtx_compiles_each_precision_with_no_gpu(bundle: Bundle, precision: str)
     ada = Gpu("NVIDIA GeForce RTX 4070", "8.9")
     plan = load_engine(bundle, "tensorrt-rtx", record.version, ada, precision, unproven=True).plan
     assert len(plan) == record.plan_bytes > 500_000
-    with pytest.raises(EngineError, match=r"built for SM 8\.6, 8\.9, 12\.0, this GPU is SM 8\.7"):
+    with pytest.raises(EngineError, match=r"built for SM .*8\.9, 12\.0, this GPU is SM 8\.7"):
         load_engine(bundle, "tensorrt-rtx", record.version, ORIN, precision, unproven=True)
     with pytest.raises(EngineError, match="no self-test"):
         load_engine(bundle, "tensorrt-rtx", record.version, ada, precision)
     assert Bundle.open(bundle.path).digest == bundle.digest
+
+
+def test_fp8_is_not_compiled_for_gpus_that_have_none(bundle: Bundle) -> None:
+    options = BuildOptions("fp8", "tensorrt-rtx", ahead_of_time=True, capabilities=("8.6", "8.9"))
+    with pytest.raises(BuildError, match=r"SM 8\.6 has no FP8; SM 8\.9 \(Ada\) and newer have"):
+        build_engine(bundle, options, prove_backend)
+    assert not (bundle.path / ENGINES).exists()
 
 
 def test_rtx_compiles_what_export_wrote(small_bundle: Bundle, tmp_path: Path) -> None:

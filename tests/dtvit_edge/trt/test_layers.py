@@ -91,7 +91,20 @@ def test_doubts_are_warnings(asked: str, built: list[Layer], warning: str | None
     assert warning is None or warning in warnings[0]
 
 
-@pytest.mark.parametrize("asked", ["fp16", "int8"])
+def test_fp8_is_told_from_products_that_turn_it_into_floats() -> None:
+    lines = layers.from_inspector(json.dumps({"Layers": [
+        {"Name": "a", "LayerType": "gemm", "Inputs": [{"Format/Datatype": "FP8"}], "Constants": [
+            {"Format/Datatype": "FP8"}, {"Format/Datatype": "Half"}], "Outputs": [{"Format/Datatype": "Half"}]},
+        {"Name": "b", "LayerType": "fusion", "Inputs": [{"Format/Datatype": "FP8"}, {"Format/Datatype": "Half"}],
+         "Outputs": [{"Format/Datatype": "Half"}]},
+    ]}))  # fmt: skip
+    assert layers.count(lines) == {"fp8": 1, "fp16": 1}
+    assert layers.check_precision("fp8", lines) == [
+        "1 layers are given fp8 and compute in fp16: those products gain no speed from fp8"
+    ]
+
+
+@pytest.mark.parametrize("asked", ["fp16", "int8", "fp8"])
 def test_an_engine_that_silently_stayed_fp32_is_refused(asked: str) -> None:
     with pytest.raises(VerdictError, match=f"{asked} was asked for, but the engine's layers are 2 fp32"):
         layers.check_precision(asked, [layer("fp32"), layer("fp32")])

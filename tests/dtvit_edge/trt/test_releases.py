@@ -50,6 +50,11 @@ def test_each_release_takes_its_file(version: str, fp32: str, fp16: str, int8: s
             tensorrt.graph_for("int8")
     else:
         assert tensorrt.graph_for("int8") == int8
+    if tensorrt.typed:
+        assert tensorrt.graph_for("fp8") == "fp8"
+    else:
+        with pytest.raises(BuildError, match="reads no FP8 graph; TensorRT 10 and newer"):
+            tensorrt.graph_for("fp8")
 
 
 @pytest.mark.parametrize(
