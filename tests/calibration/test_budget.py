@@ -10,6 +10,7 @@ from calibration.budget import Budget, Point, choose, curve, steps, without_cost
 from calibration.options import config_of
 from calibration.quantise import quantise
 from calibration.quantizable import weight_ops
+from calibration.ranges import Range
 from calibration.sensitivity import rank
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import ConfigError, VerdictError
@@ -57,7 +58,7 @@ def test_every_point_is_a_graph_that_was_run(two_block_bundle: Bundle) -> None:
     fp32 = two_block_bundle.model_bytes("fp32")
     model = onnx.load_model_from_string(fp32)
     ops = weight_ops(model)[:4]
-    ranges = {name: 5.0 for op in ops for name in op.activations}
+    ranges = {name: Range(-5.0, 5.0) for op in ops for name in op.activations}
     pixels = np.random.default_rng(0).integers(0, 255, (2, 1, 224, 224), dtype=np.uint8)
     reference = run_batches(open_session(fp32), pixels, 2)
     costs = rank(model, ops, ranges, pixels, reference)
