@@ -13,7 +13,7 @@ from dtvit_edge.errors import BuildError, BundleError, VerdictError
 from dtvit_edge.scoring.proof import prove_chain
 from dtvit_edge.trt import backend, library
 from dtvit_edge.trt.build import BuildOptions, build_engine
-from dtvit_edge.trt.releases import TITLES
+from dtvit_edge.trt.releases import TITLES, has_fp8
 from dtvit_edge.trt.store import load_engine
 from evaluation.gate import FAILED, PASSED
 
@@ -51,6 +51,8 @@ def _build(bundle: Bundle, precision: str, flavour: str) -> Outcome:
     """Keep or build one engine."""
     _, release = library.load(flavour)
     gpu = find()
+    if precision == "fp8" and gpu is not None and not (release.typed and has_fp8(gpu.sm)):
+        return Outcome(precision, LEFT, f"SM {gpu.sm} with {release.title} has no FP8; SM 8.9 with TensorRT 10 has")
     if gpu is not None:
         try:
             record = load_engine(bundle, flavour, release.text, gpu, precision).record

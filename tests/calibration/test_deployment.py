@@ -13,6 +13,7 @@ import pytest
 
 from calibration import deploy_engines, deployment
 from calibration.deploy_record import export_inputs, record_path
+from calibration.deploy_steps import LEFT
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli.exit_status import INTERRUPTED
 from dtvit_edge.errors import VerdictError
@@ -303,3 +304,8 @@ def test_engines_are_built_where_a_gpu_is_and_kept_while_they_fit(
     next((workshop.output / "engines").glob("*fp32*.plan")).write_bytes(b"damaged")
     gpu.clear()
     assert workshop.deploy(sliced=False) == 1 and gpu == ["fp32", "fp16"]
+
+
+def test_fp8_is_left_where_the_gpu_has_none(two_block_bundle: Bundle, gpu: list[str]) -> None:
+    outcome = deploy_engines._build(two_block_bundle, "fp8", TENSORRT)
+    assert (outcome.verdict, gpu) == (LEFT, []) and "SM 8.7 with TensorRT 10.3.0 has no FP8" in outcome.words

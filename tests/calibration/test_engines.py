@@ -42,14 +42,16 @@ def calibrated(
     return calibrate(bundle, sets, Config(recipe=request.param, sensitivity_slices=1, limits=LENIENT)).bundle
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "fp8"])
 def test_the_demo_model_compiles_in_every_precision(calibrated: Bundle, precision: str) -> None:
     record = build_engine(
         calibrated, BuildOptions(precision, backend="tensorrt-rtx", ahead_of_time=True), prove_backend
     )
-    assert record.capabilities == ("8.6", "8.9", "12.0") and record.selftest is None
+    assert record.capabilities == (("8.9", "12.0") if precision == "fp8" else ("8.6", "8.9", "12.0"))
+    assert record.selftest is None
     assert record.graph == {"int8": "int8-fp16"}.get(precision, precision)
     expected = {"fp32": {"fp32"}, "fp16": {"fp16", "fp32"}, "int8": {"int8", "fp16", "fp32"}}
+    expected["fp8"] = {"fp8", "fp16", "fp32"}
     assert set(record.layer_precisions) == expected[precision]
     if precision == "int8":
         int8_layers = [layer for layer in record.layers if layer["kind"] == "gemm" and layer["precision"] == "int8"]
@@ -57,3 +59,6 @@ def test_the_demo_model_compiles_in_every_precision(calibrated: Bundle, precisio
         assert any("given int8 and compute in fp16" in warning for warning in record.warnings)
     else:
         assert record.warnings == ()
+    if precision == "fp8":
+        products = [layer for layer in record.layers if layer["kind"] == "gemm" and layer["precision"] == "fp8"]
+        assert len(products) >= 25  # q, k and v too
