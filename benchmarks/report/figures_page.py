@@ -75,6 +75,7 @@ def tables() -> dict[str, dict[str, str]]:
         "docs/bundle-format.md": {
             "manifest": page_parts.manifest_fields(),
             "thresholds": page_parts.threshold_fields(),
+            "profile": page_parts.profile_fields(),
         },
     }
 

@@ -13,6 +13,7 @@ from benchmarks.peers import EAGER, SCIKIT_IMAGE
 from benchmarks.report.run_view import RunView, run_views
 from benchmarks.results import BENCH_RECORDS, CPU_RECORDS, EVALUATION_RECORDS, GATE_RECORDS, names
 from benchmarks.standalone import int8_speed, reading
+from dtvit_edge.bundle.device_profile import PROFILE_SCHEMA
 from dtvit_edge.bundle.json_schema import described
 from dtvit_edge.bundle.schema import MANIFEST_SCHEMA, THRESHOLDS_SCHEMA
 from dtvit_edge.bundle.verdicts import NOT_ASSESSED, NOT_GATED, PASSED, configuration_name, real_verdict
@@ -91,6 +92,11 @@ def manifest_fields() -> str:
 def threshold_fields() -> str:
     """Every field of thresholds.json, from its schema."""
     return _fields(THRESHOLDS_SCHEMA)
+
+
+def profile_fields() -> str:
+    """Every field of device-profile.json, from its schema."""
+    return _fields(PROFILE_SCHEMA)
 
 
 def _fields(schema: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from dtvit_edge import environment
 from dtvit_edge.cli.doctor import ABSENT, examine
-from dtvit_edge.environment import machine, package_versions, usable_cores
+from dtvit_edge.environment import machine, package_versions, physical_cores, usable_cores
 
 
 def test_absent_packages_are_left_out() -> None:
@@ -19,6 +19,15 @@ def test_the_machine_is_described_in_strings() -> None:
     facts = machine()
     assert all(isinstance(value, str) and value for value in facts.values())
     assert int(facts["cores"]) == usable_cores() >= 1
+
+
+def test_two_threads_of_a_core_are_one_physical_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    siblings = {"cpu0": "0,4\n", "cpu1": "1,5\n", "cpu4": "0,4\n"}
+    monkeypatch.setattr(environment.os, "sched_getaffinity", lambda pid: {0, 1, 4}, raising=False)
+    monkeypatch.setattr(Path, "read_text", lambda self, **options: siblings[self.parts[-3]])
+    assert physical_cores() == 2 and usable_cores() == 3
+    monkeypatch.setattr(Path, "read_text", _missing)
+    assert physical_cores() == 3, "where the system says nothing of siblings"
 
 
 def test_a_jetson_is_told_by_its_release_file(monkeypatch: pytest.MonkeyPatch) -> None:

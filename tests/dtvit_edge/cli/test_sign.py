@@ -28,6 +28,7 @@ COMMANDS = {
     "bench": "{bundle} -o out",
     "calibrate": "{bundle} --slices {slices}",
     "threshold": "{bundle} --reset",
+    "tune": "{bundle}",
 }
 
 

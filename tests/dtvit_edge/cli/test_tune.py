@@ -46,7 +46,7 @@ def test_tune_writes_the_profile_and_prints_every_figure(bundle: Bundle, capsys:
 def test_a_dry_run_of_tune_writes_nothing_also_where_nothing_can_be_written(
     bundle: Bundle, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
     assert main(["tune", str(bundle.path), "--dry-run", "--seconds", "5"]) == 0
     assert "nothing was written" in capsys.readouterr().out and not (bundle.path / DEVICE_PROFILE).exists()
     assert main(["tune", str(bundle.path), "--seconds", "5"]) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -101,6 +102,19 @@ def test_the_command_says_that_the_engine_is_proved(
     assert "passed: 0.00e+00 at batch 1 and 8, allowed 0.2" in said.out
     assert "INT8, FP16, OBEY_PRECISION_CONSTRAINTS, PROFILE_SHARING_0806, TF32 off" in " ".join(said.out.split())
     assert "building int8 from model.int8.onnx with TensorRT 8.6.1, on Orin (SM 8.7)" in said.err
+
+
+def test_without_a_precision_each_that_passed_its_gate_is_built(
+    bundle: Bundle, device: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    device("10.3.0")
+    said = [
+        {"precision": p, "verdict": v} for p, v in (("fp16", "passed"), ("int8", "failed"), ("int8-fp16", "passed"))
+    ]
+    for verdicts, built in ((said[:2], ["fp16"]), (said, ["fp16", "int8"]), ([], ["fp32"])):
+        edit_manifest(bundle.path, calibration={"verdicts": verdicts})
+        assert main(["build", str(bundle.path), "--json"]) == 0
+        assert [record["precision"] for record in json.loads(capsys.readouterr().out)] == built
 
 
 def test_a_thin_copy_builds_from_what_it_has_and_names_what_it_lacks(bundle: Bundle, device: Any) -> None:
