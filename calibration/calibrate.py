@@ -20,6 +20,7 @@ from calibration.ranges import METHODS, Range
 from calibration.sensitivity import Cost, by_block, rank
 from calibration.smoothing import ALPHA, smooth
 from dtvit_edge.bundle import MODEL_FILES, Bundle, FileRecord, tolerance_of, write_bundle
+from dtvit_edge.bundle.verdicts import OPTIONAL
 from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.selftest import largest_deviation
@@ -102,13 +103,14 @@ class CalibrationResult:
 
     @property
     def passed(self) -> bool:
-        """True where every lower precision passed the gate; one that was not gated did not."""
-        return all(v.verdict == gate.PASSED for v in self.verdicts)
+        """True where every lower precision passed the gate, but the `OPTIONAL`; one that was not gated did not."""
+        return all(v.verdict == gate.PASSED for v in self.verdicts if v.precision not in OPTIONAL)
 
     @property
     def refused(self) -> tuple[str, ...]:
-        """The precisions that failed or are inconclusive."""
-        return tuple(v.precision for v in self.verdicts if v.verdict in (gate.FAILED, gate.INCONCLUSIVE))
+        """The precisions that failed or are inconclusive, but those that are `OPTIONAL`."""
+        negative = (v.precision for v in self.verdicts if v.verdict in (gate.FAILED, gate.INCONCLUSIVE))
+        return tuple(precision for precision in negative if precision not in OPTIONAL)
 
 
 def calibrate(
@@ -260,16 +262,18 @@ class _Calibrator(Judge):
     ) -> tuple[tuple[QuantizableOp, ...], tuple[str, ...]]:
         """Keep the costliest ops in higher precision, one more at a time, until the gate passes on the validation set.
 
+        It has to pass there under shifts of the scanner as well. From the fifth op on a quarter more are tried at once.
+
         Returns:
             The ops that are quantised, and the names of those that are not.
         """
-        higher: list[str] = []
+        kept = 0
         while True:
-            quantised = tuple(op for op in self.ops if op.name not in higher)
+            quantised = without_costliest(self.ops, costs, kept)
             verdict = self.assess("int8", quantise(model, quantised, ranges), "validation")
-            if verdict.verdict != gate.FAILED or len(higher) == self.most_kept:
-                return quantised, tuple(higher)
-            higher.append(costs[len(higher)].name)
+            if verdict.verdict in (gate.PASSED, gate.NOT_GATED) or kept == self.most_kept:
+                return quantised, tuple(cost.name for cost in costs[:kept])
+            kept = min(kept + 1 + kept // 4, self.most_kept)
 
     @staticmethod
     def flips(verdict: Verdict) -> int:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dtvit_edge.bundle import MODEL_FILES, REFUSED, Bundle
-from dtvit_edge.bundle.verdicts import FAILED, INCONCLUSIVE, PASSED, gate_verdicts
+from dtvit_edge.bundle.verdicts import FAILED, INCONCLUSIVE, OPTIONAL, PASSED, gate_verdicts
 
 EXPORT, CALIBRATE, BUILD = "export", "calibrate", "build"
 NOT_ASKED, LEFT = "not asked for", "left for the device"
@@ -43,7 +43,7 @@ class Step:
     @property
     def refused(self) -> tuple[str, ...]:
         """What has a negative verdict: the step's name, and the precision where it is about one."""
-        negative = (o for o in self.outcomes if o.verdict in (FAILED, INCONCLUSIVE))
+        negative = (o for o in self.outcomes if o.verdict in (FAILED, INCONCLUSIVE) and o.precision not in OPTIONAL)
         return tuple(f"{self.name} {outcome.precision}".strip() for outcome in negative)
 
     def to_dict(self) -> dict[str, Any]:

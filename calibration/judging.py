@@ -23,6 +23,8 @@ from export.parity import run_batches
 
 BATCH = 8
 TEST = SETS[-1]
+# Validation slices under each shift of the scanner: enough to choose by, and too few to prove anything.
+VALIDATION_SHIFTED = 64
 
 
 class Judge:
@@ -38,9 +40,14 @@ class Judge:
     def reference(self, name: str) -> Logits:
         """The logits of fp32 on a set, a shifted one or another site's among them."""
         if name not in self._reference:
-            slices = self.sets[name] if name in self.sets else self.elsewhere[name]
-            self._reference[name] = self.run("fp32", self.fp32, slices.pixels)
+            self._reference[name] = self.run("fp32", self.fp32, self._slices(name).pixels)
         return self._reference[name]
+
+    def _slices(self, name: str) -> SliceSet:
+        """A set by its name; shifted ones are made when they are asked for."""
+        if name in self.sets:
+            return self.sets[name]
+        return (self.validation_elsewhere if name in self.validation_elsewhere else self.elsewhere)[name]
 
     def run(self, name: str, data: bytes, pixels: Pixels) -> Logits:
         """The logits of a model file on ONNX Runtime; `name` is what the progress shows."""
@@ -48,7 +55,7 @@ class Judge:
             return run_batches(open_session(data), pixels, BATCH, step)
 
     def assess(self, precision: str, data: bytes, set_name: str) -> Verdict:
-        """The gate's verdict on a model file over a set; over the test set under all shifts of the scanner as well."""
+        """The gate's verdict on a model file over a set, as it is and under all shifts of the scanner."""
         session = open_session(data)
 
         def run(pixels: Pixels, step: Callable[[int], None]) -> Logits:
@@ -77,7 +84,7 @@ class Judge:
                 return run(slices.pixels, step=step)
 
         logits = logits_of(self.sets[set_name], "")
-        away = self.elsewhere if set_name == TEST else {}
+        away = self.elsewhere if set_name == TEST else self.validation_elsewhere
         compared = [
             Compared(other, self.reference(other), logits_of(slices, f": {other}"), slices.labels)
             for other, slices in away.items()
@@ -89,6 +96,11 @@ class Judge:
         """The test set under each shift of the scanner, and another site's slices where there are any."""
         shifted = self.shifted(TEST, self.limits.shift_slices)
         return shifted | {name: self.sets[name] for name in (gate.OTHER,) if name in self.sets}
+
+    @cached_property
+    def validation_elsewhere(self) -> dict[str, SliceSet]:
+        """The validation set under each shift of the scanner, by names of its own."""
+        return {f"validation, {name}": few for name, few in self.shifted("validation", VALIDATION_SHIFTED).items()}
 
     def shifted(self, set_name: str, count: int) -> dict[str, SliceSet]:
         """Up to so many slices of a set under each shift of the scanner; none where no shift is asked for."""
