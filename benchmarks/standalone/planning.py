@@ -5,8 +5,10 @@
 Each checkout runs in a process of its own, and they take turns, so that what else the machine does falls on both;
 times are the process's own (CPU time), since one thread plans and the files lie in memory. The files are copies of one
 phantom's slice under UIDs of their own, in folders of a thousand; one of a hundred is no DICOM. `plan` is the walk, all
-headers and the plan; `read` the pixels of a thousand slices afterwards. Printed are CPU seconds, peak memory, and the
-ratio to the other checkout. Nothing is recorded: it is a means to see whether a change costs time.
+headers and the plan; `read` the pixels of a thousand slices afterwards. The other stages read once what is planned of a
+file of several frames, plain or RLE, or of plain or RLE slices whose header is out of the ordinary; time of processes
+that decode for this one is counted. Printed are CPU seconds, peak memory, and the ratio to the other checkout. Nothing
+is recorded: it is a means to see whether a change costs time.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pydicom
+from pydicom.uid import RLELossless
 
 from benchmarks.measure.interleaving import LEAST_ROUNDS
 from dtvit_edge.cli import render
@@ -31,24 +34,48 @@ from evaluation.records import ratio_summary
 FILES_A_FOLDER = 1000
 READ = 1000
 SIDE = 128  # pixels
+FRAMES = 40
+STAGES = ("plan", "read", "plain frames", "RLE frames", "plain slices", "RLE slices")
 _UID_DIGITS = 9
 
 # Runs in a checkout that may be older than this file: one answer a line.
 _CHILD = f"""
-import json, pathlib, resource, sys, time
+import json, os, pathlib, resource, sys, time
+from dtvit_edge.dicom.decoder_pool import ParallelReader
 from dtvit_edge.dicom.discover import discover
 from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.dicom.walk import walk
+def cpu_seconds():
+    total, ticks = time.process_time(), os.sysconf("SC_CLK_TCK")
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == os.getpid():
+            total += (int(fields[11]) + int(fields[12])) / ticks
+    return total
 for line in sys.stdin:
+    answer = {{}}
+    for folder in sorted(pathlib.Path(line.strip()).glob("* *")):
+        plan = discover(walk([folder]), any_series=True)
+        headers = [header for series in plan.series for header in series.headers]
+        assert len(headers) == {FRAMES}, len(headers)
+        with ParallelReader() as reader:
+            reader.read(headers[0])  # what is begun once
+            start = cpu_seconds()
+            for header in headers[1:]:
+                reader.read(header)
+            answer[folder.name] = cpu_seconds() - start
     start = time.process_time()
-    plan = discover(walk([pathlib.Path(line.strip())]), any_series=True)
+    plan = discover(walk([pathlib.Path(line.strip(), "files")]), any_series=True)
     planned = time.process_time()
     headers = [header for series in plan.series for header in series.headers]
     reader = SliceReader()
     before = time.process_time()
     for header in headers[:{READ}]:
         reader.read(header)
-    print(json.dumps(dict(
+    print(json.dumps(answer | dict(
         plan=planned - start, read=time.process_time() - before, slices=len(headers), rows=len(plan.rejected),
         peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
     )), flush=True)
@@ -66,9 +93,29 @@ def write_files(folder: Path, files: int) -> None:
     shutil.rmtree(original.parent)
     for i in range(files):
         target = folder / f"{i // FILES_A_FOLDER:03d}" / f"IM{i:06d}"
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(exist_ok=True, parents=True)
         own = uid[:-_UID_DIGITS] + b"%0*d" % (_UID_DIGITS, i)
         target.write_bytes(b"no slice" if i % 100 == 99 else data.replace(uid, own))
+
+
+def write_frames(folder: Path) -> None:
+    """Files of several frames and slices out of the ordinary, 512 x 512 pixels; a folder each, named as its stage."""
+    (original,) = write_study(render_study(1, "deep", indices=(14,)), folder / "original")
+    for stage in STAGES[2:]:
+        target = folder / stage
+        target.mkdir()
+        for i in range(1 if "frames" in stage else FRAMES):
+            slice_ = pydicom.dcmread(original)
+            slice_.SpecificCharacterSet = "ISO_IR 13"
+            slice_.SOPInstanceUID = slice_.file_meta.MediaStorageSOPInstanceUID = f"2.25.1{i:03d}"
+            slice_.ImagePositionPatient = [0, 0, i]
+            if "frames" in stage:
+                slice_.NumberOfFrames = FRAMES
+                slice_.PixelData *= FRAMES
+            if "RLE" in stage:
+                slice_.compress(RLELossless, encoding_plugin="pylibjpeg", generate_instance_uid=False)
+            slice_.save_as(target / f"{i:03d}")
+    shutil.rmtree(original.parent)
 
 
 class Checkout:
@@ -105,7 +152,8 @@ def main(against: Path | None, files: int, rounds: int) -> None:
     """Time planning and reading, in turns with another checkout."""
     roots = {"this checkout": Path(__file__).resolve().parents[2]} | ({"the other": against} if against else {})
     with tempfile.TemporaryDirectory() as folder:
-        write_files(Path(folder), files)
+        write_files(Path(folder, "files"), files)
+        write_frames(Path(folder))
         checkouts = {name: Checkout(root.resolve()) for name, root in roots.items()}
         answers: dict[str, list[dict[str, float]]] = {name: [] for name in checkouts}
         try:
@@ -117,9 +165,7 @@ def main(against: Path | None, files: int, rounds: int) -> None:
         finally:
             for checkout in checkouts.values():
                 checkout.close()
-    samples = {
-        name: {stage: [a[stage] for a in found] for stage in ("plan", "read")} for name, found in answers.items()
-    }
+    samples = {name: {stage: [a[stage] for a in found] for stage in STAGES} for name, found in answers.items()}
     for name, found in answers.items():
         last = found[-1]
         render.echo(
@@ -127,8 +173,10 @@ def main(against: Path | None, files: int, rounds: int) -> None:
             f"{np.median(samples[name]['read']):.3f} s for {min(READ, int(last['slices']))} slices; "
             f"{last['slices']:.0f} slices, {last['rows']:.0f} other rows, peak {last['peak_mib']:.0f} MiB"
         )
+        each = (f"{stage} {1e3 * np.median(samples[name][stage]) / (FRAMES - 1):.2f}" for stage in STAGES[2:])
+        render.echo(f"{name}: milliseconds each: {', '.join(each)}")
     if against:
-        for stage in ("plan", "read"):
+        for stage in STAGES:
             ratio = ratio_summary(samples["this checkout"][stage], samples["the other"][stage])
             render.echo(
                 f"{stage}: {ratio['ratio_median']:.3f} times the other's time (quartiles "

@@ -35,6 +35,8 @@ from evaluation.sampling import SETS, SliceSet
 from export.checkpoint import save_checkpoint
 from export.untrained import untrained_model
 from tests.support.data import ROOT
+from tests.support.dicom_files import save
+from tests.support.multi_frame_files import rle
 
 
 def test_slice_cost_records_every_stage(tmp_path: Path) -> None:
@@ -140,12 +142,15 @@ def test_gate_records_the_verdicts_of_the_command(
 
 
 def test_planning_is_timed_in_a_process_that_answers_for_each_round(tmp_path: Path) -> None:
-    planning.write_files(tmp_path, 200)
+    planning.write_files(tmp_path / "files", 200)
+    (tmp_path / "RLE frames").mkdir()
+    save(tmp_path / "RLE frames" / "a", rle(np.zeros((planning.FRAMES, 64, 64), np.uint16)))
     checkout = planning.Checkout(ROOT)
     answers = [checkout.plan(tmp_path) for _ in range(2)]
     checkout.close()
+    assert all(answer["peak_mib"] > 10 for answer in answers)
     assert all((answer["slices"], answer["rows"]) == (198, 2) for answer in answers)
-    assert all(answer["plan"] > 0 and answer["read"] > 0 and answer["peak_mib"] > 10 for answer in answers)
+    assert all(answer["plan"] > 0 and answer["read"] > 0 and answer["RLE frames"] > 0 for answer in answers)
 
 
 def test_reading_records_both_files_and_every_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
