@@ -88,7 +88,10 @@ def load_engine(
             again = build_command(bundle.path, precision, flavour, max_batch=max_batch)
             return Engine(record, _verified(path.with_name(record.plan), record, again))
         why_not.append(f"{path.name}: {refusal}")
-    none_fits = f"no {precision} engine for {TITLES[flavour]} in {bundle.path}"
+    there = ", ".join(engine_precisions(bundle, flavour))
+    none_fits = f"no {precision} engine for {TITLES[flavour]} in {bundle.path}" + (
+        f" (there: {there})" if there else ""
+    )
     again = build_command(bundle.path, precision, flavour, max_batch=max_batch)
     raise EngineError("; ".join([none_fits, *why_not, f"build it on this device: {again}"]))
 
