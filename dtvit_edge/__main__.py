@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import time
@@ -24,6 +25,7 @@ def entry() -> None:
         print("interrupted", file=sys.stderr)
         status = 130
     ignore_signals()
+    gc.freeze()  # all of it goes with the process; Python would look through it twice first, for 0.05 s
     sys.exit(status)
 
 

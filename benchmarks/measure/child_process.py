@@ -1,4 +1,4 @@
-"""A command as a separate process, with what the kernel counted of it: seconds and peak memory.
+"""A command as a separate process, with what the kernel counted of it: seconds, CPU seconds and peak memory.
 
 The command is started by a small process (this file as a script), not by the caller: Linux carries the starter's
 resident memory over into the child's `ru_maxrss`, and a caller that holds models would be all that is seen.
@@ -27,6 +27,7 @@ class FinishedProcess:
         status: its exit status, negative where a signal ended it.
         stdout, stderr: what it printed.
         seconds: from before it was started until it was gone.
+        cpu_seconds: that it and those that it waited for computed, in user and system mode together.
         peak_bytes: the most memory that was resident at once (`ru_maxrss`, which Linux counts in KiB).
     """
 
@@ -34,6 +35,7 @@ class FinishedProcess:
     stdout: str
     stderr: str
     seconds: float
+    cpu_seconds: float
     peak_bytes: int
 
 
@@ -63,7 +65,12 @@ def main(usage_file: str, *command: str) -> None:
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
-    outcome = {"status": process.returncode, "seconds": seconds, "peak_bytes": usage.ru_maxrss * _KIB}
+    outcome = {
+        "status": process.returncode,
+        "seconds": seconds,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "peak_bytes": usage.ru_maxrss * _KIB,
+    }
     Path(usage_file).write_text(json.dumps(outcome), encoding="ascii")
 
 

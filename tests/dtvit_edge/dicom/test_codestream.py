@@ -6,11 +6,11 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import pydicom.pixels
 import pytest
 from pydicom.encaps import encapsulate
 from pydicom.uid import HTJ2KLossless, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless
 
-from dtvit_edge.dicom import pixels
 from dtvit_edge.dicom.codestream import FrameSize, begins_frame, frame_size
 from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.dicom.pixels import SliceReader
@@ -87,7 +87,7 @@ def test_what_does_not_say_the_headers_size_reaches_no_decoder(
     ds = dataset(PixelData=encapsulate([frame] * frames), NumberOfFrames=frames)
     ds["PixelData"].is_undefined_length = True
     ds.file_meta.TransferSyntaxUID = syntax
-    get_decoder = pixels.get_decoder
+    get_decoder = pydicom.pixels.get_decoder
     asked: list[str] = []
 
     class Watched:
@@ -99,7 +99,7 @@ def test_what_does_not_say_the_headers_size_reaches_no_decoder(
         def as_array(self, *arguments: object, **options: object) -> None:
             asked.append("decoded")
 
-    monkeypatch.setattr(pixels, "get_decoder", Watched)
+    monkeypatch.setattr(pydicom.pixels, "get_decoder", Watched)
     header = read_headers(save(tmp_path / "a", ds), "a")[-1]
     with pytest.raises(SliceRejected) as caught:
         SliceReader(fast=False).read(header)

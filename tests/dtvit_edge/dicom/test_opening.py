@@ -172,7 +172,7 @@ def test_only_what_the_system_does_not_read_is_unreadable(
     def fail(*_: object, **__: object) -> None:
         raise OSError("no tag to read") if number is None else OSError(number, "said by the system")
 
-    monkeypatch.setattr(opening.pydicom, "dcmread", fail)
+    monkeypatch.setattr(pydicom, "dcmread", fail)
     assert rejection(save(tmp_path / "a")) == code
 
 
