@@ -17,8 +17,8 @@ from onnxruntime.quantization.calibrate import HistogramCollector
 
 from calibration.activations import BINS, Histogram
 
-# How much wider than min-max. Of a ViT-S/14 calibrated on 96 slices, the mean difference of probabilities on 37 slices
-# of other scanners was 0.0073 without, 0.0038 with a quarter and 0.0080 with three fifths more.
+# How much wider than min-max. Of the 49 inputs of a ViT-S/14 calibrated on 96 slices of one scanner, 34 went
+# beyond their range on 37 slices of others, 3 % in the median of all, 24 % in the worst twentieth, 48 % at most.
 HEADROOM = 1.25
 PERCENTILE = 99.999  # onnxruntime.quantization's default
 LEVELS = 127  # symmetric int8: -127 to 127
