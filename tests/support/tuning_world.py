@@ -17,7 +17,8 @@ from dtvit_edge.bundle.device_profile import Configuration, DeviceProfile, Measu
 from dtvit_edge.errors import BundleError
 from dtvit_edge.scoring import candidates, tuning
 from dtvit_edge.scoring.api import Options
-from dtvit_edge.scoring.configuration import library_versions, machine_facts, thresholds_in_use
+from dtvit_edge.scoring.configuration import thresholds_in_use
+from dtvit_edge.scoring.device_facts import library_versions, machine_facts
 from dtvit_edge.scoring.executor import BatchResult
 from dtvit_edge.spec import ICH_OUTPUT
 from tests.support.tiny_bundle import write_tiny_bundle
