@@ -25,7 +25,7 @@ _MOST_BYTES = 1 << 20
 # Of threads or slices a batch: more would be a mistake, or meant to exhaust the machine.
 _MOST = 4096
 # The nearer to the reference's arithmetic, the earlier; a hint comes behind the same precision without one.
-EXACTNESS = ("fp32", "fp32-op16", "fp16", "int8-fp16", "int8")
+EXACTNESS = ("fp32", "fp32-op16", "fp16", "int8-fp16", "int8", "fp8")
 
 CONFIGURATION_SCHEMA: Json = fields(
     "A configuration of `score`.",

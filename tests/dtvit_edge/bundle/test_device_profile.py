@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from dtvit_edge.bundle import Bundle
+from dtvit_edge.bundle import MODEL_FILES, Bundle
 from dtvit_edge.bundle.device_profile import (
     DEVICE_PROFILE,
+    EXACTNESS,
     Configuration,
     DeviceProfile,
     read_profile,
@@ -49,6 +50,7 @@ def test_configurations_are_named_for_people_and_ordered_by_exactness() -> None:
     ordered = [("fp32", None), ("fp32", "bf16"), ("fp16", None), ("int8-fp16", None), ("int8", "f32"), ("int8", "bf16")]
     exactness = [Configuration("openvino", p, h, 1, 1).exactness for p, h in ordered]
     assert exactness == sorted(set(exactness))
+    assert set(MODEL_FILES) <= set(EXACTNESS), "a precision without a place could not be measured"
 
 
 @pytest.mark.parametrize(
