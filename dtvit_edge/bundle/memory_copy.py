@@ -15,11 +15,10 @@ import mmap
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from io import BufferedReader
 from pathlib import Path
 
-from dtvit_edge.files import changed, open_regular, write_all
+from dtvit_edge.files import changed, open_regular
 
 _BLOCK = 1 << 18  # stays in a core's cache between reading, hashing and writing
 _DESCRIPTORS = Path("/proc/self/fd")
@@ -54,7 +53,8 @@ class MemoryCopy:
                 memory = mmap.mmap(-1, size)
                 return cls(memory, _copied(file, stream, size, memory.write))
             try:
-                sha256 = _copied(file, stream, size, partial(write_all, descriptor))
+                with open(descriptor, "wb", closefd=False) as nameless:
+                    sha256 = _copied(file, stream, size, nameless.write)
                 return cls(_sealed(descriptor), sha256, descriptor)
             except BaseException:
                 os.close(descriptor)
