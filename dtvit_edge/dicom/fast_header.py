@@ -63,8 +63,8 @@ _CHARACTERS = frozenset({b"", b"ISO_IR 100", b"ISO_IR 6", b"ISO_IR 192"})  # all
 # What `header.py` asks for as well and the common case does not have: sequences, what belongs to their items, and
 # other pixel data.
 _NOT_COMMON = frozenset(
-    {0x00041220, 0x00082218, 0x00089007, 0x00180012, 0x00189329, 0x00189342, 0x00209156, 0x00283000, 0x52009229,
-     0x52009230, 0x7FE00001, 0x7FE00008, 0x7FE00009}
+    {0x00041220, 0x00082218, 0x00089007, 0x00180012, 0x00189329, 0x00189342, 0x00209156, 0x00209161, 0x00283000,
+     0x52009229, 0x52009230, 0x7FE00001, 0x7FE00008, 0x7FE00009}
 )  # fmt: skip
 _OF_INTEREST = _NOT_COMMON | WANTED.keys() | {_PIXEL_DATA}
 

@@ -81,6 +81,18 @@ class Stack:
         return len(numbers) == len(self.slices) and max(numbers) - min(numbers) >= len(self.slices)
 
     @property
+    def misses_parts(self) -> bool:
+        """Whether a part of an image that was cut into several files is not there."""
+        numbers: dict[str, set[int]] = defaultdict(set)
+        count: dict[str, int] = defaultdict(int)
+        for s in self.slices:
+            if s.header.concatenation is not None:
+                uid, number, parts = s.header.concatenation
+                numbers[uid].add(number)
+                count[uid] = max(count[uid], number, parts)
+        return any(len(found) < count[uid] for uid, found in numbers.items())
+
+    @property
     def is_cut_short(self) -> bool:
         """Whether ImagesInAcquisition says that there were more slices.
 

@@ -242,9 +242,19 @@ def _header(
         frame_of_reference_uid=text(dataset, "FrameOfReferenceUID"),
         patient=_patient(text(dataset, "PatientID"), text(dataset, "IssuerOfPatientID")),
         lossy=is_lossy(dataset),
+        concatenation=_concatenation(dataset),
         pixel_location=pixel_location,
         pixel_fault=pixel_fault,
     )
+
+
+def _concatenation(dataset: Tags) -> tuple[str, int, int] | None:
+    """PS3.3 C.7.6.16.2.2.4; the number of parts may be left out."""
+    uid = text(dataset, "ConcatenationUID")
+    if not uid:
+        return None
+    part, parts_ = (integer(value(dataset, f"InConcatenation{name}")) for name in ("Number", "TotalNumber"))
+    return uid, part or 0, parts_ or 0
 
 
 def _patient(patient_id: str, issuer: str) -> str:

@@ -96,6 +96,7 @@ _MADE: dict[str, Callable[[Any], Any]] = {
     "position_mm": tuple,
     "orientation": lambda rows: tuple(map(tuple, rows)),
     "pixel_spacing_mm": tuple,
+    "concatenation": tuple,
     "pixel_location": _location,
     "pixel_fault": _fault,
 }

@@ -67,6 +67,8 @@ class SliceHeader:
         patient: digests of PatientID and of its issuer with a colon between, to tell patients apart; the second is
             empty where there is no issuer, all of it where there is no PatientID.
         lossy: the pixels have been compressed with loss, by the transfer syntax or LossyImageCompression.
+        concatenation: ConcatenationUID, the part's number, and how many there are (0 where it does not say), where one
+            image of many frames was cut into several files.
         twin: another file claims to be the same image; their pixels tell.
         Optional ones are None (or empty) where their tag is missing.
     """
@@ -98,6 +100,7 @@ class SliceHeader:
     frame_of_reference_uid: str = ""
     patient: str = ""
     lossy: bool = False
+    concatenation: tuple[str, int, int] | None = None
     twin: bool = False
     pixel_location: PixelLocation | None = field(default=None, compare=False)
     pixel_fault: PixelFault | None = field(default=None, compare=False)

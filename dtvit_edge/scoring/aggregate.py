@@ -175,7 +175,10 @@ def _against(judged: JudgedStack, places: int) -> tuple[str, ...]:
     stack = judged.stack
     doubts = [set(series.doubts) for series in stack.series]
     holds = {
-        "gap": bool(stack.gaps) or stack.is_cut_short or (not stack.is_placed and stack.misses_numbers),
+        "gap": bool(stack.gaps)
+        or stack.is_cut_short
+        or stack.misses_parts
+        or (not stack.is_placed and stack.misses_numbers),
         "not_contiguous": _is_interrupted(judged.slices),
         "few_slices": places < LEAST_PLACES,
         "small_fov": judged.small_fov,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -125,6 +126,25 @@ def test_numbers_tell_what_is_missing_where_positions_do_not(numbers: tuple[int 
 def test_an_acquisition_of_more_images_was_cut_short(in_acquisition: int | None, short: bool) -> None:
     (stack,) = made(series("a", [header(5 * i, images_in_acquisition=in_acquisition) for i in range(3)]))
     assert stack.is_cut_short is short
+
+
+@pytest.mark.parametrize(
+    ("parts", "misses"),
+    [
+        ([(1, 3), (2, 3), (3, 3)], False),
+        ([(1, 3), (3, 3)], True),
+        ([(1, 3), (2, 3)], True),
+        ([(1, 0), (2, 0)], False),
+        ([(2, 0)], True),
+        ([(0, 65_535)], True),
+    ],
+    ids=["whole", "the middle", "the last", "of no known number", "the first", "absurd"],
+)
+def test_a_part_of_a_concatenation_that_is_not_there_is_missed(parts: list[tuple[int, int]], misses: bool) -> None:
+    headers = [replace(header(5.0 * i), concatenation=("2.25.9", *part)) for i, part in enumerate(parts)]
+    (stack,) = made(series("a", headers))
+    assert stack.misses_parts == misses
+    assert not made(series("a", line(3)))[0].misses_parts
 
 
 def test_ten_thousand_series_of_one_slice_are_one_stack() -> None:

@@ -9,6 +9,7 @@ import pytest
 from pydicom.uid import BasicTextSRStorage, ImplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from dtvit_edge.dicom.header import FileRejected, read_headers
+from dtvit_edge.dicom.header_text import headers_as_text, headers_from_text
 from dtvit_edge.dicom.slice import SliceHeader
 from tests.support.data import real
 from tests.support.dicom_files import dataset, enhanced, item, save, with_raw
@@ -251,3 +252,15 @@ def test_real_multi_frame_files_give_a_row_a_frame() -> None:
             read_headers(file, file.name)
         expected = (2, "not_hu") if file.name.startswith("CT0012") else (8, "not_ct")
         assert (caught.value.frames, caught.value.reason.code) == expected, file.name
+
+
+@pytest.mark.parametrize(("total", "expected"), [(3, ("2.25.9", 2, 3)), (None, ("2.25.9", 2, 0))])
+def test_a_part_of_a_concatenation_says_which_it_is(
+    tmp_path: Path, total: int | None, expected: tuple[str, int, int]
+) -> None:
+    more = {} if total is None else {"InConcatenationTotalNumber": total}
+    file = save(tmp_path / "a", ConcatenationUID="2.25.9", InConcatenationNumber=2, **more)
+    for fast in (True, False):
+        (header,) = read_headers(file, "a", fast=fast)
+        assert header.concatenation == expected
+    assert headers_from_text(headers_as_text((header,)), file, "a", header.state) == (header,)
