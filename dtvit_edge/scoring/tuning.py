@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from dtvit_edge import backends
 from dtvit_edge.backend import Logits
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.bundle.device_profile import DeviceProfile, Measured
@@ -39,8 +40,10 @@ Clock = Callable[[], float]
 
 # The share of the time after which no new candidate is opened; what is left is for those that are fast.
 FIRST_LOOKS = 0.6
-# A first look is one or a few calls: what took this many times as long as the fastest is not looked at again.
-FIRST_CUT = 2.0
+# A first look is a few calls, of which the quickest counts, as other work only ever adds to them. What took this many
+# times as long as the fastest is not looked at again, beyond so many that always are: one look may be luck.
+LOOKS = 2
+FIRST_CUT, LEAST_FIELD = 2.0, 4
 # Models that lie in memory at once.
 MOST_OPEN = 6
 # Fewer rounds in all give no interval; more in a stage than the last narrow none that matters.
@@ -141,7 +144,9 @@ class Tuner:
         manifest = self._bundle.manifest
         answers = [logits for _, logits in calls]
         deviation = max(largest_deviation(a, self._golden, r) for a, r in zip(answers, rows, strict=True))
-        tolerance = manifest.tolerances[tolerance_key(manifest, setting.precision)]
+        engine = backends.runs_engines(setting.backend)
+        key = tolerance_key(manifest, setting.precision) if engine else setting.precision
+        tolerance = manifest.tolerances[key]
         if not deviation <= tolerance:
             words = f"differs from the golden logits by {deviation:.3g}, allowed {tolerance:.3g}"
             self.left_out[setting.at(batch).words] = words
@@ -150,9 +155,10 @@ class Tuner:
         if setting.precision not in EXACT and (changed := self._flags_of(joined).differences(self._flags)):
             self.left_out[setting.at(batch).words] = f"changes flags of golden slices: {changed}"
             return
-        # The first call of all warms up.
-        timed = [1000 * seconds / batch for seconds, _ in calls[1:] or calls]
-        trials.append(Trial(setting, batch, float(deviation), [median(timed)]))
+        timed = [seconds for seconds, _ in calls[1:]]  # the first warms up
+        while len(timed) < LOOKS:
+            timed.append(self._call(executor, [self._slices[i] for i in rows[0]])[0])
+        trials.append(Trial(setting, batch, float(deviation), [1000 * min(timed) / batch]))
 
     def _race(self, trials: list[Trial], progress: Progress) -> list[Trial]:
         """Time the trials in turns, and drop the slower half stage by stage; returns those who were left."""
@@ -222,7 +228,7 @@ def median_interval(values: list[float]) -> tuple[float, float]:
 def _promising(trials: list[Trial]) -> list[Trial]:
     """Those that a first look does not rule out: near the fastest, of `MOST_OPEN` settings at most."""
     ordered = sorted(trials, key=lambda t: t.ms[0])
-    near = [t for t in ordered if t.ms[0] <= FIRST_CUT * ordered[0].ms[0]]
+    near = [t for n, t in enumerate(ordered) if n < LEAST_FIELD or t.ms[0] <= FIRST_CUT * ordered[0].ms[0]]
     settings = list(dict.fromkeys(t.setting for t in near))[:MOST_OPEN]
     return [t for t in near if t.setting in settings]
 
