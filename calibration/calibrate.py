@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from evaluation import gate
 from evaluation.agreement import logit_error
 from evaluation.gate import Verdict
 from evaluation.limits import Limits
-from evaluation.sampling import SETS, SliceSet
+from evaluation.sampling import SETS, Pixels, SliceSet
 from export.bundle_export import versions
 from export.facts import quantised_facts
 from export.onnx_graph import open_session
@@ -36,6 +37,8 @@ from export.parity import run_batches
 
 # Validation slices under each shift by which the methods are compared: what they lose elsewhere differs by far more.
 _SHIFTED_SLICES = 32
+# Calibration slices under each shift of the scanner that give ranges as well.
+_SHIFTED_CALIBRATION = 64
 LOWER = ("fp16", "int8", "int8-fp16", "fp8")
 # Precisions that a backend may be told to compute the rest of in a hint: each is a configuration with a verdict.
 HINTED = ("int8",)
@@ -133,9 +136,9 @@ def calibrate(
     bundle.require_whole()
     calibrator = _Calibrator(bundle, sets, config, progress)
     smoothed, spans = calibrator.smoothed()
-    with progress("histograms", len(sets["calibration"])) as step:
+    with progress("histograms", len(calibrator.range_pixels)) as step:
         largest = {name: span.largest for name, span in spans.items()}
-        counted = histograms(smoothed.SerializeToString(), largest, sets["calibration"].pixels, step=step)
+        counted = histograms(smoothed.SerializeToString(), largest, calibrator.range_pixels, step=step)
     ranges: dict[str, dict[str, Range]] = {}
     with progress("ranges", len(METHODS)) as step:
         for method, threshold in METHODS.items():
@@ -197,6 +200,15 @@ class _Calibrator(Judge):
             self.ops += attention_ops(self.model)
         self.channels = bundle.manifest.spec.channels
 
+    @cached_property
+    def range_pixels(self) -> Pixels:
+        """What gives the ranges: the calibration set, and some of it under each shift of the scanner.
+
+        Ranges of one scanner's slices alone clip what another one shows.
+        """
+        shifted = self.shifted("calibration", _SHIFTED_CALIBRATION).values()
+        return np.concatenate([self.sets["calibration"].pixels, *(slices.pixels for slices in shifted)])
+
     @property
     def most_kept(self) -> int:
         """How many ops may be kept in higher precision."""
@@ -210,7 +222,7 @@ class _Calibrator(Judge):
         Raises:
             VerdictError: the folded graph differs from the one before by more than a fp32 file may.
         """
-        pixels = self.sets["calibration"].pixels
+        pixels = self.range_pixels
         with self.progress("lowest and highest values", len(pixels)) as step:
             ranges = channel_ranges(self.fp32, self.ops, pixels, step=step)
         weights = tuple(p for p in self.ops if not p.attention)

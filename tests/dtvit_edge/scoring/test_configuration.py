@@ -47,7 +47,7 @@ def run_options(out: Path) -> dict[str, Any]:
 def test_a_new_output_takes_the_profile_and_says_so(
     bundle: Bundle, phantom_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "dtvit_edge")
     run(bundle, [phantom_folder], tmp_path / "out", Options())
     assert "backend onnxruntime, precision int8: the device profile: onnxruntime int8, 1 thread, batch 4" in caplog.text
     said = run_options(tmp_path / "out")
@@ -58,7 +58,7 @@ def test_a_new_output_takes_the_profile_and_says_so(
 def test_the_python_api_takes_the_profile_as_well(
     bundle: Bundle, phantom_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "dtvit_edge")
     next(score(bundle, [phantom_folder]))
     assert "precision int8: the device profile: " in caplog.text
 
@@ -66,7 +66,7 @@ def test_the_python_api_takes_the_profile_as_well(
 def test_without_a_profile_it_is_fp32_as_before_and_said(
     bundle: Bundle, phantom_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "dtvit_edge")
     (bundle.path / DEVICE_PROFILE).unlink()
     run(bundle, [phantom_folder], tmp_path / "auto", Options(backend="onnxruntime"))
     assert "precision fp32: no device profile (`dtvit-edge tune` makes one): what is used without one" in caplog.text
@@ -164,7 +164,7 @@ def test_an_output_that_was_begun_keeps_its_configuration_whatever_the_profile_s
     for name in ("slices.csv", "studies.csv", "run.json"):
         (out / name).unlink()  # as if it had been killed
     write_profile(bundle.path, profile_of(bundle, FP32, INT8))
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "dtvit_edge")
     assert run(bundle, [phantom_folder], out, Options()).resumed > 0
     assert results(out) == before and run_options(out)["precision"] == "int8"
     said = "the output folder began with it: onnxruntime int8, 1 thread, batch 4; the device profile's onnxruntime fp32"

@@ -185,13 +185,6 @@ def test_a_bundle_without_engines_says_how_to_build_one(bundle: Bundle) -> None:
         load(bundle)
 
 
-def test_engines_of_other_precisions_are_named(bundle: Bundle) -> None:
-    put(bundle, record(bundle, precision="int8"))
-    put(bundle, record(bundle, precision="fp32"))
-    with pytest.raises(EngineError, match=r"no fp16 engine for TensorRT in .*dtvit \(there: fp32, int8\); build it on"):
-        load(bundle)
-
-
 def test_the_command_repeats_what_was_asked_for() -> None:
     line = build_command(Path("a b.dtvit"), "int8", "tensorrt-rtx", max_batch=2, capabilities=("8.6", "12.0"))
     assert line == (
