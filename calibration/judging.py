@@ -22,7 +22,8 @@ from export.onnx_graph import open_session
 from export.parity import run_batches
 
 BATCH = 8
-TEST = SETS[-1]
+_, VALIDATION, TEST = SETS
+_OF_VALIDATION = f"{VALIDATION}, "
 # Validation slices under each shift of the scanner: enough to choose by, and too few to prove anything.
 VALIDATION_SHIFTED = 64
 
@@ -47,7 +48,7 @@ class Judge:
         """A set by its name; shifted ones are made when they are asked for."""
         if name in self.sets:
             return self.sets[name]
-        return (self.validation_elsewhere if name in self.validation_elsewhere else self.elsewhere)[name]
+        return (self.validation_elsewhere if name.startswith(_OF_VALIDATION) else self.elsewhere)[name]
 
     def run(self, name: str, data: bytes, pixels: Pixels) -> Logits:
         """The logits of a model file on ONNX Runtime; `name` is what the progress shows."""
@@ -100,7 +101,8 @@ class Judge:
     @cached_property
     def validation_elsewhere(self) -> dict[str, SliceSet]:
         """The validation set under each shift of the scanner, by names of its own."""
-        return {f"validation, {name}": few for name, few in self.shifted("validation", VALIDATION_SHIFTED).items()}
+        shifted = self.shifted(VALIDATION, VALIDATION_SHIFTED)
+        return {f"{_OF_VALIDATION}{name}": few for name, few in shifted.items()}
 
     def shifted(self, set_name: str, count: int) -> dict[str, SliceSet]:
         """Up to so many slices of a set under each shift of the scanner; none where no shift is asked for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dtvit_edge.bundle import REFERENCE_PRECISION, Manifest
-from dtvit_edge.bundle.verdicts import NOT_ASSESSED, PASSED, verdict_of
+from dtvit_edge.bundle.verdicts import NOT_ASSESSED, OPTIONAL, PASSED, verdict_of
 from dtvit_edge.errors import BundleError
 from dtvit_edge.selftest import tolerance_key
 from dtvit_edge.trt.releases import PRECISIONS
@@ -20,6 +20,7 @@ def engine_verdict(manifest: Manifest, precision: str) -> str:
 
 
 def passed_precisions(manifest: Manifest) -> list[str]:
-    """Precisions below fp32 of which engines passed their gate; fp32 where none did."""
-    lower = [p for p in PRECISIONS if p != REFERENCE_PRECISION and engine_verdict(manifest, p) == PASSED]
+    """Precisions below fp32 of which engines passed their gate, but the `OPTIONAL`, which few GPUs run; else fp32."""
+    lower = [p for p in PRECISIONS if p != REFERENCE_PRECISION and p not in OPTIONAL]
+    lower = [p for p in lower if engine_verdict(manifest, p) == PASSED]
     return lower or [REFERENCE_PRECISION]

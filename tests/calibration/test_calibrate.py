@@ -280,12 +280,12 @@ def test_the_command_calibrates_and_prints_the_gates_table(
     captured = capsys.readouterr()
     assert "slices, 500 are asked" in captured.out
     last = captured.err.splitlines()[-1]
-    assert last.startswith("error: inconclusive, not installed: int8, int8-fp16, fp8; inconclusive, kept: fp16; ")
+    assert last.startswith("error: inconclusive, not installed: int8, int8-fp16; inconclusive, kept: fp16; ")
     assert "--least-slices asks for 500" in last and "did not pass" not in last
     assert main(["calibrate", str(bundle.path), *arguments[3:], "--agreement", "1.01", "--least-slices", "10"]) == 1
     captured = capsys.readouterr()
     last = captured.err.splitlines()[-1]
-    assert last == "error: did not pass the gate, not installed: fp16, int8, int8-fp16, fp8"
+    assert last == "error: did not pass the gate, not installed: fp16, int8, int8-fp16"
     # The log is no terminal: every stage says that it begins.
     for stage in ("reading the calibration set", "histograms", "ranges", "comparing int8 with fp32"):
         assert f"{stage}: " in captured.err and f"{stage}: " not in captured.out

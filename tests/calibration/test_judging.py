@@ -58,8 +58,12 @@ def test_another_site_is_judged_with_the_limits_of_the_shifts(judge: Judge) -> N
     assert judge.assess("int8", tiny_model(middle=57.0), TEST).verdict == FAILED
 
 
-def test_what_judges_no_calibration_has_no_shifts(judge: Judge) -> None:
+def test_the_validation_set_is_judged_under_shifts_as_well(judge: Judge) -> None:
     judge.sets = dict(judge.sets) | {"validation": judge.sets[TEST]}
+    verdict = judge.assess("int8", tiny_model(middle=57.0), "validation")
+    assert [(one.name, one.verdict) for one in verdict.elsewhere] == [("validation, HU +10", FAILED)]
+    judge.limits = Limits(slices=4, shift_agreement=0.9, difference=0.9, shift_slices=0)
+    del judge.__dict__["validation_elsewhere"]
     assert judge.assess("int8", tiny_model(middle=57.0), "validation").elsewhere == ()
 
 

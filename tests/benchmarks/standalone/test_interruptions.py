@@ -66,5 +66,5 @@ def test_a_journal_that_believes_what_it_reads_is_found(scored: Scored, monkeypa
         return {key: value for key, value in data.items() if key != "check"}
 
     monkeypatch.setattr(journal, "opened", believing)
-    outcomes = Counter(mutate(scored, 17, number).outcome for number in range(30))
+    outcomes = Counter(mutate(scored, 17, number).outcome for number in range(100))
     assert outcomes[Outcome.TRACEBACK] > 5 and outcomes[Outcome.SILENT] > 0

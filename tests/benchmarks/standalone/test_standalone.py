@@ -131,7 +131,7 @@ def test_gate_records_the_verdicts_of_the_command(
     assert done.exit_code == 0, done.output
     (record,) = read(tmp_path / "r")
     assert set(record.options["verdicts"].values()) == {"inconclusive"} and set(record.samples) == {
-        "fp16", "int8", "int8-fp16"
+        "fp16", "int8", "int8-fp16", "fp8"
     }  # fmt: skip
     assert record.options["command"] == f"dtvit-edge calibrate {shlex.join(arguments)}"
     s = record.summary
