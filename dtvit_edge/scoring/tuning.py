@@ -102,7 +102,7 @@ class Tuner:
         if not trials:
             reasons = "; ".join(f"{name}: {why}" for name, why in self.left_out.items())
             raise VerdictError(f"no configuration answers the golden slices as it has to ({reasons})")
-        field_ = self._race(_promising(trials), progress)
+        field_ = self._race(promising(trials), progress)
         chosen, why = fastest([trial.measured for trial in field_])
         return DeviceProfile(
             manifest=self._bundle.digest,
@@ -225,11 +225,18 @@ def median_interval(values: list[float]) -> tuple[float, float]:
     return ordered[rank], ordered[count - 1 - rank]
 
 
-def _promising(trials: list[Trial]) -> list[Trial]:
-    """Those that a first look does not rule out: near the fastest, of `MOST_OPEN` settings at most."""
+def promising(trials: list[Trial]) -> list[Trial]:
+    """Those that a first look does not rule out: near the fastest, of `MOST_OPEN` settings at most.
+
+    The fastest exact one is always among them: one look does not tell that it is slower, and it wins where it is not.
+    """
     ordered = sorted(trials, key=lambda t: t.ms[0])
-    near = [t for n, t in enumerate(ordered) if n < LEAST_FIELD or t.ms[0] <= FIRST_CUT * ordered[0].ms[0]]
-    settings = list(dict.fromkeys(t.setting for t in near))[:MOST_OPEN]
+    exact = next((t for t in ordered if t.setting.precision in EXACT and t.setting.hint is None), None)
+    near = [
+        t for n, t in enumerate(ordered) if t is exact or n < LEAST_FIELD or t.ms[0] <= FIRST_CUT * ordered[0].ms[0]
+    ]
+    first = [exact.setting] if exact else []
+    settings = list(dict.fromkeys([*first, *(t.setting for t in near)]))[:MOST_OPEN]
     return [t for t in near if t.setting in settings]
 
 

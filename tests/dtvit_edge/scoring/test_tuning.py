@@ -10,7 +10,8 @@ import pytest
 from dtvit_edge.bundle import Bundle, Threshold, Thresholds, write_thresholds
 from dtvit_edge.bundle.device_profile import DeviceProfile
 from dtvit_edge.errors import VerdictError
-from dtvit_edge.scoring.tuning import MOST_OPEN, Tuner, median_interval
+from dtvit_edge.scoring.candidates import Setting
+from dtvit_edge.scoring.tuning import MOST_OPEN, Trial, Tuner, median_interval, promising
 from tests.support.tuning_world import BATCH, World, make_world, write_tunable_bundle
 
 FP32, INT8, HINTED = ("fp32", None), ("int8", None), ("int8", "bf16")
@@ -113,6 +114,13 @@ def test_one_lucky_look_decides_nothing(monkeypatch: pytest.MonkeyPatch, passed:
     # The first calls of fp32, which is opened first, take a fiftieth of what they take later.
     profile, _ = tune(monkeypatch, passed, jitter=lambda number: 0.02 if number < 9 else 1.0)
     assert chosen(profile) == HINTED
+
+
+def test_one_look_does_not_rule_the_exact_one_out() -> None:
+    fast = [Trial(Setting("openvino", "int8", None, threads), 4, 0.0, [1.0]) for threads in range(1, 9)]
+    exact = Trial(Setting("onnxruntime", "fp32"), 4, 0.0, [5.0])
+    raced = promising([*fast, exact, Trial(Setting("openvino", "fp32"), 4, 0.0, [6.0])])
+    assert raced[-1] is exact and len(raced) == MOST_OPEN
 
 
 def test_threads_are_one_and_all_and_the_faster_is_chosen(monkeypatch: pytest.MonkeyPatch, passed: Bundle) -> None:
