@@ -48,7 +48,8 @@ def measure(
             with tempfile.TemporaryDirectory() as folder:
                 words = cold_start.command(configuration, file, Path(folder) / "out", threads)
                 # As for a user, the first round keeps Python's byte code: compiling ours takes 0.3 s.
-                settings = ["-u", "PYTHONDONTWRITEBYTECODE", f"PYTHONPATH={checkout}"]
+                # Python looks for a module first where it is started.
+                settings = ["-u", "PYTHONDONTWRITEBYTECODE", "-C", str(checkout), f"PYTHONPATH={checkout}"]
                 ended = child_process.run(["env", *settings, *words])
             if ended.status != 0:
                 last = ended.stderr.strip().splitlines()[-1:] or [""]
@@ -78,7 +79,7 @@ def measure(
 )
 def main(bundle: Path, precision: str, before: Path | None, threads: int | None, rounds: int, out: Path) -> None:
     """Measure cold starts of BUNDLE, and append the record."""
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(bundle.resolve())
     names = [n for n, why_not in backends.availability().items() if why_not is None and not backends.runs_engines(n)]
     checkouts = {"": _HERE} | ({" before": before.resolve()} if before else {})
     configurations = {
