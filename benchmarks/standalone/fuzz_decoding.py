@@ -23,10 +23,9 @@ from typing import Any
 
 import click
 
-from benchmarks.results import CPU_RECORDS
 from benchmarks.standalone.damaged_images import damaged, phantoms
 from benchmarks.standalone.fuzz_readers import map_floats
-from benchmarks.standalone.fuzzing import Tally, in_chunks
+from benchmarks.standalone.fuzzing import Tally, fuzzing_options, in_chunks
 from benchmarks.standalone.processes import children_of
 from dtvit_edge.cli import render
 from dtvit_edge.dicom.bounded_process import CPU_SECONDS, SPARE_BYTES
@@ -164,20 +163,9 @@ def _other_fields(fast: list[SliceHeader], slow: list[SliceHeader]) -> str:
 
 
 @click.command()
-@click.option("--seed", default=SEED, show_default=True, help="Make the inputs from this seed.")
-@click.option("--first", default=0, show_default=True, type=click.IntRange(0), help="Begin with this input.")
-@click.option("--inputs", default=INPUTS, show_default=True, type=click.IntRange(1), help="Try this many inputs.")
+@fuzzing_options(SEED, INPUTS)
 @click.option("--also", multiple=True, type=click.Path(path_type=Path, exists=True, file_okay=False),
               help="Damage the DICOM files below this folder, too.")  # fmt: skip
-@click.option("--work", type=click.Path(path_type=Path, dir_okay=False),
-              help="Keep what came of the inputs in this file, and go on with what it holds.")  # fmt: skip
-@click.option(
-    "--out",
-    default=CPU_RECORDS,
-    show_default=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Append the record to this file.",
-)
 def main(seed: int, first: int, inputs: int, also: tuple[Path, ...], work: Path | None, out: Path) -> None:
     """Read damaged images, and append the record."""
     with tempfile.TemporaryDirectory() as folder:

@@ -21,8 +21,7 @@ from typing import Any
 
 import click
 
-from benchmarks.results import CPU_RECORDS
-from benchmarks.standalone.fuzzing import Tally, in_chunks
+from benchmarks.standalone.fuzzing import Tally, fuzzing_options, in_chunks
 from benchmarks.standalone.mutated_files import mutant
 from dtvit_edge.cli import render
 from dtvit_edge.dicom.fast_header import parse
@@ -112,18 +111,7 @@ def _other_pixels(header: SliceHeader, tally: Tally) -> str:
 
 
 @click.command()
-@click.option("--seed", default=SEED, show_default=True, help="Make the inputs from this seed.")
-@click.option("--first", default=0, show_default=True, type=click.IntRange(0), help="Begin with this input.")
-@click.option("--inputs", default=INPUTS, show_default=True, type=click.IntRange(1), help="Try this many inputs.")
-@click.option("--work", type=click.Path(path_type=Path, dir_okay=False),
-              help="Keep what came of the inputs in this file, and go on with what it holds.")  # fmt: skip
-@click.option(
-    "--out",
-    default=CPU_RECORDS,
-    show_default=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Append the record to this file.",
-)
+@fuzzing_options(SEED, INPUTS)
 def main(seed: int, first: int, inputs: int, work: Path | None, out: Path) -> None:
     """Try the readers on mutated files, and append the record."""
     with tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import click
+
+from benchmarks.results import CPU_RECORDS
 from dtvit_edge.cli import render
+from dtvit_edge.cli.option_set import Decorator, option_set
 from dtvit_edge.errors import ConfigError
 
 
@@ -78,3 +82,30 @@ def _kept(work: Path | None, about: dict[str, Any]) -> dict[tuple[int, int], Tal
     if first != about:
         raise ConfigError(f"{work} is of other inputs; give another --work")
     return {tuple(line["chunk"]): Tally(Counter(line["counts"]), line["largest"], line["findings"]) for line in lines}
+
+
+def fuzzing_options(seed: int, inputs: int) -> Decorator:
+    """The options that every fuzzer has: `seed`, `first`, `inputs`, `work` and `out`.
+
+    Args:
+        seed, inputs: what they are by default.
+    """
+    return option_set(
+        click.option("--seed", default=seed, show_default=True, help="Make the inputs from this seed."),
+        click.option("--first", default=0, show_default=True, type=click.IntRange(0), help="Begin with this input."),
+        click.option(
+            "--inputs", default=inputs, show_default=True, type=click.IntRange(1), help="Try this many inputs."
+        ),
+        click.option(
+            "--work",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Keep what came of the inputs in this file, and go on with what it holds.",
+        ),
+        click.option(
+            "--out",
+            default=CPU_RECORDS,
+            show_default=True,
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Append the record to this file.",
+        ),
+    )
