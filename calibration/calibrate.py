@@ -33,6 +33,7 @@ from evaluation.sampling import SETS, Pixels, SliceSet
 from export.bundle_export import versions
 from export.facts import quantised_facts
 from export.onnx_graph import open_session
+from export.output import check_contents
 from export.parity import run_batches
 
 # Validation slices under each shift by which the methods are compared: what they lose elsewhere differs by far more.
@@ -131,9 +132,11 @@ def calibrate(
 
     Raises:
         BundleError: a thin copy; every file is written anew.
+        ConfigError: the bundle's folder holds somebody else's files, which would be lost.
         VerdictError: a range that is not finite, or a graph that does not check.
     """
     bundle.require_whole()
+    check_contents(bundle.path)
     calibrator = _Calibrator(bundle, sets, config, progress)
     smoothed, spans = calibrator.smoothed()
     with progress("histograms", len(calibrator.range_pixels)) as step:

@@ -46,9 +46,11 @@ def calibrate(
     from dtvit_edge.bundle import Bundle
     from dtvit_edge.cli import render
     from dtvit_edge.errors import VerdictError
+    from export.output import check_contents
 
     opened = Bundle.open(bundle, expect_digest=expect_digest, trust=trust)
     opened.require_whole()
+    check_contents(opened.path)
     config = config_of(**chosen)
     candidates_by_set = find_candidates(slices, test_slices, config, other=other, progress=render.progress)
     sets = load(opened, candidates_by_set, config, progress=render.progress)

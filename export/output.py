@@ -43,14 +43,23 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         raise ConfigError(f"{output} exists already; give another name or --overwrite")
     if not (output / MANIFEST).is_file():
         raise ConfigError(f"{output} is not a bundle; it is not overwritten")
+    check_contents(output)
+
+
+def check_contents(bundle: Path) -> None:
+    """Does a bundle that is about to be replaced hold anything that would be lost?
+
+    Raises:
+        ConfigError: it holds what belongs to no bundle.
+    """
     foreign = sorted(
         path.name
-        for path in output.iterdir()
+        for path in bundle.iterdir()
         if not (_OURS.fullmatch(path.name) or _OF_FILE_SYSTEMS.fullmatch(path.name))
     )
     if foreign:
         more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
         raise ConfigError(
-            f"{output} holds what no bundle has ({', '.join(foreign[:_SHOWN])}{more}), which overwriting would remove; "
+            f"{bundle} holds what no bundle has ({', '.join(foreign[:_SHOWN])}{more}), which overwriting would remove; "
             "move it elsewhere"
         )

@@ -200,6 +200,7 @@ def _write_run_report(
         "bundle": {
             "name": bundle.manifest.name,
             "digest": bundle.digest,
+            "signer": bundle.signer,
             "training": bundle.manifest.training,
             "untrained_heads": bundle.manifest.untrained_heads,
             "encoder": bundle.manifest.encoder,

@@ -125,6 +125,16 @@ def test_a_thin_copy_is_refused_before_anything_is_read(
     assert "whole bundle is needed" in capsys.readouterr().err
 
 
+def test_other_peoples_files_in_the_bundles_folder_stop_it_before_anything_is_read(
+    two_block_bundle: Bundle, sets: dict[str, SliceSet], tmp_path: Path
+) -> None:
+    bundle = copy(two_block_bundle, tmp_path)
+    (bundle.path / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="holds what no bundle has"):
+        calibrate(bundle, sets, LENIENT)
+    assert (bundle.path / "notes.txt").read_text() == "mine"
+
+
 def test_the_same_calibration_gives_the_same_bytes(
     result: CalibrationResult, two_block_bundle: Bundle, sets: dict[str, SliceSet], tmp_path: Path
 ) -> None:

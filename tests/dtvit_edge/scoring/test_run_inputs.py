@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,9 @@ def test_the_run_report_says_what_produced_the_results(
     score(tiny_bundle, phantom_folder, tmp_path / "out")
     report = json.loads((tmp_path / "out" / "run.json").read_text())
     assert report["bundle"]["digest"] == tiny_bundle.digest
+    assert report["bundle"]["signer"] is None
+    score(replace(tiny_bundle, signer="SHA256:key"), phantom_folder, tmp_path / "signed")
+    assert json.loads((tmp_path / "signed" / "run.json").read_text())["bundle"]["signer"] == "SHA256:key"
     assert report["spec_digest"] == tiny_bundle.manifest.spec.digest
     assert report["backend"]["backend"] == "onnxruntime"
     assert report["options"]["batch"] == 4
