@@ -53,7 +53,8 @@ WORKSTATION = {
     "export": ["export {checkpoint} -o small.dtvit --training untrained"],
     "calibrate": ["calibrate copy.dtvit --slices {few} --count 8 --least-slices 2 --agreement 0 --delta-auc 1"],
     "deploy": [
-        "deploy {checkpoint} -o small.dtvit --training untrained --slices {few} --count 8 --least-slices 2 --agreement 0 --delta-auc 1"
+        "deploy {checkpoint} -o small.dtvit --training untrained --slices {few} "
+        "--count 8 --least-slices 2 --agreement 0 --delta-auc 1"
     ],
     "build": ["build copy.dtvit --backend openvino --precision fp32"],
     "bench": [
