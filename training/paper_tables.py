@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from evaluation.records import Record
 from evaluation.tables import Table
 from training import published
 from training.claims import Checked
@@ -88,6 +89,30 @@ def contradictions() -> Table:
         ("locations", "deep, subcortical and lobar in the abstract; deep, lobar and subtentorial in Table 1"),
     )  # fmt: skip
     return Table("contradictions", "Where the paper contradicts itself", ("what", "figures"), rows)
+
+
+def choices(record: Record) -> Table:
+    """What each choice that the paper leaves open does, of a record of `python -m training.ablation`."""
+    rows = tuple(
+        (
+            row["name"],
+            f"{row['auc']:.4f}",
+            "" if row is record.options["rows"][0] else
+            f"{row['difference']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f})",
+            *(("", "", "") if row["overlap"] is None else
+              (f"{row['overlap']:.4f}", f"{100 * row['differ']:.1f} %", str(row["cut"]))),
+        )
+        for row in record.options["rows"]
+    )  # fmt: skip
+    more_than_1 = ("masks that differ by more than 1 %", "boxes cut by more than 1 %")
+    columns = ("choice", "AUC", "difference", "overlap of masks", *more_than_1)
+    notes = (
+        f"{record.summary['slices']:.0f} slices of {record.summary['patients']:.0f} patients, a frozen "
+        f"{record.options['encoder']} and a logistic regression, {record.options['folds']} folds by patient; in "
+        "brackets the 95 % interval of the difference over patients, on the same draws for both",
+        f"{sum(map(sum, record.samples.values())):.0f} minutes of one core: `{record.options['command']}`",
+    )
+    return Table("choices", "What the choices that the paper leaves open do", columns, rows, notes)
 
 
 def claims_table(checked: Sequence[Checked]) -> Table:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -19,11 +20,44 @@ from dtvit_edge.errors import ConfigError
 from evaluation.labels import LabelledSlice, write_labels
 
 
-def convert(folder: Path, out: Path) -> Counter[str]:
-    """Write the labelled set; paths are relative to `out`.
+@dataclass(frozen=True)
+class AnnotatedSlice:
+    """A slice of the set.
+
+    Attributes:
+        box: left, top, right and bottom of the annotated haemorrhage in pixels, the last two behind it; None without.
+        disputed: the two annotations disagree.
+    """
+
+    labelled: LabelledSlice
+    box: tuple[int, int, int, int] | None
+    disputed: bool
+
+
+def annotated_slices(folder: Path, *, disputed: bool = False) -> list[AnnotatedSlice]:
+    """Every slice of the set, those whose annotations disagree only if asked for.
 
     Args:
-        folder: holds `labels.csv` (`file, patient, slice, ich, mask_agrees, ...`) and the images.
+        folder: holds `labels.csv` (`file, patient, slice, ich, mask_agrees, mask_pixels, box_xyxy`) and the images.
+
+    Raises:
+        ConfigError: no such set in the folder.
+    """
+    slices = []
+    try:
+        with (folder / "labels.csv").open(newline="", encoding="utf-8") as stream:
+            for row in csv.DictReader(stream):
+                ich = {"0": False, "1": True}[row["ich"]]
+                box = _box(row["box_xyxy"]) if ich else None
+                labelled = LabelledSlice(folder / row["file"], row["file"], row["patient"], ich, None)
+                slices.append(AnnotatedSlice(labelled, box, row["mask_agrees"] == "0"))
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        raise ConfigError(f"{folder}: not PHE-SICH-CT-IDS with its labels.csv: {error}") from error
+    return [s for s in slices if disputed or not s.disputed]
+
+
+def convert(folder: Path, out: Path) -> Counter[str]:
+    """Write the labelled set; paths are relative to `out`.
 
     Returns:
         How many slices are `ich`, `no_ich` and `disputed`; the last are not written.
@@ -31,19 +65,14 @@ def convert(folder: Path, out: Path) -> Counter[str]:
     Raises:
         ConfigError: no such set in the folder.
     """
-    counts: Counter[str] = Counter()
-    rows = []
-    try:
-        with (folder / "labels.csv").open(newline="", encoding="utf-8") as stream:
-            for row in csv.DictReader(stream):
-                kind = "disputed" if row["mask_agrees"] == "0" else {"0": "no_ich", "1": "ich"}[row["ich"]]
-                counts[kind] += 1
-                if kind != "disputed":
-                    rows.append(LabelledSlice(folder / row["file"], row["file"], row["patient"], kind == "ich", None))
-    except (OSError, KeyError, csv.Error) as error:
-        raise ConfigError(f"{folder}: not PHE-SICH-CT-IDS with its labels.csv: {error}") from error
-    write_labels(out, rows)
-    return counts
+    slices = annotated_slices(folder, disputed=True)
+    write_labels(out, [s.labelled for s in slices if not s.disputed])
+    return Counter("disputed" if s.disputed else "ich" if s.labelled.ich else "no_ich" for s in slices)
+
+
+def _box(text: str) -> tuple[int, int, int, int]:
+    left, top, right, bottom = (int(float(part)) for part in text.replace(",", " ").split())
+    return left, top, right, bottom
 
 
 @click.command()

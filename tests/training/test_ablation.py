@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dtvit_edge.preprocess.mask import structuring_element
+from dtvit_edge.spec import PreprocessSpec
+from evaluation.labels import LabelledSlice
+from training.ablation import OURS, Masks, masks, out_of_fold, paired, row, variants
+from training.phe_sich import AnnotatedSlice
+
+OURS_SPEC = PreprocessSpec()
+
+
+@pytest.fixture
+def head(tmp_path: Path) -> AnnotatedSlice:
+    """A disk of tissue with a dim rim of bytes 5, and a box in the middle."""
+    image = np.zeros((256, 256), np.uint8)
+    cv2.circle(image, (128, 128), 90, 5, cv2.FILLED)
+    cv2.circle(image, (128, 128), 80, 120, cv2.FILLED)
+    cv2.imwrite(str(tmp_path / "head.png"), image)
+    return AnnotatedSlice(
+        LabelledSlice(tmp_path / "head.png", "head.png", "1", True, None), (118, 118, 138, 138), False
+    )
+
+
+def test_the_authors_choices_are_rows_of_their_own() -> None:
+    specs = variants()
+    assert specs[OURS] == OURS_SPEC
+    assert int(structuring_element(specs["disk of radius 3"].disk_half_widths).sum()) == 29
+    together = specs["these three together"]
+    assert (together.mask_threshold, together.edge_columns, len(together.disk_half_widths)) == (3, 1, 7)
+    assert len({spec.digest for spec in specs.values()}) == len(specs)
+
+
+def test_a_mask_is_compared_with_ours_and_with_the_annotated_box(head: AnnotatedSlice) -> None:
+    same = masks([head], OURS_SPEC, OURS_SPEC)
+    assert same.overlap.tolist() == [1.0] and same.lost.tolist() == [0.0]
+    wider = masks([head], replace(OURS_SPEC, mask_threshold=3), OURS_SPEC)
+    assert wider.overlap[0] == pytest.approx(80**2 / 90**2, abs=0.01) and wider.lost[0] == 0
+    none = masks([head], replace(OURS_SPEC, mask_threshold=200), OURS_SPEC)
+    assert none.overlap[0] == 0 and none.lost[0] == 1
+
+
+def test_a_patients_slices_are_judged_by_a_classifier_that_never_saw_them() -> None:
+    # A patient's number is all that the features say, and it says the label: nothing carries over to another patient.
+    patients = [str(p) for p in range(20) for _ in range(6)]
+    truth = np.array([p % 2 for p in range(20) for _ in range(6)], np.int64)
+    values = np.eye(20, dtype=np.float32)[[int(p) for p in patients]]
+    said = out_of_fold(values, truth, patients)
+    assert abs(said[truth == 1].mean() - said[truth == 0].mean()) < 0.2
+
+
+def test_a_difference_is_taken_on_the_same_draws_of_patients() -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.integers(0, 2, 200)
+    patients = [str(i // 10) for i in range(200)]
+    good = truth + rng.normal(0, 0.5, 200)
+    assert paired(truth, good, good, patients, 20) == (0, 0)
+    low, high = paired(truth, good, rng.normal(0, 1, 200), patients, 100)
+    assert 0.2 < low < high < 0.6
+    said = {OURS: good, "other": good[::-1].copy()}
+    both = Masks(np.array([1.0, 0.9]), np.array([0.0, 0.5]))
+    made = row("other", truth, patients, said, {"other": both}, 100)
+    assert made.high < 0 and made.difference < 0
+    assert (made.overlap, made.differ, made.cut) == (0.95, 0.5, 1)
