@@ -27,7 +27,7 @@ from dtvit_edge.scoring.api import (
     thresholds_of,
 )
 from dtvit_edge.scoring.configuration import resolve
-from dtvit_edge.scoring.handed_in import HandedIn
+from dtvit_edge.scoring.handed_in import HandedIn, PrivateFolder
 from dtvit_edge.scoring.options import AUTO, READERS, Options
 from dtvit_edge.scoring.prediction import Prediction, predict
 from dtvit_edge.scoring.shared_executor import CLOSED, CallersExecutor, SharedExecutor
@@ -111,6 +111,7 @@ class Model:
         self._options = options
         self._description: dict[str, str] = {}
         self._shared: SharedExecutor | None = None
+        self._folder: PrivateFolder | None = None
         self._opening = threading.Lock()
 
     def open(self) -> Model:
@@ -139,6 +140,7 @@ class Model:
         """
         with self._opening:
             shared, self._shared = self._shared, None
+            self._folder = None  # calls that are under way hold it
         if shared is not None:
             shared.close()
 
@@ -219,7 +221,7 @@ class Model:
             DeviceFault: the device failed; while the results are taken.
         """
         options, executor = self._asked(threshold), self._executor()
-        handed_in = HandedIn(datasets)
+        handed_in = HandedIn(datasets, self._private_folder())
         return self._results(handed_in.walk(), executor, options, handed_in)
 
     def score_bytes(self, data: bytes, *, threshold: float | None = None) -> StudyResult:
@@ -289,6 +291,12 @@ class Model:
             DeviceFault: the device failed, or the model answers with numbers that are not finite.
         """
         return predict(pixels, self._executor(), self.bundle.manifest)
+
+    def _private_folder(self) -> PrivateFolder:
+        with self._opening:
+            if self._folder is None:
+                self._folder = PrivateFolder()
+            return self._folder
 
     def _executor(self) -> CallersExecutor:
         shared = self._shared

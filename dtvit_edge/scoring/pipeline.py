@@ -110,7 +110,8 @@ class Pipeline:
         self._faults_in_a_row = 0
         with self._reader() as reader:
             read = ImageReader(reader, self._executor, self._least_side, self._timings)
-            with Prefetcher((images[i] for i in todo), read, self._workers, ahead) as prefetcher:
+            workers = self._workers if len(todo) > 1 else 0
+            with Prefetcher((images[i] for i in todo), read, workers, ahead) as prefetcher:
                 while not prefetcher.finished or self._under_way:
                     if count := self._next_size(prefetcher, sizes):
                         batch = prefetcher.take(count)

@@ -179,13 +179,15 @@ def encoding_of(slices: NDArray[Any]) -> PixelEncoding:
 
 def stored_of(values: NDArray[Any], encoding: PixelEncoding) -> NDArray[np.uint16]:
     """One slice's values in HU as patterns of an encoding, rounded half up, clipped to what 16 bits hold."""
-    if values.dtype.kind == "f":
-        values = np.floor(values.astype(np.float64) / encoding.slope + 0.5)
-        least, most = _INT16.min, _INT16.max
-    else:  # NumPy takes no bound that the type cannot have
-        info = np.iinfo(values.dtype)
-        least, most = max(_INT16.min, info.min), min(_INT16.max, info.max)
-    return np.ascontiguousarray(np.clip(values, least, most).astype(np.int16)).view(np.uint16)
+    if encoding.slope != 1:
+        values = values.astype(np.float64)
+        values /= encoding.slope
+        values += 0.5
+        np.floor(values, out=values)
+    if values.min() < _INT16.min or values.max() > _INT16.max:  # nearly never
+        of = np.iinfo(values.dtype) if values.dtype.kind in "iu" else _INT16  # NumPy takes no bound beyond the type's
+        values = np.clip(values, max(_INT16.min, of.min), min(_INT16.max, of.max))
+    return np.ascontiguousarray(values.astype(np.int16)).view(np.uint16)
 
 
 def _spacing(spacing_mm: Any) -> tuple[float, float, float]:
