@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -34,6 +34,7 @@ from dtvit_edge.selftest import tolerance_key
 from dtvit_edge.spec import PreprocessSpec
 
 if TYPE_CHECKING:
+    from dtvit_edge.scoring.model import Model
     from dtvit_edge.trt.backend import EngineBackend
 
 
@@ -49,7 +50,9 @@ class StudyResult:
 def score(
     bundle: Bundle, sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], options: Options | None = None
 ) -> Generator[StudyResult, None, None]:
-    """Score once: an open model (`scoring.model`) for one call.
+    """Score once: an open model (`scoring.model`) for one call, study by study; those with nothing to score come last.
+
+    Files that belong to no study are in no result; `Model.score` and `run.run` list them.
 
     Args:
         sources: as for `Model.score`.
@@ -60,11 +63,11 @@ def score(
     """
     from dtvit_edge.scoring.model import Model
 
-    model = Model(bundle, options or Options())
     with ExitStack() as undo:
-        results = undo.enter_context(model).score(sources)
+        model = undo.enter_context(Model(bundle, options or Options()))
+        results = model.score(sources)
         undo.pop_all()
-    return _closing(model, results)
+    return _studies_of(model, results)
 
 
 def study_results(plan: Plan, pipeline: Pipeline, spec: PreprocessSpec, threshold: float) -> Iterator[StudyResult]:
@@ -194,8 +197,8 @@ def study_result(plan: Plan, answers: Mapping[Key, SliceScore], spec: Preprocess
     return StudyResult(study, tuple(score for _, score in stacks if score is not None), tuple(everything))
 
 
-def _closing(
-    resource: AbstractContextManager[object], results: Generator[StudyResult, None, None]
-) -> Generator[StudyResult, None, None]:
-    with resource:
-        yield from results
+def _studies_of(model: Model, results: Iterable[StudyResult]) -> Generator[StudyResult, None, None]:
+    with model:
+        for result in results:
+            if result.study.study_uid:
+                yield result

@@ -251,7 +251,7 @@ class Model:
                 patient's left, as in arrays that SimpleITK reads from DICOM.
             positions_mm: (D,) of slices that are not evenly spaced; see `Volume`.
             name: stands for the UIDs of study and series. `sop_uid` and `frame` of a row are the slice's number in the
-                array, from 1.
+                array, from 1; rows come in its order.
 
         Raises:
             ConfigError: it is no such array, or holds NaN or infinity; spacing or orientation that say nothing.
@@ -263,7 +263,7 @@ class Model:
         pipeline = make_pipeline(self.bundle, executor, options, reader=lambda: nullcontext(volume))
         plan = volume.plan(any_series=options.any_series)
         (result,) = study_results(plan, pipeline, spec, thresholds_of(self.bundle, options).study.value)
-        return result
+        return replace(result, slices=tuple(sorted(result.slices, key=lambda row: row.frame)))
 
     def preprocess(self, hu: NDArray[np.number]) -> NDArray[np.uint8]:
         """What the model is shown of slices in Hounsfield units.

@@ -92,7 +92,7 @@ class SharedExecutor:
             try:
                 ended.result()
             finally:
-                self._thread.shutdown(wait=False)
+                self._thread.shutdown(wait=ended.done())  # an interrupt does not wait
 
     def _check(self) -> None:
         if os.getpid() != self._process:
