@@ -96,6 +96,7 @@ def test_slices_that_are_not_evenly_spaced_say_where_they_lie(tiny_bundle: Bundl
 
 def test_thin_slices_are_averaged_as_those_of_files_are(tiny_bundle: Bundle, study: Path) -> None:
     hu, (_, *in_plane), _ = volume_of(study)
+    hu = hu[10:14]
     thin = np.concatenate([values[None] + np.arange(-2, 3)[:, None, None] for values in hu])
     with opened(tiny_bundle) as model:
         result = model.score_volume(thin, (1.0, *in_plane))
