@@ -5,7 +5,7 @@
 First every way to score one slice is called in turn in one process, a hundred rounds after five that are not counted,
 beside the inference that it needs: preprocessing and the model on an executor of its own, from pixels in memory. Times
 are CPU time of the process, all threads together, in ms; what a call costs beside inference is the median of the
-differences within a round. Then many threads score single slices of STUDIES at once, by file, dataset, bytes and
+differences within a round, and the difference of the least times, which a busy machine lengthens less. Then many threads score single slices of STUDIES at once, by file, dataset, bytes and
 array in turn; each answer is compared with the one that it had alone, and memory and descriptors are looked at before
 and after. Nothing is recorded.
 """
@@ -97,11 +97,12 @@ def costs(model: Model, one: OneSlice, rounds: int) -> None:
         }
         calls |= {way: partial(one.score, model, way) for way in WAYS}
         samples = cpu_times(calls, rounds)
-    click.echo(f"{'CPU ms':12} {'median':>8} {'beside':>8}")
+    click.echo(f"{'CPU ms':12} {'median':>8} {'beside':>8} {'least':>8} {'beside':>8}")
     for name, values in samples.items():
         base = samples["model alone" if name == "predict" else "inference"]
         beside = statistics.median(a - b for a, b in zip(values, base, strict=True))
-        click.echo(f"{name:12} {statistics.median(values):8.2f} {beside:8.2f}")
+        least = min(values)
+        click.echo(f"{name:12} {statistics.median(values):8.2f} {beside:8.2f} {least:8.2f} {least - min(base):8.2f}")
 
 
 def many_threads(model: Model, slices: list[OneSlice], callers: int, count: int) -> int:

@@ -95,6 +95,8 @@ def _write(file: DicomIO, written: Dataset) -> None:
         element: Any = written.get_item(tag)
         if tag.element == 0:  # a group's length, retired, which may be wrong by now
             continue
+        if element.is_raw and element.is_implicit_VR != file.is_implicit_VR:  # in a file of both kinds
+            element = written[tag]
         if not element.is_raw or element.value is None or len(element.value) != element.length:
             write_data_element(file, element, characters)
             continue
