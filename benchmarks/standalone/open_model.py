@@ -5,9 +5,9 @@
 First every way to score one slice is called in turn in one process, a hundred rounds after five that are not counted,
 beside the inference that it needs: preprocessing and the model on an executor of its own, from pixels in memory. Times
 are CPU time of the process, all threads together, in ms; what a call costs beside inference is the median of the
-differences within a round, and the difference of the least times, which a busy machine lengthens less. Then many threads
-score single slices of STUDIES at once, by file, dataset, bytes and array in turn; each answer is compared with the one
-that it had alone, and memory and descriptors are looked at before and after. Nothing is recorded.
+differences within a round, and the difference of the least times, which a busy machine lengthens less. Then many
+threads score single slices of STUDIES at once, by file, dataset, bytes and array in turn; each answer is compared with
+the one that it had alone, and memory and descriptors are looked at before and after. Nothing is recorded.
 """
 
 from __future__ import annotations
