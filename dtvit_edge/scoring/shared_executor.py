@@ -68,6 +68,10 @@ class SharedExecutor:
         """Wait for a batch; see `Executor.collect`."""
         return self._run(self._collect, batch)
 
+    def answer(self, prepared: Sequence[Any]) -> BatchResult:
+        """Begin a batch and wait for it, of an executor that has one under way at most."""
+        return self._run(self._answer, prepared)
+
     def alone(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
         """What a function says while no batch is under way."""
         return self._run(self._alone, function, *arguments)
@@ -129,6 +133,10 @@ class SharedExecutor:
             self._collect_oldest()
         return batch.result
 
+    def _answer(self, prepared: Sequence[Any]) -> BatchResult:
+        self._noting_faults(self._executor.submit, prepared)
+        return self._noting_faults(self._executor.collect)
+
     def _alone(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
         while self._under_way:
             self._collect_oldest()
@@ -160,7 +168,7 @@ class CallersExecutor:
         self.fixed = executor.fixed
         self._shared = shared
         self._executor = executor
-        self._waiting: deque[_Batch] = deque()
+        self._waiting: deque[_Batch | Sequence[Any]] = deque()
 
     def prepare(self, slice_: Slice) -> Any:
         """See `Executor.prepare`."""
@@ -168,11 +176,13 @@ class CallersExecutor:
 
     def submit(self, prepared: Sequence[Any]) -> None:
         """See `Executor.submit`."""
-        self._waiting.append(self._shared.submit(prepared))
+        # With one under way at a time it waits here: a call of the other thread less.
+        self._waiting.append(prepared if self.depth == 1 else self._shared.submit(prepared))
 
     def collect(self) -> BatchResult:
         """See `Executor.collect`."""
-        result = self._shared.collect(self._waiting[0])
+        batch = self._waiting[0]
+        result = self._shared.collect(batch) if isinstance(batch, _Batch) else self._shared.answer(batch)
         self._waiting.popleft()
         return result
 

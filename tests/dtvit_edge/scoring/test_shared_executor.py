@@ -22,9 +22,10 @@ from dtvit_edge.spec import OUTPUT_SIZES
 class Scripted:
     """An executor as the GPU's is, with two batches under way: it answers with the numbers that it was given."""
 
-    batch, depth, fixed = 4, 2, False
+    batch, fixed = 4, False
 
     def __init__(self) -> None:
+        self.depth = 2
         self.under_way: deque[Sequence[int]] = deque()
         self.threads: set[int] = set()
         self.most = 0
@@ -65,12 +66,18 @@ def scripted() -> Scripted:
     return Scripted()
 
 
+@pytest.fixture(params=[1, 2], ids=["one under way", "two"])
+def depth(request: pytest.FixtureRequest, scripted: Scripted) -> int:
+    scripted.depth = request.param
+    return scripted.depth
+
+
 @pytest.fixture
 def shared(scripted: Scripted) -> SharedExecutor:
     return SharedExecutor(scripted, scripted.free)
 
 
-def test_batches_of_many_callers_come_back_to_them(scripted: Scripted, shared: SharedExecutor) -> None:
+def test_batches_of_many_callers_come_back_to_them(depth: int, scripted: Scripted, shared: SharedExecutor) -> None:
     def call(caller: int) -> bool:
         view = shared.for_caller()
         for i in range(20):
@@ -85,11 +92,11 @@ def test_batches_of_many_callers_come_back_to_them(scripted: Scripted, shared: S
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(call, range(8)))
-    assert scripted.most == 2 and len(scripted.threads) == 1
+    assert scripted.most == depth and len(scripted.threads) == 1
     shared.close()
 
 
-def test_what_a_caller_no_longer_wants_is_dropped(scripted: Scripted, shared: SharedExecutor) -> None:
+def test_what_a_caller_no_longer_wants_is_dropped(depth: int, scripted: Scripted, shared: SharedExecutor) -> None:
     left = shared.for_caller()
     left.submit([1])
     left.submit([2])
