@@ -67,7 +67,7 @@ class PrivateFolder:
 
     def _make(self) -> None:
         try:
-            self.path = Path(os.path.realpath(tempfile.mkdtemp(prefix="dtvit-edge-")))
+            self.path = Path(os.path.realpath(tempfile.mkdtemp(prefix="dtvit-edge-handed-in-")))
         except OSError as error:
             raise disk_fault(Path(tempfile.gettempdir()), error) from error
         weakref.finalize(self, _remove, self.path, os.getpid())
