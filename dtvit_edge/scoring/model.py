@@ -129,7 +129,8 @@ class Model:
                     self._description = backend.describe()
                     shared = SharedExecutor(executor, undo.pop_all().close)
                 # A model that nobody closed goes with its last reference; at the end of Python the system takes it.
-                weakref.finalize(self, shared.close).atexit = False
+                self._dropped = weakref.finalize(self, shared.close)
+                self._dropped.atexit = False
                 self._shared = shared
         return self
 
@@ -142,6 +143,7 @@ class Model:
             shared, self._shared = self._shared, None
             self._folder = None  # calls that are under way hold it
         if shared is not None:
+            self._dropped.detach()
             shared.close()
 
     def __enter__(self) -> Model:

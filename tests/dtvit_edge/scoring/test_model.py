@@ -21,6 +21,7 @@ from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import ConfigError, DigestMismatch
 from dtvit_edge.scoring.api import Options, score
 from dtvit_edge.scoring.model import open_model
+from dtvit_edge.scoring.shared_executor import SharedExecutor
 from tests.support.dicom_files import series
 from tests.support.open_models import opened, slices_of
 
@@ -221,6 +222,16 @@ def test_a_model_that_nobody_closes_goes_with_its_last_reference(tiny_bundle: Bu
     del model
     gc.collect()
     assert threading.active_count() == before
+
+
+def test_to_open_and_close_again_and_again_keeps_nothing(tiny_bundle: Bundle) -> None:
+    model = open_model(tiny_bundle, backend="onnxruntime")
+    for _ in range(5):
+        model.close()
+        model.open().predict(tiny_bundle.golden().pixels)
+    model.close()
+    gc.collect()
+    assert not [item for item in gc.get_objects() if isinstance(item, (SharedExecutor, OnnxRuntimeBackend))]
 
 
 def test_two_models_answer_side_by_side(
