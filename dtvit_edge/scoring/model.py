@@ -37,7 +37,7 @@ from dtvit_edge.spec import NOTICE
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-PathLike: TypeAlias = "str | os.PathLike[str]"
+PathLike: TypeAlias = str | os.PathLike[str]
 Results: TypeAlias = Generator[StudyResult, None, None]
 
 
