@@ -8,6 +8,7 @@ import os
 import pickle
 import shutil
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,6 @@ from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import ConfigError, DigestMismatch
 from dtvit_edge.scoring.api import Options, score
 from dtvit_edge.scoring.model import open_model
-from dtvit_edge.scoring.shared_executor import SharedExecutor
 from tests.support.dicom_files import series
 from tests.support.open_models import opened, slices_of
 
@@ -225,14 +225,17 @@ def test_a_model_that_nobody_closes_goes_with_its_last_reference(tiny_bundle: Bu
     assert threading.active_count() == before
 
 
-def test_to_open_and_close_again_and_again_keeps_nothing(tiny_bundle: Bundle) -> None:
+def test_to_open_and_close_again_and_again_keeps_nothing(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[OnnxRuntimeBackend]] = []
+    enter = OnnxRuntimeBackend.__enter__
+    monkeypatch.setattr(OnnxRuntimeBackend, "__enter__", lambda self: made.append(weakref.ref(self)) or enter(self))
     model = open_model(tiny_bundle, backend="onnxruntime")
     for _ in range(5):
         model.close()
         model.open().predict(tiny_bundle.golden().pixels)
     model.close()
     gc.collect()
-    assert not [item for item in gc.get_objects() if isinstance(item, (SharedExecutor, OnnxRuntimeBackend))]
+    assert len(made) == 6 and not any(backend() for backend in made)
 
 
 def test_two_models_answer_side_by_side(
