@@ -2,9 +2,9 @@
 
     import dtvit_edge
 
-    bundle = dtvit_edge.open_bundle("demo.dtvit")
-    for result in dtvit_edge.score(bundle, ["studies/"]):
-        print(result.study.study_uid, result.study.status, result.study.flagged)
+    with dtvit_edge.open_model("demo.dtvit") as model:
+        for result in model.score("studies/"):
+            print(result.study.study_uid, result.study.status, result.study.flagged)
 
 Importing this package loads NumPy at most; everything else is loaded when it is used, `__version__` included. It
 switches the telemetry of ONNX Runtime and OpenVINO off, in this process and those that it starts.
@@ -14,33 +14,54 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from os import PathLike
+from typing import TYPE_CHECKING
 
 from dtvit_edge.environment import switch_telemetry_off
 
-if TYPE_CHECKING:
-    from dtvit_edge.bundle import Bundle, Trust
-    from dtvit_edge.scoring.api import Options, StudyResult, score
-
-    __version__: str
-
-__all__ = ["Bundle", "Options", "StudyResult", "__version__", "open_bundle", "score"]
+__all__ = [
+    "Bundle",
+    "Model",
+    "Options",
+    "Prediction",
+    "StudyResult",
+    "__version__",
+    "open_bundle",
+    "open_model",
+    "score",
+]
 
 switch_telemetry_off()
+
+if TYPE_CHECKING:
+    from dtvit_edge.bundle import Bundle, Trust
+    from dtvit_edge.scoring.api import StudyResult, score
+    from dtvit_edge.scoring.model import Model, open_model
+    from dtvit_edge.scoring.options import Options
+    from dtvit_edge.scoring.prediction import Prediction
+
+    __version__: str
 
 # What `__version__` says where the package's files are used without being installed.
 UNKNOWN_VERSION = "0+unknown"
 
-_LAZY = {
+_PLACES = {
     "Bundle": "dtvit_edge.bundle",
-    "Options": "dtvit_edge.scoring.api",
+    "Model": "dtvit_edge.scoring.model",
+    "Options": "dtvit_edge.scoring.options",
+    "Prediction": "dtvit_edge.scoring.prediction",
     "StudyResult": "dtvit_edge.scoring.api",
+    "open_model": "dtvit_edge.scoring.model",
     "score": "dtvit_edge.scoring.api",
 }
 
 
 def open_bundle(
-    path: str, *, expect_digest: str | None = None, accept_engines: Collection[str] = (), trust: Trust | None = None
+    path: str | PathLike[str],
+    *,
+    expect_digest: str | None = None,
+    accept_engines: Collection[str] = (),
+    trust: Trust | None = None,
 ) -> Bundle:
     """Open a bundle directory; see `dtvit_edge.bundle.Bundle.open`."""
     from dtvit_edge.bundle import Bundle
@@ -48,12 +69,18 @@ def open_bundle(
     return Bundle.open(path, expect_digest=expect_digest, accept_engines=accept_engines, trust=trust)
 
 
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    if name == "__version__":
-        return _version()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker takes a module with a `__getattr__` to have every name that is misspelt
+
+    def __getattr__(name: str) -> object:
+        if name in _PLACES:
+            return getattr(import_module(_PLACES[name]), name)
+        if name == "__version__":
+            return _version()
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def _version() -> str:

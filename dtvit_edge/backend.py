@@ -76,16 +76,17 @@ def check_names(inputs: list[str], outputs: list[str]) -> None:
         )
 
 
-def check_pixels(pixels: NDArray[np.uint8], shape: tuple[int, ...]) -> None:
+def check_pixels(pixels: NDArray[np.uint8], shape: tuple[int, ...], least: int = 1) -> None:
     """What the caller hands in is judged before a library sees it, whose refusal would look like a device's fault.
 
     Args:
         shape: of one slice, (C, side, side).
+        least: so many slices at least.
 
     Raises:
-        ConfigError: these are not one or more such slices of uint8.
+        ConfigError: these are not so many such slices of uint8.
     """
-    if pixels.dtype != np.uint8 or pixels.shape[1:] != shape or len(pixels) < 1:
+    if pixels.dtype != np.uint8 or pixels.ndim != 1 + len(shape) or pixels.shape[1:] != shape or len(pixels) < least:
         raise ConfigError(
             f"the model takes slices of {shape} as uint8, one or more; not {pixels.dtype} of shape {pixels.shape}"
         )

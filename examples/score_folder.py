@@ -12,10 +12,10 @@ import dtvit_edge
 
 def main(bundle_path: str, folder: str) -> None:
     """A study that is not flagged is not a normal study; None means that nothing can be said."""
-    bundle = dtvit_edge.open_bundle(bundle_path)
-    for result in dtvit_edge.score(bundle, [folder]):
-        study = result.study
-        print(study.study_uid, study.status, study.flagged, study.ich_probability, study.location, study.reason)
+    with dtvit_edge.open_model(bundle_path) as model:
+        for result in model.score(folder):
+            study = result.study
+            print(study.study_uid, study.status, study.flagged, study.ich_probability, study.location, study.reason)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import dtvit_edge
 from dtvit_edge.bundle import Bundle
 from tests.support.data import ROOT
 
@@ -16,7 +18,9 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 # For each example its arguments, and what its output must say.
 RUNS = {
     "compare_backends.py": (["{bundle}"], r"onnxruntime: at most [0-9.e-]+ from the golden logits"),
+    "notebook.py": (["{bundle}", "{studies}"], r"the study: scored (True|False) "),
     "phantoms.py": (["{out}/phantoms"], r"slices, \d+ with a haemorrhage"),
+    "processes.py": (["{bundle}", "{studies}", "{other}"], r"(?s)(scored (True|False).*){2}"),
     "score_folder.py": (["{bundle}", "{studies}"], r" scored (True|False) "),
     "show_bundle.py": (["{bundle}"], r"fp32: model\.fp32\.onnx"),
     "slice_to_png.py": (["{slice}", "{out}/slice.png"], r"pixels of head"),
@@ -24,8 +28,12 @@ RUNS = {
 }
 
 
+# What it needs is no dependency: a test of its own runs it.
+SERVICE = "service.py"
+
+
 def test_every_example_is_run() -> None:
-    assert {path.name for path in EXAMPLES} == set(RUNS)
+    assert {path.name for path in EXAMPLES} == {*RUNS, SERVICE}
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -35,6 +43,7 @@ def test_examples_run(name: str, tiny_bundle: Bundle, phantom_folder: Path, tmp_
     places = {
         "bundle": tiny_bundle.path,
         "studies": studies,
+        "other": phantom_folder / "study-0002",
         "slice": sorted(studies.rglob("IM*"))[12],
         "out": tmp_path,
     }
@@ -42,6 +51,25 @@ def test_examples_run(name: str, tiny_bundle: Bundle, phantom_folder: Path, tmp_
     done = subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert re.search(expected, done.stdout), done.stdout
+
+
+@pytest.mark.real
+def test_the_service_answers_files_and_what_is_none(tiny_bundle: Bundle, phantom_folder: Path) -> None:
+    pytest.importorskip("httpx", reason="FastAPI's test client needs httpx")
+    testclient = pytest.importorskip("fastapi.testclient", reason="FastAPI is not installed")
+    spec = importlib.util.spec_from_file_location("service", ROOT / "examples" / SERVICE)
+    assert spec is not None and spec.loader is not None
+    service = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(service)
+    file = sorted((phantom_folder / "study-0001").rglob("IM*"))[12]
+    with dtvit_edge.open_model(tiny_bundle, backend="onnxruntime") as model:
+        client = testclient.TestClient(service.make_app(model))
+        said = client.post("/slice", content=file.read_bytes(), headers={"Content-Type": "application/dicom"})
+        assert said.status_code == 200, said.text
+        (row,) = said.json()["slices"]
+        assert (row["status"], said.json()["study"]["status"]) == ("scored", "partial")
+        said = client.post("/slice", content=b"no DICOM", headers={"Content-Type": "application/dicom"})
+        assert said.json()["slices"][0]["reason"] == "not_dicom"
 
 
 def test_the_png_shows_a_head(tiny_bundle: Bundle, phantom_folder: Path, tmp_path: Path) -> None:

@@ -44,10 +44,11 @@ class ParallelReader:
         self._here = SliceReader(fast=fast)
 
     def __enter__(self) -> ParallelReader:
+        _pool.enter()
         return self
 
     def __exit__(self, *details: object) -> None:
-        _pool.close(kept=1)
+        _pool.leave()
 
     def read(self, header: SliceHeader) -> Slice:
         """See `SliceReader.read`; what is neither plain nor RLE is decoded in a child process.
@@ -103,6 +104,7 @@ class _Pool:
 
     def __init__(self) -> None:
         self._idle: list[BoundedProcess] = []
+        self._readers = 0
         self._changing = threading.Lock()
         # One for all multi-frame files: each of several would hold the whole file.
         self._multi_frame = BoundedProcess()
@@ -125,13 +127,24 @@ class _Pool:
         with self._decoding:
             yield self._multi_frame
 
-    def close(self, kept: int = 0) -> None:
+    def enter(self) -> None:
+        """Another reader is open."""
+        with self._changing:
+            self._readers += 1
+
+    def leave(self) -> None:
+        """A reader is closed; each other one keeps a process, and the last one leaves one for the next."""
+        with self._changing:
+            self._readers = readers = max(self._readers - 1, 0)  # a fork begins at 0, amid its parent's
+        self.close(kept=max(readers, 1), multi_frame=not readers)
+
+    def close(self, kept: int = 0, *, multi_frame: bool = True) -> None:
         """End those that are idle, but some: another run need not wait for their imports."""
         with self._changing:
             ending, self._idle = self._idle[kept:], self._idle[:kept]
         for process in ending:
             process.close()
-        if self._decoding.acquire(blocking=False):
+        if multi_frame and self._decoding.acquire(blocking=False):
             self._multi_frame.close()
             self._decoding.release()
 

@@ -1,29 +1,28 @@
-"""The loop: discover, read, preprocess, infer, aggregate.
+"""What every way of scoring is made of: backend, executor, pipeline, and the results of studies.
 
-`score` is the Python API, study by study. `run.run` adds the output folder: journal, resume and result files.
+`model.Model` keeps them open and answers study by study, `score` does that once, and `run.run` adds the output folder:
+journal, resume and result files.
 """
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from dtvit_edge import backends
 from dtvit_edge.backend import Backend
 from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle, Threshold, Thresholds
 from dtvit_edge.dicom.beside import TouchedBy
-from dtvit_edge.dicom.discover import Plan, discover
+from dtvit_edge.dicom.discover import Plan
 from dtvit_edge.dicom.images import images as images_in
 from dtvit_edge.dicom.slice import SliceHeader, SliceImage
-from dtvit_edge.dicom.walk import walk
 from dtvit_edge.results import SliceScore, StackScore, StudyScore
 from dtvit_edge.scoring.aggregate import stack_score, study_score
-from dtvit_edge.scoring.configuration import resolve
 from dtvit_edge.scoring.executor import CpuExecutor, Executor
 from dtvit_edge.scoring.judgement import Key, judge, key
 from dtvit_edge.scoring.options import AUTO
@@ -35,6 +34,7 @@ from dtvit_edge.selftest import tolerance_key
 from dtvit_edge.spec import PreprocessSpec
 
 if TYPE_CHECKING:
+    from dtvit_edge.scoring.model import Model
     from dtvit_edge.trt.backend import EngineBackend
 
 
@@ -47,37 +47,49 @@ class StudyResult:
     slices: tuple[SliceScore, ...]
 
 
-def score(bundle: Bundle, folders: Sequence[Path | str], options: Options | None = None) -> Iterator[StudyResult]:
-    """Score every study below the folders, one after the other; those with nothing to score come last.
+def score(
+    bundle: Bundle, sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], options: Options | None = None
+) -> Generator[StudyResult, None, None]:
+    """Score once: an open model (`scoring.model`) for one call, study by study; those with nothing to score come last.
 
-    Files that belong to no study (not DICOM, unreadable) are not part of any result; `run.run` lists them.
+    Files that belong to no study are in no result; `Model.score` and `run.run` list them.
+
+    Args:
+        sources: as for `Model.score`.
 
     Raises:
-        ConfigError: a folder or a backend that is not there; before the first file.
+        ConfigError: a path or a backend that is not there; before the first file.
         DeviceFault: the device failed.
     """
-    options = resolve(bundle, options or Options()).options
-    plan = discover(walk([Path(f) for f in folders]), any_series=options.any_series, fast=options.fast)
-    spec = bundle.manifest.spec
+    from dtvit_edge.scoring.model import Model
+
+    with ExitStack() as undo:
+        model = undo.enter_context(Model(bundle, options or Options()))
+        results = model.score(sources)
+        undo.pop_all()
+    return _studies_of(model, results)
+
+
+def study_results(plan: Plan, pipeline: Pipeline, spec: PreprocessSpec, threshold: float) -> Iterator[StudyResult]:
+    """Score a plan study by study; those with nothing to score come after the others.
+
+    What belongs to no study (not DICOM, unreadable) is the last result, whose `study_uid` is empty; where there is no
+    such file there is no such result.
+    """
     images = images_of(plan, spec)
-
-    def result(uid: str, answers: Mapping[Key, SliceScore]) -> StudyResult:
-        return study_result(plan.study(uid), answers, spec, thresholds_of(bundle, options).study.value)
-
-    with (
-        open_backend(bundle, options.backend, options) as backend,
-        open_executor(bundle, backend, options) as executor,
-    ):
-        answers: dict[str, dict[Key, SliceScore]] = defaultdict(dict)
-        last = {image.headers[0].identity.study_uid: i for i, image in enumerate(images)}
-        for scored in make_pipeline(bundle, executor, options)(images):
-            for i, rows in zip(scored.indices, scored.images, strict=True):
-                answers[rows[0].study_uid] |= answers_of(images[i], rows)
-            for uid in [uid for uid in answers if last[uid] <= scored.indices[-1]]:
-                yield result(uid, answers.pop(uid))
+    answers: dict[str, dict[Key, SliceScore]] = defaultdict(dict)
+    last = {image.headers[0].identity.study_uid: i for i, image in enumerate(images)}
+    for scored in pipeline(images):
+        for i, rows in zip(scored.indices, scored.images, strict=True):
+            answers[rows[0].study_uid] |= answers_of(images[i], rows)
+        for uid in [uid for uid in answers if last[uid] <= scored.indices[-1]]:
+            yield study_result(plan.study(uid), answers.pop(uid), spec, threshold)
     for uid in plan.study_uids:
         if uid not in last:
-            yield result(uid, {})
+            yield study_result(plan.study(uid), {}, spec, threshold)
+    rest = tuple(rejected_row(item, item.reason) for item in plan.rejected if not item.identity.study_uid)
+    if rest:
+        yield StudyResult(study_score("", [], rest, threshold=threshold), (), rest)
 
 
 def open_backend(bundle: Bundle, name: str, options: Options) -> Backend:
@@ -183,3 +195,10 @@ def study_result(plan: Plan, answers: Mapping[Key, SliceScore], spec: Preprocess
         unread=bool(plan.touched.get(study_uid, TouchedBy()).alone),
     )
     return StudyResult(study, tuple(score for _, score in stacks if score is not None), tuple(everything))
+
+
+def _studies_of(model: Model, results: Iterable[StudyResult]) -> Generator[StudyResult, None, None]:
+    with model:
+        for result in results:
+            if result.study.study_uid:
+                yield result

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from dtvit_edge import reasons
-from dtvit_edge.dicom.decoder_pool import ParallelReader
-from dtvit_edge.dicom.pixels import SliceReader, anything_rejects
+from dtvit_edge.dicom.pixels import anything_rejects
 from dtvit_edge.dicom.plausibility import check_bits, is_too_high, measure
 from dtvit_edge.dicom.slice import Slice, SliceHeader, SliceImage
 from dtvit_edge.errors import DeviceFault, SliceRejected
@@ -16,6 +15,14 @@ from dtvit_edge.preprocess.averaging import AVERAGED, Average
 from dtvit_edge.results import PixelMeasures
 from dtvit_edge.scoring.executor import Executor
 from dtvit_edge.scoring.timings import Timings
+
+
+class Reader(Protocol):
+    """What gives a header's pixels, to any thread: of files `ParallelReader`."""
+
+    def read(self, header: SliceHeader) -> Slice:
+        """See `SliceReader.read`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -39,9 +46,7 @@ class ImageReader:
         least_side: the shortest side of a matrix that the spec takes.
     """
 
-    def __init__(
-        self, reader: SliceReader | ParallelReader, executor: Executor, least_side: int, timings: Timings
-    ) -> None:
+    def __init__(self, reader: Reader, executor: Executor, least_side: int, timings: Timings) -> None:
         self._reader = reader
         self._executor = executor
         self._least_side = least_side

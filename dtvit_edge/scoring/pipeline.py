@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, groupby
 from typing import Any
 
@@ -20,7 +22,7 @@ from dtvit_edge.errors import DeviceFault, SliceRejected
 from dtvit_edge.reasons import Reason, Status
 from dtvit_edge.results import SliceScore, slice_row
 from dtvit_edge.scoring.executor import BatchResult, Executor
-from dtvit_edge.scoring.image_reading import ImageReader, ReadImage
+from dtvit_edge.scoring.image_reading import ImageReader, Reader, ReadImage
 from dtvit_edge.scoring.prefetch import Prefetcher
 from dtvit_edge.scoring.timings import Timings
 from dtvit_edge.spec import ICH_OUTPUT, LOCATION_HEAD, LOCATION_OUTPUT, OUTPUT_NAMES
@@ -63,6 +65,7 @@ class Pipeline:
         executor: opened.
         threshold: of a slice's haemorrhage probability, at or above which it is positive.
         workers: threads that read.
+        reader: opens what reads slices; None reads files.
         rejected: told of every slice that cannot be scored.
     """
 
@@ -75,6 +78,7 @@ class Pipeline:
         keep_all: bool = False,
         fast: bool = True,
         workers: int = 1,
+        reader: Callable[[], AbstractContextManager[Reader]] | None = None,
         timings: Timings | None = None,
         rejected: Callable[[SliceHeader, SliceRejected], None] = lambda header, error: None,
     ) -> None:
@@ -82,7 +86,7 @@ class Pipeline:
         self._has_location = LOCATION_HEAD not in manifest.untrained_heads
         self._least_side = manifest.spec.least_side
         self._min_brain_share = least_brain_share(manifest, keep_all)
-        self._fast = fast
+        self._reader = reader or partial(ParallelReader, fast=fast)
         self._executor = executor
         self._batch = executor.batch  # fixed batches stay as they are where an executor goes on with smaller ones
         self._workers = workers
@@ -104,9 +108,10 @@ class Pipeline:
         # What the executor works on, and one batch more, so that it never waits for the readers at once.
         ahead = (self._executor.depth + 1) * self._batch
         self._faults_in_a_row = 0
-        with ParallelReader(fast=self._fast) as reader:
+        with self._reader() as reader:
             read = ImageReader(reader, self._executor, self._least_side, self._timings)
-            with Prefetcher((images[i] for i in todo), read, self._workers, ahead) as prefetcher:
+            workers = self._workers if len(todo) > 1 else 0
+            with Prefetcher((images[i] for i in todo), read, workers, ahead) as prefetcher:
                 while not prefetcher.finished or self._under_way:
                     if count := self._next_size(prefetcher, sizes):
                         batch = prefetcher.take(count)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from dtvit_edge.environment import usable_cores
 
@@ -27,7 +27,7 @@ class Prefetcher(Generic[Item, Result]):
     Args:
         items: taken one by one, as room becomes free.
         work: called in a worker; what it raises is raised where its result would have been taken.
-        workers: threads, at least 1.
+        workers: threads; with 0 the caller's own thread works, where there is less to do than a thread costs.
         ahead: results that are under way or wait to be taken, at most; the memory that the prefetcher holds.
     """
 
@@ -35,7 +35,9 @@ class Prefetcher(Generic[Item, Result]):
         self._items: Iterator[Item] = iter(items)
         self._work = work
         self._ahead = max(ahead, 1)
-        self._pool = ThreadPoolExecutor(max(workers, 1), thread_name_prefix="prefetcher")
+        self._pool: Executor = _CallersThread()
+        if workers:
+            self._pool = ThreadPoolExecutor(workers, thread_name_prefix="prefetcher")
         self._queue: deque[Future[Result]] = deque()
 
     def __enter__(self) -> Prefetcher[Item, Result]:
@@ -78,3 +80,15 @@ class Prefetcher(Generic[Item, Result]):
             except StopIteration:
                 return
             self._queue.append(self._pool.submit(self._work, item))
+
+
+class _CallersThread(Executor):
+    """Works where it is asked to."""
+
+    def submit(self, work: Callable[..., Any], /, *arguments: Any, **more: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(work(*arguments, **more))
+        except BaseException as error:  # raised where the result is taken, as from a thread
+            done.set_exception(error)
+        return done

@@ -80,6 +80,20 @@ def test_every_encoding_is_read_as_in_this_process(started: list[Any]) -> None:
     assert sum(child.poll() is None for child in started) <= 1, "all but one ended with the reader"
 
 
+def test_readers_that_are_open_at_once_leave_each_other_a_process(
+    monkeypatch: pytest.MonkeyPatch, started: list[Any]
+) -> None:
+    answers = "import os\nwhile os.read(0, 65536): os.write(1, b'P' + bytes(8))"
+    children_do(monkeypatch, f"exec({answers!r})")
+    pool = decoder_pool._pool
+    with ParallelReader(), ParallelReader():
+        with ParallelReader(), pool.process() as one, pool.process() as two, pool.process() as three:
+            for process in (one, two, three):
+                assert process.ask((), 0) == (b"P", b"")
+        assert sum(child.poll() is None for child in started) == 2, "one who leaves takes no process of the others'"
+    assert sum(child.poll() is None for child in started) == 1
+
+
 def test_plain_files_need_no_process(tmp_path: Path, started: list[Any]) -> None:
     series(tmp_path, [0, 5, 10], uid="2.25.3")
     with ParallelReader() as reader:

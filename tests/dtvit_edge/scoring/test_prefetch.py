@@ -18,6 +18,18 @@ def test_results_come_in_the_items_order() -> None:
     assert taken == list(range(50))
 
 
+def test_without_workers_the_caller_works_and_errors_come_where_results_are_taken() -> None:
+    def work(i: int) -> int:
+        if i == 2:
+            raise KeyError(i)
+        return threading.get_ident()
+
+    with Prefetcher(range(4), work, workers=0, ahead=2) as prefetcher:
+        assert prefetcher.take(2) == [threading.get_ident()] * 2
+        with pytest.raises(KeyError):
+            prefetcher.take(1)
+
+
 def test_no_more_is_under_way_than_asked_for() -> None:
     begun: list[int] = []
     with Prefetcher(range(100), begun.append, workers=4, ahead=5) as prefetcher:
