@@ -243,6 +243,8 @@ def _header(
         patient=_patient(text(dataset, "PatientID"), text(dataset, "IssuerOfPatientID")),
         lossy=is_lossy(dataset),
         concatenation=_concatenation(dataset),
+        accession_number=text(dataset, "AccessionNumber"),
+        study_date=text(dataset, "StudyDate"),
         pixel_location=pixel_location,
         pixel_fault=pixel_fault,
     )

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, cast
 from dtvit_edge import backends
 from dtvit_edge.backend import Backend
 from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle, Threshold, Thresholds
-from dtvit_edge.dicom.beside import TouchedBy
 from dtvit_edge.dicom.discover import Plan, discover
 from dtvit_edge.dicom.images import images as images_in
 from dtvit_edge.dicom.slice import SliceHeader, SliceImage
@@ -117,7 +116,8 @@ def open_executor(bundle: Bundle, backend: Backend, options: Options) -> Iterato
         prove_chain(bundle, backend, sorted({1, backend.batch}))
     if not backend.on_gpu:
         share = least_brain_share(bundle.manifest, options.keep_all)
-        yield CpuExecutor(spec, backend, share, options.batch or backend.batch)
+        padded = options.deterministic or options.hint == "bf16"
+        yield CpuExecutor(spec, backend, share, options.batch or backend.batch, padded=padded)
         return
     from dtvit_edge.scoring.gpu_executor import GpuExecutor
 
@@ -180,6 +180,6 @@ def study_result(plan: Plan, answers: Mapping[Key, SliceScore], spec: Preprocess
         everything,
         threshold=threshold,
         patients=plan.patients.get(study_uid, 1),
-        unread=bool(plan.touched.get(study_uid, TouchedBy()).alone),
+        unread=study_uid in plan.touched,
     )
     return StudyResult(study, tuple(score for _, score in stacks if score is not None), tuple(everything))
