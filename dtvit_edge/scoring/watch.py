@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.dicom.discover import discover
@@ -45,7 +46,7 @@ def watch(
     progress: Progress = silent,
     scored: Callable[[RunReport], None] = lambda report: None,
     sleep: Callable[[float], None] = time.sleep,
-) -> None:
+) -> NoReturn:
     """Score what is below the folders, and what comes, until an exception ends it: an interrupt does so in order.
 
     Args:
