@@ -8,8 +8,10 @@ again when its study's turn comes.
 from __future__ import annotations
 
 import marshal
+import os.path
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, fields
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,29 +27,31 @@ Packed: TypeAlias = tuple[tuple[Any, ...], bytes]
 _OWN = ("frame", "position_mm", "instance_number", "slice_location_mm", "twin")
 _MADE_APART = ("file", "path", "identity", "encoding", "pixel_location", "pixel_fault", "state")
 _SHARED = tuple(f.name for f in fields(SliceHeader) if f.name not in (*_OWN, *_MADE_APART))
+_of_series, _of_slice = attrgetter(*_SHARED), attrgetter(*_OWN)
+_of_encoding, _of_location = (attrgetter(*(f.name for f in fields(kind))) for kind in (PixelEncoding, PixelLocation))
 
 
 def pack(header: SliceHeader) -> Packed:
     """A header as plain types; what it shares can be hashed."""
     uids, location, fault = header.identity, header.pixel_location, header.pixel_fault
-    folder, name = str(header.file.parent), header.file.name
+    folder, name = os.path.split(header.file)
     above, _, last = header.path.rpartition("/")
     shared = (
         uids.study_uid,
         uids.series_uid,
         folder,
         above,
-        astuple(header.encoding),
+        _of_encoding(header.encoding),
         None if fault is None else (fault.reason.code, fault.detail),
-        *[getattr(header, field) for field in _SHARED],
+        *_of_series(header),
     )
     own = (
         name,
         None if last == name else header.path,
-        None if header.state is None else tuple(header.state),
+        None if header.state is None else (*header.state,),
         uids.sop_uid,
-        None if location is None else astuple(location),
-        *[getattr(header, field) for field in _OWN],
+        None if location is None else _of_location(location),
+        *_of_slice(header),
     )
     return shared, marshal.dumps(own)
 
@@ -81,7 +85,7 @@ class Records:
         for number, own in zip(self._shared, self._own, strict=True):
             shared = self._values[number]
             name, _, state, *_ = marshal.loads(own)
-            yield f"{shared[2]}/{name}", None if state is None else FileState(*state), (shared, own)
+            yield os.path.join(shared[2], name), None if state is None else FileState(*state), (shared, own)
 
     def is_as(self, other: Records) -> bool:
         """Whether both hold the same headers in the same order."""
@@ -116,11 +120,6 @@ def study_of(shared: tuple[Any, ...]) -> str:
 def folder_of(shared: tuple[Any, ...]) -> str:
     """The folder that the file of packed headers lies in."""
     return str(shared[2])
-
-
-def file_of(shared: tuple[Any, ...], own: bytes) -> Path:
-    """The file of a packed header."""
-    return Path(shared[2], marshal.loads(own)[0])
 
 
 def pack_all(headers: Iterable[SliceHeader]) -> list[Packed]:
