@@ -104,6 +104,21 @@ def test_an_averaged_image_is_scored_anew_when_one_of_its_slices_changes(tiny_bu
     assert results(tmp_path / "out") == results(tmp_path / "fresh")
 
 
+def test_a_study_that_loses_its_only_suitable_series_loses_its_result(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    files = series(tmp_path / "in" / "soft", HEIGHTS)
+    series(tmp_path / "in" / "angio", HEIGHTS, uid="2.25.78", ContrastBolusAgent="OMNIPAQUE")
+    score(tiny_bundle, tmp_path / "in", tmp_path / "out")
+    (study,) = table(tmp_path / "out" / "studies.csv")
+    assert study["scored"] == "5"
+    for file in files:
+        file.unlink()
+    assert score(tiny_bundle, tmp_path / "in", tmp_path / "out").exit_status == 4
+    (study,) = table(tmp_path / "out" / "studies.csv")
+    assert (study["status"], study["flagged"], study["scored"]) == ("not_scored", "", "0")
+    score(tiny_bundle, tmp_path / "in", tmp_path / "fresh")
+    assert results(tmp_path / "out") == results(tmp_path / "fresh")
+
+
 def test_files_that_cannot_be_told_apart_are_not_taken_for_each_other(
     tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
