@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from dtvit_edge import reasons
@@ -42,23 +43,26 @@ def discover(
     rejected: list[Rejection] = list(walk.rejected)
     unread: KnownFiles = {}
     folders: set[tuple[str, str]] = set()
-    for entry, found in _read(walk.files, fast, known or {}):
-        progress()
-        if isinstance(found, tuple):
-            code, detail, uids, frames = found
-            reason, identity = reasons.REASONS[code], Identity(*uids)
-            rejected.extend(Rejection(identity, i + 1, entry.path, reason, entry.file, detail) for i in range(frames))
-            if code not in PASSING:
-                unread[str(entry.file)] = entry.state, found
-            continue
-        for of_series, own in found:
-            records[study_of(of_series)].add(of_series, own)
-        of_series = found[0][0]
-        place = folder_of(of_series), study_of(of_series)
-        # With links each file may lie in a folder more; without, a folder's first one says where all of it lie.
-        if walk.links or place not in folders:
-            folders.add(place)
-            lie.append((entry.file, place[1]))
+    with closing(_read(walk.files, fast, known or {})) as reading:  # else an interrupt would leave its processes
+        for entry, found in reading:
+            progress()
+            if isinstance(found, tuple):
+                code, detail, uids, frames = found
+                reason, identity = reasons.REASONS[code], Identity(*uids)
+                rejected.extend(
+                    Rejection(identity, i + 1, entry.path, reason, entry.file, detail) for i in range(frames)
+                )
+                if code not in PASSING:
+                    unread[str(entry.file), entry.path] = entry.state, found
+                continue
+            for of_series, own in found:
+                records[study_of(of_series)].add(of_series, own)
+            of_series = found[0][0]
+            place = folder_of(of_series), study_of(of_series)
+            # With links each file may lie in a folder more; without, a folder's first one says where all of it lie.
+            if walk.links or place not in folders:
+                folders.add(place)
+                lie.append((entry.file, place[1]))
     rejected = judged_by_name(rejected, lie, walk.links)
     arriving = [Rejection(Identity(), 1, file.path, reasons.UNREADABLE, file.file) for file in waiting]
     touched = touched_studies([*rejected, *judged_by_name(arriving, lie, walk.links)], lie, walk.links)
@@ -72,11 +76,13 @@ def discover(
     return Plan(PackedParts(studies, unread, any_series=any_series))
 
 
-def _read(files: Sequence[StudyFile], fast: bool, known: KnownFiles) -> Iterator[tuple[StudyFile, FileHeaders]]:
+def _read(
+    files: Sequence[StudyFile], fast: bool, known: KnownFiles
+) -> Generator[tuple[StudyFile, FileHeaders], None, None]:
     """Every file with what is in it, in the order given."""
 
     def before(entry: StudyFile) -> FileHeaders | None:
-        state, found = known.get(str(entry.file), (None, None))
+        state, found = known.get((str(entry.file), entry.path), (None, None))
         return found if state == entry.state and entry.state is not None else None
 
     if not known:

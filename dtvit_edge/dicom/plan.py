@@ -21,8 +21,8 @@ from dtvit_edge.dicom.slice import Rejection, Series, SliceHeader
 from dtvit_edge.dicom.suitability import series_doubts, series_refusal, series_warnings
 from dtvit_edge.reasons import Reason
 
-# What was found in files before, by real path: their state then, and their headers or why they have none.
-KnownFiles: TypeAlias = dict[str, tuple[FileState | None, FileHeaders]]
+# What was found in files before, by real path and path: their state then, and their headers or why they have none.
+KnownFiles: TypeAlias = dict[tuple[str, str], tuple[FileState | None, FileHeaders]]
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,8 @@ class PackedParts(Mapping[str, StudyPart]):
         """What is known of every file, so that another plan need not read those again that have not changed."""
         known: KnownFiles = dict(self._unread)
         for study in self.studies.values():
-            for file, state, packed in study.records.packed():
-                _, headers = known.setdefault(file, (state, []))
+            for file, path, state, packed in study.records.packed():
+                _, headers = known.setdefault((file, path), (state, []))
                 assert isinstance(headers, list), "a file without a slice has one"
                 headers.append(packed)
         return known

@@ -80,12 +80,13 @@ class Records:
         self._shared.append(self._values.number(shared))
         self._own.append(own)
 
-    def packed(self) -> Iterator[tuple[str, FileState | None, Packed]]:
-        """Where each header's file lies, what it was when it was read, and the header as it was added."""
+    def packed(self) -> Iterator[tuple[str, str, FileState | None, Packed]]:
+        """Where each header's file lies, its path, what it was when it was read, and the header as it was added."""
         for number, own in zip(self._shared, self._own, strict=True):
             shared = self._values[number]
-            name, _, state, *_ = marshal.loads(own)
-            yield os.path.join(shared[2], name), None if state is None else FileState(*state), (shared, own)
+            name, path, state, *_ = marshal.loads(own)
+            file, state = os.path.join(shared[2], name), None if state is None else FileState(*state)
+            yield file, _path(shared[3], name, path), state, (shared, own)
 
     def is_as(self, other: Records) -> bool:
         """Whether both hold the same headers in the same order."""
@@ -132,7 +133,7 @@ def _unpacked(shared: tuple[Any, ...], own: bytes) -> SliceHeader:
     name, path, state, sop, location, *of_slice = marshal.loads(own)
     return SliceHeader(
         file=Path(folder, name),
-        path=path if path is not None else f"{above}/{name}" if above else name,
+        path=_path(above, name, path),
         identity=Identity(study, series, sop),
         encoding=PixelEncoding(*encoding),
         pixel_location=None if location is None else PixelLocation(*location),
@@ -141,3 +142,7 @@ def _unpacked(shared: tuple[Any, ...], own: bytes) -> SliceHeader:
         **dict(zip(_SHARED, values, strict=True)),
         **dict(zip(_OWN, of_slice, strict=True)),
     )
+
+
+def _path(above: str, name: str, path: str | None) -> str:
+    return path if path is not None else f"{above}/{name}" if above else name

@@ -7,7 +7,7 @@ others nothing but packed headers is held.
 from __future__ import annotations
 
 import logging
-import os.path
+import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -183,7 +183,7 @@ def _identification(plan: Plan) -> Identification:
     paths = {h.path.rpartition("/")[0] for h in headers} | {r.path.rpartition("/")[0] for r in plan.rejected}
     accessions = sorted({h.accession_number for h in headers} - {""})
     dates = sorted({h.study_date for h in headers} - {""})
-    return ";".join(accessions), ";".join(dates), os.path.commonpath(paths) or "."
+    return ";".join(accessions), ";".join(dates), posixpath.commonpath(paths) or "."
 
 
 def _log_part(plan: Plan) -> None:

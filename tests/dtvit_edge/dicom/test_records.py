@@ -46,7 +46,7 @@ def test_a_packed_header_is_the_header_again(case: SliceHeader) -> None:
     (again,) = records
     assert vars(again) == vars(case)
     (known,) = records.packed()
-    assert known == (str(case.file), case.state, pack(case))
+    assert known == (str(case.file), case.path, case.state, pack(case))
 
 
 def test_slices_of_a_series_that_is_known_are_read_as_if_it_were_not(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_file_that_is_known_is_not_read_again_unless_it_has_changed(tmp_path: 
     plan = discover(walked)
     assert isinstance(plan.parts, PackedParts)
     known = plan.parts.known_files()
-    assert known.keys() == {str(entry.file) for entry in walked.files}
+    assert known.keys() == {(str(entry.file), entry.path) for entry in walked.files}
     read: list[int] = []
     files[1].touch()
     again = walk([tmp_path])
