@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from hashlib import blake2b
+from itertools import chain
 from typing import Any
 
-from dtvit_edge.dicom.slice import SliceImage
+from dtvit_edge.dicom.slice import SliceHeader, SliceImage
 from dtvit_edge.reasons import PASSING, REASONS, Status
 from dtvit_edge.results import PixelMeasures, SliceScore
 from dtvit_edge.spec import LOCATION_LABELS
@@ -60,9 +62,18 @@ def opened(line: bytes, run: str) -> dict[str, Any] | None:
 
 def image_key(image: SliceImage) -> str:
     """What an image is known by: its slices' files as they were found, their UIDs and frames, in order."""
-    # Neither path nor device nor inode: a folder may be renamed, and file systems in user space number files anew.
-    members = [(*(h.state or ()), *_uids(h.identity), h.frame) for h in image.headers]
+    members = [_slice_key(header) for header in image.headers]
     return blake2b(json.dumps(members).encode(), digest_size=_KEY_DIGITS // 2).hexdigest()
+
+
+def ambiguous_images(images: Sequence[SliceImage]) -> list[bool]:
+    """Of each image whether it has a slice that cannot be told from another one of them.
+
+    Files of one size and time that claim to be one instance are such: nobody knows which of them was scored before.
+    """
+    members = [[_slice_key(header) for header in image.headers] for image in images]
+    count = Counter(chain.from_iterable(members))
+    return [any(count[member] > 1 for member in of_image) for of_image in members]
 
 
 def batch(images: Iterable[tuple[str, Outcomes]]) -> dict[str, Any]:
@@ -99,6 +110,11 @@ def rows_of(image: SliceImage, outcomes: Outcomes) -> ImageRows:
         SliceScore(*_uids(header.identity), header.frame, header.path, place=image.place, **_fields(outcome))
         for header, outcome in zip(image.headers, outcomes, strict=True)
     )
+
+
+def _slice_key(header: SliceHeader) -> tuple[int | str, ...]:
+    # Neither path nor device nor inode: a folder may be renamed, and file systems in user space number files anew.
+    return (*(header.state or ()), *_uids(header.identity), header.frame)
 
 
 def _uids(identity: Any) -> tuple[str, str, str]:

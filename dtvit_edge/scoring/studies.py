@@ -20,7 +20,7 @@ from dtvit_edge.results import SliceScore
 from dtvit_edge.scoring.api import StudyResult, answers_of, make_pipeline, study_result, thresholds_of
 from dtvit_edge.scoring.csv_files import Identification
 from dtvit_edge.scoring.journal import Journal
-from dtvit_edge.scoring.journal_lines import image_key
+from dtvit_edge.scoring.journal_lines import ambiguous_images, image_key
 from dtvit_edge.scoring.judgement import Key
 from dtvit_edge.scoring.opened import OpenModel
 from dtvit_edge.scoring.pipeline import rejected_row
@@ -143,8 +143,7 @@ class StudyScorer:
         study = _Study(uid, plan.study(uid))
         images = self._images_of(study.plan, self._spec)
         keys = [image_key(image) for image in images]
-        # Files of one size and time that claim to be one instance: nobody can tell which of them was scored before.
-        ambiguous = {key for key, count in Counter(keys).items() if count > 1}
+        ambiguous = {key for key, is_one in zip(keys, ambiguous_images(images), strict=True) if is_one}
         self._journal.drop(ambiguous)
         self._keys.update(keys)
         for key, image in zip(keys, images, strict=True):

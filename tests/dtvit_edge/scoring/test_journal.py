@@ -14,7 +14,7 @@ from dtvit_edge.dicom.slice import SliceImage
 from dtvit_edge.errors import ConfigError, DiskFault
 from dtvit_edge.reasons import PASSING, REASONS
 from dtvit_edge.scoring import journal as journal_module
-from dtvit_edge.scoring.journal_lines import batch, image_key, outcomes_of, sealed
+from dtvit_edge.scoring.journal_lines import ambiguous_images, batch, image_key, outcomes_of, sealed
 from tests.support.journals import DONE, KEYS, PLANNED, ROWS, append, done, journal, written
 
 
@@ -273,6 +273,15 @@ def test_an_image_is_known_by_its_files_and_uids_wherever_it_lies() -> None:
     ]
     images = [(known,), *((other,) for other in others), (known, others[3]), (others[3], known)]
     assert len({image_key(SliceImage(headers, 1)) for headers in images}) == len(images)
+
+
+def test_slices_that_cannot_be_told_apart_make_their_images_ambiguous_however_they_are_grouped() -> None:
+    one, other, third = (replace(image.headers[0], state=FileState(1, 2, 3)) for image in (*PLANNED[:2], PLANNED[3]))
+    again = replace(one, path="elsewhere", file=Path("elsewhere"))
+    images = [SliceImage(headers, 1) for headers in ((one, other), (again, third), (third,), (other, other), (third,))]
+    assert ambiguous_images(images[:2]) == [True, True]
+    assert ambiguous_images([images[0], images[2]]) == [False, False]
+    assert ambiguous_images(images[2:]) == [True, True, True]
 
 
 def test_what_is_gone_is_forgotten_once_it_is_most_of_a_journal(
