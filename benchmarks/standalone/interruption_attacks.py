@@ -22,6 +22,7 @@ from benchmarks.standalone.processes import children_of, end, still_there
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import DtvitError
 from dtvit_edge.scoring.api import Options
+from dtvit_edge.scoring.result_files import is_finished
 from dtvit_edge.scoring.run import SLICES, STUDIES, run
 from dtvit_edge.spec import digest_json
 
@@ -114,8 +115,14 @@ class Scored:
         return command(self.bundle, self.studies, out)
 
     def whole(self, out: Path) -> bool:
-        """Whether each result file is that of an undisturbed run, or not there."""
-        return all(data == self.files[name] for name, data in results(out).items())
+        """Whether the result files are those of an undisturbed run, or have some of their lines and look unfinished."""
+        found = results(out)
+        if is_finished(out):
+            return found == self.files
+        return all(
+            data.endswith(b"\n") and set(data.splitlines()) <= set(self.files[name].splitlines())
+            for name, data in found.items()
+        )
 
 
 def command(bundle: Path, studies: Path, out: Path) -> list[str]:

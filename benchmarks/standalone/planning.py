@@ -3,12 +3,13 @@
     python -m benchmarks.standalone.planning [--against CHECKOUT] [--files N]
 
 Each checkout runs in a process of its own, and they take turns, so that what else the machine does falls on both;
-times are the process's own (CPU time), since one thread plans and the files lie in memory. The files are copies of one
-phantom's slice under UIDs of their own, in folders of a thousand; one of a hundred is no DICOM. `plan` is the walk, all
-headers and the plan; `read` the pixels of a thousand slices afterwards. The other stages read once what is planned of a
-file of several frames, plain or RLE, or of plain or RLE slices whose header is out of the ordinary; time of processes
-that decode for this one is counted. Printed are CPU seconds, peak memory, and the ratio to the other checkout. Nothing
-is recorded: it is a means to see whether a change costs time.
+times are CPU time of the process and of those that read for it, since the files lie in memory. The files are copies of
+one phantom's slice under UIDs of their own, in folders of a thousand; one of a hundred is no DICOM. `plan` is the walk,
+all headers and the plan; `wall` the same by the clock, which means something on a quiet machine alone; `read` the
+pixels of a thousand slices afterwards. The other stages read once what is planned of a file of several frames, plain or
+RLE, or of plain or RLE slices whose header is out of the ordinary. Printed are CPU seconds, peak memory, what a plan
+holds a file (by `tracemalloc`, in a process of its own), and the ratio to the other checkout. Nothing is recorded: it
+is a means to see whether a change costs time.
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ FILES_A_FOLDER = 1000
 READ = 1000
 SIDE = 128  # pixels
 FRAMES = 40
-STAGES = ("plan", "read", "plain frames", "RLE frames", "plain slices", "RLE slices")
+STAGES = ("plan", "wall", "read", "plain frames", "RLE frames", "plain slices", "RLE slices")
+FRAME_STAGES = STAGES[3:]
 _UID_DIGITS = 9
 
 # Runs in a checkout that may be older than this file: one answer a line.
 _CHILD = f"""
-import json, os, pathlib, resource, sys, time
+import gc, json, os, pathlib, resource, sys, time, tracemalloc
 from dtvit_edge.dicom.decoder_pool import ParallelReader
 from dtvit_edge.dicom.discover import discover
 from dtvit_edge.dicom.pixels import SliceReader
@@ -57,6 +59,15 @@ def cpu_seconds():
     return total
 for line in sys.stdin:
     answer = {{}}
+    if len(sys.argv) > 1:
+        files = pathlib.Path(line.strip(), "files")
+        discover(walk([files]), any_series=True)
+        gc.collect()
+        tracemalloc.start()
+        plan = discover(walk([files]), any_series=True)
+        gc.collect()
+        print(json.dumps(dict(held=tracemalloc.get_traced_memory()[0])), flush=True)
+        break
     for folder in sorted(pathlib.Path(line.strip()).glob("* *")):
         plan = discover(walk([folder]), any_series=True)
         headers = [header for series in plan.series for header in series.headers]
@@ -67,16 +78,20 @@ for line in sys.stdin:
             for header in headers[1:]:
                 reader.read(header)
             answer[folder.name] = cpu_seconds() - start
-    start = time.process_time()
+    def used():
+        times = os.times()
+        return times.user + times.system + times.children_user + times.children_system
+    start, clock = used(), time.perf_counter()
     plan = discover(walk([pathlib.Path(line.strip(), "files")]), any_series=True)
-    planned = time.process_time()
+    planned, wall = used(), time.perf_counter() - clock
     headers = [header for series in plan.series for header in series.headers]
     reader = SliceReader()
     before = time.process_time()
     for header in headers[:{READ}]:
         reader.read(header)
     print(json.dumps(answer | dict(
-        plan=planned - start, read=time.process_time() - before, slices=len(headers), rows=len(plan.rejected),
+        plan=planned - start, wall=wall, read=time.process_time() - before,
+        slices=len(headers), rows=len(plan.rejected),
         peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
     )), flush=True)
 """
@@ -101,7 +116,7 @@ def write_files(folder: Path, files: int) -> None:
 def write_frames(folder: Path) -> None:
     """Files of several frames and slices out of the ordinary, 512 x 512 pixels; a folder each, named as its stage."""
     (original,) = write_study(render_study(1, "deep", indices=(14,)), folder / "original")
-    for stage in STAGES[2:]:
+    for stage in FRAME_STAGES:
         target = folder / stage
         target.mkdir()
         for i in range(1 if "frames" in stage else FRAMES):
@@ -121,9 +136,9 @@ def write_frames(folder: Path) -> None:
 class Checkout:
     """A process that plans with the code of one checkout."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, memory: bool = False) -> None:
         self._child = subprocess.Popen(
-            [sys.executable, "-c", _CHILD],
+            [sys.executable, "-c", _CHILD, *(["memory"] if memory else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=root,
@@ -132,7 +147,7 @@ class Checkout:
         )
 
     def plan(self, folder: Path) -> dict[str, float]:
-        """CPU seconds of `plan` and `read`, and what was found."""
+        """CPU seconds of `plan` and `read`, and what was found; or what a plan holds."""
         assert self._child.stdin is not None and self._child.stdout is not None
         self._child.stdin.write(f"{folder}\n")
         self._child.stdin.flush()
@@ -142,6 +157,14 @@ class Checkout:
     def close(self) -> None:
         """End the process."""
         self._child.communicate()
+
+
+def _held(root: Path, folder: Path) -> float:
+    checkout = Checkout(root, memory=True)
+    try:
+        return checkout.plan(folder)["held"]
+    finally:
+        checkout.close()
 
 
 @click.command()
@@ -162,18 +185,20 @@ def main(against: Path | None, files: int, rounds: int) -> None:
                     answer = checkout.plan(Path(folder))
                     if round_ >= 0:
                         answers[name].append(answer)
+            held = {name: _held(root.resolve(), Path(folder)) for name, root in roots.items()}
         finally:
             for checkout in checkouts.values():
                 checkout.close()
     samples = {name: {stage: [a[stage] for a in found] for stage in STAGES} for name, found in answers.items()}
     for name, found in answers.items():
-        last = found[-1]
+        last, middle = found[-1], {stage: float(np.median(values)) for stage, values in samples[name].items()}
         render.echo(
-            f"{name}: plan {np.median(samples[name]['plan']):.3f} s for {files} files, read "
-            f"{np.median(samples[name]['read']):.3f} s for {min(READ, int(last['slices']))} slices; "
-            f"{last['slices']:.0f} slices, {last['rows']:.0f} other rows, peak {last['peak_mib']:.0f} MiB"
+            f"{name}: plan {middle['plan']:.3f} s of CPU time, {middle['wall']:.3f} s by the clock for {files} files, "
+            f"{held[name] / files:.0f} bytes a file; read {middle['read']:.3f} s for "
+            f"{min(READ, int(last['slices']))} slices; {last['slices']:.0f} slices, {last['rows']:.0f} other rows, "
+            f"peak {last['peak_mib']:.0f} MiB"
         )
-        each = (f"{stage} {1e3 * np.median(samples[name][stage]) / (FRAMES - 1):.2f}" for stage in STAGES[2:])
+        each = (f"{stage} {1e3 * np.median(samples[name][stage]) / (FRAMES - 1):.2f}" for stage in FRAME_STAGES)
         render.echo(f"{name}: milliseconds each: {', '.join(each)}")
     if against:
         for stage in STAGES:

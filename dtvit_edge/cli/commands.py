@@ -80,6 +80,10 @@ threshold_option = click.option(
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), metavar="OUT", help="Write the results to this folder.")
 @click.option("--overwrite", is_flag=True, help="Replace the results of another run.")
+@click.option("--watch", "seconds", type=click.FloatRange(min=0.1), metavar="SECONDS",
+              help="Go on until interrupted: score files that are the same in two looks, SECONDS apart.")  # fmt: skip
+@click.option("--identify", is_flag=True,
+              help="Add AccessionNumber, StudyDate and the study's folder to studies.csv.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="List what would be scored; write nothing.")
 @click.option("--any-series", is_flag=True, help="Score unsuitable series as well, and say so in the results.")
 @click.option("--keep-all", is_flag=True, help="Score slices with no brain in view as well.")
@@ -107,6 +111,8 @@ def score(
     folders: tuple[Path, ...],
     out: Path | None,
     overwrite: bool,
+    seconds: float | None,
+    identify: bool,
     dry_run: bool,
     accept_engines: tuple[str, ...],
     expect_digest: str | None,
@@ -116,7 +122,7 @@ def score(
 ) -> None:
     """Score every study below FOLDERS with BUNDLE.
 
-    Writes slices.csv, studies.csv and run.json to OUT; the same command continues a run that was interrupted.
+    Writes slices.csv, studies.csv and run.json (last) to OUT; the same command goes on, and scores what is new since.
     Exit status: 0 every slice scored or skipped, 3 some refused or failed, 4 none scored, 5 the device or disk failed,
     6 internal error.
     """
@@ -132,7 +138,12 @@ def score(
         raise SystemExit(0 if headers_of(plan) else NOTHING_SCORED)
     if out is None:
         raise click.UsageError("Missing option '-o' / '--out'.")
-    report = run(opened, folders, out, config, overwrite=overwrite, progress=render.progress)
+    if seconds is not None:
+        from dtvit_edge.scoring.watch import watch
+
+        refuse_given({"as_json"}, "is for a run that ends, not with --watch")
+        watch(opened, folders, out, config, seconds, overwrite=overwrite, identify=identify, progress=render.progress)
+    report = run(opened, folders, out, config, overwrite=overwrite, identify=identify, progress=render.progress)
     render.run_report(report, opened, any_series=config.any_series, as_json=as_json)
     raise SystemExit(report.exit_status)
 

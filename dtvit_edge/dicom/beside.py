@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from dtvit_edge import reasons
-from dtvit_edge.dicom.slice import Rejection, SliceHeader
+from dtvit_edge.dicom.slice import Rejection
 from dtvit_edge.reasons import Reason, Status
 
 Links = Mapping[Path, tuple[Path, ...]]
+# Files of slices with their study UIDs; where nothing is linked, one file of each study in each folder will do.
+Lies = Iterable[tuple[Path, str]]
 
 # A name that only a DICOM file should have, wherever it lies.
 # What a transfer, a backup or an encryption puts behind the suffix changes nothing.
@@ -47,23 +49,7 @@ _TRASH = ".trash-"  # and the number of a user
 _HARMLESS = (reasons.NOT_DICOM, reasons.EMPTY_FILE, reasons.ZERO_FILE, reasons.ARCHIVE)
 
 
-@dataclass(frozen=True)
-class TouchedBy:
-    """What could not be read beside a study's slices.
-
-    Attributes:
-        alone: reasons in folders that hold slices of this study only, themselves or below.
-        shared: reasons in folders that several studies share, and archives above the folders that hold slices, since an
-            export often lies beside what was unpacked from it.
-    """
-
-    alone: frozenset[Reason] = frozenset()
-    shared: frozenset[Reason] = frozenset()
-
-
-def judged_by_name(
-    rejected: Iterable[Rejection], headers: Iterable[SliceHeader], links: Links | None = None
-) -> list[Rejection]:
+def judged_by_name(rejected: Iterable[Rejection], slices: Lies, links: Links | None = None) -> list[Rejection]:
     """The same rows, with the reason that a file's name and the slices beside it give.
 
     What is no DICOM becomes `broken_file` under a name that only a slice has, or may have among slices. What systems
@@ -72,7 +58,7 @@ def judged_by_name(
     Args:
         links: of the walk.
     """
-    folders = _Folders(headers, links or {})
+    folders = _Folders(slices, links or {})
     judged = []
     for item in rejected:
         if item.identity.sop_uid or item.file is None or (reason := _reason(item, folders)) == item.reason:
@@ -83,49 +69,45 @@ def judged_by_name(
 
 
 def touched_studies(
-    rejected: Iterable[Rejection], headers: Iterable[SliceHeader], links: Links | None = None
-) -> dict[str, TouchedBy]:
+    rejected: Iterable[Rejection], slices: Lies, links: Links | None = None
+) -> dict[str, frozenset[Reason]]:
     """By study UID, the errors and refusals without a study of their own that may have taken slices from it.
 
-    A file or folder touches the studies with a slice in the folder that it lies in, or below. Studies that nothing
-    touches are not among the keys.
+    A file or folder touches the study with a slice in the folder that it lies in, or below, if there is only one: where
+    several share the folder, what is missing of one is a gap in it or leaves its head uncovered, and that alone makes
+    it partial. An archive above the folders that hold slices touches none, since an export often lies beside what was
+    unpacked from it.
 
     Args:
-        rejected: judged by name; headers: all that were read, also those of series that are refused.
+        rejected: judged by name.
+        slices: all that were read, also those of series that are refused.
         links: of the walk; a linked file lies in both folders.
     """
-    folders = _Folders(headers, links or {})
+    folders = _Folders(slices, links or {})
     by_folder: dict[Path, set[Reason]] = defaultdict(set)
     for item in rejected:
         if item.reason.status in (Status.ERROR, Status.REFUSED) and not item.identity.study_uid and item.file:
             for folder in folders.around(item.file):
                 by_folder[folder].add(item.reason)
-    alone: dict[str, set[Reason]] = defaultdict(set)
-    shared: dict[str, set[Reason]] = defaultdict(set)
+    touched: dict[str, set[Reason]] = defaultdict(set)
     for folder, found in by_folder.items():
         studies = folders.studies(folder)
-        above = set() if folders.have_slices(folder) else {reasons.ARCHIVE}
-        for study in studies:
-            own = found - above if len(studies) == 1 else set()
-            alone[study] |= own
-            shared[study] |= found - own
-    return {
-        study: TouchedBy(frozenset(alone.get(study, ())), frozenset(shared.get(study, ())))
-        for study in alone.keys() | shared.keys()
-    }
+        own = found if folders.have_slices(folder) else found - {reasons.ARCHIVE}
+        if len(studies) == 1 and own:
+            touched[next(iter(studies))] |= own
+    return {study: frozenset(found) for study, found in touched.items()}
 
 
 class _Folders:
     """Which folders hold slices, of which studies."""
 
-    def __init__(self, headers: Iterable[SliceHeader], links: Links) -> None:
+    def __init__(self, slices: Lies, links: Links) -> None:
         self._links = links
         self._below: dict[Path, set[str]] = defaultdict(set)
         self._with_slices: set[Path] = set()
         seen: set[tuple[Path, str]] = set()
-        for header in headers:
-            study = header.identity.study_uid
-            for folder in self.around(header.file):
+        for file, study in slices:
+            for folder in self.around(file):
                 if (folder, study) not in seen:
                     seen.add((folder, study))
                     self._with_slices.add(folder)

@@ -12,6 +12,7 @@ import hashlib
 import os
 import struct
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,9 @@ _NOT_COMMON = frozenset(
      0x52009229, 0x52009230, 0x7FE00001, 0x7FE00008, 0x7FE00009}
 )  # fmt: skip
 _OF_INTEREST = _NOT_COMMON | WANTED.keys() | {_PIXEL_DATA}
+# What is a slice's own; all else is its series', of which the values are made once.
+OF_SLICES = ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient", "SliceLocation")
+_OF_SLICES = frozenset(tag for tag, (keyword, _, _) in WANTED.items() if keyword in OF_SLICES)
 
 _explicit = struct.Struct("<HH2sH").unpack_from
 _implicit = struct.Struct("<HHI").unpack_from
@@ -81,12 +85,15 @@ class FastHeader:
         values: by keyword, of the types that pydicom gives: text, whole numbers, floats, lists of these.
         pixels: offset and length in bytes of the pixel data, which end with the file.
         syntax: explicit or implicit little endian, RLE or one of the JPEGs.
+        series: transfer syntax, and tags with the bytes of all that the slices of a series share; two headers of one
+            differ in `OF_SLICES` alone.
         digest: of all bytes before the pixel data, where a file was read.
     """
 
     values: dict[str, Any]
     pixels: tuple[int, int]
     syntax: str
+    series: tuple[Any, ...] = ()
     digest: bytes = b""
 
     @property
@@ -150,7 +157,8 @@ def _parse(data: bytes, size: int) -> FastHeader:
     syntax, place = _meta(data)
     implicit = syntax == ImplicitVRLittleEndian
     encapsulated = syntax in COMPRESSED
-    values: dict[str, Any] = {}
+    series: list[Any] = [syntax]
+    own: dict[str, Any] = {}
     last = _LAST_META
     end = len(data)
     while True:
@@ -178,7 +186,11 @@ def _parse(data: bytes, size: int) -> FastHeader:
             keyword, expected, decode = WANTED[tag]
             if (vr is not None and vr not in expected) or place + length > end:
                 raise NotCommon
-            values[keyword] = decode(data[place : place + length])
+            raw = data[place : place + length]
+            if tag in _OF_SLICES:
+                own[keyword] = decode(raw)
+            else:
+                series += (tag, raw)
         elif length == _UNDEFINED:
             if vr not in (None, b"SQ"):
                 raise NotCommon
@@ -188,12 +200,24 @@ def _parse(data: bytes, size: int) -> FastHeader:
     if length == _UNDEFINED:
         if vr != b"OB" or not encapsulated:
             raise NotCommon
-        return FastHeader(_checked(values), (place, size - place), syntax)
-    if place + length != size or vr not in (None, b"OW", b"OB") or encapsulated:
+        length = size - place
+    elif place + length != size or vr not in (None, b"OW", b"OB") or encapsulated:
         raise NotCommon
-    if length != 2 * values.get("Rows", 0) * values.get("Columns", 0):
+    shared = tuple(series)
+    values = _series_values(shared)
+    if not encapsulated and length != 2 * values["Rows"] * values["Columns"]:
         raise NotCommon
-    return FastHeader(_checked(values), (place, length), syntax)
+    return FastHeader(values | own, (place, length), syntax, shared)
+
+
+@lru_cache(maxsize=256)
+def _series_values(series: tuple[Any, ...]) -> dict[str, Any]:
+    """The values by keyword of `FastHeader.series`, if they make one grey frame of 16 bits; not to be changed."""
+    values = {}
+    for tag, raw in zip(series[1::2], series[2::2], strict=True):
+        keyword, _, decode = WANTED[tag]
+        values[keyword] = decode(raw)
+    return _checked(values)
 
 
 def _explicit_element(data: bytes, place: int) -> tuple[int, bytes, int, int]:

@@ -64,6 +64,8 @@ WANTED: dict[int, tuple[str, tuple[bytes, ...], Callable[[bytes], Any]]] = {
     0x00080008: ("ImageType", _CS, _texts),
     0x00080016: ("SOPClassUID", _UI, _one),
     0x00080018: ("SOPInstanceUID", _UI, _one),
+    0x00080020: ("StudyDate", (b"DA",), _texts),
+    0x00080050: ("AccessionNumber", (b"SH",), _texts),
     0x00080060: ("Modality", _CS, _one),
     0x00081030: ("StudyDescription", _LO, _texts),
     0x0008103E: ("SeriesDescription", _LO, _texts),

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 _CT_IMAGES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and its multi-frame kin, .7.1 to .7.4
 _NOT_HU_TYPE = pattern(NOT_HU_TYPES)
+# The first header of each of the last series, by `FastHeader.series`.
+_series: dict[tuple[Any, ...], SliceHeader] = {}
+_MOST_SERIES = 256
 _AGE = re.compile(r"(\d{1,3})([DWMY])")
 _YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 
@@ -74,7 +77,8 @@ def read_headers(
     headers = read_fast_headers(file, path, state) if fast else None
     if headers is not None:
         return headers
-    return _headers(lambda: open_header(file, state), file, path, state) or ()
+    with quiet():
+        return _headers(lambda: open_header(file, state), file, path, state) or ()
 
 
 def read_fast_headers(file: Path, path: str, state: FileState | None) -> tuple[SliceHeader, ...] | None:
@@ -91,25 +95,62 @@ def _headers(
 ) -> tuple[SliceHeader, ...] | None:
     identity, frames = Identity(), 1
     try:
-        with quiet():
-            dataset, pixel_data = read()
-            if dataset is None:
-                return None
-            identity = identity_of(dataset)
-            frames = _frame_count(dataset)
-            _check_kind(dataset)
-            check_pixels(dataset, frames)
-            if not all((identity.study_uid, identity.series_uid, identity.sop_uid)):
-                raise SliceRejected(reasons.BAD_HEADER, "a study, series or SOP instance UID is missing")
-            if pixel_data is not None and frames > max(pixel_data.most_frames, 1):
-                found, frames = f"{frames} frames in {pixel_data.length} bytes", 1  # again one row, not thousands
-                raise SliceRejected(reasons.TRUNCATED, found)
-            pixels = _frame_pixels(dataset, pixel_data, frames)
-            return _frame_headers(dataset, file, path, state, identity, pixels)
+        dataset, pixel_data = read()
+        if dataset is None:
+            return None
+        if (known := _of_known_series(dataset, file, path, state)) is not None:
+            return (known,)
+        identity = identity_of(dataset)
+        frames = _frame_count(dataset)
+        _check_kind(dataset)
+        check_pixels(dataset, frames)
+        if not all((identity.study_uid, identity.series_uid, identity.sop_uid)):
+            raise SliceRejected(reasons.BAD_HEADER, "a study, series or SOP instance UID is missing")
+        if pixel_data is not None and frames > max(pixel_data.most_frames, 1):
+            found, frames = f"{frames} frames in {pixel_data.length} bytes", 1  # again one row, not thousands
+            raise SliceRejected(reasons.TRUNCATED, found)
+        pixels = _frame_pixels(dataset, pixel_data, frames)
+        headers = _frame_headers(dataset, file, path, state, identity, pixels)
+        _remember_series(dataset, headers)
+        return headers
     except SliceRejected as error:
         raise FileRejected(error, identity, frames) from error
     except Exception as error:  # values of the wrong type anywhere in the header
         raise FileRejected(SliceRejected(reasons.BAD_HEADER, type(error).__name__), identity, frames) from error
+
+
+def _of_known_series(dataset: Tags, file: Path, path: str, state: FileState | None) -> SliceHeader | None:
+    """The header of a slice whose series has given one before: what they share has passed every check."""
+    if not isinstance(dataset, FastHeader) or (first := _series.get(dataset.series)) is None:
+        return None
+    if not (sop_uid := text(dataset, "SOPInstanceUID")):
+        return None
+    return replace(
+        first,
+        file=file,
+        state=state,
+        path=path,
+        identity=Identity(first.identity.study_uid, first.identity.series_uid, sop_uid),
+        pixel_location=dataset.pixel_location,
+        **_of_slice(dataset.values.get),
+    )
+
+
+def _of_slice(find: Callable[[str], Any]) -> dict[str, Any]:
+    """The fields of `fast_header.OF_SLICES`, from their values by keyword."""
+    position = numbers(find("ImagePositionPatient"), 3)
+    return {
+        "position_mm": None if position is None else (position[0], position[1], position[2]),
+        "instance_number": integer(find("InstanceNumber")),
+        "slice_location_mm": number(find("SliceLocation")),
+    }
+
+
+def _remember_series(dataset: Tags, headers: tuple[SliceHeader, ...]) -> None:
+    if isinstance(dataset, FastHeader):
+        if len(_series) >= _MOST_SERIES:
+            _series.clear()
+        _series[dataset.series] = headers[0]
 
 
 def identity_of(dataset: Tags) -> Identity:
@@ -205,7 +246,6 @@ def _header(
     technique = joined(find("CTImageFrameTypeSequence", "VolumeBasedCalculationTechnique"))
     _check_type(fold(" ".join([*frame_type, technique])))
     orientation = numbers(find("PlaneOrientationSequence", "ImageOrientationPatient"), 6)
-    position = numbers(find("PlanePositionSequence", "ImagePositionPatient"), 3)
     spacing = numbers(find("PixelMeasuresSequence", "PixelSpacing"), 2)
     administered = joined(find("ContrastBolusUsageSequence", "ContrastBolusAgentAdministered"))
     anatomy = [dataset] + [item for group in groups for item in items(group, "FrameAnatomySequence")]
@@ -221,12 +261,11 @@ def _header(
         rows=int(dataset.get("Rows")),
         columns=int(dataset.get("Columns")),
         encoding=encoding(dataset, find),
-        position_mm=None if position is None else (position[0], position[1], position[2]),
+        **_of_slice(lambda keyword: find("PlanePositionSequence", keyword)),
         orientation=None
         if orientation is None
         else ((orientation[0], orientation[1], orientation[2]), (orientation[3], orientation[4], orientation[5])),
         thickness_mm=positive(find("PixelMeasuresSequence", "SliceThickness")),
-        instance_number=integer(value(dataset, "InstanceNumber")),
         kernel=joined(find("CTReconstructionSequence", "ConvolutionKernel")) or None,
         kvp=positive(find("CTXRayDetailsSequence", "KVP")),
         contrast=tagged_contrast(dataset, administered),
@@ -237,12 +276,13 @@ def _header(
         image_type=fold(" ".join([*words(dataset, "ImageType"), *frame_type])),
         age_years=_age_years(text(dataset, "PatientAge")),
         pixel_spacing_mm=None if spacing is None or min(spacing) <= 0 else (spacing[0], spacing[1]),
-        slice_location_mm=number(value(dataset, "SliceLocation")),
         images_in_acquisition=_count(value(dataset, "ImagesInAcquisition")),
         frame_of_reference_uid=text(dataset, "FrameOfReferenceUID"),
         patient=_patient(text(dataset, "PatientID"), text(dataset, "IssuerOfPatientID")),
         lossy=is_lossy(dataset),
         concatenation=_concatenation(dataset),
+        accession_number=text(dataset, "AccessionNumber"),
+        study_date=text(dataset, "StudyDate"),
         pixel_location=pixel_location,
         pixel_fault=pixel_fault,
     )

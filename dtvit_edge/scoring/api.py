@@ -7,17 +7,15 @@ journal, resume and result files.
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from dtvit_edge import backends
 from dtvit_edge.backend import Backend
 from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle, Threshold, Thresholds
-from dtvit_edge.dicom.beside import TouchedBy
 from dtvit_edge.dicom.discover import Plan
 from dtvit_edge.dicom.images import images as images_in
 from dtvit_edge.dicom.slice import SliceHeader, SliceImage
@@ -45,6 +43,15 @@ class StudyResult:
     study: StudyScore
     stacks: tuple[StackScore, ...]
     slices: tuple[SliceScore, ...]
+
+
+@dataclass
+class _UnderWay:
+    """A study of which `left` images are not answered."""
+
+    plan: Plan
+    left: int
+    answers: dict[Key, SliceScore] = field(default_factory=dict)
 
 
 def score(
@@ -76,19 +83,30 @@ def study_results(plan: Plan, pipeline: Pipeline, spec: PreprocessSpec, threshol
     What belongs to no study (not DICOM, unreadable) is the last result, whose `study_uid` is empty; where there is no
     such file there is no such result.
     """
-    images = images_of(plan, spec)
-    answers: dict[str, dict[Key, SliceScore]] = defaultdict(dict)
-    last = {image.headers[0].identity.study_uid: i for i, image in enumerate(images)}
-    for scored in pipeline(images):
-        for i, rows in zip(scored.indices, scored.images, strict=True):
-            answers[rows[0].study_uid] |= answers_of(images[i], rows)
-        for uid in [uid for uid in answers if last[uid] <= scored.indices[-1]]:
-            yield study_result(plan.study(uid), answers.pop(uid), spec, threshold)
-    for uid in plan.study_uids:
-        if uid not in last:
-            yield study_result(plan.study(uid), {}, spec, threshold)
-    rest = tuple(rejected_row(item, item.reason) for item in plan.rejected if not item.identity.study_uid)
-    if rest:
+    of: dict[int, _UnderWay] = {}
+    empty: list[str] = []
+
+    def images() -> Iterator[SliceImage]:
+        """A study is planned when its turn comes: of all others nothing but packed headers is held."""
+        for uid in plan.study_uids:
+            part = plan.study(uid)
+            if not (found := images_of(part, spec)):
+                empty.append(uid)
+            study = _UnderWay(part, len(found))
+            for image in found:
+                of[id(image)] = study
+                yield image
+
+    for scored in pipeline(images() if plan.slices > 1 else list(images())):
+        for image, rows in zip(scored.of, scored.images, strict=True):
+            study = of.pop(id(image))
+            study.answers |= answers_of(image, rows)
+            study.left -= 1
+            if not study.left:
+                yield study_result(study.plan, study.answers, spec, threshold)
+    for uid in empty:
+        yield study_result(plan.study(uid), {}, spec, threshold)
+    if rest := tuple(rejected_row(r, r.reason) for r in plan.parts[""].rejected) if "" in plan.parts else ():
         yield StudyResult(study_score("", [], rest, threshold=threshold), (), rest)
 
 
@@ -129,7 +147,8 @@ def open_executor(bundle: Bundle, backend: Backend, options: Options) -> Iterato
         prove_chain(bundle, backend, sorted({1, backend.batch}))
     if not backend.on_gpu:
         share = least_brain_share(bundle.manifest, options.keep_all)
-        yield CpuExecutor(spec, backend, share, options.batch or backend.batch)
+        padded = options.deterministic or options.hint == "bf16"
+        yield CpuExecutor(spec, backend, share, options.batch or backend.batch, padded=padded)
         return
     from dtvit_edge.scoring.gpu_executor import GpuExecutor
 
@@ -192,7 +211,7 @@ def study_result(plan: Plan, answers: Mapping[Key, SliceScore], spec: Preprocess
         everything,
         threshold=threshold,
         patients=plan.patients.get(study_uid, 1),
-        unread=bool(plan.touched.get(study_uid, TouchedBy()).alone),
+        unread=study_uid in plan.touched,
     )
     return StudyResult(study, tuple(score for _, score in stacks if score is not None), tuple(everything))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 from dtvit_edge.escaping import csv_cell
 from dtvit_edge.results import SliceScore, StudyScore
@@ -37,41 +38,63 @@ STUDY_COLUMNS = (
     "span_mm",
     "covered_share",
 )
+# Of a worklist's columns, for those who ask: they say whose study it is.
+IDENTIFYING_COLUMNS = ("accession_number", "study_date", "folder")
 LAST_COLUMNS = ("model_status", "notice")
+
+Identification: TypeAlias = tuple[str, str, str]
 
 
 def slices_csv(rows: Iterable[SliceScore], *, model_status: str) -> str:
     """The text of `slices.csv`; one row per file or frame, sorted by study, series, path and frame."""
-    ordered = sorted(rows, key=lambda r: (r.study_uid, r.series_uid, r.path, r.frame))
-    return _csv(
-        SLICE_COLUMNS,
-        (
-            (
-                r.study_uid,
-                r.series_uid,
-                r.sop_uid,
-                str(r.frame),
-                r.path,
-                str(r.status),
-                r.reason,
-                probability(r.ich_probability),
-                flag(r.ich),
-                r.location,
-                *(probability(p) for p in r.location_probabilities or (None,) * len(LOCATION_LABELS)),
-                "" if r.place is None else str(r.place),
-            )
-            for r in ordered
-        ),
-        model_status,
-    )
+    return slice_head() + slice_lines(rows, model_status)
 
 
 def studies_csv(rows: Iterable[StudyScore], *, model_status: str) -> str:
     """The text of `studies.csv`; one row per study, sorted by its UID."""
+    ordered = sorted(rows, key=lambda r: r.study_uid)
+    return study_head() + "".join(study_line(row, model_status) for row in ordered)
+
+
+def slice_head() -> str:
+    """The first line of `slices.csv`."""
+    return _csv([(*SLICE_COLUMNS, *LAST_COLUMNS)])
+
+
+def study_head(*, identify: bool = False) -> str:
+    """The first line of `studies.csv`."""
+    return _csv([(*STUDY_COLUMNS, *(IDENTIFYING_COLUMNS if identify else ()), *LAST_COLUMNS)])
+
+
+def slice_lines(rows: Iterable[SliceScore], model_status: str) -> str:
+    """Rows of `slices.csv`, sorted by study, series, path and frame."""
+    ordered = sorted(rows, key=lambda r: (r.study_uid, r.series_uid, r.path, r.frame))
     return _csv(
-        STUDY_COLUMNS,
-        (
-            (
+        _cells(
+            model_status,
+            r.study_uid,
+            r.series_uid,
+            r.sop_uid,
+            str(r.frame),
+            r.path,
+            str(r.status),
+            r.reason,
+            probability(r.ich_probability),
+            flag(r.ich),
+            r.location,
+            *(probability(p) for p in r.location_probabilities or (None,) * len(LOCATION_LABELS)),
+            "" if r.place is None else str(r.place),
+        )
+        for r in ordered
+    )
+
+
+def study_line(r: StudyScore, model_status: str, identification: Identification | None = None) -> str:
+    """A row of `studies.csv`, with the columns that identify a study where they are given."""
+    return _csv(
+        [
+            _cells(
+                model_status,
                 r.study_uid,
                 str(r.status),
                 r.reason,
@@ -83,10 +106,9 @@ def studies_csv(rows: Iterable[StudyScore], *, model_status: str) -> str:
                 r.top_sop_uid,
                 "" if r.span_mm is None else f"{r.span_mm:.1f}",
                 probability(r.covered_share),
+                *(identification or ()),
             )
-            for r in sorted(rows, key=lambda r: r.study_uid)
-        ),
-        model_status,
+        ]
     )
 
 
@@ -100,10 +122,11 @@ def flag(value: bool | None) -> str:
     return "" if value is None else str(int(value))
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[str]], model_status: str) -> str:
+def _cells(model_status: str, *cells: str) -> list[str]:
+    return [*map(csv_cell, cells), model_status, NOTICE]
+
+
+def _csv(rows: Iterable[Sequence[str]]) -> str:
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow((*columns, *LAST_COLUMNS))
-    for row in rows:
-        writer.writerow([*(csv_cell(cell) for cell in row), model_status, NOTICE])
+    csv.writer(out, lineterminator="\n").writerows(rows)
     return out.getvalue()

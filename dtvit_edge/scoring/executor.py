@@ -52,12 +52,15 @@ class Executor(Protocol):
     Attributes:
         batch: slices a batch at most.
         depth: batches that may be under way at once.
-        fixed: batches must be the same in every run for the same bytes; else they are formed from what is ready.
+        fixed: batches are waited for until they are full; else they are formed from what is ready.
+        padded: a slice's bytes depend on how many are computed with it, so that each batch is filled up to `batch`:
+            neither its neighbours nor its place in the batch change them then.
     """
 
     batch: int
     depth: int
     fixed: bool
+    padded: bool
 
     def prepare(self, slice_: Slice) -> Any:
         """The part that any thread may do ahead; its result goes to `submit`."""
@@ -95,13 +98,18 @@ class CpuExecutor:
         backend: opened.
         min_brain_share: a slice with less is not shown to the model.
         batch: slices a batch at most.
+        padded: the model is always given `batch` slices. In fp32 and int8 both backends give the same bytes whatever
+            the batch; OpenVINO's bf16 does not (1e-2 in the logits of the demo model).
     """
 
     depth = 1
     fixed = True
 
-    def __init__(self, spec: PreprocessSpec, backend: Backend, min_brain_share: float, batch: int) -> None:
+    def __init__(
+        self, spec: PreprocessSpec, backend: Backend, min_brain_share: float, batch: int, *, padded: bool = False
+    ) -> None:
         self.batch = batch
+        self.padded = padded
         self._backend = backend
         self._min_brain_share = min_brain_share
         self._prepare = CpuPreprocessor(spec)
@@ -121,11 +129,13 @@ class CpuExecutor:
         inferred = np.array([p.has_head and p.brain_share >= self._min_brain_share for p in batch])
         logits = {name: np.zeros((len(batch), size), np.float32) for name, size in OUTPUT_SIZES.items()}
         if inferred.any():
-            answer = self._backend.infer(
-                np.stack([p.pixels for p, asked in zip(batch, inferred, strict=True) if asked])
-            )
+            pixels = [p.pixels for p, asked in zip(batch, inferred, strict=True) if asked]
+            count = len(pixels)
+            if self.padded:
+                pixels += pixels[-1:] * (self.batch - count)
+            answer = self._backend.infer(np.stack(pixels))
             for name in OUTPUT_NAMES:
-                logits[name][inferred] = answer[name]
+                logits[name][inferred] = answer[name][:count]
         head_pixels = np.array([p.head_pixels for p in batch], np.int64)
         return BatchResult(head_pixels, np.array([p.brain_share for p in batch]), inferred, logits)
 

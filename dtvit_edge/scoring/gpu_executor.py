@@ -50,7 +50,7 @@ class GpuExecutor:
         if batch > backend.batch:
             raise ConfigError(f"the engine takes batches up to {backend.batch}, not {batch}")
         self.batch = batch
-        self.fixed = fixed
+        self.fixed = self.padded = fixed
         self._spec = spec
         self._backend = backend
         self._device = backend.device

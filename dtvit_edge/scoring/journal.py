@@ -1,8 +1,9 @@
-"""The journal of a run: one line per finished batch, so that a killed run loses at most what was under way.
+"""The journal of an output folder: what became of each image, so that nothing is scored twice.
 
-The first line names the run (a digest of bundle and options, and one of the inputs) and the configuration that it began
-with. Images are known by their index in
-the plan. What does not verify, or cannot be of this plan, is dropped and scored again.
+The first line says what the results are of (the model, the spec, the configuration and the versions that results depend
+on) and the configuration that the folder began with. Every other line has the images of one finished batch, each known
+by the files that it is made of (`journal_lines.image_key`): files may come and go, and a killed run loses at most what
+was under way. What does not verify is dropped and scored again.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,15 +19,29 @@ from dtvit_edge.dicom.slice import SliceImage
 from dtvit_edge.errors import ConfigError, DiskFault
 from dtvit_edge.files import disk_fault, open_file, unusable, write_all, write_atomically
 from dtvit_edge.reasons import PASSING
-from dtvit_edge.scoring.journal_lines import ImageRows, batch, finished, opened, sealed
+from dtvit_edge.scoring.identity import differences
+from dtvit_edge.scoring.journal_lines import (
+    ImageRows,
+    Outcomes,
+    batch,
+    finished,
+    opened,
+    outcomes_of,
+    rows_of,
+    sealed,
+)
 from dtvit_edge.spec import digest_json
 
 FILE_NAME = "journal.jsonl"
-FORMAT = 4
+FORMAT = 5
 # A batch of 64 images of 16 slices each has 0.5 MB. What is longer is read in parts, none of which verifies.
 _LONGEST_LINE = 64 * 2**20
 _LONGEST_FIRST_LINE = 2**16
 _CONFIGURATION = "configuration"
+# Images of files that are gone are kept, since a disk may be back tomorrow, until there are more of them than of those
+# that are here, and so many.
+MOST_GONE = 1000
+_A_LINE = 64  # images, where a journal is written anew
 
 log = logging.getLogger(__name__)
 
@@ -35,32 +50,24 @@ class Journal:
     """Opened for one run, whose folder is locked; a context manager.
 
     Args:
-        planned: the run's images.
-        configuration: of the run, as plain JSON types; `run` is a digest of it too. A journal keeps the one that it
-            began with, for `begun_configuration`.
+        identity: what results depend on, as plain JSON types; a journal of another one is refused.
+        configuration: of the run, as plain JSON types. A journal keeps the one that it began with, for
+            `begun_configuration`.
 
     Attributes:
-        done: the rows of each image that this try or an earlier one finished, by index.
+        images: how many are in it.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        run: str,
-        inputs: str,
-        planned: Sequence[SliceImage],
-        configuration: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, path: Path, identity: Mapping[str, Any], configuration: Mapping[str, Any] | None = None) -> None:
         self.path = path
-        self.done: dict[int, ImageRows] = {}
-        self._first = {"journal": FORMAT, "run": run, "inputs": inputs}
-        self._key = digest_json(self._first)
-        self._begun = {} if configuration is None else {_CONFIGURATION: dict(configuration)}
-        self._planned = list(planned)
+        self._identity = dict(identity)
+        self._first = {"journal": FORMAT, "identity": self._identity, _CONFIGURATION: dict(configuration or {})}
+        self._key = digest_json(self._identity)
+        self._done: dict[str, Outcomes] = {}
         self._descriptor: int | None = None
 
     def __enter__(self) -> Journal:
-        """Read what an earlier try finished.
+        """Read what was finished before.
 
         Raises:
             ConfigError: the journal is another run's, its first line is damaged, or it cannot be written.
@@ -69,7 +76,7 @@ class Journal:
             self._load()
             self._descriptor = self._open()
             if os.fstat(self._descriptor).st_size == 0:
-                write_all(self._descriptor, sealed(self._first | self._begun, ""))
+                write_all(self._descriptor, sealed(self._first, ""))
                 os.fsync(self._descriptor)
         except BaseException as error:
             self._close()
@@ -83,22 +90,61 @@ class Journal:
     def __exit__(self, *details: object) -> None:
         self._close()
 
-    def append(self, indices: Sequence[int], images: Sequence[ImageRows]) -> None:
-        """Record a finished batch; on return it is on the disk.
+    @property
+    def images(self) -> int:
+        """How many are in it."""
+        return len(self._done)
 
-        A batch in which something failed for a reason that may pass stands in `done` alone: a rerun scores it again,
-        whole, since a batch of another size may have other bytes.
+    def rows(self, key: str, image: SliceImage) -> ImageRows | None:
+        """What became of an image of these very files, with today's paths; None where it is not in the journal.
+
+        Args:
+            key: the image's, by `journal_lines.image_key`.
+        """
+        outcomes = self._done.get(key)
+        return rows_of(image, outcomes) if outcomes is not None and len(outcomes) == len(image.headers) else None
+
+    def append(self, images: Mapping[str, ImageRows]) -> None:
+        """Record finished images by their keys; on return they are on the disk.
+
+        An image in which something failed for a reason that may pass is left out: a rerun scores it again.
 
         Raises:
             DiskFault: it cannot be recorded.
         """
-        self.done.update(zip(indices, images, strict=True))
-        if not any(row.reason in PASSING for rows in images for row in rows):
-            self._write(batch(list(indices), list(images)))
+        kept = {
+            key: outcomes_of(rows) for key, rows in images.items() if not any(row.reason in PASSING for row in rows)
+        }
+        if kept:
+            self._write(batch(kept.items()))
+            self._done |= kept
 
     def fault(self, paths: Sequence[str], message: str) -> None:
         """Mark what was in flight when the device failed; a rerun scores it again."""
         self._write({"fault": message, "in_flight": list(paths)})
+
+    def drop(self, keys: Collection[str]) -> None:
+        """Drop what is known under some keys, at once.
+
+        Raises:
+            DiskFault: the journal cannot be written anew.
+        """
+        if wrong := self._done.keys() & set(keys):
+            self._done = {key: done for key, done in self._done.items() if key not in wrong}
+            self._rewrite()
+
+    def forget_all_but(self, keys: Collection[str]) -> None:
+        """Drop what no file is left of, once that is most of it; not where nothing is left, as of a share that is away.
+
+        Args:
+            keys: of the images that are here.
+
+        Raises:
+            DiskFault: the journal cannot be written anew.
+        """
+        gone = self._done.keys() - set(keys)
+        if keys and len(gone) > max(MOST_GONE, len(self._done) - len(gone)):
+            self.drop(gone)
 
     def _load(self) -> None:
         if not self.path.exists():
@@ -106,25 +152,25 @@ class Journal:
         with os.fdopen(self._open(), "rb") as file:
             lines = _lines(file)
             first = next(lines, b"")
-            if not first.endswith(b"\n") and sealed(self._first | self._begun, "").startswith(first):
+            if not first.endswith(b"\n") and sealed(self._first, "").startswith(first):
                 whole = b""  # torn while it was written: nothing had been scored
             else:
                 whole = first
-                self._check_first(opened(first, ""))
-            taken: list[tuple[bytes, dict[int, ImageRows]]] = []
+                self._first[_CONFIGURATION] = self._checked(opened(first, ""))[_CONFIGURATION]
+            taken: list[tuple[bytes, dict[str, Outcomes]]] = []
             dropped, torn = 0, not whole
             for line in lines:
                 if not line.endswith(b"\n"):  # a batch that did not finish
                     torn = True
-                elif (rows := self._rows(line)) is None:
+                elif (images := self._images(line)) is None:
                     dropped += 1
                 else:
-                    taken.append((line, rows))
-        wrong = _contradicted(rows for _, rows in taken)
-        kept = [(line, rows) for line, rows in taken if not wrong & rows.keys()]
+                    taken.append((line, images))
+        wrong = _contradicted(images for _, images in taken)
+        kept = [(line, images) for line, images in taken if not wrong & images.keys()]
         dropped += len(taken) - len(kept)
-        for _, rows in kept:
-            self.done.update(rows)
+        for _, images in kept:
+            self._done.update(images)
         if dropped or torn:  # else a finished run would say it again
             write_atomically(self.path, b"".join([whole, *(line for line, _ in kept)]))
         if dropped:
@@ -133,24 +179,28 @@ class Journal:
                 dropped,
             )
 
-    def _check_first(self, first: dict[str, Any] | None) -> None:
+    def _checked(self, first: dict[str, Any] | None) -> dict[str, Any]:
         out = self.path.parent
         if first is None:
             raise ConfigError(
-                f"the first line of {self.path} is damaged or of another version, so that nobody knows whose results "
-                "it holds; give another folder or --overwrite"
+                f"the first line of {self.path} is damaged, so that nobody knows whose results it holds; "
+                "give another folder or --overwrite"
             )
-        first = {name: value for name, value in first.items() if name != _CONFIGURATION}
-        if first != self._first:
-            if first | {"inputs": ""} == self._first | {"inputs": ""}:
-                raise ConfigError(f"{out} holds a run of other or changed files; give another folder or --overwrite")
-            raise ConfigError(f"{out} holds another run; give another folder or --overwrite")
+        if first.keys() != self._first.keys() or first["journal"] != FORMAT:
+            raise ConfigError(
+                f"{out} was written by another version of dtvit-edge (journal of format {first.get('journal')}, this "
+                f"one reads {FORMAT}); its results stay as they are: give another folder, or --overwrite to score anew"
+            )
+        if first["identity"] != self._identity:
+            differing = differences(first["identity"], self._identity)
+            raise ConfigError(f"{out} holds another run ({differing}); give another folder or --overwrite")
+        return first
 
-    def _rows(self, line: bytes) -> dict[int, ImageRows] | None:
-        """A line's rows by image, none where it marks a fault; None where nothing of the line may be used."""
+    def _images(self, line: bytes) -> dict[str, Outcomes] | None:
+        """A line's outcomes by image, none where it marks a fault; None where nothing of the line may be used."""
         data = opened(line, self._key)
         if data is None or "images" in data:
-            return None if data is None else finished(data, self._planned)
+            return None if data is None else finished(data)
         return {} if "fault" in data else None
 
     def _open(self) -> int:
@@ -160,6 +210,17 @@ class Journal:
             os.close(descriptor)
             raise ConfigError(f"{self.path} is not a file; give another folder or --overwrite")
         return descriptor
+
+    def _rewrite(self) -> None:
+        images = list(self._done.items())
+        lines = [sealed(batch(images[i : i + _A_LINE]), self._key) for i in range(0, len(images), _A_LINE)]
+        write_atomically(self.path, b"".join([sealed(self._first, ""), *lines]))
+        if self._descriptor is not None:  # of the file that was there before
+            self._close()
+            try:
+                self._descriptor = self._open()
+            except OSError as error:
+                raise disk_fault(self.path, error) from error
 
     def _write(self, data: dict[str, Any]) -> None:
         assert self._descriptor is not None, "the journal is not open"
@@ -202,7 +263,7 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
     return iter(lambda: file.readline(_LONGEST_LINE), b"")
 
 
-def _contradicted(lines: Iterable[dict[int, ImageRows]]) -> set[int]:
+def _contradicted(lines: Iterable[dict[str, Outcomes]]) -> set[str]:
     """Images of which two lines say different things: no telling which is right."""
-    said: dict[int, ImageRows] = {}
-    return {i for rows in lines for i, image in rows.items() if said.setdefault(i, image) != image}
+    said: dict[str, Outcomes] = {}
+    return {key for images in lines for key, image in images.items() if said.setdefault(key, image) != image}

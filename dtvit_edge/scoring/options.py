@@ -26,7 +26,8 @@ class Options:
         any_series: score unsuitable series all the same.
         keep_all: score slices with no brain in view as well.
         reader: `pydicom` reads every file with it, `auto` the common case without.
-        deterministic: a GPU's batches are fixed as well, for the same bytes in every run; on CPU backends they are.
+        deterministic: every batch has one size, the last padded, for the same bytes in every run on a GPU; on CPU
+            backends nothing but bf16 needs that, which has it always.
         threshold: for slices and studies of this run; None takes the bundle's.
         workers: threads that read and decode; None takes what suits the machine.
     """

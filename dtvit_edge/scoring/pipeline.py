@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, groupby
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -38,9 +38,11 @@ class ScoredBatch:
     """One batch's answers.
 
     Attributes:
-        indices: of its images; images: of each its slices' rows, in the order of its headers.
+        of: its images; indices: their numbers among those given, from 0.
+        images: of each its slices' rows, in the order of its headers.
     """
 
+    of: tuple[SliceImage, ...]
     indices: tuple[int, ...]
     images: tuple[tuple[SliceScore, ...], ...]
 
@@ -92,67 +94,79 @@ class Pipeline:
         self._workers = workers
         self._timings = timings or Timings()
         self._rejected = rejected
-        self._under_way: deque[tuple[list[int], list[ReadImage]]] = deque()
+        self._under_way: deque[tuple[list[SliceImage], list[ReadImage]]] = deque()
         self._faults_in_a_row = 0
 
-    def __call__(self, images: Sequence[SliceImage], done: Container[int] = ()) -> Iterator[ScoredBatch]:
-        """Score all images but those whose index is done; rows come batch by batch, in order.
+    def __call__(self, images: Iterable[SliceImage]) -> Iterator[ScoredBatch]:
+        """Score images; rows come batch by batch, in order.
+
+        Args:
+            images: taken one by one, by the caller's thread, as room becomes free.
 
         Raises:
             DeviceFault: the device failed, or answers without a finite number again and again; `in_flight` says what
                 it had been given.
         """
-        todo = [i for i in range(len(images)) if i not in done]
-        sizes = deque(len(list(group)) for _, group in groupby(todo, lambda i: i // self._batch))
-        indices = iter(todo)
+        taken: deque[SliceImage] = deque()
+
+        def remembered() -> Iterator[SliceImage]:
+            for image in images:
+                taken.append(image)
+                yield image
+
         # What the executor works on, and one batch more, so that it never waits for the readers at once.
         ahead = (self._executor.depth + 1) * self._batch
         self._faults_in_a_row = 0
+        answered = 0
         with self._reader() as reader:
             read = ImageReader(reader, self._executor, self._least_side, self._timings)
-            workers = self._workers if len(todo) > 1 else 0
-            with Prefetcher((images[i] for i in todo), read, workers, ahead) as prefetcher:
+            workers = 0 if isinstance(images, Sized) and len(images) < 2 else self._workers
+            with Prefetcher(remembered(), read, workers, ahead) as prefetcher:
                 while not prefetcher.finished or self._under_way:
-                    if count := self._next_size(prefetcher, sizes):
+                    if count := self._next_size(prefetcher):
                         batch = prefetcher.take(count)
-                        self._submit([next(indices) for _ in batch], batch)
+                        self._submit([taken.popleft() for _ in batch], batch)
                     else:
-                        yield self._collect(images)
+                        of, rows = self._collect()
+                        yield ScoredBatch(of, tuple(range(answered, answered + len(of))), rows)
+                        answered += len(of)
 
     @property
-    def in_flight(self) -> list[int]:
-        """Indices of the images that were submitted and not answered."""
-        return [i for indices, _ in self._under_way for i in indices]
+    def in_flight(self) -> list[SliceImage]:
+        """The images that were submitted and not answered."""
+        return [image for images, _ in self._under_way for image in images]
 
-    def _next_size(self, prefetcher: Prefetcher[SliceImage, ReadImage], sizes: deque[int]) -> int:
+    def _next_size(self, prefetcher: Prefetcher[SliceImage, ReadImage]) -> int:
         """Images to submit now; 0 where the oldest batch is to be waited for first."""
         if prefetcher.finished or len(self._under_way) >= self._executor.depth:
             return 0
         if self._executor.fixed:
-            return sizes.popleft()
+            return self._batch
         ready = min(prefetcher.ready(), self._batch)
         # While the device is busy a batch may grow; an idle device takes what there is.
         return ready if ready == self._batch else 0 if self._under_way else max(ready, 1)
 
-    def _submit(self, indices: list[int], batch: list[ReadImage]) -> None:
-        self._under_way.append((indices, batch))  # first: where the device fails, `in_flight` must name it
+    def _submit(self, images: list[SliceImage], batch: list[ReadImage]) -> None:
+        self._under_way.append((images, batch))  # first: where the device fails, `in_flight` must name it
         if prepared := [image.prepared for image in batch if image.prepared is not None]:
+            if self._executor.padded:
+                prepared += prepared[-1:] * (self._batch - len(prepared))
             with self._timings.stage("infer"):
                 self._executor.submit(prepared)
 
-    def _collect(self, images: Sequence[SliceImage]) -> ScoredBatch:
-        indices, batch = self._under_way[0]
+    def _collect(self) -> tuple[tuple[SliceImage, ...], tuple[tuple[SliceScore, ...], ...]]:
+        images, batch = self._under_way[0]
         answers: Iterator[_Answer] = iter(())
         # A batch of rejections alone was never submitted: to collect would take the answer of another batch.
         if any(read.prepared is not None for read in batch):
             with self._timings.stage("infer"):
-                answers = self._answers(self._executor.collect())
+                answers = self._answers(self._executor.collect())  # asked for as many as there are, padding has none
         rows = tuple(
-            self._rows(images[i], read, None if read.prepared is None else next(answers))
-            for i, read in zip(indices, batch, strict=True)
+            self._rows(image, read, None if read.prepared is None else next(answers))
+            for image, read in zip(images, batch, strict=True)
         )
         self._under_way.popleft()  # last: until its rows are there it is in flight
-        return ScoredBatch(tuple(indices), rows)
+        return tuple(images), rows
 
     def _answers(self, result: BatchResult) -> Iterator[_Answer]:
         """An image without a head or a brain in view is not scored, whether a model has seen it or not.

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtvit_edge import reasons
-from dtvit_edge.dicom.discover import Plan
 from dtvit_edge.dicom.grouping import is_dynamic, split
+from dtvit_edge.dicom.plan import Plan, StudyPart
 from dtvit_edge.dicom.slice import Series, Slice, SliceHeader, Vector
 from dtvit_edge.dicom.suitability import series_doubts, series_refusal, series_warnings
 from dtvit_edge.errors import ConfigError
@@ -116,7 +116,7 @@ class Volume:
                     series_doubts(headers),
                 )
             )
-        return Plan(tuple(parts), ())
+        return Plan({parts[0].study_uid: StudyPart(tuple(parts))})
 
     def read(self, header: SliceHeader) -> Slice:
         """The slice of a header of the plan."""

@@ -16,7 +16,7 @@ from dtvit_edge.cuda import device as cuda_device
 from dtvit_edge.cuda.device import Device
 from dtvit_edge.cuda.driver import Gpu, find
 from dtvit_edge.errors import ConfigError, DeviceFault
-from dtvit_edge.spec import OUTPUT_NAMES
+from dtvit_edge.spec import OUTPUT_NAMES, digest_bytes
 from dtvit_edge.trt import library
 from dtvit_edge.trt.execution import RunningEngine, SerializedEngine
 
@@ -108,6 +108,7 @@ class EngineBackend:
             "compute_capability": gpu.sm,
             "cuda_driver": gpu.driver,
             "max_batch": str(self.batch),
+            "engine": digest_bytes(serialized.plan),
         }
         return self
 

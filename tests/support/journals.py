@@ -8,7 +8,7 @@ from dtvit_edge.dicom.slice import SliceImage
 from dtvit_edge.reasons import Status
 from dtvit_edge.results import Identity, PixelMeasures, SliceScore
 from dtvit_edge.scoring.journal import Journal
-from dtvit_edge.scoring.journal_lines import ImageRows
+from dtvit_edge.scoring.journal_lines import ImageRows, image_key
 from tests.support.headers import header
 
 MEASURES = PixelMeasures(1 / 3, 0.0, False, "00ff")
@@ -41,15 +41,26 @@ PLANNED = [
     for rows in ROWS
 ]
 DONE = dict(enumerate(ROWS))
+KEYS = [image_key(image) for image in PLANNED]
 
 
-def journal(path: Path, run: str = "run", inputs: str = "files") -> Journal:
-    return Journal(path, run, inputs, PLANNED)
+def journal(path: Path, run: str = "run") -> Journal:
+    return Journal(path, {"run": run}, {"batch": 2})
+
+
+def done(opened: Journal) -> dict[int, ImageRows]:
+    """What a journal has of the planned images, by number."""
+    found = {i: opened.rows(key, image) for i, (key, image) in enumerate(zip(KEYS, PLANNED, strict=True))}
+    return {i: rows for i, rows in found.items() if rows is not None}
+
+
+def append(opened: Journal, *numbers: int) -> None:
+    opened.append({KEYS[i]: ROWS[i] for i in numbers})
 
 
 def written(path: Path) -> bytes:
     """A journal of two batches of two images each."""
     with journal(path) as opened:
-        opened.append([0, 1], ROWS[:2])
-        opened.append([2, 3], ROWS[2:])
+        append(opened, 0, 1)
+        append(opened, 2, 3)
     return path.read_bytes()

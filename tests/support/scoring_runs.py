@@ -12,9 +12,9 @@ from dtvit_edge.scoring.run import RunReport, run
 
 
 def score(bundle: Bundle, folder: Path, out: Path, **options: Any) -> RunReport:
-    overwrite = options.pop("overwrite", False)
+    overwrite, identify = options.pop("overwrite", False), options.pop("identify", False)
     chosen = Options(**{"backend": "onnxruntime", "batch": 4, "threads": 1, **options})
-    return run(bundle, [folder], out, chosen, overwrite=overwrite)
+    return run(bundle, [folder], out, chosen, overwrite=overwrite, identify=identify)
 
 
 def table(path: Path) -> list[dict[str, str]]:

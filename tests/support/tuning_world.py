@@ -108,7 +108,7 @@ class World:
 
 
 class Executor:
-    batch, depth, fixed = BATCH, 1, True
+    batch, depth, fixed, padded = BATCH, 1, True, False
 
     def __init__(self, world: World, options: Options) -> None:
         self.world, self.options = world, options

@@ -8,17 +8,16 @@ from pathlib import Path
 import pytest
 
 from dtvit_edge import reasons
-from dtvit_edge.dicom.beside import TouchedBy, judged_by_name, touched_studies
-from dtvit_edge.dicom.slice import Rejection, SliceHeader
+from dtvit_edge.dicom.beside import judged_by_name, touched_studies
+from dtvit_edge.dicom.slice import Rejection
 from dtvit_edge.reasons import Reason
 from dtvit_edge.results import Identity
-from dtvit_edge.spec import PixelEncoding
 
 ROOT = Path("/in")
 
 
-def header(path: str, study: str = "1", root: Path = ROOT) -> SliceHeader:
-    return SliceHeader(root / path, path, Identity(study, "2", path), 1, 1, 512, 512, PixelEncoding(signed=True))
+def header(path: str, study: str = "1", root: Path = ROOT) -> tuple[Path, str]:
+    return root / path, study
 
 
 def rejection(path: str, reason: Reason = reasons.NOT_DICOM, root: Path = ROOT, study: str = "") -> Rejection:
@@ -131,21 +130,21 @@ def test_a_row_with_uids_stays_what_it_is() -> None:
 
 def test_a_broken_file_touches_studies_in_its_folder_and_below() -> None:
     headers = [header("a/1", "A"), header("a/s/2", "A"), header("b/3", "B"), header("ab/4", "AB")]
-    assert touched_studies([rejection("a/x", reasons.BROKEN_FILE)], headers) == {
-        "A": TouchedBy(alone=frozenset({reasons.BROKEN_FILE}))
-    }
+    assert touched_studies([rejection("a/x", reasons.BROKEN_FILE)], headers) == {"A": frozenset({reasons.BROKEN_FILE})}
     # A folder lies in the one above it, and a file of no study below a study's is not looked for there.
     assert touched_studies([rejection("a/upper", reasons.UNREADABLE)], headers).keys() == {"A"}
     assert touched_studies([rejection("a/upper/x", reasons.BROKEN_FILE)], headers) == {}
 
 
-def test_in_a_folder_that_studies_share_it_touches_all_of_them_and_says_so() -> None:
+def test_in_a_folder_that_studies_share_it_touches_none() -> None:
     headers = [header("a/1", "A"), header("b/3", "B")]
-    rows = [rejection("export.zip", reasons.ARCHIVE), rejection("b/zeros", reasons.ZERO_FILE)]
-    assert touched_studies(rows, headers) == {
-        "A": TouchedBy(shared=frozenset({reasons.ARCHIVE})),
-        "B": TouchedBy(alone=frozenset({reasons.ZERO_FILE}), shared=frozenset({reasons.ARCHIVE})),
-    }
+    rows = [rejection("export.zip", reasons.ARCHIVE), rejection("b/zeros", reasons.ZERO_FILE), rejection("zeros.dcm")]
+    assert touched_studies(rows, headers) == {"B": frozenset({reasons.ZERO_FILE})}
+
+
+def test_an_archive_touches_a_study_beside_its_slices_and_not_above_them() -> None:
+    assert touched_studies([rejection("a.zip", reasons.ARCHIVE)], [header("a/1", "A")]) == {}
+    assert touched_studies([rejection("a/b.zip", reasons.ARCHIVE)], [header("a/1", "A")]).keys() == {"A"}
 
 
 def test_what_is_skipped_or_has_a_study_of_its_own_touches_none() -> None:
@@ -167,7 +166,7 @@ def test_a_linked_file_or_folder_touches_where_it_is_linked_as_well() -> None:
     unreadable = rejection("store/upper", reasons.UNREADABLE)
     assert touched_studies([unreadable], headers, links).keys() == {"A"}
     assert touched_studies([unreadable], headers) == {}
-    assert touched_studies([rejection("store/one", reasons.ZERO_FILE)], headers, links)["B"].shared
+    assert touched_studies([rejection("store/one", reasons.ZERO_FILE)], headers, links).keys() == {"B"}
     assert [r.reason.code for r in judged_by_name([rejection("store/one")], headers, links)] == ["broken_file"]
     # The slices are in a linked folder, and something beside the link is broken.
     assert touched_studies([rejection("study/x", reasons.ZERO_FILE)], [header("store/upper/1", "C")], links).keys() == {
@@ -187,4 +186,4 @@ def test_ten_thousand_files_and_a_thousand_rows_take_no_time() -> None:
     start = time.perf_counter()
     touched = touched_studies(judged_by_name(rows, headers), headers)
     assert time.perf_counter() - start < 1
-    assert touched == {f"{i}": TouchedBy(alone=frozenset({reasons.BROKEN_FILE})) for i in range(5)}
+    assert touched == {f"{i}": frozenset({reasons.BROKEN_FILE}) for i in range(5)}

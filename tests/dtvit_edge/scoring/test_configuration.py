@@ -12,11 +12,12 @@ import pytest
 
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.bundle.device_profile import DEVICE_PROFILE, Configuration, write_profile
+from dtvit_edge.environment import package_versions
 from dtvit_edge.errors import ConfigError
+from dtvit_edge.scoring import identity
 from dtvit_edge.scoring.api import Options, score
 from dtvit_edge.scoring.configuration import resolve, usable_profile
 from dtvit_edge.scoring.journal import begun_configuration
-from dtvit_edge.scoring.journal_lines import opened, sealed
 from dtvit_edge.scoring.run import RUN, run
 from tests.support.scoring_runs import results
 from tests.support.tuning_world import profile_of, write_tunable_bundle
@@ -177,15 +178,25 @@ def test_an_output_that_was_begun_keeps_its_configuration_whatever_the_profile_s
 
 def test_an_output_of_before_the_profile_keeps_fp32(bundle: Bundle, phantom_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run(bundle, [phantom_folder], out, Options(backend="onnxruntime", precision="fp32"))
+    (bundle.path / DEVICE_PROFILE).unlink()
+    run(bundle, [phantom_folder], out, Options(backend="onnxruntime"))
+    write_profile(bundle.path, profile_of(bundle, INT8, FP32))
     assert run(bundle, [phantom_folder], out, Options(backend="onnxruntime")).resumed > 0
-    lines = (out / "journal.jsonl").read_bytes().splitlines(keepends=True)
-    first = {
-        name: value for name, value in (opened(lines[0], "") or {}).items() if name not in ("check", "configuration")
-    }
-    (out / "journal.jsonl").write_bytes(b"".join([sealed(first, ""), *lines[1:]]))  # as an older version wrote it
-    assert begun_configuration(out / "journal.jsonl") == {}
-    assert run(bundle, [phantom_folder], out, Options(backend="onnxruntime")).resumed > 0
+    assert run_options(out)["precision"] == "fp32"
+
+
+def test_a_version_that_results_depend_on_is_said_and_not_adopted(
+    bundle: Bundle, phantom_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    run(bundle, [phantom_folder], out, Options())
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    versions = package_versions() | {"numpy": "99.1", "openvino": "99.2"}  # the second computes nothing here
+    monkeypatch.setattr(identity, "package_versions", lambda: versions)
+    said = rf"holds another run \(packages numpy: {package_versions()['numpy']} there, 99.1 here\); give another"
+    with pytest.raises(ConfigError, match=said):
+        run(bundle, [phantom_folder], out, Options())
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 def test_options_other_than_the_begun_ones_are_another_run(

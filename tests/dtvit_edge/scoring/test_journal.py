@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 
+from dtvit_edge.dicom.planned_file import FileState
+from dtvit_edge.dicom.slice import SliceImage
 from dtvit_edge.errors import ConfigError, DiskFault
 from dtvit_edge.reasons import PASSING, REASONS
 from dtvit_edge.scoring import journal as journal_module
-from dtvit_edge.scoring.journal import Journal
-from dtvit_edge.scoring.journal_lines import batch, sealed
-from tests.support.journals import DONE, PLANNED, ROWS, journal, written
+from dtvit_edge.scoring.journal_lines import ambiguous_images, batch, image_key, outcomes_of, sealed
+from tests.support.journals import DONE, KEYS, PLANNED, ROWS, append, done, journal, written
 
 
 def test_rows_come_back_to_the_last_bit(tmp_path: Path) -> None:
     written(tmp_path / "j")
     with journal(tmp_path / "j") as again:
-        assert again.done == DONE
+        assert done(again) == DONE
 
 
 @pytest.mark.parametrize("cut", [1, 7, 60])
@@ -30,8 +31,8 @@ def test_a_torn_last_line_is_a_batch_that_did_not_finish(
     whole = written(tmp_path / "j")
     (tmp_path / "j").write_bytes(whole[:-cut])
     with journal(tmp_path / "j") as again:
-        assert again.done == {0: ROWS[0], 1: ROWS[1]}
-        again.append([2, 3], ROWS[2:])
+        assert done(again) == {0: ROWS[0], 1: ROWS[1]}
+        append(again, 2, 3)
     assert (tmp_path / "j").read_bytes() == whole and not caplog.records
 
 
@@ -40,30 +41,40 @@ def test_a_torn_first_line_starts_afresh(tmp_path: Path, length: int) -> None:
     first = written(tmp_path / "j").splitlines(keepends=True)[0]
     (tmp_path / "j").write_bytes(first[:length])
     with journal(tmp_path / "j") as again:
-        assert again.done == {}
+        assert done(again) == {}
     assert (tmp_path / "j").read_bytes() == first
 
 
-@pytest.mark.parametrize(
-    ("run", "inputs", "said"),
-    [("other", "files", "another run"), ("run", "others", "a run of other or changed files")],
-    ids=["run", "inputs"],
-)
-def test_another_run_is_refused(tmp_path: Path, run: str, inputs: str, said: str) -> None:
+def test_another_run_is_refused_with_what_differs(tmp_path: Path) -> None:
     whole = written(tmp_path / "j")
-    with (
-        pytest.raises(ConfigError, match=f"holds {said}; give another folder or --overwrite"),
-        journal(tmp_path / "j", run, inputs),
-    ):
+    said = r"holds another run \(run: run there, other here\); give another folder or --overwrite"
+    with pytest.raises(ConfigError, match=said), journal(tmp_path / "j", "other"):
         pass
     assert (tmp_path / "j").read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        {"journal": 4, "run": "r", "inputs": "i", "configuration": {}},
+        {"journal": 6, "identity": {}, "configuration": {}},
+    ],
+    ids=["older", "newer"],
+)
+def test_a_journal_of_another_version_is_refused_and_left_as_it_is(tmp_path: Path, first: dict[str, Any]) -> None:
+    line = sealed(first, "")
+    (tmp_path / "j").write_bytes(line)
+    said = rf"another version of dtvit-edge \(journal of format {first['journal']}, this one reads 5\).* --overwrite to"
+    with pytest.raises(ConfigError, match=said), journal(tmp_path / "j"):
+        pass
+    assert (tmp_path / "j").read_bytes() == line
 
 
 @pytest.mark.parametrize("first", [b'{"journal":2,"run":"run"}\n', b"dear diary\n", b"dear diary", b"\0" * 200])
 def test_a_first_line_that_does_not_verify_is_refused_and_left_as_it_is(tmp_path: Path, first: bytes) -> None:
     whole = first + written(tmp_path / "j").split(b"\n", 1)[1]
     (tmp_path / "j").write_bytes(whole)
-    with pytest.raises(ConfigError, match=r"is damaged or of another version.* --overwrite"), journal(tmp_path / "j"):
+    with pytest.raises(ConfigError, match=r"is damaged, so that nobody knows.* --overwrite"), journal(tmp_path / "j"):
         pass
     assert (tmp_path / "j").read_bytes() == whole
 
@@ -80,7 +91,7 @@ def test_no_changed_byte_changes_a_result_in_silence(tmp_path: Path, caplog: pyt
         try:
             with journal(tmp_path / "j") as again:
                 assert at > first
-                assert again.done.items() < DONE.items()
+                assert done(again).items() < DONE.items()
                 assert caplog.records or at == len(whole) - 1, "it reads as a torn line"
         except ConfigError:
             assert at <= first
@@ -90,35 +101,35 @@ def test_what_does_not_verify_is_said_once_and_scored_again(tmp_path: Path, capl
     whole = written(tmp_path / "j")
     (tmp_path / "j").write_bytes(whole.replace(b'"truncated"', b'"bad_header"'))
     with journal(tmp_path / "j") as again:
-        assert again.done == {0: ROWS[0], 1: ROWS[1]}
-        again.append([2, 3], ROWS[2:])
+        assert done(again) == {0: ROWS[0], 1: ROWS[1]}
+        append(again, 2, 3)
     (record,) = caplog.records
     assert "1 of its lines do not verify" in record.getMessage() and record.levelno == logging.WARNING
     assert (tmp_path / "j").read_bytes() == whole
     with journal(tmp_path / "j") as again:
-        assert again.done == DONE
+        assert done(again) == DONE
     assert len(caplog.records) == 1
 
 
 def test_a_line_of_another_run_does_not_count(tmp_path: Path) -> None:
     lines = written(tmp_path / "j").splitlines(keepends=True)
     with journal(tmp_path / "other", "other") as other:
-        other.append([2, 3], [ROWS[3], ROWS[2]])
+        append(other, 2, 3)
     foreign = (tmp_path / "other").read_bytes().splitlines(keepends=True)[1]
     (tmp_path / "j").write_bytes(b"".join([*lines[:2], foreign]))
     with journal(tmp_path / "j") as again:
-        assert again.done == {0: ROWS[0], 1: ROWS[1]}
+        assert done(again) == {0: ROWS[0], 1: ROWS[1]}
 
 
 def test_two_lines_that_say_different_things_count_both_for_nothing(tmp_path: Path) -> None:
     changed = (replace(ROWS[1][0], ich_probability=0.75),)
     with journal(tmp_path / "j") as first:
-        first.append([0, 1], ROWS[:2])
-        first.append([1, 3], [changed, ROWS[3]])
-        first.append([2], ROWS[2:3])
-        first.append([2], ROWS[2:3])  # twice the same is no contradiction
+        append(first, 0, 1)
+        first.append({KEYS[1]: changed, KEYS[3]: ROWS[3]})
+        append(first, 2)
+        append(first, 2)  # twice the same is no contradiction
     with journal(tmp_path / "j") as again:
-        assert again.done == {2: ROWS[2]}
+        assert done(again) == {2: ROWS[2]}
     assert (tmp_path / "j").read_bytes().count(b"\n") == 3
 
 
@@ -126,7 +137,7 @@ def _without(data: dict[str, Any], key: str) -> dict[str, Any]:
     return {k: v for k, v in data.items() if k != key}
 
 
-SOUND = batch([0], [ROWS[0]])["rows"][0][0]
+SOUND = batch([(KEYS[0], outcomes_of(ROWS[0]))])["images"][0][1][0]
 WRONG: dict[str, dict[str, Any]] = {
     "status unknown": SOUND | {"status": "fine"},
     "status of a study": SOUND | {"status": "partial"},
@@ -141,38 +152,36 @@ WRONG: dict[str, dict[str, Any]] = {
     "no probability": SOUND | {"ich_probability": None},
     "two locations": SOUND | {"location_probabilities": [0.5, 0.5]},
     "flag a number": SOUND | {"ich": 1},
-    "frame a fraction": SOUND | {"frame": 1.0},
-    "another slice": SOUND | {"sop_uid": "2"},
-    "another place": SOUND | {"place": 2},
     "measures short": SOUND | {"measures": {"air_share": 0.5}},
     "head negative": SOUND | {"head_pixels": -1},
     "field missing": _without(SOUND, "ich"),
     "field more": SOUND | {"comment": "edited"},
+    "path": SOUND | {"path": "a"},
 }
 
 
 @pytest.mark.parametrize("row", WRONG.values(), ids=WRONG.keys())
 def test_a_row_that_cannot_be_true_is_not_used_however_it_is_sealed(tmp_path: Path, row: dict[str, Any]) -> None:
-    assert_not_used(tmp_path, {"images": [0], "rows": [[row]]})
+    assert_not_used(tmp_path, {"images": [[KEYS[0], [row]]]})
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        {"images": [4], "rows": [[SOUND]]},
-        {"images": [-4], "rows": [[SOUND]]},
-        {"images": [True], "rows": [[SOUND]]},
-        {"images": [0, 0], "rows": [[SOUND], [SOUND]]},
-        {"images": [0, 1], "rows": [[SOUND]]},
-        {"images": [0], "rows": [[SOUND, SOUND]]},
-        {"images": [0]},
-        {"images": 0, "rows": 0},
-        {"images": [0], "rows": [SOUND]},
+        {"images": [["short", [SOUND]]]},
+        {"images": [[0, [SOUND]]]},
+        {"images": [[KEYS[0], [SOUND]], [KEYS[0], [SOUND]]]},
+        {"images": [[KEYS[0], []]]},
+        {"images": [[KEYS[0], SOUND]]},
+        {"images": [[KEYS[0]]]},
+        {"images": [KEYS[0]]},
+        {"images": 0},
+        {"images": [[KEYS[0], [SOUND]]], "rows": 0},
         {"comment": "edited"},
     ],
     ids=str,
 )
-def test_a_line_that_cannot_be_of_this_plan_is_not_used(tmp_path: Path, data: dict[str, Any]) -> None:
+def test_a_line_that_no_run_can_have_written_is_not_used(tmp_path: Path, data: dict[str, Any]) -> None:
     assert_not_used(tmp_path, data)
 
 
@@ -180,8 +189,15 @@ def assert_not_used(folder: Path, data: dict[str, Any]) -> None:
     first = written(folder / "j").splitlines(keepends=True)[0]
     (folder / "j").write_bytes(first + sealed(data, journal(folder / "j")._key))
     with journal(folder / "j") as again:
-        assert again.done == {}
+        assert done(again) == {}
     assert (folder / "j").read_bytes() == first
+
+
+def test_an_image_of_another_number_of_slices_is_scored_again(tmp_path: Path) -> None:
+    with journal(tmp_path / "j") as first:
+        first.append({KEYS[0]: ROWS[0] * 2})
+    with journal(tmp_path / "j") as again:
+        assert done(again) == {}
 
 
 def test_a_line_without_end_takes_no_memory_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +206,7 @@ def test_a_line_without_end_takes_no_memory_without_end(tmp_path: Path, monkeypa
     lines = whole.splitlines(keepends=True)
     (tmp_path / "j").write_bytes(b"".join([*lines[:2], b"[" * 9000, b"\n", lines[2]]))
     with journal(tmp_path / "j") as again:
-        assert again.done == DONE
+        assert done(again) == DONE
     assert (tmp_path / "j").read_bytes() == whole
 
 
@@ -209,30 +225,29 @@ def test_what_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
 
 def test_what_was_in_flight_is_marked_and_done_again(tmp_path: Path) -> None:
     with journal(tmp_path / "j") as first:
-        first.append([0, 1], ROWS[:2])
+        append(first, 0, 1)
         first.fault(["a", "b"], "sticky")
     assert b'"in_flight":["a","b"]' in (tmp_path / "j").read_bytes()
     with journal(tmp_path / "j") as again:
-        assert again.done == {0: ROWS[0], 1: ROWS[1]}
+        assert done(again) == {0: ROWS[0], 1: ROWS[1]}
 
 
 @pytest.mark.parametrize("reason", sorted(PASSING))
-def test_a_batch_with_a_reason_that_may_pass_is_done_again(tmp_path: Path, reason: str) -> None:
+def test_an_image_with_a_reason_that_may_pass_is_done_again_and_its_batch_is_not(tmp_path: Path, reason: str) -> None:
     failed = (replace(ROWS[2][0], status=REASONS[reason].status, reason=reason), ROWS[2][1])
     with journal(tmp_path / "j") as first:
-        first.append([0, 1], ROWS[:2])
-        first.append([2, 3], [failed, ROWS[3]])
-        assert first.done == DONE | {2: failed}
+        append(first, 0, 1)
+        first.append({KEYS[2]: failed, KEYS[3]: ROWS[3]})
     with journal(tmp_path / "j") as again:
-        assert again.done == {0: ROWS[0], 1: ROWS[1]}
+        assert done(again) == {0: ROWS[0], 1: ROWS[1], 3: ROWS[3]}
 
 
 def test_a_journal_that_was_removed_ends_the_run(tmp_path: Path) -> None:
     with journal(tmp_path / "j") as first:
-        first.append([0, 1], ROWS[:2])
+        append(first, 0, 1)
         (tmp_path / "j").unlink()
         with pytest.raises(DiskFault, match="j was removed, or its folder"):
-            first.append([2, 3], ROWS[2:])
+            append(first, 2, 3)
 
 
 def test_a_journal_is_for_its_owner_and_their_group(tmp_path: Path) -> None:
@@ -244,6 +259,42 @@ def test_a_journal_is_for_its_owner_and_their_group(tmp_path: Path) -> None:
     assert (tmp_path / "j").stat().st_mode & 0o777 == 0o640
 
 
-def test_a_journal_takes_any_plan(tmp_path: Path) -> None:
-    with Journal(tmp_path / "j", "run", "none", []) as empty:
-        assert empty.done == {} and len(PLANNED) == 4
+def test_an_image_is_known_by_its_files_and_uids_wherever_it_lies() -> None:
+    (one,) = PLANNED[0].headers
+    known = replace(one, state=FileState(10, 20, 30))
+    moved = replace(known, path="elsewhere/x", file=Path("/elsewhere/x"), twin=True)
+    assert image_key(SliceImage((moved,), 9)) == image_key(SliceImage((known,), 1))
+    others = [
+        replace(known, state=FileState(10, 20, 31)),  # as after `touch -r`: the times of another file
+        replace(known, state=FileState(10, 19, 30)),  # of a clock that was set back
+        replace(known, state=FileState(11, 20, 30)),
+        replace(known, frame=2),
+        replace(known, identity=replace(known.identity, sop_uid="other")),
+    ]
+    images = [(known,), *((other,) for other in others), (known, others[3]), (others[3], known)]
+    assert len({image_key(SliceImage(headers, 1)) for headers in images}) == len(images)
+
+
+def test_slices_that_cannot_be_told_apart_make_their_images_ambiguous_however_they_are_grouped() -> None:
+    one, other, third = (replace(image.headers[0], state=FileState(1, 2, 3)) for image in (*PLANNED[:2], PLANNED[3]))
+    again = replace(one, path="elsewhere", file=Path("elsewhere"))
+    images = [SliceImage(headers, 1) for headers in ((one, other), (again, third), (third,), (other, other), (third,))]
+    assert ambiguous_images(images[:2]) == [True, True]
+    assert ambiguous_images([images[0], images[2]]) == [False, False]
+    assert ambiguous_images(images[2:]) == [True, True, True]
+
+
+def test_what_is_gone_is_forgotten_once_it_is_most_of_a_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = written(tmp_path / "j")
+    monkeypatch.setattr(journal_module, "MOST_GONE", 2)
+    with journal(tmp_path / "j") as again:
+        again.forget_all_but(KEYS[:2])
+    assert (tmp_path / "j").read_bytes() == whole, "it may be back tomorrow"
+    with journal(tmp_path / "j") as again:
+        again.forget_all_but(KEYS[:1])
+        assert done(again) == {0: ROWS[0]}
+        append(again, 3)  # it goes on in the file that is there now
+    with journal(tmp_path / "j") as again:
+        assert done(again) == {0: ROWS[0], 3: ROWS[3]}

@@ -39,9 +39,10 @@ class Scripted:
         fail_at: int = -1,
         faults: Mapping[int, float] = {},
         headless: Container[int] = (),
+        padded: bool = False,
     ) -> None:
         self.batch, self.depth, self.fixed, self.fail_at = batch, depth, fixed, fail_at
-        self.faults, self.headless = faults, headless
+        self.faults, self.headless, self.padded = faults, headless, padded
         self.sizes: list[int] = []
         self.most_under_way = 0
         self._waiting: deque[Sequence[Slice]] = deque()
@@ -94,12 +95,19 @@ def test_rows_come_in_order_whatever_the_batches(
         assert executor.sizes == [4, 4, 4, 4, 4, 3]
 
 
-def test_fixed_batches_are_those_of_the_plan_after_a_resume_too(tiny_bundle: Bundle, images: list[Any]) -> None:
-    executor = Scripted(4, 2, True)
-    batches = list(
-        Pipeline(tiny_bundle.manifest, executor, 0.5, workers=2)(images, done=set(range(4, 8)) | {20, 21, 22})
-    )
-    assert [batch.indices for batch in batches] == [(0, 1, 2, 3), *(tuple(range(i, i + 4)) for i in (8, 12, 16))]
+def test_padded_batches_have_one_size_and_answer_for_what_was_asked(tiny_bundle: Bundle, images: list[Any]) -> None:
+    executor = Scripted(4, 2, True, padded=True)
+    batches = list(Pipeline(tiny_bundle.manifest, executor, 0.5, workers=2)(images))
+    assert executor.sizes == [4] * 6
+    assert [image for batch in batches for image in batch.of] == images
+    assert [row.path for batch in batches for row in batch.rows] == [image.headers[0].path for image in images]
+
+
+def test_images_are_taken_as_there_is_room_for_them(tiny_bundle: Bundle, images: list[Any]) -> None:
+    taken: list[Any] = []
+    pipeline = Pipeline(tiny_bundle.manifest, Scripted(4, 1, True), 0.5)
+    next(pipeline(taken.append(image) or image for image in images))  # type: ignore[func-returns-value]
+    assert len(taken) == 12, "one batch was answered, two more may wait"
 
 
 def test_an_idle_device_takes_what_has_been_read(tiny_bundle: Bundle, images: list[Any]) -> None:
@@ -132,7 +140,7 @@ def test_a_fault_names_everything_that_was_under_way(tiny_bundle: Bundle, images
         for scored in pipeline(images):
             done += scored.indices
     assert done == list(range(8))
-    assert pipeline.in_flight == list(range(8, 16))
+    assert pipeline.in_flight == images[8:16]
 
 
 def test_a_file_that_cannot_be_read_is_a_row_in_its_place(tiny_bundle: Bundle, images: list[Any]) -> None:
@@ -228,7 +236,7 @@ def test_three_answers_in_a_row_that_are_not_finite_end_the_run(
             done += scored.indices
     first = ends_at // 4 * 4
     assert done == list(range(first))
-    assert pipeline.in_flight == list(range(first, min(first + 4 * depth, 23)))
+    assert pipeline.in_flight == images[first : first + 4 * depth]
 
 
 def test_a_pipeline_counts_its_models_faults_anew_in_each_run(tiny_bundle: Bundle, images: list[Any]) -> None:

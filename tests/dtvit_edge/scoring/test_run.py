@@ -21,6 +21,7 @@ from dtvit_edge.dicom.slice import SliceImage
 from dtvit_edge.errors import ConfigError, DeviceFault
 from dtvit_edge.scoring import run as run_module
 from dtvit_edge.scoring.api import open_backend
+from dtvit_edge.scoring.result_files import is_finished
 from dtvit_edge.spec import PreprocessSpec
 from tests.support.data import ROOT
 from tests.support.dicom_files import series
@@ -148,8 +149,9 @@ def test_an_interrupted_run_is_finished_by_the_same_command(
         patched.setattr(run_module, "open_backend", stopping(KeyboardInterrupt(), after))
         with pytest.raises(KeyboardInterrupt):
             score(tiny_bundle, phantom_folder, out)
-    assert not (out / "slices.csv").exists()
+    assert not is_finished(out)
     report = score(tiny_bundle, phantom_folder, out, workers=3)  # which is no other run
+    assert is_finished(out)
     assert report.resumed >= after
     assert results(out) == reference
 
@@ -167,7 +169,7 @@ def test_an_untrained_location_head_leaves_its_cells_empty_in_a_resumed_run_too(
         patched.setattr(run_module, "open_backend", stopping(KeyboardInterrupt(), 5))
         with pytest.raises(KeyboardInterrupt):
             score(tiny_bundle_without_location, phantom_folder, out)
-    with pytest.raises(ConfigError, match="another run"):  # the mark is part of the bundle's digest
+    with pytest.raises(ConfigError, match="another run"):  # the mark is part of the run's identity
         score(tiny_bundle, phantom_folder, out)
     assert score(tiny_bundle_without_location, phantom_folder, out).resumed >= 5
     for name, columns in (
@@ -266,7 +268,7 @@ def test_an_answer_that_is_not_finite_is_an_error_row_that_the_same_command_scor
     assert study["flagged"] in ("", "1") and study["status"] == "partial"
     again = score(tiny_bundle, phantom_folder, out)
     slices = sum(len(study.slices) for study in report.studies)
-    assert again.resumed == slices - 4, "the batch of the two is scored again, whole"
+    assert (again.resumed, again.processed) == (slices - 2, 2)
     assert results(out) == reference
 
 
@@ -282,7 +284,7 @@ def test_answers_that_are_not_finite_one_after_the_other_end_the_run(
         patched.setattr(run_module, "open_backend", faulty(6, 7, 8))
         with pytest.raises(DeviceFault, match="3 images in a row with numbers that are not finite") as caught:
             score(tiny_bundle, phantom_folder, out)
-    assert caught.value.exit_status == 5 and not (out / "slices.csv").exists()
+    assert caught.value.exit_status == 5 and not is_finished(out)
     last = json.loads((out / "journal.jsonl").read_text().splitlines()[-1])
     assert len(last["in_flight"]) == 4 and "not finite" in last["fault"]
     score(tiny_bundle, phantom_folder, out)
@@ -313,7 +315,9 @@ def test_another_runs_folder_needs_overwrite(tiny_bundle: Bundle, phantom_folder
     score(tiny_bundle, phantom_folder, out)
     before = results(out)
     for options in ({"batch": 8}, {"keep_all": True}, {"any_series": True}):
-        with pytest.raises(ConfigError, match="another run; give another folder or --overwrite"):
+        with pytest.raises(
+            ConfigError, match=r"another run \(options .* there, .* here\); give another folder or --overwrite"
+        ):
             score(tiny_bundle, phantom_folder, out, **options)
     assert results(out) == before
     score(tiny_bundle, phantom_folder, out, keep_all=True, overwrite=True)

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from dtvit_edge.bundle import Bundle
-from dtvit_edge.errors import ConfigError
 from dtvit_edge.scoring import run as run_module
 from tests.support.data import real
 from tests.support.dicom_files import dataset, enhanced, save, series
@@ -189,25 +188,6 @@ def test_everything_odd_ends_in_rows(tiny_bundle: Bundle, tmp_path: Path) -> Non
     assert {r["path"] for r in rows} == {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert report.exit_status == 4
     assert all(r["flagged"] == "" for r in table(tmp_path / "out" / "studies.csv"))
-
-
-@pytest.mark.parametrize("change", ["new file", "file replaced, times kept", "folder not readable"])
-def test_changed_inputs_are_said_to_be_changed(
-    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
-) -> None:
-    files = series(tmp_path / "in", [0, 5, 10])
-    (tmp_path / "in" / "more").mkdir()
-    score(tiny_bundle, tmp_path / "in", tmp_path / "out")
-    if change == "new file":
-        save(tmp_path / "in" / "new", SOPInstanceUID="2.25.99")
-    elif change == "folder not readable":
-        forbid(tmp_path / "in" / "more", monkeypatch)
-    else:
-        before = files[0].stat()
-        files[0].write_bytes(files[1].read_bytes())
-        os.utime(files[0], ns=(before.st_atime_ns, before.st_mtime_ns))
-    with pytest.raises(ConfigError, match="out holds a run of other or changed files; give another folder or"):
-        score(tiny_bundle, tmp_path / "in", tmp_path / "out")
 
 
 def test_a_file_replaced_after_planning_is_a_row_and_the_study_is_not_whole(

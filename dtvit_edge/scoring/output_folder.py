@@ -1,0 +1,46 @@
+"""The output folder of a run: which files it has, who holds it, and what may be in it before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dtvit_edge.errors import ConfigError
+from dtvit_edge.files import make_folder, remove_parts, unusable
+from dtvit_edge.scoring.journal import FILE_NAME as JOURNAL
+from dtvit_edge.scoring.lock import FILE_NAME as LOCK
+from dtvit_edge.scoring.lock import FolderLock
+
+SLICES, STUDIES, RUN = "slices.csv", "studies.csv", "run.json"
+OUTPUT_FILES = (SLICES, STUDIES, RUN, JOURNAL)
+
+
+@contextmanager
+def held_folder(out: Path, *, overwrite: bool) -> Iterator[None]:
+    """Make the folder and hold it; what an earlier run left goes only with `overwrite`, anything else never.
+
+    Raises:
+        ConfigError: it cannot be used, another process holds it, or it holds something else than a run.
+    """
+    make_folder(out)
+    _refuse_others(out, overwrite)  # before the lock leaves its file among them
+    with FolderLock(out):
+        _refuse_others(out, overwrite)
+        try:
+            for name in OUTPUT_FILES:
+                remove_parts(out / name)
+                if overwrite:
+                    (out / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise unusable(out, error) from error
+        yield
+
+
+def _refuse_others(out: Path, overwrite: bool) -> None:
+    try:
+        strange = {path.name for path in out.iterdir()} - {LOCK}
+    except OSError as error:
+        raise unusable(out, error) from error
+    if strange and not overwrite and JOURNAL not in strange:
+        raise ConfigError(f"{out} is not empty and holds no run; give another folder or --overwrite")

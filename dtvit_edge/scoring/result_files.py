@@ -1,0 +1,122 @@
+"""`slices.csv` and `studies.csv`, written anew as studies end, and `run.json`, which says that they are whole.
+
+Each study's lines are made once; what is written each time is all of them, in their order. `run.json` is removed before
+the first line of another state of the folder is written, and comes last: where it is missing, the tables are those of a
+run that has not ended.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dtvit_edge.files import disk_fault, flush_folder, write_atomically
+from dtvit_edge.results import SliceScore, StudyScore
+from dtvit_edge.scoring.csv_files import Identification, slice_head, slice_lines, study_head, study_line
+from dtvit_edge.scoring.output_folder import RUN, SLICES, STUDIES
+
+# Between two versions of the tables pass so many seconds at least, and so many times what the last one took: all of
+# them together take a twentieth of a run's time, however large the tables become.
+LEAST_SECONDS = 2.0
+TIMES_THE_COST = 20.0
+
+
+class ResultFiles:
+    """The result files of one state of the folder.
+
+    Args:
+        model_status: of the last columns.
+        identify: whether `studies.csv` has the columns by which a study is found in a worklist.
+        clock: seconds.
+
+    Attributes:
+        counts, reasons: of the rows so far, by status and by reason.
+    """
+
+    def __init__(
+        self, out: Path, model_status: str, *, identify: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self._out = out
+        self._model_status = model_status
+        self._identify = identify
+        self._clock = clock
+        self._next = float("-inf")
+        self._is_written = False
+        self._lines: dict[str, tuple[str, str]] = {}
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Where they are."""
+        return tuple(self._out / name for name in (SLICES, STUDIES, RUN))
+
+    def add(
+        self, uid: str, rows: Sequence[SliceScore], study: StudyScore | None, identification: Identification | None
+    ) -> None:
+        """Take the rows of a study, or those that belong to none, of the empty UID."""
+        line = (
+            "" if study is None else study_line(study, self._model_status, identification if self._identify else None)
+        )
+        self._is_written = False
+        self._lines[uid] = slice_lines(rows, self._model_status), line
+        self.counts.update(str(row.status) for row in rows)
+        self.reasons.update(row.reason for row in rows if row.reason)
+
+    def write_if_due(self) -> None:
+        """Write what is there, unless that was done a short time ago.
+
+        Raises:
+            DiskFault: it cannot be written.
+        """
+        begun = self._clock()
+        if begun >= self._next:
+            self.write()
+            ended = self._clock()
+            self._next = ended + max(LEAST_SECONDS, TIMES_THE_COST * (ended - begun))
+
+    def write(self) -> None:
+        """Write what is there.
+
+        Raises:
+            DiskFault: it cannot be written.
+        """
+        self.begin()
+        uids = sorted(self._lines)
+        slices, studies = ([self._lines[uid][i] for uid in uids] for i in (0, 1))
+        write_atomically(self._out / SLICES, "".join([slice_head(), *slices]))
+        write_atomically(self._out / STUDIES, "".join([study_head(identify=self._identify), *studies]))
+        self._is_written = True
+
+    def begin(self) -> None:
+        """From here on the tables are not those of a run that has ended.
+
+        Raises:
+            DiskFault: `run.json` cannot be removed.
+        """
+        try:
+            (self._out / RUN).unlink()
+            flush_folder(self._out)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise disk_fault(self._out / RUN, error) from error
+
+    def finish(self, report: dict[str, Any]) -> None:
+        """Write what is not written yet, and `run.json` last.
+
+        Raises:
+            DiskFault: something cannot be written.
+        """
+        if not self._is_written:
+            self.write()
+        write_atomically(self._out / RUN, json.dumps(report, indent=1) + "\n")
+
+
+def is_finished(out: Path) -> bool:
+    """Whether the tables in an output folder are those of a run that has ended."""
+    return (out / RUN).is_file()
