@@ -166,6 +166,7 @@ class CallersExecutor:
         self.batch = executor.batch
         self.depth = executor.depth
         self.fixed = executor.fixed
+        self.padded = executor.padded
         self._shared = shared
         self._executor = executor
         self._waiting: deque[_Batch | Sequence[Any]] = deque()
