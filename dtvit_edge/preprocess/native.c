@@ -9,13 +9,18 @@
  * row. Components and holes are found over runs of equal bits by union-find. The horizontal pass of the resize works on
  * tiles of 16 rows that stand on their side, so that both passes compute 16 neighbours at once.
  *
- * Whatever is vectorised is written for vectors of any width; on x86-64 it is compiled twice, for AVX2 and for every
- * processor, and `dtvit_prepare` takes what the processor has.
+ * On x86-64 the file is compiled twice into one library, for every processor and with -mavx2 -mbmi -mpopcnt
+ * (hatch_build.py has the flags); `native.py` calls what the processor runs.
  */
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__SSE2__)
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#if defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__SSE2__)
 #include <emmintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
@@ -54,13 +59,13 @@ typedef struct {
     int64_t head_pixels, brain_pixels;
 } counts_t;
 
-typedef uint8_t bytes8_t __attribute__((vector_size(8)));
+typedef uint8_t bytes4_t __attribute__((vector_size(4)));
 typedef uint8_t bytes16_t __attribute__((vector_size(16)));
-typedef uint16_t patterns_t __attribute__((vector_size(2 * SKIPPED)));
-typedef uint64_t any_t __attribute__((vector_size(2 * SKIPPED)));
-typedef int32_t sums_t __attribute__((vector_size(32)));
+typedef uint16_t patterns_t __attribute__((vector_size(16)));
+typedef int32_t sums_t __attribute__((vector_size(16)));
 
 #define INLINE static inline __attribute__((always_inline))
+#define STAGE static __attribute__((noinline))
 
 /* ---- Memory ---------------------------------------------------------------------------------------------------- */
 
@@ -162,10 +167,13 @@ INLINE void look_up(uint8_t *restrict to, const uint8_t *restrict stored, const 
     int32_t i = 0;
     for (; i + SKIPPED <= count; i += SKIPPED) {
         if (table->zeros > 0) {
-            patterns_t patterns;
-            memcpy(&patterns, stored + 2 * i, sizeof patterns);
-            any_t other = (any_t)((patterns - first) > last);
-            if (!(other[0] | other[1] | other[2] | other[3] | other[4] | other[5] | other[6] | other[7])) {
+            patterns_t eight[4], other;
+            memcpy(eight, stored + 2 * i, sizeof eight);
+            for (int j = 0; j < 4; j++) eight[j] = (patterns_t)(eight[j] - first > last);
+            other = eight[0] | eight[1] | eight[2] | eight[3];
+            uint64_t two[2];
+            memcpy(two, &other, sizeof two);
+            if (!(two[0] | two[1])) {
                 memset(to + i, 0, SKIPPED);
                 continue;
             }
@@ -202,7 +210,7 @@ INLINE void widen(uint64_t *row, int32_t words, int32_t step, int erode) {
 
 /* `to` becomes `from` eroded or dilated by the disk; `from` is used up. Rows outside the image count as 0: they are
  * zeros in `from`. A step is never wider than what is there already and one more, or it would need bits from outside. */
-INLINE void by_disk(uint64_t *restrict to, uint64_t *restrict from, const plan_t *plan, const scratch_t *s, int erode) {
+STAGE void by_disk(uint64_t *restrict to, uint64_t *restrict from, const plan_t *plan, const scratch_t *s, int erode) {
     int32_t width = 0, line = s->line, radius = plan->disk_rows / 2;
     int64_t all = (int64_t)line * plan->rows - 2;
     memset(to, erode ? 0xFF : 0, 8 * all);
@@ -290,7 +298,7 @@ INLINE void draw(uint64_t *row, int32_t start, int32_t stop) {
 }
 
 /* Draw the largest 8-connected component of `from` into `to`, which is all zeros; 0 where there is none. */
-INLINE int largest_component(uint64_t *to, const uint64_t *from, const plan_t *plan, const scratch_t *s) {
+STAGE int largest_component(uint64_t *to, const uint64_t *from, const plan_t *plan, const scratch_t *s) {
     int32_t count = 0, above = 0, winner = 0;
     for (int32_t y = 0; y < plan->rows; y++) {
         int32_t here = count;
@@ -314,7 +322,7 @@ INLINE int largest_component(uint64_t *to, const uint64_t *from, const plan_t *p
 
 /* Set those zeros of rows top..bottom that are not 4-connected to the outside; the other rows are all zeros. Run 0 is
  * the outside. */
-INLINE void fill_holes(uint64_t *mask, int32_t top, int32_t bottom, const plan_t *plan, const scratch_t *s) {
+STAGE void fill_holes(uint64_t *mask, int32_t top, int32_t bottom, const plan_t *plan, const scratch_t *s) {
     int32_t count = 1, above = 1;
     s->parent[0] = 0;
     for (int32_t y = top; y <= bottom; y++) {
@@ -337,7 +345,7 @@ INLINE void fill_holes(uint64_t *mask, int32_t top, int32_t bottom, const plan_t
 /* ---- The mask -------------------------------------------------------------------------------------------------- */
 
 /* First channel into `image`, what is above the threshold into `binary`; both are zeros right of the slice. */
-INLINE void binarise(const uint8_t *stored, const plan_t *plan, const scratch_t *s) {
+STAGE void binarise(const uint8_t *stored, const plan_t *plan, const scratch_t *s) {
     for (int32_t y = 0; y < plan->rows; y++) {
         uint8_t *bytes = s->image + (int64_t)y * s->stride;
         uint64_t *bits = s->binary + (int64_t)y * s->line;
@@ -356,7 +364,7 @@ INLINE void clear_border(uint64_t *plane, const plan_t *plan, const scratch_t *s
 }
 
 /* The head's mask into `shape`, its pixels and those of brain into `counts`. */
-INLINE void find_head(const plan_t *plan, const scratch_t *s, counts_t *counts) {
+STAGE void find_head(const plan_t *plan, const scratch_t *s, counts_t *counts) {
     int64_t line = s->line, plane = line * plan->rows;
     counts->head_pixels = counts->brain_pixels = 0;
     clear_border(s->binary, plan, s);
@@ -367,7 +375,6 @@ INLINE void find_head(const plan_t *plan, const scratch_t *s, counts_t *counts) 
         draw(s->columns, plan->edge_columns, plan->columns - plan->edge_columns);
     memset(s->grown - 1 - s->pad * line, 0, 8 * (plane + 2 * s->pad * line));
     int found = largest_component(s->grown, s->shape, plan, s);
-    memset(s->shape - 1, 0, 8 * plane);
     if (!found) return;
     by_disk(s->shape, s->grown, plan, s, 0);
     int32_t top = plan->rows, bottom = -1;
@@ -417,27 +424,42 @@ INLINE void turn(uint8_t *to, int64_t to_stride, const uint8_t *from, int64_t fr
 
 /* 16 neighbours of `count` lines, `stride` apart, weighed and rounded to bytes (Resample.c, clip8). */
 INLINE bytes16_t weighed(const uint8_t *from, int64_t stride, const int32_t *weights, int32_t count) {
-    sums_t low = (sums_t){0} + (1 << (PRECISION_BITS - 1)), high = low;
-    for (int32_t i = 0; i < count; i++) {
-        bytes8_t eight[2];
-        memcpy(eight, from + i * stride, sizeof eight);
-        low += weights[i] * __builtin_convertvector(eight[0], sums_t);
-        high += weights[i] * __builtin_convertvector(eight[1], sums_t);
+#if defined(__AVX2__)
+    __m256i low = _mm256_set1_epi32(1 << (PRECISION_BITS - 1)), high = low;
+    for (int32_t i = 0; i < count; i++, from += stride) {
+        __m256i weight = _mm256_set1_epi32(weights[i]);
+        __m256i first = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)from));
+        __m256i second = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(from + 8)));
+        low = _mm256_add_epi32(low, _mm256_mullo_epi32(weight, first));
+        high = _mm256_add_epi32(high, _mm256_mullo_epi32(weight, second));
     }
-    low >>= PRECISION_BITS;
-    high >>= PRECISION_BITS;
-    low &= ~(low >> 31);  /* bicubic's negative weights overshoot */
-    high &= ~(high >> 31);
-    low |= (255 - low) >> 31;
-    high |= (255 - high) >> 31;
-    bytes8_t done[2] = {__builtin_convertvector(low, bytes8_t), __builtin_convertvector(high, bytes8_t)};
-    bytes16_t both;
-    memcpy(&both, done, sizeof both);
-    return both;
+    low = _mm256_srai_epi32(low, PRECISION_BITS);
+    high = _mm256_srai_epi32(high, PRECISION_BITS);
+    __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+    __m128i more = _mm_packs_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
+    return (bytes16_t)_mm_packus_epi16(words, more);
+#else
+    sums_t sums[4];
+    bytes16_t done;
+    for (int j = 0; j < 4; j++) sums[j] = (sums_t){0} + (1 << (PRECISION_BITS - 1));
+    for (int32_t i = 0; i < count; i++, from += stride) {
+        bytes4_t four[4];
+        memcpy(four, from, sizeof four);
+        for (int j = 0; j < 4; j++) sums[j] += weights[i] * __builtin_convertvector(four[j], sums_t);
+    }
+    for (int j = 0; j < 4; j++) {
+        sums[j] >>= PRECISION_BITS;
+        sums[j] &= ~(sums[j] >> 31); /* bicubic's negative weights overshoot */
+        sums[j] |= (255 - sums[j]) >> 31;
+        bytes4_t four = __builtin_convertvector(sums[j], bytes4_t);
+        memcpy((uint8_t *)&done + 4 * j, &four, 4);
+    }
+    return done;
+#endif
 }
 
 /* Words first..last of up to 16 rows from y on, masked, into the strip; what is beyond the image stays as it is. */
-INLINE void gather_strip(const uint8_t *stored, int32_t channel, int32_t y, int32_t rows, int32_t first, int32_t last,
+STAGE void gather_strip(const uint8_t *stored, int32_t channel, int32_t y, int32_t rows, int32_t first, int32_t last,
                          const plan_t *plan, const scratch_t *s) {
     for (int32_t r = 0; r < rows; r++) {
         const uint8_t *from = s->image + (int64_t)(y + r) * s->stride;
@@ -458,7 +480,7 @@ INLINE void gather_strip(const uint8_t *stored, int32_t channel, int32_t y, int3
 }
 
 /* The horizontal pass of up to 16 rows from y on, into `narrow`; 0 where they are all zeros, and nothing is written. */
-INLINE int narrow_strip(const uint8_t *stored, int32_t channel, int32_t y, int32_t rows, uint8_t *narrow,
+STAGE int narrow_strip(const uint8_t *stored, int32_t channel, int32_t y, int32_t rows, uint8_t *narrow,
                         const plan_t *plan, const scratch_t *s) {
     const axis_t *axis = &plan->horizontal;
     int32_t first = s->words, last = -1;
@@ -488,7 +510,7 @@ INLINE int narrow_strip(const uint8_t *stored, int32_t channel, int32_t y, int32
 }
 
 /* One channel's bytes: (vertical.length, horizontal.length), C-contiguous. */
-INLINE void resize(const uint8_t *stored, int32_t channel, uint8_t *out, const plan_t *plan, const scratch_t *s) {
+STAGE void resize(const uint8_t *stored, int32_t channel, uint8_t *out, const plan_t *plan, const scratch_t *s) {
     const axis_t *axis = &plan->vertical;
     int32_t top = plan->rows, bottom = 0, length = plan->horizontal.length;
     for (int32_t i = 0; i < axis->length; i++) {
@@ -519,59 +541,50 @@ INLINE void resize(const uint8_t *stored, int32_t channel, uint8_t *out, const p
 
 /* ---- What is called -------------------------------------------------------------------------------------------- */
 
-INLINE void prepare(const plan_t *plan, const uint8_t *stored, uint8_t *out, uint8_t *memory, counts_t *counts) {
+#define EXPORT __attribute__((visibility("default")))
+#if defined(__AVX2__)
+#define PREPARE dtvit_prepare_avx2
+#else
+#define PREPARE dtvit_prepare
+#endif
+
+/* One slice: (rows, columns) patterns of 16 bits to (channels, vertical.length, horizontal.length) bytes, and its counts. */
+EXPORT void PREPARE(const plan_t *plan, const uint8_t *stored, uint8_t *out, uint8_t *memory, counts_t *counts) {
     scratch_t scratch;
     layout(&scratch, plan, memory);
     binarise(stored, plan, &scratch);
     find_head(plan, &scratch, counts);
     int64_t channel = (int64_t)plan->vertical.length * plan->horizontal.length;
-    if (counts->head_pixels == 0) memset(out, 0, plan->channels * channel);
-    else
-        for (int32_t i = 0; i < plan->channels; i++) resize(stored, i, out + i * channel, plan, &scratch);
+    if (counts->head_pixels == 0) {
+        memset(out, 0, plan->channels * channel);
+        return;
+    }
+    for (int32_t i = 0; i < plan->channels; i++) resize(stored, i, out + i * channel, plan, &scratch);
 }
 
-static void prepare_anywhere(const plan_t *plan, const uint8_t *stored, uint8_t *out, uint8_t *memory, counts_t *counts) {
-    prepare(plan, stored, out, memory, counts);
-}
-
-#if defined(__x86_64__)
-__attribute__((target("avx2,bmi,popcnt"))) static void prepare_avx2(const plan_t *plan, const uint8_t *stored, uint8_t *out,
-                                                                   uint8_t *memory, counts_t *counts) {
-    prepare(plan, stored, out, memory, counts);
-}
-#endif
-
+#if !defined(__AVX2__)
 /* The sha256 of this file: a library of another one is refused. */
-const char dtvit_source[] = DTVIT_SOURCE_DIGEST;
+EXPORT const char dtvit_source[] = DTVIT_SOURCE_DIGEST;
 
-/* What the vectorised parts are compiled for: of the processor that asks. */
-const char *dtvit_instructions(void) {
+/* Whether this processor and this system run `dtvit_prepare_avx2`. Asked once: a virtual machine answers cpuid slowly. */
+EXPORT int32_t dtvit_has_avx2(void) {
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("popcnt") ? "AVX2" : "SSE2";
-#elif defined(__aarch64__)
-    return "NEON";
+    uint32_t a, b, c, d, saved, unused;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
+    const uint32_t wanted = bit_POPCNT | bit_OSXSAVE | bit_AVX;
+    if ((c & wanted) != wanted) return 0;
+    __asm__ volatile("xgetbv" : "=a"(saved), "=d"(unused) : "c"(0));
+    if ((saved & 6) != 6) return 0; /* the system keeps the wide registers */
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_AVX2) && (b & bit_BMI);
 #else
-    return "C";
+    return 0;
 #endif
 }
 
-/* Bytes of scratch that a plan needs; aligned to 64 bytes the memory is fastest. */
-int64_t dtvit_scratch_bytes(const plan_t *plan) {
+/* Bytes of scratch that a plan needs; it is fastest where it begins at a multiple of 64. */
+EXPORT int64_t dtvit_scratch_bytes(const plan_t *plan) {
     scratch_t scratch;
     layout(&scratch, plan, 0);
     return scratch.bytes;
 }
-
-/* One slice: (rows, columns) patterns of 16 bits to (channels, vertical.length, horizontal.length) bytes and its counts.
- * `anywhere` 1 leaves AVX2 alone, for tests. */
-void dtvit_prepare(const plan_t *plan, const uint8_t *stored, uint8_t *out, uint8_t *memory, counts_t *counts,
-                   int32_t anywhere) {
-#if defined(__x86_64__)
-    if (!anywhere && dtvit_instructions()[0] == 'A') {
-        prepare_avx2(plan, stored, out, memory, counts);
-        return;
-    }
 #endif
-    prepare_anywhere(plan, stored, out, memory, counts);
-}

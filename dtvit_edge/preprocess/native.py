@@ -79,6 +79,7 @@ class NativePlan:
 
     def __init__(self, rows: int, columns: int, encoding: PixelEncoding, spec: PreprocessSpec, crop: bool) -> None:
         self._library = library()
+        self._prepare = self._library.fastest
         axes = resample_plan(rows, columns, spec, crop)
         table = rescale_table(encoding, spec)
         _check(rows, columns, spec)
@@ -112,14 +113,9 @@ class NativePlan:
         pixels = np.ascontiguousarray(stored, dtype=np.uint16)
         out = np.empty(self.shape, np.uint8)
         counts = _Counts()
-        self._library.dtvit_prepare(
-            self._address,
-            pixels.ctypes.data,
-            out.ctypes.data,
-            _scratch.at_least(self._scratch_bytes),
-            ctypes.byref(counts),
-            anywhere,
-        )
+        call = self._library.dtvit_prepare if anywhere else self._prepare
+        memory = _scratch.at_least(self._scratch_bytes)
+        call(self._address, pixels.ctypes.data, out.ctypes.data, memory, ctypes.byref(counts))
         return out, counts.head_pixels, counts.brain_pixels
 
 
@@ -156,17 +152,17 @@ def library() -> ctypes.CDLL:
         raise NotNative(f"{LIBRARY.name} cannot be loaded: {error}") from error
     if source != digest_file(SOURCE):
         raise NotNative(f"{LIBRARY.name} was built from another {SOURCE.name} than the one beside it")
-    loaded.dtvit_prepare.argtypes = [ctypes.c_void_p] * 5 + [ctypes.c_int32]
-    loaded.dtvit_prepare.restype = None
     loaded.dtvit_scratch_bytes.argtypes, loaded.dtvit_scratch_bytes.restype = [ctypes.c_void_p], ctypes.c_int64
-    loaded.dtvit_instructions.restype = ctypes.c_char_p
+    loaded.fastest = loaded.dtvit_prepare_avx2 if loaded.dtvit_has_avx2() else loaded.dtvit_prepare
+    for prepare in (loaded.dtvit_prepare, loaded.fastest):
+        prepare.argtypes, prepare.restype = [ctypes.c_void_p] * 5, None
     return loaded
 
 
 def description() -> str:
     """What prepares slices on this machine's CPU, for `doctor`: the library and its instructions, or OpenCV and why."""
     try:
-        return f"{LIBRARY.name} ({library().dtvit_instructions().decode()})"
+        return f"{LIBRARY.name}{' with AVX2' if library().dtvit_has_avx2() else ''}"
     except NotNative as reason:
         return f"OpenCV and NumPy: {reason}"
 
