@@ -542,7 +542,7 @@ STAGE void resize(const uint8_t *stored, int32_t channel, uint8_t *out, const pl
 /* ---- What is called -------------------------------------------------------------------------------------------- */
 
 #define EXPORT __attribute__((visibility("default")))
-#if defined(__AVX2__)
+#if defined(DTVIT_AVX2_ALONE)
 #define PREPARE dtvit_prepare_avx2
 #else
 #define PREPARE dtvit_prepare
@@ -562,7 +562,7 @@ EXPORT void PREPARE(const plan_t *plan, const uint8_t *stored, uint8_t *out, uin
     for (int32_t i = 0; i < plan->channels; i++) resize(stored, i, out + i * channel, plan, &scratch);
 }
 
-#if !defined(__AVX2__)
+#if !defined(DTVIT_AVX2_ALONE)
 /* The sha256 of this file: a library of another one is refused. */
 EXPORT const char dtvit_source[] = DTVIT_SOURCE_DIGEST;
 

@@ -70,7 +70,9 @@ class NativePlan:
     """What the library has to know of a slice besides its pixels; it may be used by any number of threads.
 
     Attributes:
-        shape: of the result, (C, h, w).
+        stored_shape, shape: of a slice, (rows, columns), and of the result, (C, h, w).
+        arrays: the table (C, 65536), and of both axes, columns first, start, count and weights.
+        structure: `plan_t` of `native.c`, which points into them.
 
     Raises:
         ConfigError: as `resample_plan` and `rescale_table`.
@@ -85,12 +87,12 @@ class NativePlan:
         _check(rows, columns, spec)
         self.stored_shape = (rows, columns)
         self.shape = (spec.channels, len(axes.vertical.start), len(axes.horizontal.start))
-        # Whatever the structure points into.
-        self._kept = (table, *(_arrays(axis, side) for axis, side in ((axes.horizontal, columns), (axes.vertical, rows))))
-        plan = self._plan = _Plan()
+        sides = _arrays(axes.horizontal, columns), _arrays(axes.vertical, rows)
+        self.arrays = (table, *sides)
+        plan = self.structure = _Plan()
         for channel, bytes_ in enumerate(table):
             plan.tables[channel] = _Table(bytes_.ctypes.data, *_zeros(bytes_))
-        for name, (start, count, weights) in zip(("horizontal", "vertical"), self._kept[1:], strict=True):
+        for name, (start, count, weights) in zip(("horizontal", "vertical"), sides, strict=True):
             pointers = (array.ctypes.data for array in (start, count, weights))
             setattr(plan, name, _Axis(*pointers, *weights.shape))
         low, high = brain_bytes(spec)
