@@ -26,7 +26,12 @@ SOURCE = ROOT / "dtvit_edge" / "preprocess" / "native.c"
 LIBRARY = SOURCE.with_name("libdtvit_native.so")
 # -fwrapv: sums wrap as NumPy's.
 FLAGS = ("-std=c11", "-O3", "-fPIC", "-fwrapv", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi")
-AVX2 = ("-mavx2", "-mbmi", "-mpopcnt", "-DDTVIT_AVX2_ALONE")  # an object more, of x86-64; the library asks the processor
+AVX2 = (
+    "-mavx2",
+    "-mbmi",
+    "-mpopcnt",
+    "-DDTVIT_AVX2_ALONE",
+)  # an object more, of x86-64; the library asks the processor
 # glibc 2.17 is what manylinux2014 promises (PEP 599).
 PLATFORMS = {name: f"{name}-linux-gnu.2.17" for name in ("x86_64", "aarch64")}
 TAG = "py3-none-manylinux_2_17_{0}.manylinux2014_{0}"

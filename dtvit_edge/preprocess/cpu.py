@@ -54,7 +54,7 @@ class CpuPreprocessor:
             ConfigError: a matrix or an encoding that the spec does not take.
         """
         plan = None
-        if self._native and stored.dtype.char == "H":
+        if self._native and stored.dtype.kind == "u" and stored.dtype.itemsize == 2 and stored.ndim == 2:
             plan = native_plan(*stored.shape, encoding, self.spec, crop)
         if plan is not None:
             pixels, head, brain = plan.prepare(stored)

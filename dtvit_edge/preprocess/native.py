@@ -80,8 +80,10 @@ class NativePlan:
     """
 
     def __init__(self, rows: int, columns: int, encoding: PixelEncoding, spec: PreprocessSpec, crop: bool) -> None:
-        self._library = library()
-        self._prepare = self._library.fastest
+        found = library()
+        if not isinstance(found, Library):
+            raise NotNative(found)
+        self._library = found
         axes = resample_plan(rows, columns, spec, crop)
         table = rescale_table(encoding, spec)
         _check(rows, columns, spec)
@@ -97,12 +99,16 @@ class NativePlan:
             setattr(plan, name, _Axis(*pointers, *weights.shape))
         low, high = brain_bytes(spec)
         plan.rows, plan.columns, plan.channels = rows, columns, spec.channels
-        plan.device_mask, plan.threshold, plan.edge_columns = bool(spec.device_mask), spec.mask_threshold, spec.edge_columns
+        plan.device_mask, plan.threshold, plan.edge_columns = (
+            bool(spec.device_mask),
+            spec.mask_threshold,
+            spec.edge_columns,
+        )
         plan.brain_low, plan.brain_high = max(low, 1), high  # as `opencv`
         plan.disk_rows = len(spec.disk_half_widths)
         plan.half_widths[: plan.disk_rows] = spec.disk_half_widths
         self._address = ctypes.byref(plan)
-        self._scratch_bytes = self._library.dtvit_scratch_bytes(self._address)
+        self._scratch_bytes = found.scratch_bytes(self._address)
 
     def prepare(self, stored: NDArray[np.uint16], *, anywhere: bool = False) -> tuple[NDArray[np.uint8], int, int]:
         """One slice: its bytes, the pixels of its head, and those of them that are brain.
@@ -115,7 +121,7 @@ class NativePlan:
         pixels = np.ascontiguousarray(stored, dtype=np.uint16)
         out = np.empty(self.shape, np.uint8)
         counts = _Counts()
-        call = self._library.dtvit_prepare if anywhere else self._prepare
+        call = self._library.prepare_anywhere if anywhere else self._library.prepare
         memory = _scratch.at_least(self._scratch_bytes)
         call(self._address, pixels.ctypes.data, out.ctypes.data, memory, ctypes.byref(counts))
         return out, counts.head_pixels, counts.brain_pixels
@@ -136,37 +142,55 @@ def native_plan(
         return None
 
 
-@lru_cache(maxsize=1)
-def library() -> ctypes.CDLL:
-    """The library.
+class Library:
+    """The loaded library.
+
+    Attributes:
+        prepare_anywhere: `dtvit_prepare` of `native.c`, for every processor of the kind.
+        prepare: the fastest that this processor runs.
+        scratch_bytes: `dtvit_scratch_bytes`.
+        name: the file's, and the instructions that `prepare` takes.
 
     Raises:
-        NotNative: there is none, it is switched off, was built from another source, or cannot be loaded.
+        NotNative: it is not there, switched off, built from another source, or cannot be loaded.
     """
-    if os.environ.get(SWITCH) == "0":
-        raise NotNative(f"switched off by {SWITCH}=0")
-    if not LIBRARY.is_file():
-        raise NotNative(f"this installation has no {LIBRARY.name}")
+
+    def __init__(self) -> None:
+        if os.environ.get(SWITCH) == "0":
+            raise NotNative(f"switched off by {SWITCH}=0")
+        if not LIBRARY.is_file():
+            raise NotNative(f"this installation has no {LIBRARY.name}")
+        try:
+            loaded = ctypes.CDLL(str(LIBRARY))
+            source = (ctypes.c_char * 64).in_dll(loaded, "dtvit_source").raw.decode("ascii", "replace")
+        except (OSError, ValueError) as error:
+            raise NotNative(f"{LIBRARY.name} cannot be loaded: {error}") from error
+        if source != digest_file(SOURCE):
+            raise NotNative(f"{LIBRARY.name} was built from another {SOURCE.name} than the one beside it")
+        avx2 = bool(loaded.dtvit_has_avx2())
+        self.prepare_anywhere = loaded.dtvit_prepare
+        self.prepare = loaded.dtvit_prepare_avx2 if avx2 else loaded.dtvit_prepare
+        for function in (self.prepare_anywhere, self.prepare):
+            function.argtypes, function.restype = [ctypes.c_void_p] * 5, None
+        self.scratch_bytes = loaded.dtvit_scratch_bytes
+        self.scratch_bytes.argtypes, self.scratch_bytes.restype = [ctypes.c_void_p], ctypes.c_int64
+        self.name = f"{LIBRARY.name}{', AVX2' if avx2 else ''}"
+
+
+@lru_cache(maxsize=1)
+def library() -> Library | str:
+    """The library, loaded once; or why slices are prepared without it."""
     try:
-        loaded = ctypes.CDLL(str(LIBRARY))
-        source = ctypes.string_at(ctypes.addressof(ctypes.c_char.in_dll(loaded, "dtvit_source")), 64).decode()
-    except (OSError, ValueError) as error:
-        raise NotNative(f"{LIBRARY.name} cannot be loaded: {error}") from error
-    if source != digest_file(SOURCE):
-        raise NotNative(f"{LIBRARY.name} was built from another {SOURCE.name} than the one beside it")
-    loaded.dtvit_scratch_bytes.argtypes, loaded.dtvit_scratch_bytes.restype = [ctypes.c_void_p], ctypes.c_int64
-    loaded.fastest = loaded.dtvit_prepare_avx2 if loaded.dtvit_has_avx2() else loaded.dtvit_prepare
-    for prepare in (loaded.dtvit_prepare, loaded.fastest):
-        prepare.argtypes, prepare.restype = [ctypes.c_void_p] * 5, None
-    return loaded
+        return Library()
+    except NotNative as reason:
+        log.info("slices are prepared with OpenCV: %s", reason)
+        return str(reason)
 
 
 def description() -> str:
-    """What prepares slices on this machine's CPU, for `doctor`: the library and its instructions, or OpenCV and why."""
-    try:
-        return f"{LIBRARY.name}{' with AVX2' if library().dtvit_has_avx2() else ''}"
-    except NotNative as reason:
-        return f"OpenCV and NumPy: {reason}"
+    """What prepares slices on this machine's CPU, for `doctor`: the library, or OpenCV and why."""
+    found = library()
+    return found.name if isinstance(found, Library) else f"OpenCV and NumPy: {found}"
 
 
 class _Scratch(threading.local):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtvit_edge.spec import MAX_MATRIX, MIN_MATRIX, PixelEncoding, PreprocessSpec, Window, WindowKind
-from tests.support.preprocess_cases import Case
+from tests.support.preprocess_cases import Case, store
 
 Image = NDArray[np.bool_]
 
@@ -23,7 +23,8 @@ def fuzz_case(seed: int) -> Case:
     if rng.random() < 0.1:
         rows, columns = sorted((least, int(rng.integers(least, MAX_MATRIX + 1))), reverse=bool(rng.random() < 0.5))
     kind = str(rng.choice(list(_KINDS)))
-    return Case(f"{seed} {kind} {rows}x{columns}", _stored(rng, _KINDS[kind](rng, rows, columns)), encoding, spec)
+    stored = _stored(rng, _KINDS[kind](rng, rows, columns), encoding)
+    return Case(f"{seed} {kind} {rows}x{columns}", stored, encoding, spec)
 
 
 def spiral(rows: int, columns: int, wall: int, gap: int) -> Image:
@@ -90,14 +91,13 @@ _KINDS: dict[str, Callable[[np.random.Generator, int, int], Image]] = {
 }  # fmt: skip
 
 
-def _stored(rng: np.random.Generator, image: Image) -> NDArray[np.uint16]:
-    """Patterns that an encoding of intercept 0 or -1024 takes for tissue or air, or any at all."""
+def _stored(rng: np.random.Generator, image: Image, encoding: PixelEncoding) -> NDArray[np.uint16]:
+    """Patterns of tissue and air with noise, or any at all."""
     if rng.random() < 0.15:
         return rng.integers(0, 1 << 16, image.shape, dtype=np.uint16)
     spread = rng.normal(0, rng.choice([0.0, 5.0, 40.0]), image.shape)
     hu = np.where(image, 40.0, -1000.0 if rng.random() < 0.8 else 2.0) + spread
-    offset = 1024 if rng.random() < 0.5 else 0
-    return np.rint(hu + offset).astype(np.int64).astype(np.uint16)
+    return store(hu, encoding, junk=int(rng.integers(0, 1 << 16)))
 
 
 def _encoding(rng: np.random.Generator) -> PixelEncoding:
@@ -127,7 +127,7 @@ def _spec(rng: np.random.Generator) -> PreprocessSpec:
     low, high = sorted(rng.integers(-20, 120, 2).tolist())
     return PreprocessSpec(
         windows=windows,
-        mask_threshold=int(rng.choice([0, 10, 127, 254])),
+        mask_threshold=int(rng.choice([0, 10, 10, 60, 127, 254])),
         disk_half_widths=tuple(int(w) for w in rng.integers(0, radius + 1, 2 * radius + 1)),
         edge_columns=int(rng.choice([0, 1, 8, 40])),
         resize=resize,
