@@ -1,4 +1,4 @@
-"""Compiles `native.c`, the CPU path's library: for this checkout, or for a platform wheel. Never at installation or use.
+"""Compiles `native.c`, the CPU path's library: for this checkout or a platform wheel, never at installation or use.
 
     python hatch_build.py                    # this machine's compiler ($CC, cc), into this checkout; `make` calls it
     DTVIT_WHEEL=aarch64 hatchling build      # zig, into a wheel of that platform; `make dist` calls it
@@ -49,7 +49,7 @@ def compile_library(compiler: list[str], machine: str, target: Path) -> None:
     variants: list[tuple[str, ...]] = [(), AVX2] if machine in ("x86_64", "AMD64") else [()]
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".native-") as folder:
         objects = [str(Path(folder, f"{i}.o")) for i in range(len(variants))]
-        for flags, name in zip(variants, objects):
+        for flags, name in zip(variants, objects, strict=True):
             subprocess.run([*compiler, *FLAGS, *flags, define, "-c", str(SOURCE), "-o", name], check=True)
         built = Path(folder, "library")
         subprocess.run([*compiler, "-shared", "-s", *objects, "-o", str(built)], check=True)

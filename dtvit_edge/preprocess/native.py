@@ -99,11 +99,8 @@ class NativePlan:
             setattr(plan, name, _Axis(*pointers, *weights.shape))
         low, high = brain_bytes(spec)
         plan.rows, plan.columns, plan.channels = rows, columns, spec.channels
-        plan.device_mask, plan.threshold, plan.edge_columns = (
-            bool(spec.device_mask),
-            spec.mask_threshold,
-            spec.edge_columns,
-        )
+        plan.device_mask, plan.threshold = bool(spec.device_mask), spec.mask_threshold
+        plan.edge_columns = spec.edge_columns
         plan.brain_low, plan.brain_high = max(low, 1), high  # as `opencv`
         plan.disk_rows = len(spec.disk_half_widths)
         plan.half_widths[: plan.disk_rows] = spec.disk_half_widths
@@ -241,7 +238,7 @@ def _arrays(axis: AxisWeights, source: int) -> tuple[NDArray[np.int32], NDArray[
 
 
 def _zeros(table: NDArray[np.uint8]) -> tuple[int, int]:
-    """The longest run of patterns with byte 0, past the last pattern from the first again: where it begins, its length."""
+    """Where the longest run of patterns with byte 0 begins, and its length; past the last pattern comes the first."""
     others = np.flatnonzero(table)
     if len(others) == 0:
         return 0, PATTERNS

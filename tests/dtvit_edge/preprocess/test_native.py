@@ -211,7 +211,8 @@ def test_slices_are_prepared_without_loading_opencv() -> None:
     code = (
         "import sys, numpy as np; from dtvit_edge.preprocess.cpu import CpuPreprocessor; "
         "from dtvit_edge.spec import PixelEncoding, PreprocessSpec; "
-        "CpuPreprocessor(PreprocessSpec())(np.zeros((64, 64), np.uint16), PixelEncoding()); sys.exit('cv2' in sys.modules)"
+        "CpuPreprocessor(PreprocessSpec())(np.zeros((64, 64), np.uint16), PixelEncoding()); "
+        "sys.exit('cv2' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

@@ -38,7 +38,10 @@ def compile_driver(compiler: Sequence[str], folder: Path, *flags: str, part: str
 
 def run_driver(command: Sequence[str], cases: Sequence[Case], folder: Path) -> list[Prepared]:
     """What the driver makes of every case: bytes, and pixels of the head and of brain."""
-    plans = [NativePlan(*case.stored.shape, case.encoding, case.spec, True) for case in cases]
+    plans = []
+    for case in cases:
+        rows, columns = case.stored.shape
+        plans.append(NativePlan(rows, columns, case.encoding, case.spec, True))
     with (folder / "input").open("wb") as file:
         file.write(np.int32(len(cases)).tobytes())
         for plan, case in zip(plans, cases, strict=True):
@@ -53,8 +56,8 @@ def run_driver(command: Sequence[str], cases: Sequence[Case], folder: Path) -> l
     data = (folder / "output").read_bytes()
     for plan in plans:
         size = int(np.prod(plan.shape))
-        counts = np.frombuffer(data[:16], np.int64)
-        results.append((np.frombuffer(data[16 : 16 + size], np.uint8).reshape(plan.shape), *map(int, counts)))
+        head, brain = np.frombuffer(data[:16], np.int64).tolist()
+        results.append((np.frombuffer(data[16 : 16 + size], np.uint8).reshape(plan.shape), head, brain))
         data = data[16 + size :]
     assert not data
     return results
