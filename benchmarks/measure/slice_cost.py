@@ -4,8 +4,8 @@
 
 Inside the timer: `header` reads the header (the planning pass), `bytes` fetches the file as it is (what no reader can
 do without), `read` fetches its pixels and decodes them, `measure` asks whether they can be what the header says, then
-`table`, `mask` and `resample` are the three parts of preprocessing with OpenCV; `preprocess` is the whole as a run does
-it, by the library where that is built. Files come from the page cache. Stages alternate slice by slice, so that whatever
+`table`, `mask` and `resample` are the three parts of preprocessing with OpenCV; `preprocess` is the whole as in a run,
+by the library where that is built. Files come from the page cache. Stages alternate slice by slice, so that whatever
 else the machine does falls on all of them.
 """
 

@@ -24,6 +24,7 @@ from dtvit_edge.dicom.walk import Walk, walk
 from dtvit_edge.environment import machine, package_versions
 from dtvit_edge.errors import ConfigError, DeviceFault, SliceRejected
 from dtvit_edge.files import make_folder, remove_parts, unusable, write_atomically
+from dtvit_edge.preprocess import native
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.reasons import Status
 from dtvit_edge.results import SliceScore
@@ -212,6 +213,7 @@ def _write_run_report(
         "backend": identity["backend"],
         "packages": identity["packages"],
         "machine": machine(),
+        "cpu_preprocessing": native.description(),
         "inputs": identity["inputs"],
         "counts": {
             "studies": dict(Counter(str(s.study.status) for s in report.studies)),

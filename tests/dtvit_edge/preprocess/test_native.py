@@ -21,7 +21,7 @@ from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.preprocess.native import Library, NativePlan, native_plan
 from dtvit_edge.spec import PixelEncoding, PreprocessSpec
 from tests.support.native.fuzz import comb, fuzz_case, spiral
-from tests.support.native.harness import Prepared, compile_driver, run_driver
+from tests.support.native.harness import ZIG, Prepared, compile_driver, run_driver
 from tests.support.preprocess_cases import PLAIN, SIGNED, THREE, Case, cases, store
 
 CASES = tuple(c for c in cases() if c.spec.resize is not None or min(c.stored.shape) >= c.spec.crop)
@@ -242,11 +242,13 @@ def test_sanitizers_find_nothing(flags: tuple[str, ...], tmp_path: Path) -> None
 @needs_library
 @pytest.mark.real
 def test_aarch64_gives_the_same_bytes_in_an_emulator(tmp_path: Path) -> None:
-    compiler = shutil.which("aarch64-linux-gnu-gcc")
+    gcc = shutil.which("aarch64-linux-gnu-gcc")
+    zig = [str(ZIG), "-m", "ziglang", "cc", "-target", "aarch64-linux-musl"] if ZIG.is_file() else None
+    compiler = [gcc] if gcc else zig
     emulator = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
     if compiler is None or emulator is None:
-        pytest.skip("needs aarch64-linux-gnu-gcc and qemu-aarch64 (Debian: gcc-aarch64-linux-gnu, qemu-user)")
-    driver = compile_driver([compiler], tmp_path, "-O3", "-static")
+        pytest.skip("needs qemu-aarch64 (Debian: qemu-user), and gcc-aarch64-linux-gnu or the zig of `make dist`")
+    driver = compile_driver(compiler, tmp_path, "-O3", "-static")
     judged_by_driver([emulator, str(driver)], tmp_path)
 
 

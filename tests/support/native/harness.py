@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtvit_edge.preprocess.native import SOURCE, NativePlan
+from tests.support.data import ROOT
 from tests.support.preprocess_cases import Case
 
 HERE = Path(__file__).parent
 FLAGS = ("-std=c11", "-fwrapv", "-Wall", "-Wextra", "-Wno-psabi", '-DDTVIT_SOURCE_DIGEST="none"')
+
+ZIG = ROOT / "build" / "platform-wheels" / "bin" / "python"  # `make dist` makes it
 
 Prepared = tuple[NDArray[np.uint8], int, int]
 
