@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dtvit_edge.preprocess.native import native_plan
+from dtvit_edge.preprocess.native import native_plan, takes
 from dtvit_edge.spec import PixelEncoding, PreprocessSpec
 
 
@@ -54,7 +54,7 @@ class CpuPreprocessor:
             ConfigError: a matrix or an encoding that the spec does not take.
         """
         plan = None
-        if self._native and stored.dtype.kind == "u" and stored.dtype.itemsize == 2 and stored.ndim == 2:
+        if self._native and takes(stored):
             plan = native_plan(*stored.shape, encoding, self.spec, crop)
         if plan is not None:
             pixels, head, brain = plan.prepare(stored)

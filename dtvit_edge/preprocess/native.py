@@ -114,7 +114,10 @@ class NativePlan:
             stored: (rows, columns) of the plan, uint16 of any strides and byte order; it is only read.
             anywhere: takes the code that runs on every processor of the kind, where another would be faster.
         """
-        assert stored.shape == self.stored_shape and stored.dtype.kind == "u" and stored.dtype.itemsize == 2
+        if stored.shape != self.stored_shape or not takes(stored):  # the library would read beyond
+            raise ValueError(
+                f"the plan is for (rows, columns) = {self.stored_shape} uint16, found {stored.shape} {stored.dtype}"
+            )
         pixels = np.ascontiguousarray(stored, dtype=np.uint16)
         out = np.empty(self.shape, np.uint8)
         counts = _Counts()
@@ -137,6 +140,11 @@ def native_plan(
         return NativePlan(rows, columns, encoding, spec, crop)
     except NotNative:
         return None
+
+
+def takes(stored: NDArray[np.generic]) -> bool:
+    """Whether these are patterns of 16 bits, in any byte order."""
+    return stored.ndim == 2 and stored.dtype.kind == "u" and stored.dtype.itemsize == 2
 
 
 class Library:

@@ -155,6 +155,14 @@ def test_other_types_and_larger_matrices_than_the_library_takes_are_prepared_wit
 
 
 @needs_library
+def test_pixels_of_another_size_or_type_than_the_plans_are_refused_before_the_library_reads_them() -> None:
+    plan = NativePlan(64, 64, SIGNED, PLAIN, True)
+    for other in (np.zeros((64, 63), np.uint16), np.zeros((64, 64), np.uint8), np.zeros(64 * 64, np.uint16)):
+        with pytest.raises(ValueError, match="the plan is for"):
+            plan.prepare(other)
+
+
+@needs_library
 def test_weights_that_reach_outside_of_a_slice_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = native.resample_plan(64, 64, PLAIN, True)
     beyond = replace(whole, vertical=replace(whole.vertical, start=whole.vertical.start + 60))
