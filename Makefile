@@ -17,15 +17,21 @@ VIT_S := $(DTVIT_DATA)/weights/vit_small_patch14_dinov2.safetensors
 TRAIN := MALLOC_MMAP_THRESHOLD_=2000000000 MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_TOP_PAD_=100000000 \
          $(BIN)/dtvit-edge train
 
+NATIVE := dtvit_edge/preprocess/libdtvit_native.so
+
 .PHONY: demo bench-demo bench-encoders gpu-check test test-real test-wheel lint types types-of-the-oldest-python clean \
   demo-training phe-sich lock sbom dist
 
 # The whole main job: the committed checkpoint becomes a bundle with int8 (ranges and the gate's verdict from phantoms of
 # other heads), which scores studies. Interrupted, the same command goes on.
-demo: $(OUT)/calibration/truth.csv $(OUT)/phantoms/truth.csv | $(VENV)/.workstation
+demo: $(NATIVE) $(OUT)/calibration/truth.csv $(OUT)/phantoms/truth.csv | $(VENV)/.workstation
 	$(BIN)/dtvit-edge deploy $(DEMO_MODEL) -o $(OUT)/demo.dtvit --slices $(OUT)/calibration/truth.csv --overwrite
 	$(BIN)/dtvit-edge score $(OUT)/demo.dtvit $(OUT)/phantoms $(REAL_STUDIES) -o $(OUT)/results --overwrite
 	@echo "bundle: $(OUT)/demo.dtvit   phantom studies and their truth: $(OUT)/phantoms   results: $(OUT)/results"
+
+# The library of the CPU path, for this checkout. Without a C compiler nothing is made, and OpenCV prepares slices.
+$(NATIVE): dtvit_edge/preprocess/native.c hatch_build.py
+	$(PYTHON) hatch_build.py
 
 # Written last: where it is there, so are the phantoms.
 $(OUT)/%/truth.csv: | $(VENV)/.workstation
@@ -65,23 +71,25 @@ bench-encoders: demo
 
 # A worker begins with a half of the tests in their order, so that a module's fixtures are seldom made twice. With more
 # threads than one the workers, and what they start, would wait for each other at full speed.
-test: lint
+test: lint $(NATIVE)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m 'not real'
 
 # Against servers and libraries of other people, where they are installed; a test that needs one that is absent skips and
 # says so. pytest's status 5 means that no test was collected.
-test-real: $(VENV)/.dev $(VENV)/.real
+test-real: $(VENV)/.dev $(VENV)/.real $(NATIVE)
 	$(BIN)/python -m pytest -m real -rs || test $$? -eq 5
 
 # The wheel by itself under another interpreter: `make test-wheel PYTHON=python3.10`. The tests are copied away from the
 # checkout, so that it is the wheel that they import; those of the workstation's rooms are left out and named. ONNX
 # and one module of export write the graphs that the tests run; they come after the wheel was tried without them.
+# `make test-wheel WHEEL=dist/NAME.whl` tests that one; else the pure wheel is built, which prepares slices with OpenCV.
+WHEEL ?=
 WHEEL_TEST = build/wheel-$(notdir $(PYTHON))-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 test-wheel: build/tools/.installed
 	rm -rf $(WHEEL_TEST)
 	mkdir -p $(WHEEL_TEST)/tests
 	$(PYTHON) -m venv $(WHEEL_TEST)/venv
-	$(HATCH) build -t wheel -d $(WHEEL_TEST)
+	$(if $(WHEEL),cp $(WHEEL),$(HATCH) build -t wheel -d) $(WHEEL_TEST)
 	$(WHEEL_TEST)/venv/bin/pip $(LOCKED) requirements/runtime.txt
 	$(WHEEL_TEST)/venv/bin/pip install --quiet --no-deps --no-index $(WHEEL_TEST)/*.whl
 	$(WHEEL_TEST)/venv/bin/pip check
@@ -129,7 +137,7 @@ $(VENV)/.torch:
 	@touch $@
 
 # The locks, for Python 3.10 and newer on every system: a package has the version of dev in all of them. runtime is what
-# the wheel asks for; real, wheel-tests and tools are groups of pyproject.toml, by themselves.
+# the wheel asks for; real, wheel-tests, tools and platform-wheels are groups of pyproject.toml, by themselves.
 # `make lock LOCK=--upgrade` takes newer ones.
 LOCK ?=
 UV = build/tools/bin/uv pip compile --quiet --config-file requirements/uv.toml --universal --python-version 3.10 \
@@ -139,7 +147,7 @@ lock: build/tools/.installed
 	$(UV) --group dev --output-file requirements/dev.txt
 	$(UV) --group workstation --constraint requirements/dev.txt --output-file requirements/workstation.txt
 	$(UV) --constraint requirements/dev.txt --output-file requirements/runtime.txt
-	for group in real wheel-tests tools; do \
+	for group in real wheel-tests tools platform-wheels; do \
 	  $(UV:pyproject.toml=) --group $$group --constraint requirements/dev.txt --output-file requirements/$$group.txt || exit; \
 	done
 
@@ -155,10 +163,18 @@ sbom: $(VENV)/.workstation build/tools/.installed
 	  --output-reproducible --spec-version 1.6 --output-file $(SBOM) $(BIN)/python
 	@echo "$(SBOM)"
 
-# The wheel and the source distribution.
-dist: build/tools/.installed
+# The source distribution, the pure wheel, and a wheel for each platform whose library zig compiles (hatch_build.py).
+dist: build/platform-wheels/.installed
 	rm -rf dist
-	$(HATCH) build -d dist
+	build/platform-wheels/bin/python -m hatchling build -d dist
+	for machine in x86_64 aarch64; do \
+	  DTVIT_WHEEL=$$machine build/platform-wheels/bin/python -m hatchling build -t wheel -d dist || exit; \
+	done
+
+build/platform-wheels/.installed: requirements/platform-wheels.txt
+	$(PYTHON) -m venv build/platform-wheels
+	build/platform-wheels/bin/pip $(LOCKED) requirements/platform-wheels.txt
+	@touch $@
 
 # The committed demo checkpoint, from nothing. Interrupted, the same command goes on.
 demo-training: $(VENV)/.workstation
@@ -177,4 +193,4 @@ phe-sich: $(VENV)/.workstation
 	$(BIN)/dtvit-edge evaluate out/phe-sich/labels.csv out/phe-sich/vit-s14 -o out/phe-sich/report
 
 clean:
-	rm -rf out build dist
+	rm -rf out build dist $(NATIVE)

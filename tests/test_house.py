@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.data import ROOT
+from tests.support.native.harness import ZIG
 from tests.support.runtime_only import workstation_imports
 
 MAY_IMPORT = {
@@ -136,6 +139,26 @@ def test_the_wheel_holds_the_runtime_alone(tmp_path: Path) -> None:
         capture_output=True,
     )
     (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name.endswith("-py3-none-any.whl"), "a wheel is pure unless a platform is asked for"
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"dtvit_edge"}
     assert "dtvit_edge/py.typed" in names
+    assert not [name for name in names if name.endswith(".so")], "a checkout's library suits this machine alone"
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("machine", "number"), [("x86_64", 62), ("aarch64", 183)])  # e_machine of ELF
+def test_a_platforms_wheel_holds_a_library_that_its_tag_promises_to_load(
+    machine: str, number: int, tmp_path: Path
+) -> None:
+    if not ZIG.is_file():
+        pytest.skip("`make dist` makes the environment that compiles them")
+    command = [str(ZIG), "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, env=os.environ | {"DTVIT_WHEEL": machine})
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name.endswith(f"-py3-none-manylinux_2_17_{machine}.manylinux2014_{machine}.whl")
+    library = zipfile.ZipFile(wheel).read("dtvit_edge/preprocess/libdtvit_native.so")
+    assert library[:4] == b"\x7fELF" and int.from_bytes(library[18:20], "little") == number
+    versions = {tuple(map(int, v.split(b"."))) for v in re.findall(rb"GLIBC_([0-9.]+)\0", library)}
+    assert versions and max(versions) <= (2, 17), "manylinux2014 promises glibc 2.17"
+    assert set(re.findall(rb"\0(lib[\w+-]+\.so[.0-9]*)\0", library)) <= {b"libc.so.6"}

@@ -4,8 +4,9 @@
 
 Inside the timer: `header` reads the header (the planning pass), `bytes` fetches the file as it is (what no reader can
 do without), `read` fetches its pixels and decodes them, `measure` asks whether they can be what the header says, then
-`table`, `mask` and `resample` are the three parts of `preprocess`, which is timed as a whole as well. Files come from
-the page cache. Stages alternate slice by slice, so that whatever else the machine does falls on all of them.
+`table`, `mask` and `resample` are the three parts of preprocessing with OpenCV; `preprocess` is the whole as in a run,
+by the library where that is built. Files come from the page cache. Stages alternate slice by slice, so that whatever
+else the machine does falls on all of them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from dtvit_edge.dicom.slice import Slice
 from dtvit_edge.phantom import render_study, write_study
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.preprocess.mask import head_mask
-from dtvit_edge.preprocess.resample import resample, resample_plan
+from dtvit_edge.preprocess.opencv import resample
+from dtvit_edge.preprocess.resample import resample_plan
 from dtvit_edge.preprocess.rescale_table import rescale_table
 from dtvit_edge.results import PixelMeasures
 from dtvit_edge.spec import PreprocessSpec, digest_file

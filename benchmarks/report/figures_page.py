@@ -27,6 +27,7 @@ from benchmarks.standalone import (
     int8_speed,
     leak,
     outlier_smoothing,
+    preprocessing,
     reading,
     startup,
 )
@@ -129,6 +130,11 @@ def _single_questions(path: Path) -> str:
             f"{s['header_ms_median']:.2f} more)",
             record,
         ))  # fmt: skip
+    if record := latest(path, preprocessing.WHAT):
+        s = record.summary
+        names = (name for name in record.samples if not name.endswith(preprocessing.OPENCV))
+        ways = (f"{name} {s[f'{name}: ratio_median']:.1f} times as fast ({s[f'{name}: ms']:.2f} ms)" for name in names)
+        rows.append((f"{preprocessing.WHAT}, CPU time", "; ".join(ways), record))
     if record := latest(path, leak.WHAT):
         s = record.summary
         rows.append((

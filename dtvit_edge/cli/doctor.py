@@ -1,4 +1,4 @@
-"""What this machine has: versions, backends, decoders."""
+"""What this machine has: versions, preprocessing, backends, decoders."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from pydicom.uid import (
 
 from dtvit_edge import backends
 from dtvit_edge.environment import DEVICE_PACKAGES, RUNTIME_PACKAGES, machine, package_versions
+from dtvit_edge.preprocess import native
 
 SYNTAXES: tuple[UID, ...] = (
     ImplicitVRLittleEndian,
@@ -54,12 +55,14 @@ class Facts:
     """Plain strings by name; `absent` where a package is not installed.
 
     Attributes:
+        preprocessing: what prepares slices on the CPU.
         backends: `available`, or why not.
         decoders: by transfer syntax, the plugins that decode it here; for `native` ones nothing is needed.
     """
 
     machine: dict[str, str]
     packages: dict[str, str]
+    preprocessing: dict[str, str]
     backends: dict[str, str]
     decoders: dict[str, str]
 
@@ -71,6 +74,7 @@ def examine() -> Facts:
     return Facts(
         machine=machine(),
         packages={name: found.get(name, ABSENT) for name in names},
+        preprocessing={"cpu": native.description()},
         backends={name: why_not or "available" for name, why_not in backends.availability().items()},
         decoders={f"{uid.name} ({uid})": _plugins(uid) for uid in SYNTAXES},
     )

@@ -1,16 +1,13 @@
-"""The CPU path on OpenCV and NumPy. Every other path is compared with it, bit for bit."""
+"""The CPU path: `native`, a library of this project, where it is here; else `opencv`. They give the same bytes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dtvit_edge.preprocess.mask import head_mask
-from dtvit_edge.preprocess.resample import resample, resample_plan
-from dtvit_edge.preprocess.rescale_table import brain_bytes, rescale_table
+from dtvit_edge.preprocess.native import native_plan, takes
 from dtvit_edge.spec import PixelEncoding, PreprocessSpec
 
 
@@ -35,11 +32,15 @@ class PreparedSlice:
 
 
 class CpuPreprocessor:
-    """Stored pixels -> table -> mask -> resize -> crop -> bytes, one slice at a time."""
+    """Stored pixels -> table -> mask -> resize -> crop -> bytes, one slice at a time; from any thread.
 
-    def __init__(self, spec: PreprocessSpec) -> None:
+    Args:
+        native: False leaves the library alone.
+    """
+
+    def __init__(self, spec: PreprocessSpec, *, native: bool = True) -> None:
         self.spec = spec
-        self._brain = brain_bytes(spec)
+        self._native = native
 
     def __call__(self, stored: NDArray[np.uint16], encoding: PixelEncoding, *, crop: bool = True) -> PreparedSlice:
         """Prepare one slice.
@@ -48,21 +49,18 @@ class CpuPreprocessor:
             stored: (rows, columns) uint16, raw patterns as stored (signed values seen as patterns).
             encoding: how patterns become HU; slices of one study may differ.
             crop: False leaves the centre crop to the caller: training rotates between resize and crop.
+
+        Raises:
+            ConfigError: a matrix or an encoding that the spec does not take.
         """
-        spec = self.spec
-        table = rescale_table(encoding, spec)
-        first = np.take(table[0], stored)
-        mask = head_mask(first, spec)
-        head = cv2.bitwise_and(first, first, mask=mask)
-        head_pixels = cv2.countNonZero(mask)
-        plan = resample_plan(*stored.shape, spec, crop)
-        pixels = np.zeros((spec.channels, len(plan.vertical.start), len(plan.horizontal.start)), dtype=np.uint8)
-        if head_pixels == 0:
-            return PreparedSlice(pixels, 0, 0.0)
-        # A brain range that begins at byte 0 would count the outside, which cv2 cannot mask here.
-        in_range = cv2.inRange(head, max(self._brain[0], 1), self._brain[1])
-        pixels[0] = resample(head if spec.device_mask else first, plan)
-        for channel in range(1, spec.channels):
-            image = np.take(table[channel], stored)
-            pixels[channel] = resample(image * mask if spec.device_mask else image, plan)
-        return PreparedSlice(pixels, head_pixels, cv2.countNonZero(in_range) / head_pixels)
+        plan = None
+        if self._native and takes(stored):
+            plan = native_plan(*stored.shape, encoding, self.spec, crop)
+        if plan is not None:
+            pixels, head, brain = plan.prepare(stored)
+        else:
+            # Imported here: where the library is, a run does without OpenCV, which takes a while to load.
+            from dtvit_edge.preprocess import opencv
+
+            pixels, head, brain = opencv.prepare(stored, encoding, self.spec, crop)
+        return PreparedSlice(pixels, head, brain / head if head else 0.0)

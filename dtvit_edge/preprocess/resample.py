@@ -1,4 +1,4 @@
-"""Pillow's 8-bit resize and the centre crop, as weights computed once on the host and applied in integers.
+"""Pillow's 8-bit resize and the centre crop, as weights computed once on the host; whoever applies them, in integers.
 
 The filters are those of Pillow's `Image.resize` (Resample.c), BILINEAR or BICUBIC, antialiased: weights in float64,
 normalised, rounded to 22-bit fixed point; horizontal pass first, then vertical, rounded to bytes between. The order is
@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +21,6 @@ from dtvit_edge.errors import ConfigError
 from dtvit_edge.spec import PreprocessSpec
 
 PRECISION_BITS = 22  # Resample.c: 32 - 8 - 2; sums of 8-bit pixels stay below 2^31
-ROUNDING = 1 << (PRECISION_BITS - 1)
 
 
 @dataclass(frozen=True)
@@ -135,31 +133,6 @@ _KERNELS: dict[str, tuple[float, Callable[[NDArray[np.float64]], NDArray[np.floa
     "bilinear": (1.0, _triangle),
     "bicubic": (2.0, _cubic),
 }
-
-
-def resample(image: NDArray[np.uint8], plan: ResamplePlan) -> NDArray[np.uint8]:
-    """Resize and crop one channel: (rows, columns) uint8 to the plan's size, uint8, C-contiguous."""
-    horizontal, vertical = plan.horizontal, plan.vertical
-    top = int(vertical.start.min())
-    bottom = int((vertical.start + vertical.taps.shape[1]).max())
-    # Transposed, so that both passes gather whole rows, which are contiguous.
-    columns = _apply(cv2.transpose(image[top : min(bottom, image.shape[0])]), horizontal, 0)
-    return _apply(cv2.transpose(columns), vertical, top)
-
-
-def _apply(image: NDArray[np.uint8], axis: AxisWeights, offset: int) -> NDArray[np.uint8]:
-    """One pass over axis 0; `offset` is the source index of the image's first row."""
-    last = image.shape[0] - 1
-    total = np.full((len(axis.start), image.shape[1]), ROUNDING, dtype=np.int32)
-    scratch = np.empty_like(total)
-    for tap in range(axis.taps.shape[1]):
-        weights = axis.taps[:, tap]
-        if weights.any():
-            rows = np.minimum(axis.start - offset + tap, last)  # taps beyond the edge have weight 0
-            np.multiply(image[rows], weights[:, None], out=scratch)
-            total += scratch
-    total >>= PRECISION_BITS
-    return np.clip(total, 0, 255, out=total).astype(np.uint8)  # bicubic's negative weights overshoot
 
 
 def _cropped(axis: AxisWeights, crop: int) -> AxisWeights:

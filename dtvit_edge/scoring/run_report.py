@@ -10,6 +10,7 @@ from typing import Any
 
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.environment import machine
+from dtvit_edge.preprocess import native
 from dtvit_edge.results import StudyScore
 from dtvit_edge.scoring.api import thresholds_of
 from dtvit_edge.scoring.opened import OpenModel
@@ -58,6 +59,7 @@ def run_report(
         "backend": identity["backend"],
         "packages": identity["packages"],
         "machine": machine(),
+        "cpu_preprocessing": native.description(),
         "counts": {"studies": dict(Counter(str(study.status) for study in studies)), **counts},
         "seconds": {stage: round(value, 4) for stage, value in facts.timings.seconds.items()},
         "started": facts.started.isoformat(timespec="seconds"),

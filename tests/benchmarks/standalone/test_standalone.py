@@ -22,6 +22,7 @@ from benchmarks.standalone import (
     int8_speed,
     outlier_smoothing,
     planning,
+    preprocessing,
     reading,
     startup,
 )
@@ -29,6 +30,7 @@ from calibration.calibrate import Config, calibrate
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import VerdictError
+from dtvit_edge.preprocess import native, opencv
 from evaluation.gate import SliceLabels
 from evaluation.limits import Limits
 from evaluation.records import read
@@ -164,6 +166,25 @@ def test_reading_records_both_files_and_every_reader(tmp_path: Path, monkeypatch
     assert all(len(values) == 10 for values in record.samples.values())
     monkeypatch.setattr(reading, "pydicoms", lambda file: np.zeros((512, 512), np.int16))
     done = CliRunner().invoke(reading.main, ["--out", str(tmp_path / "r")])
+    assert isinstance(done.exception, VerdictError) and len(list(read(tmp_path / "r"))) == 1
+
+
+def test_preprocessing_records_both_ways_and_times_nothing_that_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not isinstance(native.library(), native.Library):
+        pytest.skip(native.description())
+    monkeypatch.setattr(preprocessing, "RUNS", 1)
+    arguments = ["--rounds", "10", "--out", str(tmp_path / "r")]
+    done = CliRunner().invoke(preprocessing.main, arguments)
+    assert done.exit_code == 0, done.output
+    (record,) = read(tmp_path / "r")
+    ways = (preprocessing.LIBRARY, preprocessing.ANYWHERE, preprocessing.OPENCV)
+    assert set(record.samples) == {f"{spec}: {way}" for spec in preprocessing.SPECS for way in ways}
+    assert all(len(values) == 10 for values in record.samples.values())
+    right = opencv.prepare
+    monkeypatch.setattr(opencv, "prepare", lambda *slice_: (right(*slice_)[0] ^ 1, 1, 1))
+    done = CliRunner().invoke(preprocessing.main, arguments)
     assert isinstance(done.exception, VerdictError) and len(list(read(tmp_path / "r"))) == 1
 
 

@@ -1,4 +1,4 @@
-"""The CPU path against the dull reference, bit for bit."""
+"""The CPU path against the dull reference, bit for bit, with its library where that is built and with OpenCV."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from tests.support.preprocess_reference import reference_bytes
 def test_every_reference_case_is_bit_equal(case: Case) -> None:
     if case.spec.resize is None and min(case.stored.shape) < case.spec.crop:
         pytest.skip("refused below the crop; tested on its own")
-    prepared = CpuPreprocessor(case.spec)(case.stored, case.encoding)
     expected = reference_bytes(case.stored, case.encoding, case.spec)
-    assert prepared.pixels.dtype == np.uint8
-    assert prepared.pixels.flags.c_contiguous
-    np.testing.assert_array_equal(prepared.pixels, expected)
+    for native in (True, False):
+        prepared = CpuPreprocessor(case.spec, native=native)(case.stored, case.encoding)
+        assert prepared.pixels.dtype == np.uint8
+        assert prepared.pixels.flags.c_contiguous
+        np.testing.assert_array_equal(prepared.pixels, expected, err_msg=f"native: {native}")
 
 
 def test_cases_reach_both_ends_of_every_branch() -> None:
@@ -48,26 +49,27 @@ def test_real_study_is_bit_equal() -> None:
     assert len(files) == 28
     encoding = PixelEncoding(padding=(-1500, -1500))
     for spec in (PreprocessSpec(), THREE):
-        prepare = CpuPreprocessor(spec)
         for file in files if spec.channels == 1 else files[::7]:
             stored = pydicom.dcmread(file).pixel_array.view(np.uint16)
-            np.testing.assert_array_equal(
-                prepare(stored, encoding).pixels, reference_bytes(stored, encoding, spec), err_msg=file.name
-            )
+            expected = reference_bytes(stored, encoding, spec)
+            for native in (True, False):
+                prepared = CpuPreprocessor(spec, native=native)(stored, encoding)
+                np.testing.assert_array_equal(prepared.pixels, expected, err_msg=file.name)
 
 
 def test_200_real_windowed_slices_are_bit_equal() -> None:
     files = sorted(real("phe-sich", "images").glob("*.jpg"))
-    prepare = CpuPreprocessor(PreprocessSpec())
+    prepare, with_opencv = (CpuPreprocessor(PreprocessSpec(), native=native) for native in (True, False))
     chosen = files[:: len(files) // 200][:200]
     assert len(chosen) == 200
     for file in chosen:
         stored = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE).astype(np.uint16)
+        prepared, opencvs = prepare(stored, WINDOWED), with_opencv(stored, WINDOWED)
         np.testing.assert_array_equal(
-            prepare(stored, WINDOWED).pixels,
-            reference_bytes(stored, WINDOWED, prepare.spec),
-            err_msg=file.name,
+            prepared.pixels, reference_bytes(stored, WINDOWED, prepare.spec), err_msg=file.name
         )
+        np.testing.assert_array_equal(prepared.pixels, opencvs.pixels, err_msg=file.name)
+        assert (prepared.head_pixels, prepared.brain_share) == (opencvs.head_pixels, opencvs.brain_share)
 
 
 def test_no_positive_real_slice_is_skipped_or_cut() -> None:

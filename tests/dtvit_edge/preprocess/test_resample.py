@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dtvit_edge.preprocess.opencv import resample
 from dtvit_edge.preprocess.resample import (
     crop_offset,
     filter_weights,
-    resample,
     resample_plan,
     resized_shape,
 )

@@ -13,6 +13,7 @@ import pytest
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.dicom import uids
+from dtvit_edge.preprocess import native
 from tests.support.dicom_files import series
 
 # Each with what it is for instead.
@@ -55,6 +56,7 @@ def test_plain_slices_are_scored_without_what_other_files_and_machines_need(
     modules = loaded([*arguments, "--backend", name], tmp_path)
     assert "numpy" in modules
     assert not modules & NOT_NEEDED.keys()
+    assert isinstance(native.library(), native.Library) != ("cv2" in modules), "OpenCV is for where the library is not"
     assert modules & {"openvino", "onnxruntime"} == {name}, "a library is loaded only where it runs"
 
 
