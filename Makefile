@@ -25,7 +25,8 @@ NATIVE := dtvit_edge/preprocess/libdtvit_native.so
 # The whole main job: the committed checkpoint becomes a bundle with int8 (ranges and the gate's verdict from phantoms of
 # other heads), which scores studies. Interrupted, the same command goes on.
 demo: $(NATIVE) $(OUT)/calibration/truth.csv $(OUT)/phantoms/truth.csv | $(VENV)/.workstation
-	$(BIN)/dtvit-edge deploy $(DEMO_MODEL) -o $(OUT)/demo.dtvit --slices $(OUT)/calibration/truth.csv --overwrite
+	$(BIN)/dtvit-edge deploy $(DEMO_MODEL) -o $(OUT)/demo.dtvit --slices $(OUT)/calibration/truth.csv --overwrite \
+	  --tune-seconds 20
 	$(BIN)/dtvit-edge score $(OUT)/demo.dtvit $(OUT)/phantoms $(REAL_STUDIES) -o $(OUT)/results --overwrite
 	@echo "bundle: $(OUT)/demo.dtvit   phantom studies and their truth: $(OUT)/phantoms   results: $(OUT)/results"
 
@@ -59,12 +60,12 @@ bench-encoders: demo
 	$(TRAIN) phantoms:1500 -o out/resnet18-training --training synthetic --encoder resnet18 \
 	  --epochs 3 --batch 16 --no-augment --flip --optimizer adamw --learning-rate 0.001 --weight-decay 0.05 \
 	  --schedule cosine --warmup-epochs 1 --precision bf16
-	-$(BIN)/dtvit-edge deploy out/resnet18-training/best.safetensors -o out/resnet18.dtvit --overwrite \
+	-$(BIN)/dtvit-edge deploy out/resnet18-training/best.safetensors -o out/resnet18.dtvit --overwrite --tune-seconds 0 \
 	  --slices $(OUT)/calibration/truth.csv
 	$(BIN)/python -m export.untrained vgg16 out/vgg16.safetensors
 	$(BIN)/dtvit-edge export out/vgg16.safetensors -o out/vgg16.dtvit --overwrite
 	$(BIN)/python -m export.untrained vit_base_patch16_224 out/vit-b16.safetensors
-	-$(BIN)/dtvit-edge deploy out/vit-b16.safetensors -o out/vit-b16.dtvit --overwrite \
+	-$(BIN)/dtvit-edge deploy out/vit-b16.safetensors -o out/vit-b16.dtvit --overwrite --tune-seconds 0 \
 	  --slices $(OUT)/calibration/truth.csv --count 128
 	$(BIN)/dtvit-edge bench $(OUT)/demo.dtvit out/resnet18.dtvit out/vit-b16.dtvit out/vgg16.dtvit -o out/bench-encoders \
 	  --slices phantoms:40@8000000 --agreement 0 --delta-auc 1 --difference 1 --shift-slices 0 $(BENCH)

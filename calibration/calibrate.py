@@ -14,7 +14,7 @@ from onnx import ModelProto
 from calibration.activations import ChannelRange, channel_ranges, histograms
 from calibration.budget import Budget, Point, choose, curve, without_costliest
 from calibration.float8 import quantise_fp8
-from calibration.judging import BATCH, TEST, Judge
+from calibration.judging import BATCH, VALIDATION, Judge
 from calibration.quantise import checked, placement, quantise, typed
 from calibration.quantizable import RECIPES, QuantizableOp, attention_ops, weight_ops
 from calibration.ranges import METHODS, Range
@@ -37,9 +37,12 @@ from export.output import check_contents
 from export.parity import run_batches
 
 # Validation slices under each shift by which the methods are compared: what they lose elsewhere differs by far more.
-_SHIFTED_SLICES = 32
+_METHOD_SLICES = 32
 # Calibration slices under each shift of the scanner that give ranges as well.
 _SHIFTED_CALIBRATION = 64
+# Of the slices that give the ranges, one in so many is counted in histograms, which say where clipping would pay and
+# take as long as all else about a slice; the ends of a range are those of all slices.
+_COUNTED = 4
 LOWER = ("fp16", "int8", "int8-fp16", "fp8")
 # Precisions that a backend may be told to compute the rest of in a hint: each is a configuration with a verdict.
 HINTED = ("int8",)
@@ -139,17 +142,18 @@ def calibrate(
     check_contents(bundle.path)
     calibrator = _Calibrator(bundle, sets, config, progress)
     smoothed, spans = calibrator.smoothed()
-    with progress("histograms", len(calibrator.range_pixels)) as step:
+    some = calibrator.range_pixels[::_COUNTED]
+    with progress("histograms", len(some)) as step:
         largest = {name: span.largest for name, span in spans.items()}
-        counted = histograms(smoothed.SerializeToString(), largest, calibrator.range_pixels, step=step)
+        counted = histograms(smoothed.SerializeToString(), largest, some, step=step)
     ranges: dict[str, dict[str, Range]] = {}
     with progress("ranges", len(METHODS)) as step:
         for method, threshold in METHODS.items():
             ranges[method] = {name: spans[name].to(threshold(histogram)) for name, histogram in counted.items()}
             step(1)
-    method, methods = calibrator.choose_method(smoothed, ranges, calibrator.shifted("validation", _SHIFTED_SLICES))
-    few = sets["validation"].pixels[: config.sensitivity_slices]
-    reference = {name: values[: len(few)] for name, values in calibrator.reference("validation").items()}
+    method, methods = calibrator.choose_method(smoothed, ranges)
+    few = sets[VALIDATION].pixels[: config.sensitivity_slices]
+    reference = {name: values[: len(few)] for name, values in calibrator.reference(VALIDATION).items()}
     costs = rank(smoothed, calibrator.ops, ranges[method], few, reference, progress=progress)
     points = curve(
         lambda ops: quantise(smoothed, ops, ranges[method]), calibrator.fp32, calibrator.ops, costs, few, reference,
@@ -166,7 +170,7 @@ def calibrate(
     files["fp8"] = quantise_fp8(smoothed, [op for op in calibrator.ops if not op.attention], spans, calibrator.channels)
     if "fp16" in bundle.manifest.models:
         files["fp16"] = bundle.model_bytes("fp16")
-    verdicts = tuple(calibrator.assess(name, files[name], TEST) for name in LOWER if name in files)
+    verdicts = tuple(calibrator.assess(name, files[name]) for name in LOWER if name in files)
     configurations = tuple(verdict for name in HINTED for verdict in calibrator.assess_hinted(name, files[name]))
     summary = {
         "method": method,
@@ -249,24 +253,25 @@ class _Calibrator(Judge):
         return model, _spans(self.ops, ranges)
 
     def choose_method(
-        self, model: ModelProto, ranges: Mapping[str, Mapping[str, Range]], shifted: Mapping[str, SliceSet]
+        self, model: ModelProto, ranges: Mapping[str, Mapping[str, Range]]
     ) -> tuple[str, dict[str, tuple[int, float]]]:
         """The method with the least error among those that pass the gate on the validation set, else the fewest flips.
 
         One flip more or less among a few hundred slices is chance; the error of all logits is not. It is the root mean
         square over the validation set and the shifted ones, each with the same weight.
         """
-        references = {name: self.run(f"fp32: {name}", self.fp32, slices.pixels) for name, slices in shifted.items()}
+        few = {name: slices.pixels[:_METHOD_SLICES] for name, slices in self.validation_elsewhere.items()}
         errors: dict[str, tuple[int, float]] = {}
         order: dict[str, tuple[bool, int, float, str]] = {}
         for method, method_ranges in ranges.items():
             data = quantise(model, self.ops, method_ranges)
-            logits = self.run(f"trying {method}", data, self.sets["validation"].pixels)
-            verdict = self.compare("int8", logits, "validation")
+            logits = self.run(f"trying {method}", data, self.sets[VALIDATION].pixels)
+            verdict = self.compare("int8", logits, VALIDATION)
             squares = [verdict.rms**2]
-            for name, reference in references.items():
-                elsewhere = self.run(f"trying {method}: {name}", data, shifted[name].pixels)
-                squares.append(logit_error(reference, elsewhere) ** 2)
+            for name, pixels in few.items():
+                elsewhere = self.run(f"trying {method}: {name}", data, pixels)
+                known = {head: values[: len(pixels)] for head, values in self.reference(name).items()}
+                squares.append(logit_error(known, elsewhere) ** 2)
             errors[method] = (self.flips(verdict), float(np.sqrt(np.mean(squares))))
             failed = verdict.verdict == gate.FAILED
             order[method] = (failed, errors[method][0] if failed else 0, errors[method][1], method)
@@ -285,8 +290,7 @@ class _Calibrator(Judge):
         kept = 0
         while True:
             quantised = without_costliest(self.ops, costs, kept)
-            verdict = self.assess("int8", quantise(model, quantised, ranges), "validation")
-            if verdict.verdict in (gate.PASSED, gate.NOT_GATED) or kept == self.most_kept:
+            if kept == self.most_kept or self.passes("int8", quantise(model, quantised, ranges)):
                 return quantised, tuple(cost.name for cost in costs[:kept])
             kept = min(kept + 1 + kept // 4, self.most_kept)
 

@@ -33,6 +33,14 @@ if TYPE_CHECKING:
 @click.option("--overwrite", is_flag=True, help="Replace what other weights, options or commands left there.")
 @import_options
 @calibration_options
+@click.option(
+    "--tune-seconds",
+    type=click.FloatRange(0, 3600),
+    default=60,
+    show_default=True,
+    metavar="S",
+    help="Measure for about S seconds which configuration scores fastest on this machine; 0 leaves it to the device.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def deploy(
     weights: Path,
@@ -42,15 +50,16 @@ def deploy(
     slices: tuple[Path, ...],
     test_slices: tuple[Path, ...],
     other: tuple[Path, ...],
+    tune_seconds: float,
     as_json: bool,
     **chosen: Any,
 ) -> None:
     """Do with the checkpoint WEIGHTS all that this machine can.
 
-    That is `export`, then `calibrate` where --slices are given, then `build` where a GPU with TensorRT is; else the
-    commands for the device are printed. Interrupted, the same command goes on after the last step that has ended; a
-    step is not repeated for the same inputs, which are known by their digests. The exit status is 1 where a precision
-    did not pass; the bundle holds the others.
+    That is `export`, then `calibrate` where --slices are given, then `build` where a GPU with TensorRT is, else the
+    commands for the device are printed, then `tune`. Interrupted, the same command goes on after the last step that has
+    ended; a step is not repeated for the same inputs, which are known by their digests. The exit status is 1 where a
+    precision did not pass; the bundle holds the others.
     """
     from calibration.deployment import Deployment
     from calibration.deployment import deploy as run
@@ -62,7 +71,7 @@ def deploy(
         _refuse_options_without_slices(click.get_current_context())
     of_import = {field.name for field in fields(ImportOptions)} & set(chosen)
     options = ImportOptions(**{name: chosen.pop(name) for name in of_import})
-    asked = Deployment(weights, output, options, expect, slices, test_slices, other, config_of(**chosen))
+    asked = Deployment(weights, output, options, expect, slices, test_slices, other, config_of(**chosen), tune_seconds)
     steps: list[Step] = []
     try:
         for step in run(

@@ -8,7 +8,7 @@ from typing import Any
 from dtvit_edge.bundle import MODEL_FILES, REFUSED, Bundle
 from dtvit_edge.bundle.verdicts import FAILED, INCONCLUSIVE, OPTIONAL, PASSED, gate_verdicts
 
-EXPORT, CALIBRATE, BUILD = "export", "calibrate", "build"
+EXPORT, CALIBRATE, BUILD, TUNE = "export", "calibrate", "build", "tune"
 NOT_ASKED, LEFT = "not asked for", "left for the device"
 
 

@@ -1,4 +1,4 @@
-"""From weights to all that this machine can do: a bundle, its int8 files, engines; what has ended is not repeated."""
+"""From weights to all that this machine can do: bundle, int8, engines, device profile; no step is done twice."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ from calibration.deploy_steps import (
     CALIBRATE,
     EXPORT,
     NOT_ASKED,
+    TUNE,
     Outcome,
     Step,
     calibration_outcomes,
     export_outcomes,
 )
+from calibration.deploy_tuning import tune_here
 from calibration.slices import find_candidates, load
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.bundle.leftovers import clear_leftovers
@@ -49,6 +51,7 @@ class Deployment:
         expect: images with the user's own outputs, as `export_bundle` takes them.
         slices, test_slices, other: folders and labelled CSVs; without slices nothing is calibrated.
         config: of the calibration.
+        tune_seconds: how long to measure what is fastest here; 0 leaves that out.
     """
 
     weights: Path
@@ -59,6 +62,7 @@ class Deployment:
     test_slices: Sequence[Path] = ()
     other: Sequence[Path] = ()
     config: Config = field(default_factory=Config)
+    tune_seconds: float = 60.0
 
 
 def deploy(
@@ -68,7 +72,7 @@ def deploy(
     progress: Progress = silent,
     say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Step]:
-    """Export, calibrate and build, one after the other; each step is given as soon as it has ended.
+    """Export, calibrate, build and tune, one after the other; each step is given as soon as it has ended.
 
     A step that ended before, from the same inputs, is not repeated if the bundle is still the one that was left.
 
@@ -145,6 +149,9 @@ def _deployed(asked: Deployment, overwrite: bool, progress: Progress, say: Calla
     else:
         yield Step(CALIBRATE, (Outcome("", NOT_ASKED, "--slices DIR adds int8, if the gate agrees"),))
     yield build_engines(left(), say)
+    if asked.tune_seconds:
+        say(f"{TUNE}: measuring what is fastest here")
+    yield tune_here(left(), asked.tune_seconds, progress)
 
 
 def _ended(output: Path, wanted: Inputs, *, overwrite: bool) -> dict[str, StepRecord]:

@@ -25,7 +25,7 @@ BATCH = 8
 _, VALIDATION, TEST = SETS
 _OF_VALIDATION = f"{VALIDATION}, "
 # Validation slices under each shift of the scanner: enough to choose by, and too few to prove anything.
-VALIDATION_SHIFTED = 64
+_VALIDATION_SHIFTED = 64
 
 
 class Judge:
@@ -55,14 +55,29 @@ class Judge:
         with self.progress(name, len(pixels)) as step:
             return run_batches(open_session(data), pixels, BATCH, step)
 
-    def assess(self, precision: str, data: bytes, set_name: str) -> Verdict:
-        """The gate's verdict on a model file over a set, as it is and under all shifts of the scanner."""
+    def assess(self, precision: str, data: bytes) -> Verdict:
+        """The gate's verdict on a model file over the test set, as it is and under all shifts of the scanner."""
         session = open_session(data)
 
         def run(pixels: Pixels, step: Callable[[int], None]) -> Logits:
             return run_batches(session, pixels, BATCH, step)
 
-        return self._judge(precision, run, set_name, f"onnxruntime {onnxruntime.__version__}")
+        return self._judge(precision, run, f"onnxruntime {onnxruntime.__version__}")
+
+    def passes(self, precision: str, data: bytes) -> bool:
+        """Whether a model file passes on the validation set and under each shift of the scanner; the first no ends it.
+
+        What said no last time is asked first.
+        """
+        session = open_session(data)
+        for name in sorted(self._asked, key=self._asked.__getitem__):
+            slices = self._slices(name)
+            with self.progress(f"comparing {precision} with fp32: {name}", len(slices)) as step:
+                logits = run_batches(session, slices.pixels, BATCH, step)
+            if not self._keeps_limits(precision, name, logits):
+                self._asked[name] = min(self._asked.values()) - 1
+                return False
+        return True
 
     def assess_hinted(self, precision: str, data: bytes) -> tuple[Verdict, ...]:
         """The gate's verdict on a model file with each hint that a backend here has arithmetic of its own for."""
@@ -74,23 +89,36 @@ class Judge:
                 with backends.create(name, lambda: data, precision, hint=hint) as backend:
                     run = partial(in_batches, backend.infer, batch=backend.batch)
                     ran_on = f"{name} {backend.describe()['version'].partition('-')[0]}, hint {hint}"
-                    verdicts.append(self._judge(configuration_name(precision, hint), run, TEST, ran_on))
+                    verdicts.append(self._judge(configuration_name(precision, hint), run, ran_on))
         return tuple(verdicts)
 
-    def _judge(self, name: str, run: Callable[..., Logits], set_name: str, ran_on: str) -> Verdict:
-        """Run a configuration over a set, and over what is asked besides, and compare it with fp32."""
+    def _judge(self, name: str, run: Callable[..., Logits], ran_on: str) -> Verdict:
+        """Run a configuration over the test set, and over what is asked besides, and compare it with fp32."""
 
         def logits_of(slices: SliceSet, where: str) -> Logits:
             with self.progress(f"comparing {name} with fp32{where}", len(slices)) as step:
                 return run(slices.pixels, step=step)
 
-        logits = logits_of(self.sets[set_name], "")
-        away = self.elsewhere if set_name == TEST else self.validation_elsewhere
+        logits = logits_of(self.sets[TEST], "")
         compared = [
             Compared(other, self.reference(other), logits_of(slices, f": {other}"), slices.labels)
-            for other, slices in away.items()
+            for other, slices in self.elsewhere.items()
         ]
-        return self.compare(name, logits, set_name, compared, ran_on)
+        return self.compare(name, logits, TEST, compared, ran_on)
+
+    @cached_property
+    def _asked(self) -> dict[str, int]:
+        """The sets that `passes` asks, by name, with their places in the order."""
+        return {name: place for place, name in enumerate((VALIDATION, *self.validation_elsewhere))}
+
+    def _keeps_limits(self, precision: str, name: str, logits: Logits) -> bool:
+        """Whether one of those sets' logits pass by themselves, at home or away from it."""
+        if name == VALIDATION:
+            verdict = self.compare(precision, logits, name).verdict
+        else:
+            away = Compared(name, self.reference(name), logits, self._slices(name).labels)
+            verdict = gate.judge_away(away, DecisionRule.of(self.bundle), self.limits).verdict
+        return verdict in (gate.PASSED, gate.NOT_GATED)
 
     @cached_property
     def elsewhere(self) -> dict[str, SliceSet]:
@@ -101,7 +129,7 @@ class Judge:
     @cached_property
     def validation_elsewhere(self) -> dict[str, SliceSet]:
         """The validation set under each shift of the scanner, by names of its own."""
-        shifted = self.shifted(VALIDATION, VALIDATION_SHIFTED)
+        shifted = self.shifted(VALIDATION, _VALIDATION_SHIFTED)
         return {f"{_OF_VALIDATION}{name}": few for name, few in shifted.items()}
 
     def shifted(self, set_name: str, count: int) -> dict[str, SliceSet]:

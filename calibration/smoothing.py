@@ -2,10 +2,13 @@
 
 A LayerNorm's channels are shifted to lie around zero and divided by factors that the rows of the ops behind it are
 multiplied by; what the shift took away, the bias of those ops gives back. The columns of v are treated likewise against
-the rows of proj: each token's weights in softmax add up to one, so that a shift passes attention unchanged. Nothing
-folds through GELU into fc2; multiplying its input by channel in an operator of its own was tried: ONNX Runtime got 2
-to 3 % slower by it, and no gain on other scanners was larger than what chance does to 37 slices. Factors
-are powers of two, so that the fp32 graph gives the same answers as before, up to the rounding of the shifts.
+the rows of proj: each token's weights in softmax add up to one, so that a shift passes attention unchanged. Factors are
+powers of two, so that the fp32 graph gives the same answers as before, up to the rounding of the shifts.
+
+Nothing folds through GELU into fc2. Multiplying its input by channel in an operator of its own was tried on a ViT-S/14,
+and weights rounded by GPTQ (arXiv 2210.17323): neither was slower. With ranges of min-max alone both looked a quarter
+better; with ranges 6 and 12 % wider as well the rms logit error under shifts of the scanner was 0.031 and 0.032 in the
+mean, against 0.033 without, where one width differs from the next by up to 0.013. Bias correction gained nothing.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from pathlib import Path
 
@@ -47,16 +48,46 @@ def switch_telemetry_off() -> None:
 
 
 def package_versions(names: tuple[str, ...] = RUNTIME_PACKAGES) -> dict[str, str]:
-    """Version by distribution, read from metadata: nothing is imported. Absent ones are left out."""
-    from importlib.metadata import PackageNotFoundError, version
+    """Version by distribution, read from metadata: nothing is imported. Absent ones are left out.
 
+    The name of a wheel's metadata folder says it (PyPA, "Recording installed projects"). importlib.metadata, which
+    parses each one's text and takes 0.03 s of a start, is asked for what has no such folder.
+    """
+    known = _by_folder(names)
     versions = {}
     for name in names:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
+        version = known.get(name) or _by_metadata(name)
+        if version is not None:
+            versions[name] = version
     return versions
+
+
+def _by_folder(names: tuple[str, ...]) -> dict[str, str]:
+    """Versions of those whose metadata folder lies on the path; the first one counts, as in an import."""
+    wanted = {re.sub(r"[-_.]+", "_", name).lower(): name for name in names}
+    versions: dict[str, str] = {}
+    for entry in sys.path:
+        try:
+            folders = os.listdir(entry or os.curdir)
+        except OSError:
+            continue
+        for folder in folders:
+            title, _, version = folder.removesuffix(".dist-info").partition("-")
+            name = wanted.get(re.sub(r"[-_.]+", "_", title).lower())
+            # A "-" of a version is written as "_" there: which of them it was, the text alone knows.
+            sure = folder.endswith(".dist-info") and version and "_" not in version
+            if name and sure and os.path.isfile(os.path.join(entry, folder, "METADATA")):
+                versions.setdefault(name, version)
+    return versions
+
+
+def _by_metadata(name: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def machine() -> dict[str, str]:

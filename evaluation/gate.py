@@ -43,6 +43,7 @@ __all__ = [
     "SliceLabels",
     "Verdict",
     "compare_with_fp32",
+    "judge_away",
 ]  # fmt: skip
 
 HOME, OTHER = "home", "another site"
@@ -162,7 +163,7 @@ def compare_with_fp32(
     before = _labelled(p, labels, rule.threshold, seed, resamples=0)
     after = _labelled(q, labels, rule.threshold, seed, resamples=None if intervals else 0)
     home = _judge(Compared(HOME, reference, logits, labels), rule, limits.agreement, limits.difference, limits.slices)
-    away = tuple(_judge(c, rule, limits.shift_agreement, limits.difference, limits.least_elsewhere) for c in elsewhere)
+    away = tuple(judge_away(compared, rule, limits) for compared in elsewhere)
     reasons, verdicts = list(home.reasons), [home.verdict, *(one.verdict for one in away)]
     if before and after and not abs(before["auc"][0] - after["auc"][0]) <= limits.auc:
         reasons.insert(0, f"AUC {after['auc'][0]:.4f} against {before['auc'][0]:.4f}, {limits.auc:g} is allowed")
@@ -189,6 +190,11 @@ def compare_with_fp32(
         away,
         ran_on,
     )
+
+
+def judge_away(compared: Compared, rule: DecisionRule, limits: Limits) -> SetVerdict:
+    """One set's verdict with the limits that hold away from home."""
+    return _judge(compared, rule, limits.shift_agreement, limits.difference, limits.least_elsewhere)
 
 
 def _finite(data: Any) -> Any:

@@ -11,7 +11,9 @@ from dtvit_edge.errors import ConfigError
 from dtvit_edge.files import make_folder
 
 # What bundles hold, and what file systems put into any folder. An overwritten bundle is removed as a whole.
-_OURS = re.compile(r"manifest\.json|thresholds\.json|bundle\.sig|golden|engines|model\.[\w-]+\.onnx")
+_OURS = re.compile(
+    r"manifest\.json|thresholds\.json|device-profile\.json|bundle\.sig|golden|engines|model\.[\w-]+\.onnx"
+)
 _OF_FILE_SYSTEMS = re.compile(r"\.DS_Store|Thumbs\.db|\.(nfs|fuse_hidden)\w+")
 _SHOWN = 5
 

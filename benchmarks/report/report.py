@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.report import encoders, plots
 from benchmarks.report.html import page
+from benchmarks.report.pareto import error_against_latency
 from benchmarks.report.run_view import RunView, group_by_run, run_views
 from benchmarks.report.tables import TABLES
 from benchmarks.report.verdicts import not_clinical, summary
@@ -67,6 +68,8 @@ def _of_bundle(view: RunView) -> list[Table | Plot | str]:
         parts += [] if drawn is None else [drawn]
         if make.__name__ == "accuracy" and (curve := plots.reliability(view)):
             parts.append(curve)
+        if make.__name__ == "latency" and (plane := error_against_latency(view)):
+            parts.append(plane)
     return parts
 
 

@@ -40,8 +40,8 @@ def test_the_same_inputs_repeat_no_step(workshop: Workshop, capsys: pytest.Captu
     assert workshop.deploy("--json") == 0 and workshop.runs == []
     said = json.loads(capsys.readouterr().out)
     assert said["bundle"] == str(workshop.output) and said["passed"]
-    assert [step["before"] for step in said["steps"]] == [True, True, False]
-    assert [step["name"] for step in said["steps"]] == ["export", "calibrate", "build"]
+    assert [step["before"] for step in said["steps"]] == [True, True, False, False]
+    assert [step["name"] for step in said["steps"]] == ["export", "calibrate", "build", "tune"]
     assert Bundle.open(workshop.output).digest == digest
     assert workshop.deploy("--overwrite") == 0 and workshop.runs == []
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from calibration.calibrate import Config
-from calibration.judging import TEST, Judge
+from calibration.judging import TEST, VALIDATION, Judge
 from calibration.slices import find_candidates, load
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
@@ -39,32 +41,59 @@ def judge(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Judge:
 
 
 def test_a_precision_that_is_fine_at_home_and_fails_under_a_shift_is_refused(judge: Judge) -> None:
-    verdict = judge.assess("int8", tiny_model(middle=57.0), TEST)
+    verdict = judge.assess("int8", tiny_model(middle=57.0))
     assert verdict.ich.flips == 0 and verdict.verdict == FAILED
     assert [(one.name, one.verdict, one.ich.flips) for one in verdict.elsewhere] == [("HU +10", FAILED, 10)]
     assert verdict.reasons[0] == "HU +10: ich: 0.00% of decisions agree, 90.00% are asked"
-    assert judge.assess("int8", judge.fp32, TEST).verdict == PASSED
+    assert judge.assess("int8", judge.fp32).verdict == PASSED
 
 
 def test_another_site_is_judged_with_the_limits_of_the_shifts(judge: Judge) -> None:
     judge.limits = Limits(slices=4, shift_agreement=0.9, difference=0.9, shift_slices=0)
     judge.sets = dict(judge.sets) | {OTHER: slices_of([50, *range(100, 109)])}
-    verdict = judge.assess("int8", tiny_model(middle=57.0), TEST)
+    verdict = judge.assess("int8", tiny_model(middle=57.0))
     (there,) = verdict.elsewhere
     assert (there.name, there.verdict, there.ich.flips, there.ich.slices) == (OTHER, PASSED, 1, 10)
     judge.sets[OTHER] = slices_of([50, 51, *range(100, 108)])
     judge._reference.clear()
     del judge.__dict__["elsewhere"]
-    assert judge.assess("int8", tiny_model(middle=57.0), TEST).verdict == FAILED
+    assert judge.assess("int8", tiny_model(middle=57.0)).verdict == FAILED
 
 
-def test_the_validation_set_is_judged_under_shifts_as_well(judge: Judge) -> None:
-    judge.sets = dict(judge.sets) | {"validation": judge.sets[TEST]}
-    verdict = judge.assess("int8", tiny_model(middle=57.0), "validation")
-    assert [(one.name, one.verdict) for one in verdict.elsewhere] == [("validation, HU +10", FAILED)]
+def test_the_validation_set_has_to_pass_under_shifts_as_well(judge: Judge) -> None:
+    judge.sets = dict(judge.sets) | {VALIDATION: judge.sets[TEST]}
+    assert judge.passes("int8", judge.fp32)
+    assert not judge.passes("int8", tiny_model(middle=57.0))
     judge.limits = Limits(slices=4, shift_agreement=0.9, difference=0.9, shift_slices=0)
-    del judge.__dict__["validation_elsewhere"]
-    assert judge.assess("int8", tiny_model(middle=57.0), "validation").elsewhere == ()
+    for name in ("validation_elsewhere", "_asked"):
+        del judge.__dict__[name]
+    assert judge.passes("int8", tiny_model(middle=57.0))
+
+
+def test_the_first_no_on_the_validation_set_ends_it_and_is_asked_first_the_next_time(judge: Judge) -> None:
+    judge.sets = dict(judge.sets) | {VALIDATION: judge.sets[TEST]}
+    ran: list[str] = []
+
+    @contextmanager
+    def progress(name: str, total: int) -> Iterator[Callable[[int], None]]:
+        ran.append(name.removeprefix("comparing int8 with fp32: "))
+        yield lambda slices: None
+
+    judge.progress = progress
+    assert not judge.passes("int8", tiny_model(middle=57.0))
+    assert [name for name in ran if name in judge._asked] == [VALIDATION, "validation, HU +10"]
+    ran.clear()
+    assert not judge.passes("int8", tiny_model(middle=57.0))
+    assert ran == ["validation, HU +10"]
+
+
+def test_fp32_answers_each_set_once(judge: Judge) -> None:
+    judge.sets = dict(judge.sets) | {VALIDATION: judge.sets[TEST]}
+    judge.passes("int8", judge.fp32)
+    known = dict(judge._reference)
+    assert set(known) == {VALIDATION, "validation, HU +10"}
+    judge.passes("int8", tiny_model(middle=57.0))
+    assert all(judge.reference(name) is logits for name, logits in known.items())
 
 
 def test_a_hint_is_judged_on_the_backend_that_has_it(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:

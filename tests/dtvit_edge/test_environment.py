@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,35 @@ from dtvit_edge.environment import machine, package_versions, physical_cores, us
 
 def test_absent_packages_are_left_out() -> None:
     assert package_versions(("numpy", "no-such-distribution")).keys() == {"numpy"}
+
+
+def test_versions_are_those_of_the_metadata() -> None:
+    installed = {d.metadata["Name"]: d.version for d in reversed(list(distributions())) if d.metadata["Name"]}
+    assert package_versions(tuple(installed)) == installed and len(installed) > 10
+
+
+def test_the_first_folder_on_the_path_counts_and_odd_ones_are_read_by_their_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def put(place: str, folder: str, version: str | None) -> None:
+        made = tmp_path / place / folder
+        made.mkdir(parents=True)
+        if version is not None:
+            (made / "METADATA").write_text(f"Metadata-Version: 2.1\nName: Some.Thing\nVersion: {version}\n")
+
+    put("broken", "some_thing-0.1.dist-info", None)
+    put("first", "Some.Thing-1.0.dist-info", "1.0")
+    put("second", "some_thing-2.0.dist-info", "2.0")
+    put("odd", "some_thing-3.0_1.dist-info", "3.0-1")
+    for places, version in (
+        (["first", "second"], "1.0"),
+        (["broken", "second"], "2.0"),
+        (["odd"], "3.0-1"),
+        ([], None),
+    ):
+        monkeypatch.setattr("sys.path", [str(tmp_path / place) for place in places])
+        found = package_versions(("some-thing",))
+        assert found == ({} if version is None else {"some-thing": version}), places
 
 
 def test_the_machine_is_described_in_strings() -> None:

@@ -67,7 +67,7 @@ class Workshop:
     def deploy(self, *more: str, sliced: bool = True) -> int:
         slices = ["--slices", str(self.slices), *LENIENT] if sliced else []
         self.runs.clear()
-        return main(["-q", "deploy", str(self.weights), "-o", str(self.output), *slices, *more])
+        return main(["-q", "deploy", str(self.weights), "-o", str(self.output), "--tune-seconds", "0", *slices, *more])
 
 
 def steps(printed: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.report.pareto import error_against_latency, front
 from benchmarks.report.report import HTML, MARKDOWN, SUMMARY, write_report
 from benchmarks.report.run_view import RunView, run_views
 from benchmarks.report.tables import scanners
@@ -212,3 +213,21 @@ def test_the_summary_says_how_the_model_was_trained(ran: Ran, training: str) -> 
     records = [replace(r, options=r.options | {"training": training}) for r in ran[1].values()]
     text = " ".join(summary(run_views(records)[0]))
     assert {"untrained": "never trained", "synthetic": "phantoms alone"}.get(training, "nobody has validated") in text
+
+
+def test_only_what_nobody_beats_in_time_and_error_is_on_the_front() -> None:
+    points = [("slow", 9.0, 0.001), ("fast", 1.0, 0.1), ("worse", 1.5, 0.2), ("middle", 3.0, 0.1), ("good", 4.0, 0.05)]
+    assert front(points) == ["fast", "good", "slow"]
+    assert front([("a", 1.0, 0.2), ("b", 1.0, 0.1)]) == ["b"]
+
+
+def test_error_stands_over_latency_with_the_gates_verdict_on_all_that_was_measured(ran: Ran) -> None:
+    (view,) = run_views(list(ran[1].values()))
+    plot = error_against_latency(view)
+    assert plot is not None and (ran[0] / f"{plot.name}.png").exists()
+    rows = {row[0]: row[1:] for row in plot.rows}
+    assert set(rows) == set(view.configurations)
+    ms, error, verdict, unbeaten = rows["onnxruntime int8"]
+    assert (ms, verdict, unbeaten) == ("", "failed", "no") and float(error) > 0
+    assert all(rows[name][0] == view.median_ms(name) for name in view.passed)
+    assert any(row[3] == "yes" for row in rows.values())
