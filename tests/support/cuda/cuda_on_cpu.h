@@ -1,7 +1,8 @@
 // CUDA's built-ins on a CPU, as far as preprocess.cu uses them: a block's threads are coroutines, run one after the other
 // in an order drawn anew from a seed for every stretch between two barriers, and interrupted at random before atomics.
 // What depends on the order of threads gives another result with another seed; a barrier that only some threads reach is
-// an error.
+// an error, and so is a shuffle. Reads that wait for an earlier read are counted: of each stretch between two barriers
+// the most that one thread makes.
 
 #include <ucontext.h>
 
@@ -13,7 +14,9 @@
 
 #define __global__
 #define __device__
-#define SHARED_WORDS(name) unsigned int* name = cuda_on_cpu::shared.data()
+#define __launch_bounds__(...)
+#define SHARED_WORDS(name) unsigned int* name = cuda_on_cpu::shared_words()
+#define DEPENDENT_READS(count) cuda_on_cpu::reads[cuda_on_cpu::current] += count
 
 using std::max;
 using std::min;
@@ -23,9 +26,13 @@ struct Dimension {
 };
 static Dimension threadIdx, blockIdx, blockDim, gridDim;
 
+struct alignas(16) uint4 {
+  unsigned int x, y, z, w;
+};
+
 namespace cuda_on_cpu {
 
-enum State { READY, AT_BARRIER, DONE };
+enum State { READY, AT_BARRIER, AT_SHUFFLE, DONE };
 
 struct Thread {
   ucontext_t context;
@@ -33,11 +40,16 @@ struct Thread {
   State state;
 };
 
-static std::vector<unsigned int> shared;
+static std::vector<uint4> shared;
 static std::vector<Thread> threads;
+static std::vector<unsigned int> shuffled, reads;
 static std::mt19937 random;
 static ucontext_t scheduler;
 static unsigned int current;
+static int votes, vote;
+static unsigned long long dependent_reads;
+
+inline unsigned int* shared_words() { return &shared.data()->x; }
 
 inline void leave(State state) {
   threads[current].state = state;
@@ -48,11 +60,27 @@ inline void perhaps_others_first() {
   if (random() % 4 == 0) leave(READY);
 }
 
-// Runs one block; false where some threads wait for others that have ended.
+// Lets the warps go on whose threads have all reached a shuffle.
+inline bool release_warps() {
+  bool released = false;
+  for (auto first = threads.begin(); first != threads.end();) {
+    const auto last = threads.end() - first < 32 ? threads.end() : first + 32;
+    if (std::all_of(first, last, [](auto& t) { return t.state == AT_SHUFFLE; })) {
+      std::for_each(first, last, [](auto& t) { t.state = READY; });
+      released = true;
+    }
+    first = last;
+  }
+  return released;
+}
+
+// Runs one block; false where some threads wait for others that have ended, or wait elsewhere.
 template <typename Call>
 bool run_block(const Call& call) {
   static const Call* body;
   body = &call;
+  shuffled.assign(threads.size(), 0);
+  reads.assign(threads.size(), 0);
   for (unsigned int i = 0; i < threads.size(); i++) {
     Thread& thread = threads[i];
     getcontext(&thread.context);
@@ -73,10 +101,16 @@ bool run_block(const Call& call) {
         threadIdx.x = current = i;
         swapcontext(&scheduler, &threads[i].context);
       }
-    if (ran) continue;
-    const auto waiting = std::count_if(threads.begin(), threads.end(), [](auto& t) { return t.state == AT_BARRIER; });
-    if (!waiting) return true;
-    if (waiting != (long)threads.size()) return false;
+    if (ran || release_warps()) continue;
+    dependent_reads += *std::max_element(reads.begin(), reads.end());
+    std::fill(reads.begin(), reads.end(), 0);
+    const auto in = [](State state) {
+      return (size_t)std::count_if(threads.begin(), threads.end(), [=](auto& t) { return t.state == state; });
+    };
+    if (in(DONE) == threads.size()) return true;
+    if (in(AT_BARRIER) != threads.size()) return false;
+    vote = votes;
+    votes = 0;
     for (Thread& thread : threads) thread.state = READY;
   }
 }
@@ -84,6 +118,20 @@ bool run_block(const Call& call) {
 }  // namespace cuda_on_cpu
 
 inline void __syncthreads() { cuda_on_cpu::leave(cuda_on_cpu::AT_BARRIER); }
+inline int __syncthreads_or(int predicate) {
+  cuda_on_cpu::votes |= predicate;
+  __syncthreads();
+  return cuda_on_cpu::vote;
+}
+inline unsigned int __shfl_up_sync(unsigned int, unsigned int value, unsigned int distance) {
+  using namespace cuda_on_cpu;
+  const unsigned int own = current;
+  shuffled[own] = value;
+  leave(AT_SHUFFLE);
+  const unsigned int result = own % 32 < distance ? value : shuffled[own - distance];
+  leave(AT_SHUFFLE);  // nobody writes before all have read
+  return result;
+}
 inline int __popc(unsigned int x) { return __builtin_popcount(x); }
 inline int __ffs(int x) { return __builtin_ffs(x); }
 
@@ -111,4 +159,8 @@ T atomicMax(T* place, T value) {
 template <typename T>
 T atomicOr(T* place, T value) {
   return atomically(place, [=](T x) { return T(x | value); });
+}
+template <typename T>
+T atomicAnd(T* place, T value) {
+  return atomically(place, [=](T x) { return T(x & value); });
 }
