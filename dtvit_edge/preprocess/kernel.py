@@ -27,7 +27,9 @@ THREADS = dict(zip(ENTRIES, (512, 256, 1024, 256), strict=True))
 TILES = 32  # of a slice that is spread: 16 rows of 512, so that a slice alone has work for 32 processors
 MAX_DISK_ROWS = 31
 SMALL_WORDS = 36 + MAX_MATRIX + 4
-NARROW_BYTES, LINES_BYTES = 24 << 10, 16 << 10
+NARROW_BYTES, LINES_BYTES = 24 << 10, 16 << 10  # of the resize, which needs no labels any more
+ROOM_BYTES = NARROW_BYTES + LINES_BYTES
+_LABEL_BYTES = 3 * 4  # run, parent and weight
 PREPARED, TOO_MANY_RUNS = 0, 1
 RUN_CAPACITY = 1 << 14  # 315 real slices and 74 of phantoms asked for 2,027 at most
 _LEAST_SHARED_RUNS = 1 << 10  # masks in shared memory are not worth having labels of most slices in scratch
@@ -40,7 +42,7 @@ SPEC = np.dtype([("channels", "<i4"), ("crop", "<i4"), ("threshold", "<i4"), ("e
                  ("brain_low", "<i4"), ("brain_high", "<i4"), ("device_mask", "<i4"), ("disk_rows", "<i4"),
                  ("half_widths", "<i4", (MAX_DISK_ROWS,))])  # fmt: skip
 SCRATCH = np.dtype([("memory", "<u8"), ("bytes", "<u8"), ("run_capacity", "<u4"), ("shared_runs", "<u4"),
-                    ("area_words", "<u4"), ("tiles", "<u4"), ("masks_in_shared", "<i4"), ("reserved", "<i4")])  # fmt: skip
+                    ("tiles", "<u4"), ("masks_in_shared", "<i4")])  # fmt: skip
 HEAD_STATS = np.dtype([("head", "<u4"), ("brain", "<u4"), ("status", "<u4"), ("runs", "<u4")])
 ARGUMENTS = np.dtype([("inputs", "<u8"), ("constants", "<u8"), ("out", "<u8"), ("stats", "<u8"), ("scratch", SCRATCH),
                       ("spec", SPEC), ("count", "<i4")])  # fmt: skip
@@ -116,19 +118,12 @@ class SharedMemory:
 
     @classmethod
     def within(cls, limit: int, rows: int, columns: int) -> SharedMemory:
-        """The best use of `limit` bytes for slices up to this size: labels first, then masks."""
-        masks = 2 * mask_bytes(rows, columns)
-        fixed, room = 4 * SMALL_WORDS, NARROW_BYTES + LINES_BYTES
-        area = max(limit - fixed, room)
-        fits = area >= masks // 2 + room and area >= masks + _LABEL_BYTES * _LEAST_SHARED_RUNS
-        runs = min((area - masks * fits) // (3 * _ALIGNMENT) * (_ALIGNMENT // 4), RUN_CAPACITY)
-        area = max(masks * fits + _LABEL_BYTES * runs, masks // 2 * fits + room)
-        return cls(fixed + area, fits, runs)
-
-    @property
-    def area_words(self) -> int:
-        """Of shared memory behind the fixed words."""
-        return self.nbytes // 4 - SMALL_WORDS
+        """The best use of `limit` bytes for slices up to this size: labels of most slices, then masks, then labels."""
+        fixed, mask = 4 * SMALL_WORDS, mask_bytes(rows, columns)
+        area = limit - fixed
+        masks = area >= max(mask + ROOM_BYTES, 2 * mask + _LABEL_BYTES * _LEAST_SHARED_RUNS)
+        runs = min(max(area - 2 * mask * masks, 0) // _LABEL_BYTES, RUN_CAPACITY)
+        return cls(fixed + max(mask * masks + ROOM_BYTES, 2 * mask * masks + _LABEL_BYTES * runs), masks, runs)
 
 
 def source_files(source: Path = SOURCE) -> list[Path]:
@@ -227,5 +222,4 @@ def _band(axis: AxisWeights, crop: int) -> int:
     raise ConfigError(f"the kernel's resize takes filters of {most} taps at this crop, not {axis.taps.shape[1]}")
 
 
-_LABEL_BYTES = 3 * 4  # run, parent and weight
 assert PATTERNS == 65536  # the kernel's constant

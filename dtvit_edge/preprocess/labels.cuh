@@ -80,7 +80,7 @@ __device__ static u32 first_above(const Work& w, const Labels& labels, u32 i, in
   if (!row) return i;
   const u32 begin = w.first_run()[row - 1], end = w.first_run()[row];
   const int column = first_of(run) - slack;
-  u32 low = begin, high = end, probe = min(begin + (i - end), (low + high) / 2);
+  u32 low = begin, high = end, probe = min(begin + (i - end), end - 1);
   for (u32 step = 0; low < high; step = 2 * step + 1) {  // rows are alike: near the same number, then by halves
     DEPENDENT_READS(1);
     if (last_of(labels.runs[probe]) < column) {
@@ -104,31 +104,36 @@ __device__ static void link_upwards(const Work& w, const Labels& labels, u32 tot
 }
 
 // Every run's parent becomes its root; a barrier. Others write here at the same time: every value is an ancestor, an old
-// one only a nearer one. A round in which nobody moves has found roots alone.
+// one only a nearer one. A round in which nobody moves has found roots alone. Of a thread's first 32 runs those that have
+// arrived are not looked at again.
 __device__ static void flatten(const Labels& labels, u32 total) {
   volatile u32* parents = labels.parents();
+  u32 arrived = 0;
   bool moved;
   do {
     moved = false;
-    for (u32 i = threadIdx.x; i < total; i += blockDim.x) {
+    for (u32 i = threadIdx.x, bit = 1; i < total; i += blockDim.x, bit <<= 1) {
+      if (arrived & bit) continue;
       const u32 parent = parents[i], above = parents[parent];
-      DEPENDENT_READS(2);
-      if (parent == above) continue;
       DEPENDENT_READS(1);
-      parents[i] = parents[above];
-      moved = true;
+      if (parent == above) {
+        arrived |= bit;
+      } else {
+        DEPENDENT_READS(1);
+        parents[i] = parents[above];
+        moved = true;
+      }
     }
   } while (__syncthreads_or(moved));
 }
 
 __device__ static u32 root_of(const u32* parents, u32 run) {
   const volatile u32* seen = parents;
-  for (;;) {
+  for (u32 parent = seen[run]; parent != run; parent = seen[run]) {
     DEPENDENT_READS(1);
-    const u32 parent = seen[run];
-    if (parent == run) return run;
     run = parent;
   }
+  return run;
 }
 
 __device__ static void unite(u32* parents, u32 a, u32 b) {
@@ -210,10 +215,8 @@ __device__ static u32 keep_largest(const Work& w) {
   if (heaviest) atomicMax(w.best(), heaviest);
   __syncthreads();
   const u32 winner = ~(u32)*w.best();
-  for (u32 i = threadIdx.x; i < total; i += blockDim.x) {
-    DEPENDENT_READS(1);
+  for (u32 i = threadIdx.x; i < total; i += blockDim.x)
     if (labels.parents()[i] != winner) change_columns<false>(w, w.eroded, labels.runs[i]);
-  }
   __syncthreads();
   return total;
 }
@@ -228,12 +231,12 @@ __device__ static u32 fill_holes(const Work& w) {
     const int row = row_of(run);
     if (row && row != w.rows - 1 && first_of(run) && last_of(run) != w.columns - 1) continue;
     volatile u32* open = labels.weights() + labels.parents()[i];
-    DEPENDENT_READS(2);
+    DEPENDENT_READS(1);
     if (!*open) *open = 1;  // whoever writes writes the same
   }
   __syncthreads();
   for (u32 i = threadIdx.x; i < total; i += blockDim.x) {
-    DEPENDENT_READS(2);
+    DEPENDENT_READS(1);
     if (!labels.weights()[labels.parents()[i]]) change_columns<true>(w, w.binary, labels.runs[i]);
   }
   __syncthreads();

@@ -30,7 +30,7 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
-// kernel.py has them too. ROOM_BYTES: what resize.cuh cuts up.
+// kernel.py has them too.
 enum { MAX_DISK_ROWS = 31, MAX_ROWS = 1024, NARROW_BYTES = 24 << 10, LINES_BYTES = 16 << 10 };
 enum { BLOCK_THREADS = 512, TILE_THREADS = 256, MASK_THREADS = 1024 };  // of whole, spread, and spread mask blocks
 enum { PREPARED = 0, TOO_MANY_RUNS = 1 };
@@ -48,13 +48,13 @@ struct Spec {
   int half_widths[MAX_DISK_ROWS];
 };
 
-// Global memory of a block of `preprocess`, or of a slice that is spread: `bytes` each, with labels for `run_capacity`
-// runs. `area_words` of shared memory lie behind the fixed ones: two masks if `masks_in_shared`, labels of `shared_runs`.
+// Global memory of a block of `preprocess`, or of a slice that is spread over `tiles`: `bytes` each, with labels for
+// `run_capacity` runs. In shared memory lie labels of `shared_runs`, and both masks if `masks_in_shared`.
 struct Scratch {
   u8* memory;
   u64 bytes;
-  u32 run_capacity, shared_runs, area_words, tiles;
-  int masks_in_shared, reserved;
+  u32 run_capacity, shared_runs, tiles;
+  int masks_in_shared;
 };
 
 // Pixels of the head, those of them in the brain's range, PREPARED or TOO_MANY_RUNS, most runs that were asked for.
@@ -277,8 +277,8 @@ __device__ static void write_rows(const Work& w, const SliceInput& input, const 
   }
 }
 
-// ---- kernels. Shared memory: SMALL_WORDS words and `area_words`; `preprocess_binarise` needs none. A slice with more runs
-// than the scratch can label leaves its output alone and says so in `stats`.
+// ---- kernels. Shared memory: SMALL_WORDS words, then masks and labels, in whose place the resize's NARROW_BYTES and
+// LINES_BYTES come later; `preprocess_binarise` needs none. A slice with more runs than the scratch can label leaves its output alone and says so in `stats`.
 
 __device__ static u8* output_of(const Arguments& a, int slice) {
   return a.out + (u64)slice * a.spec.channels * a.spec.crop * a.spec.crop;

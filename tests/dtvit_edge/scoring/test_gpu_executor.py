@@ -61,7 +61,8 @@ def test_a_run_gives_what_the_cpu_gives(
     report = run(bundle, [phantom_folder], tmp_path / "gpu", options)
     assert results(tmp_path / "gpu") == results(tmp_path / "cpu")
     assert report.exit_status == 0 and len(table(tmp_path / "gpu" / "slices.csv")) > 30
-    assert ("up" in gpu.launched) == (not integrated), "mapped memory is not copied"
+    uploads = gpu.launched.count("up")
+    assert uploads == 1 if integrated else uploads > 20, "a Jetson copies tables and weights, once, and no pixels"
     if deterministic:
         assert gpu.launched.count("graph") >= 4, "equal batches are replayed"
 
@@ -207,7 +208,7 @@ def test_an_engine_that_was_never_tested_is_tested_first(
     gpu = make_gpu()
     install_engine(bundle, max_batch=3, proven=False)
     assert all(r.study.ich_probability is not None for r in score(bundle, [phantom_folder], GPU))
-    assert gpu.launched.index("engine") < gpu.launched.index("preprocess"), "golden slices come first"
+    assert gpu.launched.index("engine") < gpu.launched.index("preprocess_mask"), "golden slices come first"
     monkeypatch.setitem(bundle.manifest.tolerances, "fp32", 0.0)
     monkeypatch.setattr(type(bundle), "golden", lambda self: _off_by_one(tiny=self))
     with pytest.raises(VerdictError, match="differs from the golden logits"):

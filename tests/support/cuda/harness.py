@@ -84,8 +84,8 @@ def launch(
     shape = (count, spec.channels, spec.crop, spec.crop)
     out, stats = _garbage(int(np.prod(shape))), np.zeros(count, kernel.HEAD_STATS)
     mask = kernel.mask_bytes(*size) * masks
-    area = mask + max(mask + 3 * kernel.aligned(4 * shared_runs), kernel.NARROW_BYTES + kernel.LINES_BYTES)
-    scratch = (memory.ctypes.data, each, run_capacity, shared_runs, area // 4, tiles, masks, 0)
+    area = mask + max(mask + 12 * shared_runs, kernel.ROOM_BYTES)
+    scratch = (memory.ctypes.data, each, run_capacity, shared_runs, tiles, masks)
     addresses = [array.ctypes.data for array in (inputs, constant_memory, out, stats)]
     arguments = np.array((*addresses, scratch, kernel.spec_of(spec)[()], count), kernel.ARGUMENTS)
     shared = 4 * kernel.SMALL_WORDS + area
