@@ -54,6 +54,9 @@ class Launches:
 class CudaPreprocessor:
     """Stored pixels that the GPU can read -> the model's bytes, on the device.
 
+    Args:
+        spread: each slice over several blocks, or a slice a block; None chooses by the batch.
+
     Attributes:
         stream: in whose order everything runs; whoever uses what it makes must wait for it.
 
@@ -62,9 +65,10 @@ class CudaPreprocessor:
         ConfigError: a spec that the kernel does not take.
     """
 
-    def __init__(self, device: Device, spec: PreprocessSpec) -> None:
+    def __init__(self, device: Device, spec: PreprocessSpec, *, spread: bool | None = None) -> None:
         self._device = device
         self._spec = spec
+        self._spread_always = spread
         self._kernel_spec = kernel.spec_of(spec)[()]
         self._constants = kernel.Constants(spec)
         self._functions: dict[str, Any] = {}
@@ -100,7 +104,9 @@ class CudaPreprocessor:
         packed = self._constants.inputs(slices).view(np.uint8)
         inputs.host[: packed.nbytes] = packed
         inputs.upload(self.stream, packed.nbytes)
-        spread = count <= SPREAD_SLICES_A_PROCESSOR * self._device.processors
+        spread = self._spread_always
+        if spread is None:
+            spread = count <= SPREAD_SLICES_A_PROCESSOR * self._device.processors
         steps, shared = self._spread(count, size) if spread else self._whole(count, size)
         places = count if spread else steps[0].blocks
         each = kernel.scratch_bytes(*size, self._spec.channels, kernel.RUN_CAPACITY)
@@ -128,12 +134,15 @@ class CudaPreprocessor:
         """Wait, and give everything back."""
         self._resources.free()
 
+    def launch_step(self, launches: Launches, step: Launch) -> None:
+        """Queue one of them on `stream`."""
+        block = (self._threads[step.entry], 1, 1)
+        function = self._functions[step.entry]
+        function(launches.arguments, grid=(step.blocks, 1), block=block, shared=step.shared, stream=self.stream)
+
     def _launch(self, launches: Launches) -> None:
         for step in launches.steps:
-            block = (self._threads[step.entry], 1, 1)
-            self._functions[step.entry](
-                launches.arguments, grid=(step.blocks, 1), block=block, shared=step.shared, stream=self.stream
-            )
+            self.launch_step(launches, step)
 
     def _whole(self, count: int, size: kernel.Shape) -> tuple[tuple[Launch, ...], kernel.SharedMemory]:
         blocks, most = min(count, BLOCKS_A_PROCESSOR * self._device.processors), self._device.shared_bytes

@@ -77,7 +77,9 @@ class Slot:
 
     def _places(self, prepared: Sequence[Prepared]) -> list[Place]:
         """Where each slice's pixels lie; those without a place of their own are copied to the slot's."""
-        sizes = [0 if isinstance(p, PinnedSlice) else kernel.aligned(kernel.stored_bytes(p.stored.shape)) for p in prepared]
+        sizes = [
+            0 if isinstance(p, PinnedSlice) else kernel.aligned(kernel.stored_bytes(p.stored.shape)) for p in prepared
+        ]
         memory = self._unpinned.at_least(sum(sizes)) if any(sizes) else None
         places, start = [], 0
         for one, nbytes in zip(prepared, sizes, strict=True):

@@ -1,7 +1,7 @@
 // CUDA's built-ins on a CPU, as far as preprocess.cu uses them: a block's threads are coroutines, run one after the other
 // in an order drawn anew from a seed for every stretch between two barriers, and interrupted at random before atomics.
 // What depends on the order of threads gives another result with another seed; a barrier that only some threads reach is
-// an error, and so is a shuffle. Reads that wait for an earlier read are counted: of each stretch between two barriers
+// an error, and so is a shuffle. Any barrier can be left out, to see that this is noticed. Reads that wait for an earlier read are counted: of each stretch between two barriers
 // the most that one thread makes.
 
 #include <ucontext.h>
@@ -115,14 +115,21 @@ bool run_block(const Call& call) {
   }
 }
 
+static int skipped_barrier = -1;
+
+inline void barrier(int number) {
+  if (number != skipped_barrier) leave(AT_BARRIER);
+}
+
+inline int vote_at_barrier(int number, int predicate) {
+  if (number == skipped_barrier) return predicate;
+  votes |= predicate;
+  barrier(number);
+  return vote;
+}
+
 }  // namespace cuda_on_cpu
 
-inline void __syncthreads() { cuda_on_cpu::leave(cuda_on_cpu::AT_BARRIER); }
-inline int __syncthreads_or(int predicate) {
-  cuda_on_cpu::votes |= predicate;
-  __syncthreads();
-  return cuda_on_cpu::vote;
-}
 inline unsigned int __shfl_up_sync(unsigned int, unsigned int value, unsigned int distance) {
   using namespace cuda_on_cpu;
   const unsigned int own = current;
@@ -164,3 +171,7 @@ template <typename T>
 T atomicAnd(T* place, T value) {
   return atomically(place, [=](T x) { return T(x & value); });
 }
+
+// Each barrier of the source has a number, so that it can be left out.
+#define __syncthreads() cuda_on_cpu::barrier(__COUNTER__)
+#define __syncthreads_or(predicate) cuda_on_cpu::vote_at_barrier(__COUNTER__, predicate)

@@ -26,6 +26,7 @@ from tests.support.cuda.streams import EVENT_FLAGS, Counted, Event, Stream
 GARBAGE = 0xA5
 SHARED = 99 * 1024  # of a block on SM 8.6, 8.9 and 12.0
 
+
 class Error(Exception):
     pass
 

@@ -29,3 +29,7 @@ extern "C" unsigned long long dependent_reads() {
   cuda_on_cpu::dependent_reads = 0;
   return counted;
 }
+
+// How many barriers the source has; launches leave out the one of that number from here on, -1 for none.
+extern "C" int barriers() { return __COUNTER__; }
+extern "C" void skip_barrier(int number) { cuda_on_cpu::skipped_barrier = number; }
