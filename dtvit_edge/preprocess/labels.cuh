@@ -104,8 +104,8 @@ __device__ static void link_upwards(const Work& w, const Labels& labels, u32 tot
 }
 
 // Every run's parent becomes its root; a barrier. Others write here at the same time: every value is an ancestor, an old
-// one only a nearer one. A round in which nobody moves has found roots alone. Of a thread's first 32 runs those that have
-// arrived are not looked at again.
+// one only a nearer one. Of a thread's first 32 runs those that have arrived are not looked at again. The barrier keeps
+// the rounds together: a thread that came early would walk a long chain alone.
 __device__ static void flatten(const Labels& labels, u32 total) {
   volatile u32* parents = labels.parents();
   u32 arrived = 0;

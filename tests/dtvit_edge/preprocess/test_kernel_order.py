@@ -25,16 +25,22 @@ from tests.support.preprocess_cases import PLAIN, THREE
 NVCC = shutil.which("nvcc")
 # Compute capabilities of what this runs on: T4, A100, RTX 30, Orin, RTX 40, H100, B200, Thor, RTX 50.
 ARCHITECTURES = ("75", "80", "86", "87", "89", "90", "100", "110", "120")
+QUICK = ("75", "87", "90")  # the others take as long each
 # Registers of 65,536 a processor: two blocks of 512 threads, or one of 1,024.
 MOST_REGISTERS = 64
 
-BARRIERS = sum(len(re.findall(r"__syncthreads(?:_or)?\(", path.read_text())) for path in kernel.source_files())
+# Numbered as the compiler meets them: preprocess.cu includes the others before its own first one.
+BARRIERS = [
+    barrier for path in (*kernel.source_files()[1:], kernel.SOURCE)
+    for barrier in re.findall(r"__syncthreads(?:_or)?\(.*", path.read_text())
+]  # fmt: skip
+FOR_SPEED_ALONE = "__syncthreads_or(moved));"
 
 
-@pytest.mark.parametrize("barrier", range(BARRIERS))
+@pytest.mark.parametrize("barrier", range(len(BARRIERS)))
 def test_shuffled_threads_find_every_barrier_that_is_missing(kernel_library: ctypes.CDLL, barrier: int) -> None:
-    assert kernel_library.barriers() == BARRIERS
-    assert not survives_shuffling(kernel_library, barrier)
+    assert kernel_library.barriers() == len(BARRIERS) and BARRIERS.count(FOR_SPEED_ALONE) == 1
+    assert survives_shuffling(kernel_library, barrier) == (BARRIERS[barrier] == FOR_SPEED_ALONE)
 
 
 def test_shuffled_threads_find_nothing_where_no_barrier_is_missing(kernel_library: ctypes.CDLL) -> None:
@@ -54,7 +60,7 @@ def survives_shuffling(library: ctypes.CDLL, without: int) -> bool:
                 np.array_equal(pixels, one.pixels) and stats["head"] == one.head_pixels
                 for seed in range(8)
                 for way in ({"blocks": 1}, {"tiles": 2, "shared_runs": 100})
-                for launched in [harness.launch(library, slices, THREE, seed=seed, threads=11, **way)]
+                for launched in [harness.launch(library, slices, THREE, seed=seed, threads=(11, 40)[seed % 2], **way)]
                 for pixels, stats, one in zip(launched.pixels, launched.stats, wanted, strict=True)
             )
         except BaseException:
@@ -69,7 +75,9 @@ def expected() -> list[PreparedSlice]:
     return [CpuPreprocessor(THREE)(*one) for one in heads()]
 
 
-@pytest.mark.parametrize("order", permutations(kernel.SPREAD), ids=lambda o: ", ".join(n.partition("_")[2] for n in o))
+@pytest.mark.parametrize(
+    "order", list(permutations(kernel.SPREAD)), ids=lambda o: ", ".join(n.partition("_")[2] for n in o)
+)
 def test_each_launch_needs_the_one_before_and_blocks_need_no_order(
     kernel_library: ctypes.CDLL, order: tuple[str, ...]
 ) -> None:
@@ -86,7 +94,9 @@ def test_a_launch_that_is_missing_is_noticed(kernel_library: ctypes.CDLL, missin
 
 
 @pytest.mark.skipif(NVCC is None, reason="no nvcc here")
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "architecture", [pytest.param(a, marks=[] if a in QUICK else pytest.mark.real) for a in ARCHITECTURES]
+)
 def test_nvcc_compiles_it_without_a_warning_or_a_spill(architecture: str, tmp_path: Path) -> None:
     command = [str(NVCC), f"-arch=sm_{architecture}", "-cubin", "-O3", "-Werror", "all-warnings", "-Xptxas", "-v"]
     done = subprocess.run(
