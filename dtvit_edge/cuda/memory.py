@@ -68,8 +68,8 @@ class HostMemory:
 class Buffer:
     """Bytes of the host, page-locked, and the same of the device.
 
-    On a Jetson both can be one, mapped and never copied. Its GPU caches nothing of that, so what is read more than once,
-    or written piece by piece, is not to be `mapped`.
+    On a Jetson both can be one, mapped and never copied. Its GPU caches nothing of that: what it reads more than once
+    is not to be `mapped`.
 
     Attributes:
         host: (nbytes,) uint8; valid until `free`.

@@ -1,4 +1,4 @@
-"""`preprocess.cu` and what it includes as something that the driver loads: compiled once for a GPU, kept in the user's cache.
+"""`preprocess.cu` as something that the driver loads: compiled once for a GPU, kept in the user's cache.
 
 A kept kernel is named by what made it and by its own sha256, in a folder that is its user's alone. One that is empty,
 has other bytes than its name says, or that others own or may write is passed over and compiled anew.

@@ -16,8 +16,8 @@ from dtvit_edge.cuda.resources import Resources
 from dtvit_edge.preprocess import compiled, kernel
 from dtvit_edge.spec import PreprocessSpec
 
-# Up to so many slices for each processor a batch is spread: with fewer, processors would idle while one of them works on
-# a whole slice; with more, all have work, and a slice a block saves two launches and the way of its mask through memory.
+# Up to so many slices for each processor a batch is spread: with fewer, some would idle while others work on a whole
+# slice. With more all have work, and a slice a block saves two launches and the way of its mask through memory.
 SPREAD_SLICES_A_PROCESSOR = 1
 BLOCKS_A_PROCESSOR = 2  # of 512 threads with 64 registers each, which is all of a processor's registers
 # Room for a table of each of some 14 encodings; a run has a few. Where it is full, what is there is sent anew.
@@ -113,7 +113,7 @@ class CudaPreprocessor:
         memory = self._grown(self._scratch, places * each)
         scratch = (memory.address, each, kernel.RUN_CAPACITY, shared.runs, kernel.TILES, shared.masks)
         addresses = (inputs.address, constants.address, out, stats)
-        arguments = np.array((*addresses, scratch, self._kernel_spec, count), kernel.ARGUMENTS)
+        arguments: Any = np.array((*addresses, scratch, self._kernel_spec, count), kernel.ARGUMENTS)
         return Launches(count, steps, arguments[()])
 
     def launch(self, launches: Launches) -> None:

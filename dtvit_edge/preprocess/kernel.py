@@ -51,7 +51,7 @@ Shape = tuple[int, int]
 
 
 class PlacedSlice(NamedTuple):
-    """A slice whose pixels the GPU can read: the address of what `write_stored` wrote, (rows, columns), its encoding."""
+    """A slice that the GPU can read: where what `write_stored` wrote lies, (rows, columns), its encoding."""
 
     address: int
     shape: Shape

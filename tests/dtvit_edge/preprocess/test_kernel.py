@@ -175,7 +175,7 @@ def test_tables_and_weights_are_placed_once() -> None:
     constants = kernel.Constants(THREE)
     one, other = kernel.PlacedSlice(16, (512, 512), SIGNED), kernel.PlacedSlice(32, (33, 40), PixelEncoding(slope=2.0))
     first = constants.add([one, one])
-    assert [part.nbytes for _, part in first][0] == 3 * 65536 and len(first) == 3 and not constants.add([one])
+    assert first[0][1].nbytes == 3 * 65536 and len(first) == 3 and not constants.add([one])
     again = constants.add([one, other])
     assert again[0][0] == kernel.aligned(first[-1][0] + first[-1][1].nbytes) and len(again) == 3
     inputs = constants.inputs([other, one])

@@ -35,7 +35,7 @@ def compile_for_cpu(
 
 @dataclass(frozen=True)
 class Launched:
-    """What a launch left behind: pixels (N, C, crop, crop) uint8, `kernel.HEAD_STATS` of each slice, reads that waited."""
+    """Pixels (N, C, crop, crop) uint8, `kernel.HEAD_STATS` of each slice, and how many reads waited for others."""
 
     pixels: NDArray[np.uint8]
     stats: NDArray[np.void]
