@@ -214,12 +214,14 @@ def _axis(axis: AxisWeights) -> NDArray[np.int32]:
 
 def _band(axis: AxisWeights, crop: int) -> int:
     """Output rows at a time: as many as have all of their source rows in the kernel's `narrow`."""
-    most = NARROW_BYTES // _padded(crop)
-    for band in range(crop, 0, -1):
-        ends = axis.start[np.minimum(np.arange(0, crop) + band, crop) - 1] + axis.taps.shape[1]
-        if (ends - axis.start).max() <= most:
-            return band
-    raise ConfigError(f"the kernel's resize takes filters of {most} taps at this crop, not {axis.taps.shape[1]}")
+    most, taps = NARROW_BYTES // _padded(crop), axis.taps.shape[1]
+    assert taps <= most  # in the bounds of specs and matrices it is a third of that at most
+
+    def fits(band: int) -> bool:
+        last = np.minimum(np.arange(crop) + band, crop) - 1
+        return bool((axis.start[last] + taps - axis.start).max() <= most)
+
+    return next((band for band in range(crop, 1, -1) if fits(band)), 1)
 
 
 assert PATTERNS == 65536  # the kernel's constant

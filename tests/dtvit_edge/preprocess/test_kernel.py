@@ -16,7 +16,7 @@ from dtvit_edge.errors import ConfigError
 from dtvit_edge.phantom import render_study
 from dtvit_edge.preprocess import kernel
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
-from dtvit_edge.preprocess.resample import AxisWeights
+from dtvit_edge.preprocess.resample import resample_plan
 from dtvit_edge.spec import PixelEncoding, PreprocessSpec
 from evaluation.images import read_image
 from evaluation.labels import read_labels
@@ -81,9 +81,17 @@ def test_a_crop_that_is_no_multiple_of_eight_and_no_mask(kernel_library: ctypes.
     ]
     for way in ({"tiles": 4}, {"masks": 0}):
         assert same(kernel_library, slices, spec, **way)
-    wide = AxisWeights(np.zeros(1024, np.int32), np.ones((1024, 25), np.int32))
-    with pytest.raises(ConfigError, match="takes filters of 24 taps at this crop, not 25"):
-        kernel._band(wide, 1024)
+
+
+def test_the_widest_filters_of_any_spec_fit_the_resize() -> None:
+    for crop in (32, 99, 512, 1024):
+        for name in ("bilinear", "bicubic"):
+            for shape in ((1024, 1024), (1024, 32), (33, 1024)):
+                spec = PreprocessSpec(crop=crop, resize=crop, filter=name)
+                plan, padded = resample_plan(*shape, spec), -(-crop // 8) * 8
+                assert 3 * plan.vertical.taps.shape[1] * padded <= kernel.NARROW_BYTES
+                assert 8 * shape[1] + plan.horizontal.taps.shape[1] <= kernel.LINES_BYTES
+                assert kernel._band(plan.vertical, crop) >= 1
 
 
 def test_real_studies_are_bit_equal(kernel_library: ctypes.CDLL) -> None:
