@@ -141,7 +141,7 @@ def _single_questions(path: Path) -> str:
         most = max(host_packing.BATCHES)
         rows.append((
             "a slice of a batch in the thread that owns the GPU, CPU time over a driver that does nothing, median",
-            f"{batches} ({s[f'{host_packing.AS_THEY_ARE}, batch {most}: us_median']:.0f} us where it copies the pixels); "
+            f"{batches} ({s[f'{host_packing.AS_THEY_ARE}, batch {most}: us_median']:.0f} us if it copies the pixels); "
             f"{s[f'{host_packing.PREPARED}, batch {most}: driver calls']:.0f} calls of the driver a batch of "
             f"{most} come on top",
             record,

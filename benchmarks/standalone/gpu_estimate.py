@@ -4,8 +4,8 @@
 
 Nothing is measured but nvcc's registers. Work is counted on a 512 x 512 slice of one window, crop 224, in instructions
 of a thread an item, read off the source and rounded up; what waits is counted in reads, barriers and atomics. A phase
-takes the longest of its instructions (128 a cycle and processor), its table reads and its memory traffic, and what waits
-on top. The assumptions are the constants here, and a factor of two either way would be no surprise.
+takes the longest of its instructions (128 a cycle and processor), its table reads and its memory traffic, and what
+waits on top. The assumptions are the constants here, and a factor of two either way would be no surprise.
 """
 
 from __future__ import annotations

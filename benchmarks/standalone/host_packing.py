@@ -3,8 +3,9 @@
     python -m benchmarks.standalone.host_packing
 
 The CUDA driver is one that does nothing, so that no GPU is needed: what is left is Python's own time, CPU seconds of
-the thread. A real driver adds its own time for each call; the calls are counted. `prepared` are slices as reader threads
-leave them, in page-locked memory; `as they are` are slices whose pixels this thread must copy, as it had to for all.
+the thread. A real driver adds its own time for each call; the calls are counted. `prepared` are slices as reader
+threads leave them, in page-locked memory; `as they are` are slices whose pixels this thread must copy, as it had to for
+all before.
 """
 
 from __future__ import annotations
