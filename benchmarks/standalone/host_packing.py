@@ -63,7 +63,7 @@ class _Idle:
         return 1024
 
 
-class _PageLocked(np.ndarray):  # type: ignore[type-arg]
+class _PageLocked(np.ndarray):
     """Memory of the host whose `base` can be freed."""
 
     def free(self) -> None:
@@ -131,7 +131,8 @@ def measure(batch: int, prepared: bool, rounds: int) -> tuple[list[float], float
 )
 def main(rounds: int, out: Path) -> None:
     """Measure what the thread that owns the GPU does for a batch, and append the record."""
-    samples, summary = {}, {}
+    samples: dict[str, list[float]] = {}
+    summary: dict[str, float] = {}
     for batch in BATCHES:
         for way in (PREPARED, AS_THEY_ARE):
             side = f"{way}, batch {batch}"
