@@ -4,6 +4,7 @@
 // an error, and so is a shuffle. Any barrier can be left out, to see that this is noticed. Reads that wait for an earlier read are counted: of each stretch between two barriers
 // the most that one thread makes.
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -35,16 +36,18 @@ namespace cuda_on_cpu {
 enum State { READY, AT_BARRIER, AT_SHUFFLE, DONE };
 
 struct Thread {
-  ucontext_t context;
+  ucontext_t context;  // where it begins
+  jmp_buf place;       // where it goes on: a jump is no system call, as a switch of contexts is
   std::vector<char> stack = std::vector<char>(1 << 16);
   State state;
+  bool begun;
 };
 
 static std::vector<uint4> shared;
 static std::vector<Thread> threads;
 static std::vector<unsigned int> shuffled, reads;
 static std::mt19937 random;
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static unsigned int current;
 static int votes, vote;
 static unsigned long long dependent_reads;
@@ -53,7 +56,16 @@ inline unsigned int* shared_words() { return &shared.data()->x; }
 
 inline void leave(State state) {
   threads[current].state = state;
-  swapcontext(&threads[current].context, &scheduler);
+  if (!_setjmp(threads[current].place)) _longjmp(scheduler, 1);
+}
+
+// Runs a thread until it leaves.
+__attribute__((noinline)) inline void resume(unsigned int thread) {
+  threadIdx.x = current = thread;
+  if (_setjmp(scheduler)) return;
+  if (threads[thread].begun) _longjmp(threads[thread].place, 1);
+  threads[thread].begun = true;
+  setcontext(&threads[thread].context);
 }
 
 inline void perhaps_others_first() {
@@ -88,6 +100,7 @@ bool run_block(const Call& call) {
     thread.context.uc_stack.ss_size = thread.stack.size();
     thread.context.uc_link = nullptr;
     thread.state = READY;
+    thread.begun = false;
     makecontext(&thread.context, +[] { (*body)(); leave(DONE); }, 0);
   }
   std::vector<unsigned int> order(threads.size());
@@ -98,8 +111,7 @@ bool run_block(const Call& call) {
     for (unsigned int i : order)
       if (threads[i].state == READY) {
         ran = true;
-        threadIdx.x = current = i;
-        swapcontext(&scheduler, &threads[i].context);
+        resume(i);
       }
     if (ran || release_warps()) continue;
     dependent_reads += *std::max_element(reads.begin(), reads.end());
