@@ -19,7 +19,7 @@ from dtvit_edge.cuda.device import Device
 from dtvit_edge.dicom.slice import Slice
 from dtvit_edge.errors import DeviceFault, VerdictError
 from dtvit_edge.preprocess import kernel
-from dtvit_edge.preprocess.cuda import CudaPreprocessor
+from dtvit_edge.preprocess.cuda import CONSTANT_BYTES, CudaPreprocessor
 from dtvit_edge.scoring.api import open_backend, open_executor
 from dtvit_edge.scoring.executor import Executor
 from dtvit_edge.scoring.run import SLICES, STUDIES, RunReport, run
@@ -30,7 +30,7 @@ from evaluation.records import Record
 WHAT_MEMORY = "executor without device memory"
 WHAT_FAULT = "run whose device fails, and its rerun"
 _LARGEST, _SMALLEST = 1 << 30, 1 << 20
-_NOBODYS_ADDRESS = 8
+_NOBODYS_ADDRESS = 16
 _BATCH = 4  # small, so that a few studies make several batches
 
 
@@ -101,12 +101,14 @@ def resumed(settings: Settings, precision: str) -> Iterator[Record]:
 
 def faulting_run(settings: Settings, precision: str) -> Iterator[Record]:
     """The run itself: its third batch is read from an address that is nobody's. It leaves no record, it raises."""
-    prepare_launch, calls = CudaPreprocessor.prepare_launch, iter(range(1 << 30))
+    prepare, calls = CudaPreprocessor.prepare, iter(range(1 << 30))
 
-    def misplaced(self: CudaPreprocessor, batch: kernel.Batch, memory: int, out: int, stats: int) -> Any:
-        return prepare_launch(self, batch, _NOBODYS_ADDRESS if next(calls) == 2 else memory, out, stats)
+    def misplaced(self: CudaPreprocessor, slices: Sequence[kernel.PlacedSlice], *more: Any) -> Any:
+        if next(calls) == 2:
+            slices = [slice_._replace(address=_NOBODYS_ADDRESS) for slice_ in slices]
+        return prepare(self, slices, *more)
 
-    with mock.patch.object(CudaPreprocessor, "prepare_launch", misplaced):
+    with mock.patch.object(CudaPreprocessor, "prepare", misplaced):
         _scored(settings, precision, FAULTING_RUN)
     yield from ()
 
@@ -128,10 +130,12 @@ def _answers(executor: Executor, slices: Sequence[Slice]) -> list[np.ndarray[Any
 
 
 def _enough_for(slices: Sequence[Slice], spec: PreprocessSpec) -> int:
-    """Bytes for batches of these slices under way: two of them packed, scratch, and one more packed for slack."""
-    batch = kernel.pack([(s.stored, s.header.encoding) for s in slices], spec)
-    scratch = kernel.scratch_bytes(*batch.largest, spec.crop, kernel.RUN_CAPACITY, masks=False)
-    return 3 * batch.layout.end + len(slices) * scratch
+    """Bytes for batches of these slices under way: pixels of two and of one more for slack, scratch, tables."""
+    shapes = [slice_.stored.shape for slice_ in slices]
+    pixels = sum(map(kernel.stored_bytes, shapes))
+    rows, columns = (max(shape[axis] for shape in shapes) for axis in (0, 1))
+    scratch = kernel.scratch_bytes(rows, columns, spec.channels, kernel.RUN_CAPACITY)
+    return 3 * pixels + len(slices) * scratch + CONSTANT_BYTES
 
 
 def _take_all_but(device: Device, spare: int) -> list[Any]:

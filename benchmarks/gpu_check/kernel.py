@@ -21,6 +21,7 @@ from evaluation.records import Record
 
 WHAT_BYTES = "CUDA preprocessing against the CPU path"
 WHAT_TIME = "CUDA preprocessing"
+WAYS = {True: "spread over blocks", False: "a slice a block"}
 _AT_ONCE = 64
 
 
@@ -31,11 +32,10 @@ def alone(settings: Settings) -> Iterator[Record]:
 
 
 def capped(settings: Settings) -> Iterator[Record]:
-    """As on a GPU whose shared memory does not hold the masks."""
+    """As on a GPU whose shared memory holds neither masks nor most labels."""
     slices = study_slices(settings)
-    rows, columns = (max(s.stored.shape[axis] for s in slices) for axis in (0, 1))
     with Device() as device:
-        device.shared_bytes = launches.shared_bytes(rows, columns, masks=False)
+        device.shared_bytes = 4 * launches.SMALL_WORDS + launches.ROOM_BYTES
         yield from _checked(settings, device, slices, settings.counts[:2])
 
 
@@ -69,7 +69,7 @@ def strewn(settings: Settings) -> Iterator[Record]:
         output = gpu_times.run_kernel(device, spec, slices, settings.rounds)
     prepared = [i for i, counts in enumerate(output.counts) if counts["status"] == launches.PREPARED]
     refused = [i for i, counts in enumerate(output.counts) if counts["status"] == launches.TOO_MANY_RUNS]
-    part = gpu_times.KernelOutput(output.pixels[prepared], output.counts[prepared], [])
+    part = gpu_times.KernelOutput(output.pixels[prepared], output.counts[prepared], [], {})
     wrong = gpu_times.differences(part, spec, [slices[i] for i in prepared])
     wrong += len(slices) - len(prepared) - len(refused)
     summary = {"slices": len(slices), "too many runs": len(refused), "slices that differ": wrong}
@@ -83,30 +83,37 @@ def strewn(settings: Settings) -> Iterator[Record]:
 def _checked(
     settings: Settings, device: Device, slices: Sequence[Slice], counts: Sequence[int], compiler: str = ""
 ) -> Iterator[Record]:
+    """The bytes of both ways, then the times of both at each count."""
     spec = Bundle.open(settings.bundle).manifest.spec
     about = {"sm": device.sm, "shared_bytes": device.shared_bytes, "compiler": compiler}
     about |= {"matrix": list(map(max, zip(*(s.stored.shape for s in slices), strict=True)))}
-    wrong, first_us = 0, []
-    for start in range(0, len(slices), _AT_ONCE):
-        part = slices[start : start + _AT_ONCE]
-        output = gpu_times.run_kernel(device, spec, part, rounds=1)
-        first_us += output.microseconds
-        wrong += gpu_times.differences(output, spec, part)
-    summary = {"slices": float(len(slices)), "slices that differ": float(wrong)}
-    yield Record(WHAT_BYTES, "us", {"a slice": first_us}, summary, {"spec": spec.digest}, about)
+    all_wrong = 0
+    for spread, way in WAYS.items():
+        wrong, first_us = 0, []
+        for start in range(0, len(slices), _AT_ONCE):
+            part = slices[start : start + _AT_ONCE]
+            output = gpu_times.run_kernel(device, spec, part, 1, spread)
+            first_us += output.microseconds
+            wrong += gpu_times.differences(output, spec, part)
+        summary = {"slices": float(len(slices)), "slices that differ": float(wrong)}
+        yield Record(WHAT_BYTES, "us", {"a slice": first_us}, summary, {"spec": spec.digest}, about | {"way": way})
+        all_wrong += wrong
     for count in counts:
-        yield _timed(device, spec, repeated(slices, count), settings.rounds, about)
-    _judge(wrong, len(slices))
+        for spread in (True, False):
+            yield _timed(device, spec, repeated(slices, count), settings.rounds, spread, about)
+    _judge(all_wrong, len(slices))
 
 
 def _timed(
-    device: Device, spec: PreprocessSpec, slices: Sequence[Slice], rounds: int, about: dict[str, object]
+    device: Device, spec: PreprocessSpec, slices: Sequence[Slice], rounds: int, spread: bool, about: dict[str, object]
 ) -> Record:
     side = f"batch {len(slices)}"
-    output = gpu_times.run_kernel(device, spec, slices, rounds)
+    output = gpu_times.run_kernel(device, spec, slices, rounds, spread)
     median = statistics.median(output.microseconds)
     summary = {f"{side}: median": median, f"{side}: slices a second": 1e6 / max(median, 1e-9)}
-    return Record(WHAT_TIME, "us", {side: output.microseconds}, summary, {"spec": spec.digest}, about)
+    summary |= {f"{side}: {name}": statistics.median(us) for name, us in output.by_launch.items()}
+    sides = {side: output.microseconds} | {f"{side}: {name}": us for name, us in output.by_launch.items()}
+    return Record(WHAT_TIME, "us", sides, summary, {"spec": spec.digest}, about | {"way": WAYS[spread]})
 
 
 def _judge(wrong: int, slices: int) -> None:

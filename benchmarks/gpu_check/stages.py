@@ -9,7 +9,7 @@ from benchmarks.gpu_check.settings import Settings
 PYTORCH = "pytorch"
 FAULTING_RUN = "faulting-run"
 # What a run cannot answer today, for the summary.
-NOT_MEASURED = "the kernel's time by phase: preprocess.cu reads no clock64"
+NOT_MEASURED = "the time of phases inside one launch: preprocess.cu reads no clock64"
 # The exit status of a stage that has nothing to do here (EX_TEMPFAIL of sysexits.h, which no error of ours has).
 NOT_HERE_STATUS = 75
 

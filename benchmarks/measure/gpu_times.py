@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,13 @@ from numpy.typing import NDArray
 
 from dtvit_edge.cuda.device import Device
 from dtvit_edge.cuda.memory import Buffer
+from dtvit_edge.cuda.resources import Resources
 from dtvit_edge.dicom.slice import Slice
 from dtvit_edge.preprocess import kernel
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.preprocess.cuda import CudaPreprocessor
 from dtvit_edge.scoring.executor import Executor
+from dtvit_edge.scoring.gpu_slot import Slot
 from dtvit_edge.spec import PreprocessSpec
 from dtvit_edge.trt.backend import EngineBackend
 
@@ -32,19 +35,31 @@ WARM_UP = 5
 
 @dataclass(frozen=True)
 class KernelOutput:
-    """What the CUDA path made of N slices: (N, C, crop, crop) uint8, (N,) `kernel.HEAD_STATS`, microseconds each."""
+    """What the CUDA path made of N slices.
+
+    Attributes:
+        pixels: (N, C, crop, crop) uint8; counts: (N,) of `kernel.HEAD_STATS`.
+        microseconds: a slice, of each round; by_launch: the same, launch by launch.
+    """
 
     pixels: NDArray[np.uint8]
     counts: NDArray[np.void]
     microseconds: list[float]
+    by_launch: dict[str, list[float]]
 
 
-def run_kernel(device: Device, spec: PreprocessSpec, slices: Sequence[Slice], rounds: int = 0) -> KernelOutput:
+def run_kernel(
+    device: Device, spec: PreprocessSpec, slices: Sequence[Slice], rounds: int = 0, spread: bool | None = None
+) -> KernelOutput:
     """One batch through the kernel; `rounds` further launches of it are timed, one sample each.
 
-    Inside the timer: the kernel alone, on slices that lie on the device already.
+    Inside the timer: the kernel alone, on slices that lie on the device already (a Jetson's GPU reads them from the
+    host's memory, as in a run).
+
+    Args:
+        spread: each slice over several blocks, or a slice a block; by default as a run would do it.
     """
-    return device.call(_run_kernel, device, spec, slices, rounds)
+    return device.call(_run_kernel, device, spec, slices, rounds, spread)
 
 
 def differences(output: KernelOutput, spec: PreprocessSpec, slices: Sequence[Slice]) -> int:
@@ -83,9 +98,10 @@ def stages_ms(backend: EngineBackend, pixels: NDArray[np.uint8], rounds: int) ->
 def executor_ms(executor: Executor, slices: Sequence[Slice], batch: int, rounds: int) -> list[float]:
     """Milliseconds of wall time a batch through the whole executor, after it has been filled.
 
-    Inside the timer: packing on the host, copy, preprocessing, engine, copy back and Python; no file is read.
+    Inside the timer: copy, preprocessing, engine, copy back and Python; no file is read, and the slices lie in
+    page-locked memory, as reader threads leave them.
     """
-    batches = [[slices[(i * batch + k) % len(slices)] for k in range(batch)] for i in range(WARM_UP)]
+    batches = [[executor.prepare(slices[(i * batch + k) % len(slices)]) for k in range(batch)] for i in range(WARM_UP)]
     for i in range(executor.depth):
         executor.submit(batches[i % WARM_UP])
     samples = []
@@ -101,33 +117,39 @@ def executor_ms(executor: Executor, slices: Sequence[Slice], batch: int, rounds:
     return samples[WARM_UP:]
 
 
-def _run_kernel(device: Device, spec: PreprocessSpec, slices: Sequence[Slice], rounds: int) -> KernelOutput:
-    batch = kernel.pack([(s.stored, s.header.encoding) for s in slices], spec)
+def _run_kernel(
+    device: Device, spec: PreprocessSpec, slices: Sequence[Slice], rounds: int, spread: bool | None
+) -> KernelOutput:
     shape = (len(slices), spec.channels, spec.crop, spec.crop)
-    memory = Buffer(device, batch.layout.end)
-    pixels, counts = (
-        Buffer(device, int(np.prod(shape))),
-        Buffer(device, len(slices) * kernel.HEAD_STATS.itemsize),
-    )
-    preprocess, stream = CudaPreprocessor(device, spec), device.stream()
-    try:
-        batch.write(memory.host)
-        launch = preprocess.prepare_launch(batch, memory.address, pixels.address, counts.address)
-        memory.upload(stream, memory.nbytes)
+    with Resources() as undo:
+        preprocess = CudaPreprocessor(device, spec, spread=spread)
+        undo.add(preprocess.free)
+        slot = Slot(device, len(slices), int(np.prod(shape)))
+        undo.add(slot.free)
+        pixels = Buffer(device, int(np.prod(shape)), mapped=False)
+        undo.add(pixels.free)
+        stream = preprocess.stream
+        placed = slot.upload(slices, stream)
+        launches = preprocess.prepare(placed, slot.inputs, pixels.address, slot.head_stats.address)
         for _ in range(WARM_UP if rounds else 1):
-            preprocess.launch(launch, stream)
-        samples = _timed(device, stream, lambda: preprocess.launch(launch, stream), rounds)
+            preprocess.launch(launches)
+        samples = _timed(device, stream, lambda: preprocess.launch(launches), rounds)
+        steps = [partial(preprocess.launch_step, launches, step) for step in launches.steps]
+        by_launch = _queued(device, stream, steps, rounds)
         pixels.download(stream, pixels.nbytes)
-        counts.download(stream, counts.nbytes)
+        slot.head_stats.download(stream, slot.head_stats.nbytes)
         stream.synchronize()
-        return KernelOutput(
+        output = KernelOutput(
             pixels.host.reshape(shape).copy(),
-            counts.host.view(kernel.HEAD_STATS).copy(),
+            slot.head_stats.host.view(kernel.HEAD_STATS).copy(),
             [1e3 * sample / len(slices) for sample in samples],
+            {
+                step.entry: [1e3 * sample / len(slices) for sample in of_step]
+                for step, of_step in zip(launches.steps, by_launch, strict=True)
+            },
         )
-    finally:
-        for held in (preprocess, memory, pixels, counts):
-            held.free()
+        undo.free()
+        return output
 
 
 def _engine_ms(backend: EngineBackend, batch: int, rounds: int) -> list[float]:

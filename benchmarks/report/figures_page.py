@@ -22,8 +22,10 @@ from benchmarks.results import (
     names,
 )
 from benchmarks.standalone import (
+    gpu_estimate,
     graph_rewrites,
     harness_check,
+    host_packing,
     int8_speed,
     leak,
     outlier_smoothing,
@@ -33,6 +35,7 @@ from benchmarks.standalone import (
 )
 from dtvit_edge.bundle.verdicts import real_verdict
 from dtvit_edge.cli.units import duration, size
+from dtvit_edge.preprocess import kernel
 from evaluation.gate import NOT_ASSESSED
 from evaluation.records import Record, interval_text, latest, read
 from evaluation.tables import Table
@@ -52,6 +55,7 @@ def figures_page() -> str:
         "encoders": _evaluations(ENCODER_RECORDS),
         "gate": _gate(GATE_RECORDS),
         "bench": _bench(BENCH_RECORDS),
+        "gpu estimate": _gpu_estimate(CPU_RECORDS),
     }
     return re.sub(r"{{ (.*?) }}", lambda place: made[place[1]].strip("\n"), _TEMPLATE.read_text(encoding="utf-8"))
 
@@ -135,6 +139,19 @@ def _single_questions(path: Path) -> str:
         names = (name for name in record.samples if not name.endswith(preprocessing.OPENCV))
         ways = (f"{name} {s[f'{name}: ratio_median']:.1f} times as fast ({s[f'{name}: ms']:.2f} ms)" for name in names)
         rows.append((f"{preprocessing.WHAT}, CPU time", "; ".join(ways), record))
+    if record := latest(path, host_packing.WHAT):
+        s = record.summary
+        batches = ", ".join(
+            f"{s[f'{host_packing.PREPARED}, batch {n}: us_median']:.0f} us at batch {n}" for n in host_packing.BATCHES
+        )
+        most = max(host_packing.BATCHES)
+        rows.append((
+            "a slice of a batch in the thread that owns the GPU, CPU time over a driver that does nothing, median",
+            f"{batches} ({s[f'{host_packing.AS_THEY_ARE}, batch {most}: us_median']:.0f} us if it copies the pixels); "
+            f"{s[f'{host_packing.PREPARED}, batch {most}: driver calls']:.0f} calls of the driver a batch of "
+            f"{most} come on top",
+            record,
+        ))  # fmt: skip
     if record := latest(path, leak.WHAT):
         s = record.summary
         rows.append((
@@ -151,6 +168,33 @@ def _single_questions(path: Path) -> str:
         ))  # fmt: skip
     lines = [f"| {what} | {figure} | `{_command(record)}` |\n" for what, figure, record in rows]
     return "\n| what | figure | command |\n|---|---|---|\n" + "".join(lines) + "\n"
+
+
+def _gpu_estimate(path: Path) -> str:
+    """Microseconds by phase of each card and batch, and the kernels' registers."""
+    record = latest(path, gpu_estimate.WHAT)
+    assert record is not None, gpu_estimate.WHAT
+    aims = {f"{card.name}, batch {batch}": aim for card in gpu_estimate.CARDS for batch, aim in card.aims}
+    phases = record.options["phases"]
+    lines = [f"| GPU | {' | '.join(phases)} | us a batch | us a slice | aim |\n|{'---|' * (len(phases) + 4)}\n"]
+    for side, us in record.samples.items():
+        batch = int(side.rpartition(" ")[2])
+        each, aim = sum(us) / batch, aims.get(side)
+        judged = "" if aim is None else f"{aim:.0f}: {'met' if each <= aim else 'missed'}, by this estimate"
+        cells = [side, *(f"{value:.1f}" for value in us), f"{sum(us):.0f}", f"{each:.1f}", judged]
+        lines.append(f"| {' | '.join(cells)} |\n")
+    by_sm: dict[str, dict[str, float]] = {}
+    for key, value in record.summary.items():
+        if key.startswith("SM "):
+            sm, _, name = key.partition(": ")
+            by_sm.setdefault(sm, {})[name] = value
+    entries = kernel.ENTRIES
+    lines.append(f"\n| registers | {' | '.join(f'`{name}`' for name in entries)} |\n|{'---|' * (len(entries) + 1)}\n")
+    lines += [f"| {sm} | {' | '.join(f'{used[name]:.0f}' for name in entries)} |\n" for sm, used in by_sm.items()]
+    spilled = record.summary["bytes spilled"]
+    return (
+        f"\n{''.join(lines)}\n{spilled:.0f} bytes are spilled in all. `{_command(record)}`, {record.options['nvcc']}\n"
+    )
 
 
 def _evaluations(path: Path) -> str:

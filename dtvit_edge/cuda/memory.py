@@ -31,8 +31,45 @@ class DeviceMemory:
         self._memory.free()
 
 
+class HostMemory:
+    """Page-locked bytes of the host: a copy from any other is not asynchronous. A Jetson's GPU reads them as they are.
+
+    Attributes:
+        host: (nbytes,) uint8; valid until `free`.
+        address: of the device, where it maps them; else 0.
+
+    Raises:
+        pycuda.driver.MemoryError: there is not so much.
+    """
+
+    def __init__(self, device: Device, nbytes: int, *, mapped: bool = True) -> None:
+        self.nbytes = nbytes
+        cuda, mapped = device.cuda, mapped and device.integrated
+        flags = cuda.host_alloc_flags.DEVICEMAP if mapped else 0
+        self.host: NDArray[np.uint8] = cuda.pagelocked_empty((nbytes,), np.uint8, mem_flags=flags)
+        self.address = 0
+        if mapped:
+            try:
+                self.address = int(self._allocation.get_device_pointer())
+            except BaseException:
+                # Here and now: the garbage collector may run in another thread, which does not have the context.
+                self._allocation.free()
+                raise
+
+    def free(self) -> None:
+        """Give it back; nothing may be under way."""
+        self._allocation.free()
+
+    @property
+    def _allocation(self) -> Any:
+        return self.host.base  # pycuda's object; the array is only a view of it
+
+
 class Buffer:
-    """Bytes of the host, page-locked, and the same of the device. On a Jetson both are one: mapped, never copied.
+    """Bytes of the host, page-locked, and the same of the device.
+
+    On a Jetson both can be one, mapped and never copied. Its GPU caches nothing of that: what it reads more than once
+    is not to be `mapped`.
 
     Attributes:
         host: (nbytes,) uint8; valid until `free`.
@@ -42,29 +79,25 @@ class Buffer:
         pycuda.driver.MemoryError: there is not so much.
     """
 
-    def __init__(self, device: Device, nbytes: int) -> None:
-        cuda = device.cuda
+    def __init__(self, device: Device, nbytes: int, *, mapped: bool = True) -> None:
         self.nbytes = nbytes
-        self._cuda = cuda
-        flags = cuda.host_alloc_flags.DEVICEMAP if device.integrated else 0
-        self.host: NDArray[np.uint8] = cuda.pagelocked_empty((nbytes,), np.uint8, mem_flags=flags)
+        self._cuda = device.cuda
+        self._host_memory = HostMemory(device, nbytes, mapped=mapped)
+        self.host = self._host_memory.host
+        self.address = self._host_memory.address
         self._device_memory: DeviceMemory | None = None
-        # Page-locked in both cases: a copy from pageable memory is not asynchronous, and a device can map no other.
-        try:
-            if device.integrated:
-                self.address = int(self._allocation.get_device_pointer())
-                return
-            self._device_memory = DeviceMemory(device, nbytes)
-        except BaseException:
-            # Here and now: the garbage collector may run in another thread, which does not have the context.
-            self._allocation.free()
-            raise
-        self.address = self._device_memory.address
+        if not self.address:
+            try:
+                self._device_memory = DeviceMemory(device, nbytes)
+            except BaseException:
+                self._host_memory.free()
+                raise
+            self.address = self._device_memory.address
 
-    def upload(self, stream: Any, nbytes: int) -> None:
-        """Copy the first bytes to the device, in the stream's order."""
+    def upload(self, stream: Any, nbytes: int, start: int = 0) -> None:
+        """Copy so many bytes to the device, in the stream's order."""
         if self._device_memory is not None:
-            self._cuda.memcpy_htod_async(self.address, self.host[:nbytes], stream)
+            self._cuda.memcpy_htod_async(self.address + start, self.host[start : start + nbytes], stream)
 
     def download(self, stream: Any, nbytes: int) -> None:
         """Copy the first bytes from the device, in the stream's order."""
@@ -77,21 +110,17 @@ class Buffer:
             if self._device_memory is not None:
                 self._device_memory.free()
         finally:
-            self._allocation.free()
-
-    @property
-    def _allocation(self) -> Any:
-        return self.host.base  # pycuda's object; the array is only a view of it
+            self._host_memory.free()
 
 
-Memory = TypeVar("Memory", DeviceMemory, Buffer)
+Memory = TypeVar("Memory", DeviceMemory, HostMemory, Buffer)
 
 
 class GrowableMemory(Generic[Memory]):
-    """A `DeviceMemory` or `Buffer` that is made anew where it is too small.
+    """A `DeviceMemory`, `HostMemory` or `Buffer` that is made anew where it is too small.
 
     Args:
-        kind: `DeviceMemory` or `Buffer`.
+        kind: makes it.
     """
 
     def __init__(self, device: Device, kind: Callable[[Device, int], Memory]) -> None:

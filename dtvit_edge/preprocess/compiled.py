@@ -18,7 +18,7 @@ from dtvit_edge.cuda.driver import cuda_version
 from dtvit_edge.errors import BuildError, MissingDependency
 from dtvit_edge.files import not_ours, read_regular
 from dtvit_edge.preprocess.compilers import Compiler, find_compilers, how_to_install, sm_number
-from dtvit_edge.preprocess.kernel import SOURCE
+from dtvit_edge.preprocess.kernel import SOURCE, source_files
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,8 @@ def user_cache() -> Path:
 
 
 def _name(sm: str) -> str:
-    return f"preprocess-{_digest(SOURCE.read_bytes())[:_SHORT]}-sm{sm_number(sm)}"
+    digests = "".join(f"{path.name}:{_digest(path.read_bytes())} " for path in source_files(SOURCE))
+    return f"preprocess-{_digest(digests.encode())[:_SHORT]}-sm{sm_number(sm)}"
 
 
 def _digest(data: bytes) -> str:

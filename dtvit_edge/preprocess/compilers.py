@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from dtvit_edge.cuda.driver import cuda_version
 from dtvit_edge.errors import BuildError
+from dtvit_edge.preprocess.kernel import source_files
 
 _TOOLKITS = (Path("/usr/local/cuda"), Path("/opt/cuda"))
 _NVRTC_NAMES = ("libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11.2", "libnvrtc.so")
@@ -37,6 +38,9 @@ class Compiler(Protocol):
 
     def compile(self, source: Path, sm: str) -> bytes:
         """What the driver's module loader takes, for a compute capability ("8.7").
+
+        Args:
+            source: includes only what lies beside it, `kernel.source_files`.
 
         Raises:
             BuildError: it refuses the source or the GPU; in its own words.
@@ -125,8 +129,12 @@ class Nvrtc:
 
     def _compiled(self, source: Path, sm: str, architecture: str, result: str) -> bytes:
         library, program = self._library, ctypes.c_void_p()
+        # NVRTC looks into no folder of its own accord: what the source includes is given by name.
+        included = source_files(source)[1:]
+        texts = (ctypes.c_char_p * len(included))(*(path.read_bytes() for path in included))
+        names = (ctypes.c_char_p * len(included))(*(path.name.encode() for path in included))
         created = library.nvrtcCreateProgram(
-            ctypes.byref(program), source.read_bytes(), source.name.encode(), 0, None, None
+            ctypes.byref(program), source.read_bytes(), source.name.encode(), len(included), texts, names
         )
         self._check(created, "nvrtcCreateProgram")
         try:

@@ -1,25 +1,28 @@
 // Stored CT pixels to model bytes: table, head mask, resize, crop; the contract is the CPU path (cpu.py), bit for bit.
 //
-// One block prepares one slice; a grid smaller than the batch goes round. Any block size is correct. Barriers are the
-// only order between threads: what two threads write between two barriers is either apart or an atomic whose outcome
-// does not depend on who comes first.
+// Two ways, the same functions and the same bytes. In large batches `preprocess` prepares a slice a block; a grid smaller
+// than the batch goes round. In small ones a slice is spread over the GPU by three launches: `preprocess_binarise` on
+// tiles of rows, `preprocess_mask` with one block a slice, `preprocess_resize` on tiles of output rows. Any block size is
+// correct. Barriers, and the ends of launches, are the only order between threads: what two threads write without one
+// between them is either apart or an atomic whose outcome does not depend on who comes first.
 //
-//   1  bytes = table[stored]; binary = bytes > threshold                  one word of 32 pixels a thread
-//   2  eroded = binary eroded by the disk, its edge columns cleared       one word a thread
-//   3  largest 8-connected component of it: runs of each row are united   one row, then one run a thread
-//   4  mask = dilated component & binary                                  one word a thread
-//   5  mask |= runs of zeros that no path of zeros joins to the border    as 3, 4-connected
-//   6  head and brain pixels counted, bytes outside the mask cleared      one word a thread
-//   7  horizontal, then vertical fixed-point taps, crop included          one output a thread
+//   1  bytes = table[stored]; binary = bytes > threshold; brain range      eight pixels a thread
+//   2  eroded = binary eroded by the disk, its edge columns cleared        a word of 32 pixels a thread
+//   3  largest 8-connected component of it, by runs of each row            labels.cuh
+//   4  mask = dilated component & binary                                   a word a thread
+//   5  mask |= runs of zeros that no path of zeros joins to the border     labels.cuh, 4-connected
+//   6  head and brain pixels counted                                       a word a thread
+//   7  horizontal, then vertical fixed-point taps, crop included           resize.cuh
 //
-// Masks are bit-packed, bit x % 32 of word x / 32, rows padded to whole words with zeros. Two of them live in shared
-// memory where the launch gives enough of it, else in the block's scratch. This file is also compiled for the CPU, with
-// a header that stands in for CUDA's built-ins.
+// Masks are bit-packed, bit x % 32 of word x / 32, zeros beyond the last column. Their rows are an odd number of words
+// apart: a thread a row would find all rows in a few of shared memory's 32 banks otherwise. This file is also compiled
+// for the CPU, with a header that stands in for CUDA's built-ins and counts reads that wait for each other.
 
 #ifdef DTVIT_CUDA_ON_CPU
 #include "cuda_on_cpu.h"
 #else
-#define SHARED_WORDS(name) extern __shared__ unsigned int name[]
+#define SHARED_WORDS(name) extern __shared__ __align__(16) unsigned int name[]
+#define DEPENDENT_READS(count)
 #endif
 
 typedef unsigned char u8;
@@ -27,14 +30,17 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
-enum { MAX_DISK_ROWS = 31, MAX_ROWS = 1024, PRECISION_BITS = 22 };  // resample.py: PRECISION_BITS
+// kernel.py has them too.
+enum { MAX_DISK_ROWS = 31, MAX_ROWS = 1024, NARROW_BYTES = 24 << 10, LINES_BYTES = 16 << 10 };
+enum { BLOCK_THREADS = 512, TILE_THREADS = 256, MASK_THREADS = 1024 };  // of whole, spread, and spread mask blocks
 enum { PREPARED = 0, TOO_MANY_RUNS = 1 };
 
-// One slice. `stored` is its first pixel's index in the batch's buffer; `horizontal` and `vertical` are where its axes
-// begin in `axes`: the number of taps k, then `crop` first source indices, then `crop` times k weights.
+// One slice. `stored` is the address of its first pixel, a multiple of 16; rows are padded to multiples of 8 pixels.
+// `table`, `horizontal` and `vertical` are where in `constants` its table of 65,536 bytes a channel and its axes begin.
 struct SliceInput {
   u64 stored;
-  int rows, columns, table, horizontal, vertical, reserved;
+  int rows, columns;
+  u32 table, horizontal, vertical, reserved;
 };
 
 struct Spec {
@@ -42,11 +48,12 @@ struct Spec {
   int half_widths[MAX_DISK_ROWS];
 };
 
-// Every block's own memory: `bytes` a block, and how many runs of pixels it can label. Noise can have more.
+// Global memory of a block of `preprocess`, or of a slice that is spread over `tiles`: `bytes` each, with labels for
+// `run_capacity` runs. In shared memory lie labels of `shared_runs`, and both masks if `masks_in_shared`.
 struct Scratch {
   u8* memory;
   u64 bytes;
-  u32 run_capacity;
+  u32 run_capacity, shared_runs, tiles;
   int masks_in_shared;
 };
 
@@ -55,23 +62,76 @@ struct HeadStats {
   u32 head, brain, status, runs;
 };
 
-// A block's memory, cut up for one slice.
-struct Work {
-  u32 *binary, *eroded;           // rows * words each
-  u32 *runs, *parents, *weights;  // run_capacity each
-  u32* first_run;                 // rows + 1: where each row's runs begin
-  u8 *bytes, *narrow;             // rows * columns; rows * crop
-  u64* best;
-  u32* counts;  // head, brain
-  int rows, columns, words;
-  u32 capacity;
+// What every kernel is launched with. inputs: (count,); constants: tables and axes; out: (count, channels, crop, crop);
+// stats: (count,).
+struct Arguments {
+  const SliceInput* inputs;
+  const u8* constants;
+  u8* out;
+  HeadStats* stats;
+  Scratch scratch;
+  Spec spec;
+  int count;
 };
 
-// A run: first and last column, and row, each below 1,024.
-__device__ static u32 run_of(int first, int row) { return (u32)first | (u32)row << 20; }
-__device__ static int first_of(u32 run) { return run & 1023; }
-__device__ static int last_of(u32 run) { return run >> 10 & 1023; }
-__device__ static int row_of(u32 run) { return run >> 20; }
+// Room for so many runs, their parents and their weights, one behind the other.
+struct Labels {
+  u32* runs;
+  u32 capacity;
+  __device__ u32* parents() const { return runs + capacity; }
+  __device__ u32* weights() const { return runs + 2 * capacity; }
+};
+
+// What one block works on. All mask rows are `pitch` words apart, rows of bytes 8 * `groups`.
+struct Work {
+  int rows, columns, words, pitch, groups;
+  u8* bytes;  // channels * rows * 8 * groups
+  u32 *brain, *binary, *eroded;
+  Labels near, far;  // in shared memory and in scratch
+  u8* room;          // of the resize
+  u32* small;        // the fixed words of shared memory: best component, counts, totals of warps, first runs
+  __device__ u64* best() const { return (u64*)small; }
+  __device__ u32* counts() const { return small + 2; }  // head, brain
+  __device__ u32* totals() const { return small + 4; }
+  __device__ u32* first_run() const { return small + 36; }  // rows + 1: where each row's runs begin
+};
+
+enum { SMALL_WORDS = 36 + MAX_ROWS + 4 };
+
+__device__ static u8* cut(u8*& place, u64 bytes) {
+  u8* part = place;
+  place += (bytes + 15) / 16 * 16;
+  return part;
+}
+
+// The place of a slice that is spread begins with what `preprocess_mask` tells `preprocess_resize` of it.
+__device__ static HeadStats* verdict_of(const Scratch& scratch, int slice) {
+  return (HeadStats*)(scratch.memory + slice * scratch.bytes);
+}
+
+__device__ static Work cut_up(const SliceInput& input, const Spec& spec, const Scratch& scratch, int place_of,
+                              u32* shared, bool masks_in_shared) {
+  Work w;
+  w.rows = input.rows;
+  w.columns = input.columns;
+  w.words = (input.columns + 31) / 32;
+  w.pitch = w.words | 1;
+  w.groups = (input.columns + 7) / 8;
+  const u64 mask = 4ull * w.rows * w.pitch;
+  u8* place = scratch.memory + place_of * scratch.bytes + sizeof(HeadStats);
+  w.bytes = cut(place, 8ull * spec.channels * w.rows * w.groups);
+  w.brain = (u32*)cut(place, mask);
+  w.binary = (u32*)cut(place, mask);
+  w.eroded = (u32*)cut(place, mask);
+  w.far = Labels{(u32*)place, scratch.run_capacity};
+  w.small = shared;
+  u8* area = (u8*)(shared + SMALL_WORDS);
+  if (masks_in_shared) w.binary = (u32*)cut(area, mask);
+  w.room = area;  // the resize comes when the eroded mask and the labels are done with
+  if (masks_in_shared) w.eroded = (u32*)cut(area, mask);
+  w.near = Labels{(u32*)area, scratch.shared_runs};
+  return w;
+}
 
 // Bits of word `word` whose columns lie in [from, to).
 __device__ static u32 columns_in(int word, int from, int to) {
@@ -80,19 +140,50 @@ __device__ static u32 columns_in(int word, int from, int to) {
   return (high == 32 ? ~0u : (1u << high) - 1) & ~0u << low;
 }
 
-// ---- 1: table and threshold
+// Of each lane the sum of the values of the lanes up to it.
+__device__ static u32 warp_sums(u32 value) {
+  for (u32 distance = 1; distance < 32; distance *= 2) {
+    const u32 other = __shfl_up_sync(~0u, value, distance);
+    if (threadIdx.x % 32 >= distance) value += other;
+  }
+  return value;
+}
 
-__device__ static void binarise(const Work& w, const u16* stored, const u8* table, int threshold) {
-  for (int i = threadIdx.x; i < w.rows * w.words; i += blockDim.x) {
-    const int row = i / w.words, column = i % w.words * 32, count = min(32, w.columns - column);
-    const int place = row * w.columns + column;
-    u32 bits = 0;
-    for (int x = 0; x < count; x++) {
-      const u8 byte = table[stored[place + x]];
-      w.bytes[place + x] = byte;
-      bits |= (u32)(byte > threshold) << x;
+__device__ static bool last_of_warp() { return threadIdx.x % 32 == 31 || threadIdx.x == blockDim.x - 1; }
+
+#include "labels.cuh"
+#include "resize.cuh"
+
+// ---- 1: table, threshold and brain range, rows [first, last)
+
+__device__ static void binarise(const Work& w, const SliceInput& input, const Spec& spec, const u8* table, int first,
+                                int last) {
+  const uint4* pixels = (const uint4*)input.stored;
+  const int groups = 4 * w.words;  // beyond w.groups lie zeros alone, up to the last word's end
+  for (int i = threadIdx.x; i < (last - first) * groups; i += blockDim.x) {
+    const int row = first + i / groups, group = i % groups, place = row * w.groups + group;
+    u32 above = 0, brain = 0;
+    if (group < w.groups) {
+      const uint4 eight = pixels[place];
+      const u32 pairs[4] = {eight.x, eight.y, eight.z, eight.w};
+      for (int channel = 0; channel < spec.channels; channel++) {
+        u64 bytes = 0;
+#pragma unroll
+        for (int x = 0; x < 8; x++) {
+          const u32 byte = table[channel * 65536 + (pairs[x / 2] >> x % 2 * 16 & 0xFFFF)];
+          bytes |= (u64)byte << 8 * x;
+          if (channel) continue;
+          above |= (u32)((int)byte > spec.threshold) << x;
+          brain |= (u32)((int)byte >= spec.brain_low && (int)byte <= spec.brain_high) << x;
+        }
+        ((u64*)w.bytes)[(u64)channel * w.rows * w.groups + place] = bytes;
+      }
+      const u32 inside = columns_in(0, 0, min(w.columns - 8 * group, 8));
+      above &= inside;
+      brain &= inside;
     }
-    w.binary[i] = bits;
+    ((u8*)(w.binary + row * w.pitch))[group] = (u8)above;
+    ((u8*)(w.brain + row * w.pitch))[group] = (u8)brain;
   }
 }
 
@@ -107,9 +198,11 @@ __device__ static u32 disk(const Work& w, const u32* mask, const Spec& spec, int
       if (ERODE) return 0;
       continue;
     }
-    const u32* line = mask + y * w.words;
+    const u32* line = mask + y * w.pitch;
     const u32 here = line[word], before = word ? line[word - 1] : 0, after = word + 1 < w.words ? line[word + 1] : 0;
+    if (ERODE ? (here & before & after) == ~0u : (here | before | after) == 0) continue;  // no shift changes anything
     result = ERODE ? result & here : result | here;
+    if (ERODE && !result) return 0;
     for (int d = 1; d <= spec.half_widths[i]; d++) {
       const u32 left = here << d | before >> (32 - d), right = here >> d | after << (32 - d);
       result = ERODE ? result & left & right : result | left | right;
@@ -122,282 +215,115 @@ __device__ static void erode(const Work& w, const Spec& spec) {
   for (int i = threadIdx.x; i < w.rows * w.words; i += blockDim.x) {
     const int row = i / w.words, word = i % w.words;
     const u32 inner = columns_in(word, spec.edge_columns, w.columns - spec.edge_columns);
-    w.eroded[i] = inner ? inner & disk<true>(w, w.binary, spec, row, word) : 0;
+    w.eroded[row * w.pitch + word] = inner ? inner & disk<true>(w, w.binary, spec, row, word) : 0;
   }
 }
 
 __device__ static void dilate_within_binary(const Work& w, const Spec& spec) {
-  for (int i = threadIdx.x; i < w.rows * w.words; i += blockDim.x)
-    if (w.binary[i]) w.binary[i] &= disk<false>(w, w.eroded, spec, i / w.words, i % w.words);
-}
-
-// ---- 3 and 5: runs of ones, or of zeros, as the nodes of a forest; a root is its component's first run in raster order
-
-template <bool ZEROS>
-__device__ static u32 bits_of(const Work& w, const u32* mask, int row, int word) {
-  const u32 bits = mask[row * w.words + word];
-  return ZEROS ? ~bits & columns_in(word, 0, w.columns) : bits;
-}
-
-// Finds every row's runs, and what they touch in the row above. The number of runs is the same for all threads; the
-// forest is left alone where it is larger than the capacity.
-template <bool ZEROS>
-__device__ static u32 label_runs(const Work& w, const u32* mask) {
-  for (int row = threadIdx.x; row < w.rows; row += blockDim.x) {
-    u32 count = 0, carry = 0;
-    for (int word = 0; word < w.words; word++) {
-      const u32 bits = bits_of<ZEROS>(w, mask, row, word);
-      count += __popc(bits & ~(bits << 1 | carry));
-      carry = bits >> 31;
-    }
-    w.first_run[row + 1] = count;
-  }
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    w.first_run[0] = 0;
-    for (int row = 0; row < w.rows; row++) w.first_run[row + 1] += w.first_run[row];
-  }
-  __syncthreads();
-  const u32 total = w.first_run[w.rows];
-  if (total > w.capacity) return total;
-
-  for (int row = threadIdx.x; row < w.rows; row += blockDim.x) {
-    u32 opened = w.first_run[row], closed = opened, carry = 0, bits = bits_of<ZEROS>(w, mask, row, 0);
-    for (int word = 0; word < w.words; word++) {
-      const u32 after = word + 1 < w.words ? bits_of<ZEROS>(w, mask, row, word + 1) : 0;
-      for (u32 starts = bits & ~(bits << 1 | carry); starts; starts &= starts - 1, opened++) {
-        w.runs[opened] = run_of(32 * word + __ffs(starts) - 1, row);
-        w.parents[opened] = opened;
-        w.weights[opened] = 0;
-      }
-      for (u32 ends = bits & ~(bits >> 1 | after << 31); ends; ends &= ends - 1, closed++)
-        w.runs[closed] |= (u32)(32 * word + __ffs(ends) - 1) << 10;
-      carry = bits >> 31;
-      bits = after;
-    }
-  }
-  __syncthreads();
-  return total;
-}
-
-__device__ static u32 root_of(const u32* parents, u32 run) {
-  // Others write here at the same time: every value is an ancestor, an old one only a nearer one.
-  const volatile u32* seen = parents;
-  for (u32 parent = seen[run]; parent != run; parent = seen[run]) run = parent;
-  return run;
-}
-
-__device__ static void unite(u32* parents, u32 a, u32 b) {
-  for (;;) {
-    a = root_of(parents, a);
-    b = root_of(parents, b);
-    if (a == b) return;
-    const u32 high = max(a, b), low = min(a, b);
-    const u32 before = atomicMin(parents + high, low);
-    if (before == high) return;  // it was a root, and is none any more
-    a = before;                  // somebody else was faster: what they linked it to belongs to `low` as well
-    b = low;
+  for (int i = threadIdx.x; i < w.rows * w.words; i += blockDim.x) {
+    const int row = i / w.words, word = i % w.words;
+    u32& bits = w.binary[row * w.pitch + word];
+    if (bits) bits &= disk<false>(w, w.eroded, spec, row, word);
   }
 }
 
-// Joins runs of neighbouring rows that touch: diagonally too with a slack of 1.
-__device__ static void unite_rows(const Work& w, int slack) {
-  for (int row = threadIdx.x + 1; row < w.rows; row += blockDim.x) {
-    u32 above = w.first_run[row - 1], here = w.first_run[row];
-    const u32 above_end = here, here_end = w.first_run[row + 1];
-    while (above < above_end && here < here_end) {
-      const u32 a = w.runs[above], b = w.runs[here];
-      if (first_of(a) <= last_of(b) + slack && first_of(b) <= last_of(a) + slack) unite(w.parents, above, here);
-      if (last_of(a) < last_of(b)) above++;
-      else here++;
-    }
-  }
-  __syncthreads();
-}
+// ---- 2 to 6: `binary` becomes the mask; for all threads the same counts, and a barrier at the end
 
-__device__ static void set_columns(u32* line, u32 run) {
-  for (int word = first_of(run) / 32; word <= last_of(run) / 32; word++)
-    line[word] |= columns_in(word, first_of(run), last_of(run) + 1);
-}
-
-// Leaves the largest 8-connected component in `eroded`, of equals the one whose first pixel comes first.
-__device__ static u32 keep_largest(const Work& w) {
-  const u32 total = label_runs<false>(w, w.eroded);
-  if (total > w.capacity) return total;
-  unite_rows(w, 1);
-  for (u32 i = threadIdx.x; i < total; i += blockDim.x)
-    atomicAdd(w.weights + root_of(w.parents, i), (u32)(last_of(w.runs[i]) - first_of(w.runs[i]) + 1));
-  __syncthreads();
-  u64 heaviest = 0;
-  for (u32 i = threadIdx.x; i < total; i += blockDim.x)
-    if (w.weights[i]) heaviest = max(heaviest, (u64)w.weights[i] << 32 | (u32)~i);  // only roots have a weight
-  if (heaviest) atomicMax(w.best, heaviest);
-  __syncthreads();
-  const u32 winner = ~(u32)*w.best;
-  for (int row = threadIdx.x; row < w.rows; row += blockDim.x) {
-    u32* line = w.eroded + row * w.words;
-    for (int word = 0; word < w.words; word++) line[word] = 0;
-    for (u32 i = w.first_run[row]; i < w.first_run[row + 1]; i++)
-      if (root_of(w.parents, i) == winner) set_columns(line, w.runs[i]);
-  }
-  __syncthreads();
-  return total;
-}
-
-// Sets the zeros of `binary` that are not 4-connected to the outside.
-__device__ static u32 fill_holes(const Work& w) {
-  const u32 total = label_runs<true>(w, w.binary);
-  if (total > w.capacity) return total;
-  unite_rows(w, 0);
-  for (u32 i = threadIdx.x; i < total; i += blockDim.x) {
-    const u32 run = w.runs[i];
-    const int row = row_of(run);
-    if (row == 0 || row == w.rows - 1 || first_of(run) == 0 || last_of(run) == w.columns - 1)
-      atomicOr(w.weights + root_of(w.parents, i), 1u);
-  }
-  __syncthreads();
-  for (int row = threadIdx.x; row < w.rows; row += blockDim.x)
-    for (u32 i = w.first_run[row]; i < w.first_run[row + 1]; i++)
-      if (!w.weights[root_of(w.parents, i)]) set_columns(w.binary + row * w.words, w.runs[i]);
-  __syncthreads();
-  return total;
-}
-
-// ---- 6: counts, and bytes of the head alone
-
-__device__ static void count_and_clear(const Work& w, const Spec& spec) {
+__device__ static void count_pixels(const Work& w) {
   u32 head = 0, brain = 0;
   for (int i = threadIdx.x; i < w.rows * w.words; i += blockDim.x) {
-    const int column = i % w.words * 32, count = min(32, w.columns - column);
-    u8* bytes = w.bytes + i / w.words * w.columns + column;
-    const u32 bits = w.binary[i];
-    head += __popc(bits);
-    for (int x = 0; x < count; x++) {
-      if (!(bits >> x & 1)) bytes[x] = spec.device_mask ? 0 : bytes[x];
-      else brain += bytes[x] >= spec.brain_low && bytes[x] <= spec.brain_high;
-    }
+    const int place = i / w.words * w.pitch + i % w.words;
+    head += __popc(w.binary[place]);
+    brain += __popc(w.binary[place] & w.brain[place]);
   }
-  if (head) atomicAdd(w.counts, head);
-  if (brain) atomicAdd(w.counts + 1, brain);
-  __syncthreads();
-}
-
-// Another channel's bytes: of the head alone, or of everything where the spec has no mask.
-__device__ static void channel_bytes(const Work& w, const Spec& spec, const u16* stored, const u8* table) {
-  const u32 outside = !spec.device_mask;
-  for (int i = threadIdx.x; i < w.rows * w.columns; i += blockDim.x) {
-    const int row = i / w.columns, column = i % w.columns;
-    const u32 inside = w.binary[row * w.words + column / 32] >> column % 32 & 1;
-    w.bytes[i] = inside | outside ? table[stored[i]] : 0;
+  head = warp_sums(head);
+  brain = warp_sums(brain);
+  if (last_of_warp() && head) {
+    atomicAdd(w.counts(), head);
+    atomicAdd(w.counts() + 1, brain);
   }
   __syncthreads();
 }
 
-// ---- 7: resize and crop
-
-// Bicubic's negative weights overshoot on both sides.
-__device__ static u8 byte_of(int sum) { return (u8)max(0, min(sum >> PRECISION_BITS, 255)); }
-
-__device__ static void resample(const Work& w, const int* horizontal, const int* vertical, int crop, u8* out) {
-  const int across = horizontal[0], down = vertical[0];
-  const int *left = horizontal + 1, *top = vertical + 1;
-  const int *row_taps = left + crop, *column_taps = top + crop;
-  const int first = top[0], last = min(top[crop - 1] + down, w.rows);  // starts never go back
-  for (int i = threadIdx.x; i < (last - first) * crop; i += blockDim.x) {
-    const int row = first + i / crop, x = i % crop;
-    const u8* line = w.bytes + row * w.columns;
-    int sum = 1 << (PRECISION_BITS - 1);
-    for (int tap = 0; tap < across; tap++)  // taps beyond the edge weigh 0
-      sum += row_taps[x * across + tap] * line[min(left[x] + tap, w.columns - 1)];
-    w.narrow[row * crop + x] = byte_of(sum);
+__device__ static HeadStats find_head(const Work& w, const Spec& spec) {
+  if (threadIdx.x == 0) {
+    *w.best() = 0;
+    w.counts()[0] = w.counts()[1] = 0;
   }
-  __syncthreads();
-  for (int i = threadIdx.x; i < crop * crop; i += blockDim.x) {
-    const int y = i / crop, x = i % crop;
-    int sum = 1 << (PRECISION_BITS - 1);
-    for (int tap = 0; tap < down; tap++)
-      sum += column_taps[y * down + tap] * w.narrow[min(top[y] + tap, w.rows - 1) * crop + x];
-    out[i] = byte_of(sum);
-  }
-}
-
-// ---- the whole slice
-
-__device__ static u8* cut(u8*& place, u64 bytes) {
-  u8* part = place;
-  place += (bytes + 15) / 16 * 16;
-  return part;
-}
-
-// `small` holds the first runs of rows, the best component and the counts: SMALL_WORDS words of shared memory.
-enum { SMALL_WORDS = MAX_ROWS + 8 };
-
-__device__ static Work cut_up(const SliceInput& input, const Spec& spec, const Scratch& scratch, u32* shared) {
-  Work w;
-  w.rows = input.rows;
-  w.columns = input.columns;
-  w.words = (input.columns + 31) / 32;
-  w.capacity = scratch.run_capacity;
-  w.best = (u64*)shared;
-  w.counts = shared + 2;
-  w.first_run = shared + 4;
-  u8* place = scratch.memory + blockIdx.x * scratch.bytes;
-  w.runs = (u32*)cut(place, 4ull * w.capacity);
-  w.parents = (u32*)cut(place, 4ull * w.capacity);
-  w.weights = (u32*)cut(place, 4ull * w.capacity);
-  w.bytes = cut(place, (u64)w.rows * w.columns);
-  w.narrow = cut(place, (u64)w.rows * spec.crop);
-  const u64 mask = 4ull * w.rows * w.words;
-  u8* masks = scratch.masks_in_shared ? (u8*)(shared + SMALL_WORDS) : place;
-  w.binary = (u32*)masks;
-  w.eroded = (u32*)(masks + mask);
-  return w;
-}
-
-// How many runs were asked for at most: more than the capacity, and there is no mask.
-__device__ static u32 find_head(const Work& w, const Spec& spec) {
   erode(w, spec);
   __syncthreads();
   const u32 ones = keep_largest(w);
-  if (ones > w.capacity) return ones;
+  if (ones > most_runs(w)) return HeadStats{0, 0, TOO_MANY_RUNS, ones};
   dilate_within_binary(w, spec);
   __syncthreads();
-  return max(ones, fill_holes(w));
+  const u32 zeros = fill_holes(w), runs = max(ones, zeros);
+  if (zeros > most_runs(w)) return HeadStats{0, 0, TOO_MANY_RUNS, runs};
+  count_pixels(w);
+  return HeadStats{w.counts()[0], w.counts()[1], PREPARED, runs};
 }
 
-// inputs: (count,); tables: (tables, channels, 65536); out: (count, channels, crop, crop); stats: (count,).
-// Shared memory: SMALL_WORDS words, and two masks of the largest slice where `scratch.masks_in_shared` says so.
-// A slice with more runs than the scratch can label leaves its output alone and says so in `stats`.
-extern "C" __global__ void preprocess(const SliceInput* inputs, int count, const u16* stored, const u8* tables,
-                                      const int* axes, Spec spec, Scratch scratch, u8* out, HeadStats* stats) {
+// ---- 7: all channels' output rows [first, last) of a slice; none where there is no mask
+
+__device__ static void write_rows(const Work& w, const SliceInput& input, const Spec& spec, const u8* constants,
+                                  const HeadStats& found, u8* out, int first, int last) {
+  if (found.status != PREPARED) return;
+  for (int channel = 0; channel < spec.channels; channel++) {
+    u8* plane = out + (u64)channel * spec.crop * spec.crop;
+    if (found.head)
+      resize(w, spec, channel, (const int*)(constants + input.horizontal), (const int*)(constants + input.vertical),
+             plane, first, last);
+    else  // no head: all 0, whatever the spec says of the mask
+      for (int i = first * spec.crop + threadIdx.x; i < last * spec.crop; i += blockDim.x) plane[i] = 0;
+  }
+}
+
+// ---- kernels. Shared memory: SMALL_WORDS words, then masks and labels, in whose place the resize's NARROW_BYTES and
+// LINES_BYTES come later; `preprocess_binarise` needs none. A slice with more runs than the scratch can label leaves its output alone and says so in `stats`.
+
+__device__ static u8* output_of(const Arguments& a, int slice) {
+  return a.out + (u64)slice * a.spec.channels * a.spec.crop * a.spec.crop;
+}
+
+extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 2) preprocess(const Arguments a) {
   SHARED_WORDS(shared);
-  for (int slice = blockIdx.x; slice < count; slice += gridDim.x) {
-    const SliceInput input = inputs[slice];
-    const Work w = cut_up(input, spec, scratch, shared);
-    const u16* pixels = stored + input.stored;
-    const u8* table = tables + (u64)input.table * spec.channels * 65536;
-    if (threadIdx.x == 0) {
-      *w.best = 0;
-      w.counts[0] = w.counts[1] = 0;
-    }
-    binarise(w, pixels, table, spec.threshold);
+  for (int slice = blockIdx.x; slice < a.count; slice += gridDim.x) {
+    const SliceInput input = a.inputs[slice];
+    const Work w = cut_up(input, a.spec, a.scratch, blockIdx.x, shared, a.scratch.masks_in_shared);
+    binarise(w, input, a.spec, a.constants + input.table, 0, w.rows);
     __syncthreads();
-    const u32 runs = find_head(w, spec);
-    const bool prepared = runs <= w.capacity;
-    if (prepared) {
-      count_and_clear(w, spec);
-      for (int channel = 0; channel < spec.channels; channel++) {
-        u8* plane = out + ((u64)slice * spec.channels + channel) * spec.crop * spec.crop;
-        if (!w.counts[0]) {  // no head: all 0, whatever the spec says of the mask
-          for (int i = threadIdx.x; i < spec.crop * spec.crop; i += blockDim.x) plane[i] = 0;
-          continue;
-        }
-        if (channel) channel_bytes(w, spec, pixels, table + channel * 65536);
-        resample(w, axes + input.horizontal, axes + input.vertical, spec.crop, plane);
-      }
-    }
-    if (threadIdx.x == 0)
-      stats[slice] = HeadStats{w.counts[0], w.counts[1], (u32)(prepared ? PREPARED : TOO_MANY_RUNS), runs};
+    const HeadStats found = find_head(w, a.spec);
+    write_rows(w, input, a.spec, a.constants, found, output_of(a, slice), 0, a.spec.crop);
+    if (threadIdx.x == 0) a.stats[slice] = found;
     __syncthreads();  // the next slice cuts the same memory up in another way
   }
+}
+
+extern "C" __global__ void __launch_bounds__(TILE_THREADS, 4) preprocess_binarise(const Arguments a) {
+  const int tiles = a.scratch.tiles, slice = blockIdx.x / tiles, tile = blockIdx.x % tiles;
+  const SliceInput input = a.inputs[slice];
+  const Work w = cut_up(input, a.spec, a.scratch, slice, 0, false);
+  binarise(w, input, a.spec, a.constants + input.table, w.rows * tile / tiles, w.rows * (tile + 1) / tiles);
+}
+
+extern "C" __global__ void __launch_bounds__(MASK_THREADS, 1) preprocess_mask(const Arguments a) {
+  SHARED_WORDS(shared);
+  const bool copied = a.scratch.masks_in_shared;
+  const int slice = blockIdx.x;
+  const SliceInput input = a.inputs[slice];
+  u32* const kept = cut_up(input, a.spec, a.scratch, slice, shared, false).binary;
+  const Work w = cut_up(input, a.spec, a.scratch, slice, shared, copied);
+  for (int i = threadIdx.x; copied && i < w.rows * w.pitch; i += blockDim.x) w.binary[i] = kept[i];
+  __syncthreads();
+  const HeadStats found = find_head(w, a.spec);
+  for (int i = threadIdx.x; copied && i < w.rows * w.pitch; i += blockDim.x) kept[i] = w.binary[i];
+  if (threadIdx.x == 0) a.stats[slice] = *verdict_of(a.scratch, slice) = found;
+}
+
+extern "C" __global__ void __launch_bounds__(TILE_THREADS, 4) preprocess_resize(const Arguments a) {
+  SHARED_WORDS(shared);
+  const int tiles = a.scratch.tiles, slice = blockIdx.x / tiles, tile = blockIdx.x % tiles, crop = a.spec.crop;
+  const SliceInput input = a.inputs[slice];
+  const Work w = cut_up(input, a.spec, a.scratch, slice, shared, false);
+  write_rows(w, input, a.spec, a.constants, *verdict_of(a.scratch, slice), output_of(a, slice), crop * tile / tiles,
+             crop * (tile + 1) / tiles);
 }

@@ -1,7 +1,8 @@
 """The executor on the GPU: stored pixels go up once, five numbers a slice come back.
 
-Two batches are under way at once. While the GPU prepares and scores one, the host packs the next into page-locked
-memory and its copy runs in a stream of its own. On a Jetson that memory is mapped and nothing is copied.
+Reader threads lay pixels into page-locked memory. Two batches are under way at once: while the engine scores one in its
+stream, the other's pixels are copied and prepared in the kernel's stream. On a Jetson the GPU reads the pixels where
+they lie.
 """
 
 from __future__ import annotations
@@ -14,8 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtvit_edge.backend import Logits
-from dtvit_edge.cuda.device import Device
-from dtvit_edge.cuda.memory import Buffer, GrowableMemory
 from dtvit_edge.cuda.resources import Resources
 from dtvit_edge.dicom.slice import Slice
 from dtvit_edge.errors import ConfigError, DeviceFault, OutOfDeviceMemory
@@ -23,9 +22,10 @@ from dtvit_edge.preprocess import kernel
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.preprocess.cuda import CudaPreprocessor
 from dtvit_edge.scoring.executor import BatchResult
+from dtvit_edge.scoring.gpu_slot import Prepared, Slot
+from dtvit_edge.scoring.pinned_slices import PinnedSlice, PinnedSlices
 from dtvit_edge.spec import PreprocessSpec
 from dtvit_edge.trt.backend import EngineBackend
-from dtvit_edge.trt.host_logits import HostLogits
 
 SLOTS = 2
 
@@ -54,9 +54,9 @@ class GpuExecutor:
         self._spec = spec
         self._backend = backend
         self._device = backend.device
-        self._free: deque[_Slot] = deque()
+        self._free: deque[Slot] = deque()
         # In order of submission; a batch that had to go in parts is finished at once and waits as a result.
-        self._under_way: deque[_Slot | BatchResult] = deque()
+        self._under_way: deque[Slot | BatchResult] = deque()
 
     def __enter__(self) -> GpuExecutor:
         self._device.call(self._open)
@@ -65,11 +65,11 @@ class GpuExecutor:
     def __exit__(self, *details: object) -> None:
         self._device.release(self._resources.free)
 
-    def prepare(self, slice_: Slice) -> Slice:
-        """Nothing: the GPU takes what is stored."""
-        return slice_
+    def prepare(self, slice_: Slice) -> Prepared:
+        """Lay its pixels into page-locked memory, where there is room; `submit` takes slices as they are, too."""
+        return self._pinned.put(slice_)
 
-    def submit(self, prepared: Sequence[Slice]) -> None:
+    def submit(self, prepared: Sequence[Prepared]) -> None:
         """Queue a batch. Where the device's memory does not suffice, smaller ones from then on."""
         if len(prepared) > self.batch:
             self._submit_in_parts(prepared)
@@ -100,18 +100,14 @@ class GpuExecutor:
         return self._backend.infer(pixels)
 
     def _prepared_bytes(self, slices: Sequence[Slice]) -> NDArray[np.uint8]:
-        """The kernel alone, and a copy of what it leaves as the engine's input."""
-        slot, engine = self._free[0], self._backend.engine
-        batch = kernel.pack([(s.stored, s.header.encoding) for s in slices], self._spec)
+        """The kernel alone, into the engine's own input, and a copy of that."""
+        engine = self._backend.engine
         engine.stream.synchronize()
-        memory = slot.memory.at_least(batch.layout.end)
-        launch = self._preprocess.prepare_launch(batch, memory.address, engine.input, slot.head_stats.address)
-        batch.write(memory.host)
-        memory.upload(engine.stream, batch.layout.end)
-        self._preprocess.launch(launch, engine.stream)
+        self._queue_preprocessing(self._free[0], slices, engine.input)
+        self._preprocess.stream.synchronize()
         return engine.read_input(len(slices))
 
-    def _result(self, batch: _Slot | BatchResult) -> BatchResult:
+    def _result(self, batch: Slot | BatchResult) -> BatchResult:
         return batch if isinstance(batch, BatchResult) else self._device.call(self._finish, batch)
 
     def _open(self) -> None:
@@ -119,15 +115,16 @@ class GpuExecutor:
         with Resources() as undo:
             self._preprocess = CudaPreprocessor(self._device, self._spec)
             undo.add(self._drop_preprocess)
-            self._copies = self._device.stream()
-            undo.add(self._drop_copies)
+            # The pipeline holds so many: batches under way, and those that readers are ahead of them.
+            self._pinned = PinnedSlices(self._device, (2 * SLOTS + 1) * self.batch)
+            undo.add(self._pinned.free)
             for _ in range(SLOTS):
-                slot = _Slot(self._device, engine.max_batch)
+                slot = Slot(self._device, engine.max_batch, engine.input_bytes)
                 undo.add(slot.free)
                 self._free.append(slot)
             undo.add(engine.forget_graphs)
             undo.add(engine.stream.synchronize)
-            undo.add(self._copies.synchronize)
+            undo.add(self._preprocess.stream.synchronize)
             self._resources = undo
 
     def _drop_preprocess(self) -> None:
@@ -136,34 +133,28 @@ class GpuExecutor:
         finally:
             del self._preprocess  # and the kernel's module with it, in this thread
 
-    def _drop_copies(self) -> None:
-        del self._copies
-
-    def _submit(self, prepared: Sequence[Slice]) -> None:
-        """Two streams: the copy of this batch runs beside the computation of the one before; events keep the order."""
+    def _submit(self, prepared: Sequence[Prepared]) -> None:
+        """Two streams: this batch is copied and prepared beside the engine's run of the one before."""
         # The slot stays in `_free` until all is queued: a batch that fails halfway must not take it along.
         slot, engine = self._free[0], self._backend.engine
-        batch = kernel.pack([(s.stored, s.header.encoding) for s in prepared], self._spec)
-        nbytes = batch.layout.end
-        if self._preprocess.grows(batch):
-            engine.stream.synchronize()  # the batch before may still work in the scratch that will be given back
-        memory = slot.memory.at_least(nbytes)
-        launch = self._preprocess.prepare_launch(batch, memory.address, engine.input, slot.head_stats.address)
-        batch.write(memory.host)
         # Its memory is free: the slot's batch before was waited for in `_finish`.
-        memory.upload(self._copies, nbytes)
-        slot.uploaded.record(self._copies)
-        # The kernel must not read pixels that are still on their way; the host goes on meanwhile.
-        engine.stream.wait_for_event(slot.uploaded)
-        engine.run(len(prepared), launch.key, lambda: self._preprocess.launch(launch, engine.stream))
+        self._queue_preprocessing(slot, prepared, slot.input.address)
+        slot.head_stats.download(self._preprocess.stream, slot.head_stats.nbytes)
+        slot.ready.record(self._preprocess.stream)
+        # The engine must not read bytes that are still being made; the host goes on meanwhile.
+        engine.stream.wait_for_event(slot.ready)
+        engine.run_on(len(prepared), slot.input)
         engine.fetch(len(prepared), slot.logits)
-        slot.head_stats.download(engine.stream, slot.head_stats.nbytes)
         # Waited for instead of the stream, in which the next batch may be queued already.
         slot.done.record(engine.stream)
         slot.prepared = prepared
         self._under_way.append(self._free.popleft())
 
-    def _finish(self, slot: _Slot) -> BatchResult:
+    def _queue_preprocessing(self, slot: Slot, prepared: Sequence[Prepared], out: int) -> None:
+        placed = slot.upload(prepared, self._preprocess.stream)
+        self._preprocess.launch(self._preprocess.prepare(placed, slot.inputs, out, slot.head_stats.address))
+
+    def _finish(self, slot: Slot) -> BatchResult:
         slot.done.synchronize()
         count = len(slot.prepared)
         stats = slot.head_stats.host[: count * kernel.HEAD_STATS.itemsize].view(kernel.HEAD_STATS)
@@ -176,14 +167,15 @@ class GpuExecutor:
         self._free.append(slot)
         return result
 
-    def _on_the_cpu(self, slice_: Slice, result: BatchResult, row: int) -> None:
+    def _on_the_cpu(self, slice_: Prepared, result: BatchResult, row: int) -> None:
         """Noise with more runs of pixels than the kernel labels: the CPU path prepares it."""
-        prepared = CpuPreprocessor(self._spec)(slice_.stored, slice_.header.encoding)
+        encoding = slice_.encoding if isinstance(slice_, PinnedSlice) else slice_.header.encoding
+        prepared = CpuPreprocessor(self._spec)(np.ascontiguousarray(slice_.stored), encoding)
         result.head_pixels[row], result.brain_share[row] = prepared.head_pixels, prepared.brain_share
         for name, logits in self._backend.engine.infer(prepared.pixels[None]).items():
             result.logits[name][row] = logits[0]
 
-    def _submit_in_parts(self, prepared: Sequence[Slice]) -> None:
+    def _submit_in_parts(self, prepared: Sequence[Prepared]) -> None:
         """Finish what is under way, give its memory back, and score smaller batches one after the other."""
         self._under_way = deque([self._result(s) for s in list(self._under_way)])
         self._device.call(self._shrink)
@@ -196,31 +188,6 @@ class GpuExecutor:
         self._under_way.append(BatchResult.concatenate(parts))
 
     def _shrink(self) -> None:
-        self._backend.engine.forget_graphs()  # they hold the addresses of what is freed here
-        self._preprocess.free()
+        self._preprocess.shrink()  # waits: of a batch that failed halfway copies may still run
         for slot in self._free:
-            slot.memory.free()
-
-
-class _Slot:
-    """What one batch under way holds."""
-
-    def __init__(self, device: Device, max_batch: int) -> None:
-        self.prepared: Sequence[Slice] = ()
-        with Resources() as undo:
-            self.memory = GrowableMemory(device, Buffer)
-            undo.add(self.memory.free)
-            self.head_stats = Buffer(device, max_batch * kernel.HEAD_STATS.itemsize)
-            undo.add(self.head_stats.free)
-            self.logits = HostLogits(device, max_batch)
-            undo.add(self.logits.free)
-            undo.add(self._drop_events)
-            self.uploaded, self.done = device.event(), device.event()
-            self._resources = undo
-
-    def free(self) -> None:
-        """Give it back; nothing of it may be under way."""
-        self._resources.free()
-
-    def _drop_events(self) -> None:
-        self.uploaded = self.done = None
+            slot.shrink()

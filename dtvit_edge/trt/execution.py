@@ -53,7 +53,7 @@ class RunningEngine:
 
     Attributes:
         slice_shape: (C, side, side).
-        input: address of (max_batch, C, side, side) uint8.
+        input: address of (max_batch, C, side, side) uint8, of the device; input_bytes: its size.
         stream: on which it runs; what is queued there before it is ready when it begins.
 
     Raises:
@@ -79,7 +79,10 @@ class RunningEngine:
             profiles = _profiles(self._engine, self.max_batch)
             undo.add(self._drop_stream)
             self.stream = device.stream()
-            self._pixels = Buffer(device, self.max_batch * int(np.prod(self.slice_shape)))
+            self._device = device
+            self.input_bytes = self.max_batch * int(np.prod(self.slice_shape))
+            # Not mapped: the first layer reads its input many times, and a Jetson's GPU does not cache mapped memory.
+            self._pixels = Buffer(device, self.input_bytes, mapped=False)
             undo.add(self._pixels.free)
             self.input = self._pixels.address
             self._outputs: dict[str, DeviceMemory] = {}
@@ -118,7 +121,7 @@ class RunningEngine:
         check_pixels(pixels, self.slice_shape)
         if len(pixels) > self.max_batch:
             raise ConfigError(f"the engine takes batches up to {self.max_batch}, not {len(pixels)}")
-        self.stream.synchronize()  # on a Jetson the host's bytes are the input itself, and may be in use
+        self.stream.synchronize()  # a copy of what lies there may still run
         self._pixels.host[: pixels.nbytes] = pixels.reshape(-1)
 
     def upload(self, count: int) -> None:
@@ -150,6 +153,16 @@ class RunningEngine:
         launches()
         if context.captured:
             self._graphs.record(count, key, launches)
+
+    def run_on(self, count: int, pixels: DeviceMemory) -> None:
+        """Queue a copy of that many slices to `input`, and the engine; see `run`.
+
+        The input's address stays one: TensorRT wants an execution context for each captured graph, and TensorRT for RTX
+        captures anew whenever an address changes. The copy takes the device microseconds.
+        """
+        nbytes = count * int(np.prod(self.slice_shape))
+        copy = self._device.cuda.memcpy_dtod_async
+        self.run(count, b"%d" % pixels.address, lambda: copy(self.input, pixels.address, nbytes, self.stream))
 
     def fetch(self, count: int, into: HostLogits | None = None) -> None:
         """Queue the copy of the logits to the host, on `stream`."""

@@ -36,7 +36,11 @@ def test_it_compiles_once_for_each_gpu_compiler_and_source(tmp_path: Path, monke
     monkeypatch.setattr(module, "SOURCE", changed)
     compiled("8.7", cache=tmp_path, compilers=[compiler])
     assert compiler.calls == ["8.7", "9.0", "8.7"]
-    assert len(list(tmp_path.glob("*.bin"))) == 4 and not list(tmp_path.glob("*.part"))
+    (tmp_path / "labels.cuh").write_text("")
+    for _ in range(2):
+        compiled("8.7", cache=tmp_path, compilers=[compiler])
+    assert compiler.calls == ["8.7", "9.0", "8.7", "8.7"], "what it includes is part of it"
+    assert len(list(tmp_path.glob("*.bin"))) == 5 and not list(tmp_path.glob("*.part"))
 
 
 def test_without_a_compiler_a_kept_kernel_serves_and_else_it_is_said_what_to_install(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import shutil
 import stat
 from pathlib import Path
@@ -46,6 +47,8 @@ class StandIn:
 
     def _CreateProgram(self, *arguments: Any) -> None:
         assert b"preprocess" in arguments[1]
+        self.included = dict(zip(arguments[5], arguments[4], strict=True))
+        assert len(self.included) == arguments[3]
 
     def _CompileProgram(self, program: Any, count: int, flags: Any) -> int:
         self.flags = list(flags)
@@ -81,6 +84,8 @@ def test_nvrtc_makes_machine_code_for_the_very_gpu() -> None:
     library = StandIn((12, 6))
     assert Nvrtc(library, (12, 6)).compile(SOURCE, "9.0") == CUBIN
     assert library.flags[-1] == b"--gpu-architecture=sm_90" and library.destroyed == 1
+    assert set(library.included) == set(re.findall(rb'#include "(\w+\.cuh)"', SOURCE.read_bytes()))
+    assert b"root_of" in library.included[b"labels.cuh"]
 
 
 def test_ptx_is_made_only_for_a_newer_gpu_and_only_where_the_driver_takes_it() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,12 @@ from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.dicom.slice import Slice
 from dtvit_edge.dicom.walk import walk
 from dtvit_edge.errors import ConfigError, DeviceFault, VerdictError
+from dtvit_edge.preprocess import cuda as cuda_preprocess
 from dtvit_edge.preprocess import kernel
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.scoring.api import Options, headers_of, open_backend, open_executor, score
 from dtvit_edge.scoring.run import run
-from tests.support.cuda import harness
+from tests.support.cuda import harness, streams
 from tests.support.cuda.fixtures import install_engine
 from tests.support.scoring_runs import results, table
 
@@ -61,7 +63,8 @@ def test_a_run_gives_what_the_cpu_gives(
     report = run(bundle, [phantom_folder], tmp_path / "gpu", options)
     assert results(tmp_path / "gpu") == results(tmp_path / "cpu")
     assert report.exit_status == 0 and len(table(tmp_path / "gpu" / "slices.csv")) > 30
-    assert ("up" in gpu.launched) == (not integrated), "mapped memory is not copied"
+    uploads = gpu.launched.count("up")
+    assert uploads == 1 if integrated else uploads > 20, "a Jetson copies tables and weights, once, and no pixels"
     if deterministic:
         assert gpu.launched.count("graph") >= 4, "equal batches are replayed"
 
@@ -125,6 +128,84 @@ def test_a_slice_that_overflows_the_labels_goes_through_the_cpu(
     for answers, order in zip(results, (slice(None), slice(None, None, -1)), strict=True):
         assert answers.head_pixels.tolist() == heads[order].tolist()
         np.testing.assert_allclose(answers.logits["ich_logits"], logits[order, :2], atol=1e-5)
+
+
+@pytest.mark.parametrize("integrated", [False, True], ids=["discrete", "jetson"])
+def test_sizes_and_encodings_mixed_in_one_batch_wherever_their_pixels_lie(
+    bundle: Bundle, slices: list[Slice], make_gpu: MakeGpu, integrated: bool
+) -> None:
+    make_gpu(integrated=integrated)
+    install_engine(bundle)
+    shifted = [with_encoding(s, intercept) for s, intercept in zip(slices[8:12], (0.0, -3.0, 5.0, 0.0), strict=True)]
+    odd = [replace(s, stored=np.ascontiguousarray(s.stored[i:, 3 * i : -1 - i])) for i, s in enumerate(shifted)]
+    heads, logits = with_the_cpu(bundle, odd)
+    with open_backend(bundle, "tensorrt", GPU) as backend, open_executor(bundle, backend, GPU) as executor:
+        pinned = {i: executor.prepare(odd[i]) for i in (2, 0, 3)}  # out of order, and one that is not prepared
+        executor.submit([pinned.get(i, slice_) for i, slice_ in enumerate(odd)])
+        executor.submit([pinned[0]])
+        together, alone = executor.collect(), executor.collect()
+        assert executor.prepared_bytes(odd[:1]).shape == (1, 1, 224, 224)
+    assert together.head_pixels.tolist() == heads.tolist() and alone.head_pixels[0] == heads[0]
+    np.testing.assert_allclose(together.logits["ich_logits"], logits[:, :2], atol=1e-5)
+    np.testing.assert_allclose(alone.logits["ich_logits"], logits[:1, :2], atol=1e-5)
+
+
+def with_encoding(slice_: Slice, intercept: float) -> Slice:
+    encoding = replace(slice_.header.encoding, intercept=intercept)
+    return replace(slice_, header=replace(slice_.header, encoding=encoding))
+
+
+def test_more_encodings_than_there_is_room_for_are_sent_anew(
+    bundle: Bundle, slices: list[Slice], make_gpu: MakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda_preprocess, "CONSTANT_BYTES", 3 << 16)
+    gpu = make_gpu()
+    install_engine(bundle, max_batch=6)
+    wanted = [with_encoding(slices[9], float(i % 7) - 3) for i in range(23)]
+    heads, logits = with_the_cpu(bundle, wanted)
+    with open_backend(bundle, "tensorrt", GPU) as backend, open_executor(bundle, backend, GPU) as executor:
+        got = []
+        for start in range(0, 23, 4):
+            executor.submit(wanted[start : start + 4])
+            got += [executor.collect()] if start else []
+        got.append(executor.collect())
+    assert np.concatenate([a.head_pixels for a in got]).tolist() == heads.tolist()
+    np.testing.assert_allclose(np.concatenate([a.logits["ich_logits"] for a in got]), logits[:, :2], atol=1e-5)
+    assert gpu.device_bytes == 0
+
+
+def test_reader_threads_copy_the_pixels_and_the_owner_thread_none(
+    bundle: Bundle, phantom_folder: Path, tmp_path: Path, make_gpu: MakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_gpu()
+    install_engine(bundle, max_batch=4)
+    real, threads = kernel.write_stored, []
+
+    def write(*arguments: Any) -> None:
+        threads.append(threading.current_thread().name)
+        real(*arguments)
+
+    monkeypatch.setattr(kernel, "write_stored", write)
+    run(bundle, [phantom_folder], tmp_path / "out", replace(GPU, workers=2))
+    assert len(threads) > 30 and {name.partition("_")[0] for name in threads} == {"prefetcher"}
+
+
+@pytest.mark.parametrize("forgotten", ["wait", "event"])
+def test_an_engine_that_does_not_wait_for_the_kernel_is_noticed(
+    bundle: Bundle, slices: list[Slice], make_gpu: MakeGpu, monkeypatch: pytest.MonkeyPatch, forgotten: str
+) -> None:
+    make_gpu()
+    install_engine(bundle, max_batch=4)
+    _, logits = with_the_cpu(bundle, slices[8:12])
+    if forgotten == "wait":
+        monkeypatch.setattr(streams.Stream, "wait_for_event", lambda self, event: None)
+    with open_backend(bundle, "tensorrt", GPU) as backend, open_executor(bundle, backend, GPU) as executor:
+        if forgotten == "event":  # recorded in the other stream, where it says nothing
+            record = streams.Event.record
+            monkeypatch.setattr(streams.Event, "record", lambda self, stream: record(self, backend.engine.stream))
+        executor.submit(slices[8:12])
+        wrong = executor.collect().logits["ich_logits"]
+    assert not np.allclose(wrong, logits[:, :2], atol=1e-5)
 
 
 def test_matrices_of_many_sizes_and_masks_that_fit_no_shared_memory(
@@ -207,7 +288,7 @@ def test_an_engine_that_was_never_tested_is_tested_first(
     gpu = make_gpu()
     install_engine(bundle, max_batch=3, proven=False)
     assert all(r.study.ich_probability is not None for r in score(bundle, [phantom_folder], GPU))
-    assert gpu.launched.index("engine") < gpu.launched.index("preprocess"), "golden slices come first"
+    assert gpu.launched.index("engine") < gpu.launched.index("preprocess_mask"), "golden slices come first"
     monkeypatch.setitem(bundle.manifest.tolerances, "fp32", 0.0)
     monkeypatch.setattr(type(bundle), "golden", lambda self: _off_by_one(tiny=self))
     with pytest.raises(VerdictError, match="differs from the golden logits"):

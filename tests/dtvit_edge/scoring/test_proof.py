@@ -13,7 +13,7 @@ import pytest
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.preprocess.cpu import CpuPreprocessor, PreparedSlice
-from dtvit_edge.preprocess.cuda import CudaPreprocessor
+from dtvit_edge.preprocess.cuda import CudaPreprocessor, Launches
 from dtvit_edge.scoring import executor
 from dtvit_edge.scoring.api import Options, open_backend, open_executor
 from dtvit_edge.scoring.proof import order, prove_chain, selftest_chain
@@ -77,10 +77,10 @@ def test_a_kernel_that_writes_other_bytes_is_found_though_the_engine_is_right(
     install_engine(bundle, max_batch=8)
     launch = CudaPreprocessor.launch
 
-    def wrong(self: CudaPreprocessor, prepared: Any, stream: Any) -> None:
-        launch(self, prepared, stream)
-        out = int(prepared.arguments[7])
-        stream.add("wrong", lambda: gpu.view(out, 1).__setitem__(slice(None), np.uint8(77)))
+    def wrong(self: CudaPreprocessor, launches: Launches) -> None:
+        launch(self, launches)
+        out = int(launches.arguments["out"])
+        self.stream.add("wrong", lambda: gpu.view(out, 1).__setitem__(slice(None), np.uint8(77)))
 
     monkeypatch.setattr(CudaPreprocessor, "launch", wrong)
     with open_backend(bundle, "tensorrt", GPU) as backend:
@@ -94,7 +94,7 @@ def test_an_engine_that_was_never_proved_answers_nothing_before_its_chain_is(
 ) -> None:
     make_gpu()
     install_engine(bundle, max_batch=8, proven=False)
-    monkeypatch.setattr(CudaPreprocessor, "launch", lambda self, prepared, stream: None)
+    monkeypatch.setattr(CudaPreprocessor, "launch", lambda self, launches: None)
     with (
         open_backend(bundle, "tensorrt", GPU) as backend,
         pytest.raises(VerdictError, match="preprocessing on this device"),

@@ -25,10 +25,6 @@ from tests.support.cuda.streams import EVENT_FLAGS, Counted, Event, Stream
 
 GARBAGE = 0xA5
 SHARED = 99 * 1024  # of a block on SM 8.6, 8.9 and 12.0
-ARGUMENTS = np.dtype(
-    [("inputs", "<u8"), ("count", "<i4"), ("stored", "<u8"), ("tables", "<u8"), ("axes", "<u8"), ("spec", kernel.SPEC),
-     ("pad", "<u4", (0,)), ("scratch", kernel.SCRATCH), ("out", "<u8"), ("stats", "<u8")], align=True
-)  # fmt: skip
 
 
 class Error(Exception):
@@ -67,6 +63,7 @@ class Gpu:
         self.sticky = ""
         self.refuses_capture = False
         self.live: dict[int, np.ndarray[Any, Any]] = {}
+        self.mapped: set[int] = set()
         self.device_bytes = self.steps = 0
         self.objects: Counter[str] = Counter()
         self.lost: list[str] = []
@@ -121,6 +118,7 @@ class Gpu:
 
     def free(self, address: int) -> None:
         memory = self.live.pop(address)
+        self.mapped.discard(address)
         assert (memory[-GUARD:] == GARBAGE).all(), "written behind a buffer"
         memory[:] = 0x5A
 
@@ -171,6 +169,8 @@ class HostAllocation:
         gpu.step()
         nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
         self.gpu, self.mapped, self.address = gpu, mapped, gpu.allocate(nbytes)
+        if mapped:
+            gpu.mapped.add(self.address)
         self.__array_interface__ = {
             "version": 3, "shape": tuple(shape), "typestr": np.dtype(dtype).str, "data": (self.address, False),
         }  # fmt: skip
@@ -193,12 +193,12 @@ class Module(Counted):
     def get_function(self, name: str) -> Function:
         assert self.gpu is not None
         self.gpu.step()
-        return Function(self.gpu, self)
+        return Function(self.gpu, self, name)
 
 
 class Function:
-    def __init__(self, gpu: Gpu, module: Module) -> None:
-        self.gpu, self.module = gpu, module
+    def __init__(self, gpu: Gpu, module: Module, name: str) -> None:
+        self.gpu, self.module, self.name = gpu, module, name
         self.dynamic = 48 * 1024
 
     def get_attribute(self, name: str) -> int:
@@ -209,28 +209,23 @@ class Function:
         self.dynamic = value
 
     def __call__(self, *arguments: Any, grid: Any, block: Any, shared: int, stream: Stream) -> None:
-        assert block == (1024, 1, 1) and shared <= self.dynamic
-        given = np.frombuffer(_packed(arguments), ARGUMENTS)[0]
-        stream.add("preprocess", lambda: self._run(given, grid[0], shared))
+        assert block == (kernel.THREADS[self.name], 1, 1) and shared <= self.dynamic
+        given = np.frombuffer(_packed(arguments), kernel.ARGUMENTS)
+        stream.add(self.name, lambda: self._run(given, grid[0], shared))
 
-    def _run(self, given: Any, blocks: int, shared: int) -> None:
-        count, spec, scratch = int(given["count"]), given["spec"], given["scratch"]
-        side = int(spec["crop"])
-        inputs = self.gpu.view(int(given["inputs"]), count * kernel.SLICE_INPUT.itemsize).view(kernel.SLICE_INPUT)
-        pixels = int((inputs["rows"] * inputs["columns"]).sum())
-        self.gpu.view(int(given["stored"]), 2 * pixels)
-        self.gpu.view(int(given["out"]), count * int(spec["channels"]) * side * side)
-        self.gpu.view(int(given["stats"]), count * kernel.HEAD_STATS.itemsize)
-        self.gpu.view(int(scratch["memory"]), blocks * int(scratch["bytes"]))
-        spec_copy, scratch_copy = np.array(spec), np.array(scratch)
-        pointers = [ctypes.c_void_p(int(given[name])) for name in ("stored", "tables", "axes")]
-        status = self.gpu.library.launch(
-            ctypes.c_void_p(int(given["inputs"])), ctypes.c_int(count), *pointers,
-            ctypes.c_void_p(spec_copy.ctypes.data), ctypes.c_void_p(scratch_copy.ctypes.data),
-            ctypes.c_void_p(int(given["out"])), ctypes.c_void_p(int(given["stats"])),
-            ctypes.c_uint(blocks), ctypes.c_uint(32), ctypes.c_uint(shared // 4), ctypes.c_uint(count),
-        )  # fmt: skip
-        assert status == 0
+    def _run(self, given: np.ndarray[Any, Any], blocks: int, shared: int) -> None:
+        a, view = given[0], self.gpu.view
+        count, side = int(a["count"]), int(a["spec"]["crop"])
+        for one in view(int(a["inputs"]), count * kernel.SLICE_INPUT.itemsize).view(kernel.SLICE_INPUT):
+            assert not one["stored"] % 16
+            view(int(one["stored"]), kernel.stored_bytes((int(one["rows"]), int(one["columns"]))))
+        view(int(a["out"]), count * int(a["spec"]["channels"]) * side * side)
+        view(int(a["stats"]), count * kernel.HEAD_STATS.itemsize)
+        places = blocks if self.name == kernel.WHOLE else count
+        view(int(a["scratch"]["memory"]), places * int(a["scratch"]["bytes"]))
+        numbers = (ctypes.c_uint(n) for n in (blocks, 32, shared, count))
+        index, address = kernel.ENTRIES.index(self.name), ctypes.c_void_p(given.ctypes.data)
+        assert self.gpu.library.launch(index, address, *numbers) == 0
 
 
 def _packed(arguments: tuple[Any, ...]) -> bytes:
@@ -287,12 +282,16 @@ def driver(gpu: Gpu) -> ModuleType:
 
     def up(address: int, host: Any, stream: Stream) -> None:
         target = gpu.view(address, host.nbytes)  # an address that is nobody's is found at once
-        assert not gpu.integrated, "mapped memory needs no copy"
+        assert address not in gpu.mapped, "mapped memory needs no copy"
         stream.add("up", lambda: target.__setitem__(slice(None), host.reshape(-1).view(np.uint8)))
 
     def down(host: Any, address: int, stream: Stream) -> None:
         source = gpu.view(address, host.nbytes)
         stream.add("down", lambda: host.reshape(-1).view(np.uint8).__setitem__(slice(None), source))
 
-    cuda.memcpy_htod_async, cuda.memcpy_dtoh_async = up, down
+    def across(target: int, source: int, nbytes: int, stream: Stream) -> None:
+        to, of = gpu.view(target, nbytes), gpu.view(source, nbytes)
+        stream.add("across", lambda: to.__setitem__(slice(None), of))
+
+    cuda.memcpy_htod_async, cuda.memcpy_dtoh_async, cuda.memcpy_dtod_async = up, down, across
     return cuda

@@ -108,6 +108,12 @@ int cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, void*) {
   return memcpy(to, (void*)from, bytes), OK;
 }
 
+int cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t bytes, void*) {
+  NEEDS_CONTEXT;
+  if (!is_device(to, bytes) || !is_device(from, bytes)) return INVALID_VALUE;
+  return memcpy((void*)to, (void*)from, bytes), OK;
+}
+
 int cuStreamCreate(void** stream, unsigned flags) {
   NEEDS_CONTEXT;
   static int next = 0x100;
@@ -157,8 +163,12 @@ int cuModuleUnload(void*) {
   NEEDS_CONTEXT;
   return left--, OK;
 }
+// A function's handle is 0x40 and its place in the source.
 int cuModuleGetFunction(void** function, void*, const char* name) {
-  return *function = (void*)0x40, strcmp(name, "preprocess") ? INVALID_VALUE : OK;
+  const char* const names[] = {"preprocess", "preprocess_binarise", "preprocess_mask", "preprocess_resize"};
+  for (size_t i = 0; i < 4; i++)
+    if (!strcmp(name, names[i])) return *function = (void*)(0x40 + i), OK;
+  return INVALID_VALUE;
 }
 int cuFuncGetAttribute(int* value, int attribute, void*) { return *value = 1024, attribute == 0 ? OK : INVALID_VALUE; }
 int cuFuncSetAttribute(void*, int attribute, int value) {
@@ -166,27 +176,12 @@ int cuFuncSetAttribute(void*, int attribute, int value) {
 }
 int cuFuncSetBlockShape(void*, int, int, int) { return OK; }
 
-// The arguments as the C compiler lays them out: what the kernel of a GPU would find.
-struct Arguments {
-  const SliceInput* inputs;
-  int count;
-  const u16* stored;
-  const u8* tables;
-  const int* axes;
-  Spec spec;
-  Scratch scratch;
-  u8* out;
-  HeadStats* stats;
-};
-
-int cuLaunchKernel(void*, unsigned blocks, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned shared, void*,
-                   void**, void** extra) {
+int cuLaunchKernel(void* function, unsigned blocks, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned shared,
+                   void*, void**, void** extra) {
   NEEDS_CONTEXT;
-  // CU_LAUNCH_PARAM_BUFFER_POINTER 1, CU_LAUNCH_PARAM_BUFFER_SIZE 2
+  // CU_LAUNCH_PARAM_BUFFER_POINTER 1, CU_LAUNCH_PARAM_BUFFER_SIZE 2. The arguments as the C compiler lays them out.
   if (extra[0] != (void*)1 || extra[2] != (void*)2 || *(size_t*)extra[3] != sizeof(Arguments)) return INVALID_VALUE;
-  const Arguments& a = *(const Arguments*)extra[1];
-  return launch(a.inputs, a.count, a.stored, a.tables, a.axes, &a.spec, &a.scratch, a.out, a.stats, blocks, 32,
-                shared / 4, 1);
+  return launch((int)((size_t)function - 0x40), (const Arguments*)extra[1], blocks, 32, shared, 1);
 }
 
 }  // extern "C"
