@@ -99,7 +99,7 @@ def run(
     facts = RunFacts()
     chosen = model or resolve_for(bundle, out, options, overwrite=overwrite)
     with facts.timings.stage("discover"):
-        _, plan = make_plan(folders, out, chosen.options, progress)
+        plan = make_plan(folders, out, chosen.options, progress)[1]  # the walk is large, and not needed any more
     with open_output(bundle, chosen, out, overwrite=overwrite, identify=identify) as output:
         return output.score(plan, facts, progress)
 
