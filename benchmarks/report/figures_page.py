@@ -6,7 +6,7 @@ python -m benchmarks.report.figures_page
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from benchmarks.measure import slice_cost
@@ -53,7 +53,7 @@ def figures_page() -> str:
         "single questions": _single_questions(CPU_RECORDS),
         "evaluations": _evaluations(EVALUATION_RECORDS),
         "encoders": _evaluations(ENCODER_RECORDS),
-        "gate": _gate(GATE_RECORDS),
+        "gate": gate_part(GATE_RECORDS),
         "bench": _bench(BENCH_RECORDS),
         "gpu estimate": _gpu_estimate(CPU_RECORDS),
     }
@@ -222,7 +222,7 @@ def _evaluations(path: Path) -> str:
     return head + "".join(lines) + "\n" + "".join(f"- `{command}`\n" for command in commands) + "\n"
 
 
-def _gate(path: Path) -> str:
+def gate_part(path: Path) -> str:
     """The newest verdict on each precision of each model."""
     newest = {r.options["name"]: r for r in (read(path) if path.is_file() else ())}
     columns = ("model, slices", "precision", "gate", "judged on", "ICH flips", "location flips", "largest \\|dp\\|",
@@ -248,9 +248,14 @@ def _gate(path: Path) -> str:
         lines.append(
             f"- `{_command(record)}`: ranges from {held['calibration']} slices by {record.options['method']}, kept in "
             f"higher precision: {kept_higher}; {duration(s['seconds'])}, {size(s['peak_bytes'])} at most"
-            f"{_curve(record.options.get('curve', ()))}\n"
+            f"{_curve(record.options.get('curve', ()))}{_hinted(record.options.get('configurations', {}))}\n"
         )
     return "".join(lines) + "\n"
+
+
+def _hinted(verdicts: Mapping[str, str]) -> str:
+    """What the gate said of configurations, which have no file and so no row; nothing where a record has none."""
+    return "".join(f"; {name}, which has no file of its own: {said}" for name, said in verdicts.items())
 
 
 def _curve(points: Iterable[dict[str, float]]) -> str:

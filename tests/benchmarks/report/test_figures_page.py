@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,12 +12,12 @@ from pathlib import Path
 import click
 import pytest
 
-from benchmarks.report.figures_page import PAGE, figures_page, tables
+from benchmarks.report.figures_page import PAGE, figures_page, gate_part, tables
 from benchmarks.report.page_parts import EXIT_STATUSES, key_figures, key_figures_with_commands
 from benchmarks.results import CPU_RECORDS, FOLDER, GATE_RECORDS
 from dtvit_edge.cli.commands import WORKSTATION_COMMANDS
 from dtvit_edge.errors import BuildKilled, BundleError, DtvitError, VerdictError
-from evaluation.records import latest, read
+from evaluation.records import append, latest, read
 from tests.support.data import ROOT
 
 ANEW = "python -m benchmarks.report.figures_page writes it anew"
@@ -51,6 +52,16 @@ def test_no_row_of_a_gate_that_was_switched_off_says_passed() -> None:
     rows = [line for line in figures_page().splitlines() if line.startswith("| ") and line.split(" | ")[0][2:] in names]
     assert rows and all(row.split(" | ")[2] == "not gated" for row in rows)
     assert "(not gated)" in key_figures()
+
+
+@pytest.mark.parametrize("configurations", [{"int8+bf16": "failed"}, {}], ids=["one", "none"])
+def test_a_configuration_has_its_verdict_beside_the_calibrations_command(
+    configurations: dict[str, str], tmp_path: Path
+) -> None:
+    record = next(r for r in read(GATE_RECORDS) if r.options["name"] == "demo, phantoms")
+    append(tmp_path / "gate.jsonl", replace(record, options=record.options | {"configurations": configurations}))
+    said = "; int8+bf16, which has no file of its own: failed\n" in gate_part(tmp_path / "gate.jsonl")
+    assert said == bool(configurations)
 
 
 def test_readme_has_five_figures_and_the_page_the_command_of_each() -> None:
