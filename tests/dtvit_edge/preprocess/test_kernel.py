@@ -83,15 +83,15 @@ def test_a_crop_that_is_no_multiple_of_eight_and_no_mask(kernel_library: ctypes.
         assert same(kernel_library, slices, spec, **way)
 
 
-def test_the_widest_filters_of_any_spec_fit_the_resize() -> None:
-    for crop in (32, 99, 512, 1024):
-        for name in ("bilinear", "bicubic"):
-            for shape in ((1024, 1024), (1024, 32), (33, 1024)):
-                spec = PreprocessSpec(crop=crop, resize=crop, filter=name)
-                plan, padded = resample_plan(*shape, spec), -(-crop // 8) * 8
-                assert 3 * plan.vertical.taps.shape[1] * padded <= kernel.NARROW_BYTES
-                assert 8 * shape[1] + plan.horizontal.taps.shape[1] <= kernel.LINES_BYTES
-                assert kernel._band(plan.vertical, crop) >= 1
+@pytest.mark.parametrize(("crop", "resize"), [(32, 32), (99, 101), (1024, 1024)])
+def test_the_widest_filters_of_any_spec_fit_the_resize(crop: int, resize: int) -> None:
+    spec = PreprocessSpec(crop=crop, resize=resize, filter="bicubic")
+    plan, padded = resample_plan(1020, 1024, spec), -(-crop // 8) * 8
+    assert 3 * plan.vertical.taps.shape[1] * padded <= kernel.NARROW_BYTES
+    assert 2048 + plan.horizontal.taps.shape[1] <= kernel.LINES_BYTES
+    band = kernel._band(plan.vertical, crop)
+    ends = plan.vertical.start[np.minimum(np.arange(crop) + band, crop) - 1] + plan.vertical.taps.shape[1]
+    assert (ends - plan.vertical.start).max() * padded <= kernel.NARROW_BYTES
 
 
 def test_real_studies_are_bit_equal(kernel_library: ctypes.CDLL) -> None:
