@@ -33,10 +33,11 @@ FLOORS = [
     {"trt"},
     {"backends", "targets"},
     {"scoring"},
+    {"report"},
     {"cli"},
     {"__main__"},
 ]
-MOST_ROOMS, MOST_FLOORS = 21, 10
+MOST_ROOMS, MOST_FLOORS = 22, 11
 WRITERS = {"write_text", "write_bytes", "mkdir", "makedirs", "touch", "save_file", "copyfile", "copytree"}
 WRITES_ITSELF = {
     "dtvit_edge/files.py": "it is the one",
@@ -139,3 +140,6 @@ def test_the_wheel_holds_the_runtime_alone(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"dtvit_edge"}
     assert "dtvit_edge/py.typed" in names
+    assert {path.name for path in (ROOT / "dtvit_edge" / "report" / "templates").iterdir()} == {
+        Path(name).name for name in names if "/report/templates/" in name
+    }

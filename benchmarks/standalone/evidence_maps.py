@@ -240,7 +240,7 @@ def _summary(
     wrong = [label for label in judged if label.startswith("shuffled")]
     sides = {label: hits for label, hits in judged.items() if label not in wrong}
     sides["shuffled"] = [hits for label in wrong for hits in judged[label]]
-    summary = {}
+    summary: dict[str, float] = {}
     for label, hits in sides.items():
         whose = list(patients) * (len(wrong) if label == "shuffled" else 1)
         for name in ("cell", "patch", "point", "chance", "location_cell"):

@@ -17,6 +17,7 @@ import click
 from dtvit_edge.cli import exit_status, render
 from dtvit_edge.cli.group import Commands
 from dtvit_edge.cli.option_set import bundle_argument, bundle_options, json_option, refuse_given
+from dtvit_edge.cli.report_command import report, report_option, require_templates, with_pages
 from dtvit_edge.cli.sign_command import sign
 from dtvit_edge.cli.tune_command import tune
 from dtvit_edge.cli.version import print_version
@@ -56,6 +57,7 @@ def cli() -> None:
     """
 
 
+cli.add_command(report)
 cli.add_command(sign)
 cli.add_command(tune)
 
@@ -81,6 +83,7 @@ threshold_option = click.option(
 @click.option("-o", "--out", type=click.Path(path_type=Path), metavar="OUT", help="Write the results to this folder.")
 @click.option("--overwrite", is_flag=True, help="Replace the results of another run.")
 @click.option("--dry-run", is_flag=True, help="List what would be scored; write nothing.")
+@report_option
 @click.option("--any-series", is_flag=True, help="Score unsuitable series as well, and say so in the results.")
 @click.option("--keep-all", is_flag=True, help="Score slices with no brain in view as well.")
 @click.option("--backend", default="auto", show_default=True, metavar="NAME",
@@ -108,6 +111,7 @@ def score(
     out: Path | None,
     overwrite: bool,
     dry_run: bool,
+    with_report: bool,
     accept_engines: tuple[str, ...],
     expect_digest: str | None,
     trust: tuple[Path, ...] | None,
@@ -116,7 +120,8 @@ def score(
 ) -> None:
     """Score every study below FOLDERS with BUNDLE.
 
-    Writes slices.csv, studies.csv and run.json to OUT; the same command continues a run that was interrupted.
+    Writes slices.csv, studies.csv and run.json to OUT, with --report a page a study; the same command continues a run
+    that was interrupted.
     Exit status: 0 every slice scored or skipped, 3 some refused or failed, 4 none scored, 5 the device or disk failed,
     6 internal error.
     """
@@ -126,15 +131,18 @@ def score(
 
     opened = Bundle.open(bundle, expect_digest=expect_digest, accept_engines=accept_engines, trust=trust)
     config = Options(**options)
+    if with_report:
+        require_templates()
     if dry_run:
         _, plan = make_plan(folders, out, config, render.progress)
         render.plan(plan, as_json=as_json)
         raise SystemExit(0 if headers_of(plan) else NOTHING_SCORED)
     if out is None:
         raise click.UsageError("Missing option '-o' / '--out'.")
-    report = run(opened, folders, out, config, overwrite=overwrite, progress=render.progress)
-    render.run_report(report, opened, any_series=config.any_series, as_json=as_json)
-    raise SystemExit(report.exit_status)
+    done = run(opened, folders, out, config, overwrite=overwrite, progress=render.progress)
+    done = with_pages(done, opened, folders, out, wanted=with_report)
+    render.run_report(done, opened, any_series=config.any_series, as_json=as_json)
+    raise SystemExit(done.exit_status)
 
 
 @cli.command(short_help="Check a bundle and its golden slices here.")

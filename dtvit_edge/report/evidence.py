@@ -1,8 +1,8 @@
 """Occlusion evidence: where hiding a patch of a slice changes the model's answer.
 
 The answers come from the executor that scored the study, on the bytes that it was shown. A patch is hidden by the
-median of the slice's brain, coarse to fine: first 7 x 7 patches side by side, then patches of the same size that lie half
-a patch beside those that mattered most. Patches of one size compare; smaller ones would hide less.
+median of the slice's brain, coarse to fine: 7 x 7 patches side by side, then patches of the same size that lie half a
+patch beside those that mattered most. Patches of one size compare; smaller ones would hide less.
 
 A ViT's attention rollout is not used (docs/report.md): it says how tokens were mixed, not what the answer hangs on, and
 engines do not show it.
@@ -120,7 +120,7 @@ def _ask(
     executor: Executor, pixels: NDArray[np.uint8], cells: Sequence[Cell], fill: NDArray[np.uint8]
 ) -> dict[Cell, dict[str, NDArray[np.float32]]]:
     """The logits with each patch hidden by itself."""
-    answers = {}
+    answers: dict[Cell, dict[str, NDArray[np.float32]]] = {}
     for start in range(0, len(cells), executor.batch):
         asked = cells[start : start + executor.batch]
         logits: Logits = executor.logits(np.stack([_hide(pixels, cell, fill) for cell in asked]))
