@@ -94,7 +94,7 @@ def test_images_are_in_order_with_number_and_colour_and_gaps_are_seen(finished: 
     )
     assert all((css == "none") == (p == "–") for css, p, _ in cells)
     assert all(css == "none" or int(css[1]) == min(int(float(p) * 10 + 1e-6), 9) for css, p, _ in cells)
-    assert page.count('<li class="gap"') == 1 and page.count('class="gap" x=') == 1
+    assert page.count('<li class="gap"') == 1 and page.count('<rect class="gap"') == 1
     assert len(re.findall('class="cross"', page)) == sum(p == "–" for _, p, _ in cells)
 
 
