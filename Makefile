@@ -24,8 +24,9 @@ TRAIN := MALLOC_MMAP_THRESHOLD_=2000000000 MALLOC_TRIM_THRESHOLD_=4000000000 MAL
 # other heads), which scores studies. Interrupted, the same command goes on.
 demo: $(OUT)/calibration/truth.csv $(OUT)/phantoms/truth.csv | $(VENV)/.workstation
 	$(BIN)/dtvit-edge deploy $(DEMO_MODEL) -o $(OUT)/demo.dtvit --slices $(OUT)/calibration/truth.csv --overwrite
-	$(BIN)/dtvit-edge score $(OUT)/demo.dtvit $(OUT)/phantoms $(REAL_STUDIES) -o $(OUT)/results --overwrite
+	$(BIN)/dtvit-edge score $(OUT)/demo.dtvit $(OUT)/phantoms $(REAL_STUDIES) -o $(OUT)/results --overwrite --report
 	@echo "bundle: $(OUT)/demo.dtvit   phantom studies and their truth: $(OUT)/phantoms   results: $(OUT)/results"
+	@echo "report: $(abspath $(OUT)/results/report/index.html)"
 
 # Written last: where it is there, so are the phantoms.
 $(OUT)/%/truth.csv: | $(VENV)/.workstation

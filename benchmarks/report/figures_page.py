@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.measure import slice_cost
 from benchmarks.peers import EAGER, SCIKIT_IMAGE
 from benchmarks.report import encoders, page_parts
+from benchmarks.report.evidence_table import evidence_table
 from benchmarks.report.run_view import group_by_run, run_views
 from benchmarks.results import (
     BENCH_RECORDS,
@@ -22,6 +23,7 @@ from benchmarks.results import (
     names,
 )
 from benchmarks.standalone import (
+    evidence_maps,
     graph_rewrites,
     harness_check,
     int8_speed,
@@ -71,6 +73,7 @@ def tables() -> dict[str, dict[str, str]]:
             "evaluations": _evaluations(EVALUATION_RECORDS),
             "encoders": _evaluations(ENCODER_RECORDS),
         },
+        "docs/report.md": {"evidence": evidence_table(CPU_RECORDS)},
         "docs/calibrate.md": {"shifts": page_parts.scanner_shifts()},
         "docs/bundle-format.md": {
             "manifest": page_parts.manifest_fields(),
@@ -127,6 +130,14 @@ def _single_questions(path: Path) -> str:
             "reading and preprocessing one uncompressed 512x512 slice, one core, median",
             f"{s['read_and_preprocess_ms_median']:.2f} ms ({parts}; the planning pass's header "
             f"{s['header_ms_median']:.2f} more)",
+            record,
+        ))  # fmt: skip
+    if record := latest(path, evidence_maps.WHAT):
+        s = record.summary
+        rows.append((
+            f"{evidence_maps.WHAT}: the hottest cell touches it, {s['slices']:.0f} slices ([report](report.md))",
+            f"{s['fp32: cell']:.1%} ({s['fp32: cell_low']:.1%} to {s['fp32: cell_high']:.1%}); a wrong model "
+            f"{s['shuffled: cell']:.1%}, chance {s['fp32: chance']:.1%}",
             record,
         ))  # fmt: skip
     if record := latest(path, leak.WHAT):

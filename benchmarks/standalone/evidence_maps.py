@@ -209,7 +209,7 @@ def main(
         judged[label] = [judge(map_, case.truth) for map_, case in zip(found, chosen, strict=True)]
         render.echo(_line(label, judged[label], [c.patient for c in chosen], found, took))
     patients = [case.patient for case in chosen]
-    samples = {f"{label}: hottest cell": [h.cell for h in hits] for label, hits in judged.items()}
+    samples = {f"{label}: hottest cell": [float(h.cell) for h in hits] for label, hits in judged.items()}
     samples |= {f"{label}: seconds of CPU": took for label, took in seconds.items()}
     summary = _summary(judged, patients, maps) | {
         "slices": float(len(chosen)),

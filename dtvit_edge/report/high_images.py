@@ -18,8 +18,9 @@ from dtvit_edge.spec import PreprocessSpec
 
 # Between the answer now and the one in the results: four decimals, and what a GPU's batches change.
 SAME_ANSWER = 0.005
-# Pictures of positive slices are so many times finer than what the model was shown.
-FINER = 2
+# Sides of pictures in pixels: of those with maps, which people look at closely, and of the others. Noise alone has
+# 0.27 MB as a picture of the first kind: three of them, and all else, fit into the megabyte that a page may have.
+FINE, COARSE = 448, 224
 
 
 class HighImages:
@@ -48,7 +49,7 @@ class HighImages:
         self._threshold = threshold
         self._untrained = untrained_heads
         self._read = ImageReader(reader, cast(Executor, _AsItIs()), spec.least_side, Timings())
-        self._fine, self._coarse = BrainWindow(spec, FINER), BrainWindow(spec)
+        self._fine, self._coarse = BrainWindow(spec, FINE), BrainWindow(spec, COARSE)
 
     def __call__(self, cells: Sequence[StripCell]) -> list[HighImage]:
         """The pictures of some images; maps beside those that are positive.

@@ -57,19 +57,23 @@ class BrainWindow:
     """Draws slices in the brain window, in the geometry of the model's input.
 
     Args:
-        finer: so many times the model's resolution, where that is no more than 1024 pixels a side.
+        side: of the pictures, in pixels.
     """
 
-    def __init__(self, spec: PreprocessSpec, finer: int = 1) -> None:
+    def __init__(self, spec: PreprocessSpec, side: int) -> None:
         drawn = replace(spec, windows=(Window(),))
-        if spec.resize is not None and finer * spec.resize <= MAX_CROP:
-            drawn = replace(drawn, resize=finer * spec.resize, crop=finer * spec.crop)
-        self._prepare = CpuPreprocessor(drawn)
+        # From the stored pixels at once, where the geometry allows it: what the model was shown is a half as fine.
+        if spec.resize is not None and (resize := round(spec.resize * side / spec.crop)) <= MAX_CROP:
+            drawn = replace(drawn, resize=max(resize, side), crop=side)
+        self._prepare, self._side = CpuPreprocessor(drawn), side
 
     def __call__(self, slice_: Slice) -> str:
         """A PNG as a data URI."""
         prepared = self._prepare(slice_.stored, slice_.header.encoding)
-        _, png = cv2.imencode(".png", prepared.pixels[0], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+        image = prepared.pixels[0]
+        if image.shape[0] != self._side:
+            image = cv2.resize(image, (self._side, self._side), interpolation=cv2.INTER_AREA)
+        _, png = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 9])
         return "data:image/png;base64," + base64.b64encode(png.tobytes()).decode("ascii")
 
 

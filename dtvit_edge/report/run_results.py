@@ -116,14 +116,9 @@ def read_run(out: Path) -> RunResults:
         with _rows(out / STUDIES, STUDY_COLUMNS) as rows:
             studies = tuple(map(_study_row, rows))
         results = RunResults(out, run, studies)
-        _ = (
-            results.spec,
-            results.options,
-            results.threshold,
-            results.slice_threshold,
-            run["bundle"]["digest"],
-            run["bundle"]["training"],
-        )
+        _ = results.spec, results.options, results.threshold, results.slice_threshold
+        _ = run["bundle"]["digest"], run["bundle"]["training"]
+        _ = [run[name].items() for name in ("machine", "seconds", "backend", "packages")]
     except FileNotFoundError as error:
         raise ConfigError(f"{out} holds no finished run: it has no {Path(error.filename).name}") from error
     except OSError as error:

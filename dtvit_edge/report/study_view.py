@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -18,6 +19,8 @@ from dtvit_edge.report.run_results import SliceRow, StudyRow
 from dtvit_edge.spec import PreprocessSpec
 
 MOST_SHOWN = 3  # highest images with pictures
+# Images drawn of all stacks of a study together; a head has a tenth, and a page may have a megabyte.
+MOST_CELLS = 400
 
 RowKey: TypeAlias = tuple[str, str, int]  # series, path, frame
 
@@ -54,7 +57,12 @@ class StripCell:
 
 @dataclass(frozen=True)
 class StackView:
-    """A stack; `facts` are what its headers say of how it was made, `side` of which side of a picture is which."""
+    """A stack.
+
+    Attributes:
+        facts: what its headers say of how it was made; side: of which side of a picture is the patient's right.
+        answers: the study's highest image is one of it; hidden: so many of its images are not drawn.
+    """
 
     cells: tuple[StripCell, ...]
     profile: Profile | None
@@ -63,6 +71,12 @@ class StackView:
     facts: str
     side: str
     answers: bool
+    hidden: int = 0
+
+    @property
+    def drawn(self) -> tuple[StripCell, ...]:
+        """The cells of the strip."""
+        return self.cells[: len(self.cells) - self.hidden]
 
     @property
     def highest(self) -> list[StripCell]:
@@ -82,8 +96,8 @@ class HighImage:
 
 def stack_views(
     study: StudyRow, plan: Plan, rows: Sequence[SliceRow], spec: PreprocessSpec, threshold: float
-) -> list[StackView]:
-    """The stacks of a study's suitable series; the one that answers comes first.
+) -> tuple[list[StackView], int]:
+    """The stacks of a study's suitable series, the one that answers first, and how many more are not drawn.
 
     Args:
         plan: the study's part of the plan.
@@ -92,7 +106,20 @@ def stack_views(
     known = {(row.series_uid, row.path, row.frame): row for row in rows}
     views = [_stack_view(stack, known, spec, threshold, study.top_sop_uid) for stack in plan.stacks(spec.thickness_mm)]
     views.sort(key=lambda view: (not view.answers, -max((c.probability or 0.0 for c in view.cells), default=0.0)))
-    return views
+    shown = _bounded(views)
+    return shown, len(views) - len(shown)
+
+
+def _bounded(views: Sequence[StackView]) -> list[StackView]:
+    """The same with at most `MOST_CELLS` cells, the first stacks' first; a stack without any is left out of the end."""
+    left = MOST_CELLS
+    shown: list[StackView] = []
+    for view in views:
+        if left > 0:
+            hidden = max(len(view.cells) - left, 0)
+            shown.append(view if not hidden else replace(view, hidden=hidden, profile=None))
+            left -= len(view.cells)
+    return shown
 
 
 def _stack_view(
@@ -121,7 +148,7 @@ def _stack_view(
                 sum(r is None or r.probability is None for r in own) if probability is not None else 0,
             )
         )
-    in_mm = bool(cells) and all(cell.position_mm is not None for cell in cells)
+    in_mm = all(cell.position_mm is not None and math.isfinite(cell.position_mm) for cell in cells)
     points = [Point(c.position_mm if in_mm and c.position_mm is not None else i + 1, c.probability, c.text)
               for i, c in enumerate(cells)]  # fmt: skip
     gaps = tuple(stack.gaps)

@@ -106,7 +106,7 @@ def study_page(results: RunResults, study: StudyRow, plan: Plan, slices: Sequenc
         plan: the study's part of the plan; slices: its rows.
     """
     threshold, source = results.threshold
-    views = stack_views(study, plan, slices, results.spec, threshold)
+    views, more_stacks = stack_views(study, plan, slices, results.spec, threshold)
     answering = [cell for view in views if view.answers for cell in view.highest]
     places = len({cell.number for view in views if view.answers for cell in view.cells if cell.probability is not None})
     top_places = min(results.spec.top_places, places) or results.spec.top_places
@@ -121,6 +121,7 @@ def study_page(results: RunResults, study: StudyRow, plan: Plan, slices: Sequenc
         left_out=left_out(slices),
         left_out_line=left_out_line(slices),
         stacks=views,
+        more_stacks=more_stacks,
         images=draw(answering),
         slice_threshold=results.slice_threshold,
         facts=list(_facts(results, study)),

@@ -16,10 +16,12 @@ import pytest
 
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli.commands import main
+from dtvit_edge.dicom.slice import SliceImage
 from dtvit_edge.errors import ConfigError, MissingDependency
 from dtvit_edge.report import templates
 from dtvit_edge.report.files import page_name
 from dtvit_edge.report.run_results import read_run
+from dtvit_edge.report.study_view import MOST_CELLS, StackView, StripCell, _bounded
 from dtvit_edge.report.write import Report, write_report
 from tests.support.made_once import made_once
 from tests.support.scoring_runs import results, score
@@ -328,3 +330,10 @@ def test_a_finished_run_is_read_back_as_it_was_written(finished: Path) -> None:
     assert found.options.batch == 4 and found.threshold == (0.1, "asked for")
     rows = [row for _, group in found.slices_by_study() for row in group]
     assert sum(study.slices for study in found.studies) == sum(bool(row.study_uid) for row in rows)
+
+
+def test_a_page_stays_below_a_megabyte_whatever_a_study_holds() -> None:
+    cell = StripCell(SliceImage((), 1), 1, 0.0, 0.5, 5, "", "", False, 0)
+    views = [StackView((cell,) * count, None, (), (), "", "", True) for count in (MOST_CELLS - 10, 1000, 5)]
+    shown = _bounded(views)
+    assert [len(view.drawn) for view in shown] == [MOST_CELLS - 10, 10] and shown[1].hidden == 990
