@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dtvit_edge.cli import render
-from dtvit_edge.cli.option_set import json_option
+from dtvit_edge.cli.option_set import bundle_options, json_option, refuse_given
 
 if TYPE_CHECKING:
     from dtvit_edge.bundle import Bundle
@@ -29,9 +29,16 @@ report_option = click.option(
               help="Ask the bundle that answered where hiding changes its answer.  [default: no maps]")  # fmt: skip
 @click.option("--accept-engine", "accept_engines", multiple=True, metavar="SHA256",
               help="Trust the engine plan of this digest, which was not built here; may be repeated.")  # fmt: skip
+@bundle_options
 @json_option
 def report(
-    out: Path, studies: tuple[Path, ...], bundle: Path | None, accept_engines: tuple[str, ...], as_json: bool
+    out: Path,
+    studies: tuple[Path, ...],
+    bundle: Path | None,
+    accept_engines: tuple[str, ...],
+    expect_digest: str | None,
+    trust: tuple[Path, ...] | None,
+    as_json: bool,
 ) -> None:
     """Make the pages of the finished run in OUT, whose files lie below STUDIES.
 
@@ -40,7 +47,11 @@ def report(
     from dtvit_edge.bundle import Bundle
     from dtvit_edge.report.write import write_report
 
-    opened = None if bundle is None else Bundle.open(bundle, accept_engines=accept_engines)
+    if bundle is None:
+        refuse_given({"accept_engines", "expect_digest", "trust"}, "goes with --bundle")
+        opened = None
+    else:
+        opened = Bundle.open(bundle, expect_digest=expect_digest, accept_engines=accept_engines, trust=trust)
     written = write_report(out, studies, opened, progress=render.progress)
     if as_json:
         render.echo_lines(json.dumps(asdict(written) | {"index": str(written.index)}, indent=1))
