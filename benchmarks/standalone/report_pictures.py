@@ -30,7 +30,7 @@ from dtvit_edge.scoring.run import run
 PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures"
 STUDIES, SEED = 8, 41
 # Width and height of the window in CSS pixels: of a study down to its first map, and of the index.
-STUDY_SIZE, INDEX_SIZE = (1000, 1410), (1000, 1410)
+STUDY_SIZE, INDEX_SIZE = (1000, 1410), (1000, 960)
 WIDTH = 760  # of the pictures
 
 
@@ -51,6 +51,7 @@ def draw(browser: str, page: Path, size: tuple[int, int], profile: Path) -> byte
         check=True, capture_output=True, timeout=120,
     )  # fmt: skip
     image = cv2.imread(str(shot))
+    assert image is not None
     image = cv2.resize(image, (WIDTH, round(WIDTH * image.shape[0] / image.shape[1])), interpolation=cv2.INTER_AREA)
     return bytes(cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes())
 

@@ -32,7 +32,7 @@ class StripCell:
     Attributes:
         number: its place, from 1 at the feet; position_mm: None where it is not known.
         level: 0 to 9, of its probability; None where it has none, and `why` says why not.
-        is_highest: it is one of those with pictures.
+        rank: among those with pictures, from 0; None where it has none.
         lost: slices that were to be averaged into it, and could not be read; gap_after: a slice is missing above it.
     """
 
@@ -43,7 +43,7 @@ class StripCell:
     level: int | None
     code: str
     why: str
-    is_highest: bool
+    rank: int | None
     lost: int
     gap_after: bool = False
 
@@ -81,7 +81,8 @@ class StackView:
     @property
     def highest(self) -> list[StripCell]:
         """The highest images, the first one first."""
-        return sorted((c for c in self.cells if c.is_highest), key=lambda c: (-(c.probability or 0.0), c.number))
+        ranked = {cell.rank: cell for cell in self.cells if cell.rank is not None}
+        return [ranked[rank] for rank in sorted(ranked)]
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def _stack_view(
                 None if probability is None else min(int(LEVELS * probability), LEVELS - 1),
                 code,
                 REASONS[code].sentence if code in REASONS else "The file is not where it was when it was scored.",
-                i in highest,
+                highest.get(i),
                 sum(r is None or r.probability is None for r in own) if probability is not None else 0,
             )
         )
@@ -181,8 +182,8 @@ def _key(header: SliceHeader) -> RowKey:
 
 def _highest_places(
     images: Sequence[SliceImage], probabilities: Sequence[float | None], first: set[int], count: int
-) -> set[int]:
-    """Indices of the highest images, one a place; of equals in four decimals those of `first` come first."""
+) -> dict[int, int]:
+    """Rank by index of the highest images, one a place; of equals in four decimals those of `first` come first."""
     order = sorted(
         (i for i, p in enumerate(probabilities) if p is not None),
         key=lambda i: (-(probabilities[i] or 0.0), i not in first, images[i].place, i),
@@ -190,7 +191,7 @@ def _highest_places(
     taken: dict[int, int] = {}
     for i in order:
         taken.setdefault(images[i].place, i)
-    return set(list(taken.values())[:count])
+    return {i: rank for rank, i in enumerate(list(taken.values())[:count])}
 
 
 def _facts(stack: Stack) -> str:
