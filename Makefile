@@ -27,8 +27,9 @@ NATIVE := dtvit_edge/preprocess/libdtvit_native.so
 demo: $(NATIVE) $(OUT)/calibration/truth.csv $(OUT)/phantoms/truth.csv | $(VENV)/.workstation
 	$(BIN)/dtvit-edge deploy $(DEMO_MODEL) -o $(OUT)/demo.dtvit --slices $(OUT)/calibration/truth.csv --overwrite \
 	  --tune-seconds 20
-	$(BIN)/dtvit-edge score $(OUT)/demo.dtvit $(OUT)/phantoms $(REAL_STUDIES) -o $(OUT)/results --overwrite
+	$(BIN)/dtvit-edge score $(OUT)/demo.dtvit $(OUT)/phantoms $(REAL_STUDIES) -o $(OUT)/results --overwrite --report
 	@echo "bundle: $(OUT)/demo.dtvit   phantom studies and their truth: $(OUT)/phantoms   results: $(OUT)/results"
+	@echo "report: $(abspath $(OUT)/results/report/index.html)"
 
 # The library of the CPU path, for this checkout. Without a C compiler nothing is made, and OpenCV prepares slices.
 $(NATIVE): dtvit_edge/preprocess/native.c hatch_build.py

@@ -9,12 +9,11 @@ line ends that begin a forged line of a log, marks that reverse the order of wha
 | words of several lines on the terminal | `lines` |
 | a cell of a CSV that people open | `csv_cell` |
 | a title, cell, note or paragraph of a Markdown report | `markdown` |
-| text and attributes of an HTML report | `html` |
+| an HTML page | `report.templates.page`, whose templates escape every value |
 """
 
 from __future__ import annotations
 
-import html as html_library
 import re
 
 # C0, DEL and C1; line and paragraph separators; marks, embeddings, overrides and isolates of writing direction (UAX
@@ -49,11 +48,6 @@ def markdown(text: str) -> str:
     Line ends stay: what must not have any goes through `one_line` first.
     """
     return "\n".join(one_line(line).translate(_MARKDOWN) for line in text.split("\n"))
-
-
-def html(text: str) -> str:
-    """Text of an HTML page or of an attribute in quotes."""
-    return html_library.escape(one_line(text))
 
 
 def _spelled(character: re.Match[str]) -> str:

@@ -36,10 +36,11 @@ FLOORS = [
     {"trt"},
     {"backends", "targets"},
     {"scoring"},
+    {"report"},
     {"cli"},
     {"__main__"},
 ]
-MOST_ROOMS, MOST_FLOORS = 21, 10
+MOST_ROOMS, MOST_FLOORS = 22, 11
 WRITERS = {"write_text", "write_bytes", "mkdir", "makedirs", "touch", "save_file", "copyfile", "copytree"}
 WRITES_ITSELF = {
     "dtvit_edge/files.py": "it is the one",
@@ -144,6 +145,9 @@ def test_the_wheel_holds_the_runtime_alone(tmp_path: Path) -> None:
     assert {name.split("/")[0].split("-")[0] for name in names} == {"dtvit_edge"}
     assert "dtvit_edge/py.typed" in names
     assert not [name for name in names if name.endswith(".so")], "a checkout's library suits this machine alone"
+    assert {path.name for path in (ROOT / "dtvit_edge" / "report" / "templates").iterdir()} == {
+        Path(name).name for name in names if "/report/templates/" in name
+    }
 
 
 @pytest.mark.real

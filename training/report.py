@@ -11,6 +11,7 @@ from dtvit_edge.environment import package_versions
 from dtvit_edge.escaping import markdown
 from dtvit_edge.files import make_folder, write_atomically
 from dtvit_edge.spec import LOCATION_LABELS, NOTICE, PreprocessSpec
+from evaluation.html_page import page
 from evaluation.image_sets import stored_pixels
 from evaluation.images import ImageSet
 from evaluation.labels import LabelledSlice
@@ -28,6 +29,7 @@ ARM = frozenset({"augment", "batch"})
 ENCODER = frozenset({"encoder"})
 PROTOCOL = frozenset({"paper_protocol"})
 EVALUATION = "evaluation against labels"
+TITLE = "Evaluation"
 
 
 def write_report(
@@ -36,12 +38,12 @@ def write_report(
     """Every table and figure that these models allow, into `out`; what they do not allow is said in the report.
 
     Returns:
-        `out/report.md`, which shows them all.
+        `out/report.md`, which shows them all; `report.html` beside it is the same in one file.
     """
     make_folder(out)
     notes, arms = _provenance(data, evaluations, seed), _arms(evaluations)
     parts: list[Table | Plot | str] = [
-        "# Evaluation\n\n" + NOTICE + "\n\n" + f"`{command}`\n\n" + _differences(data),
+        f"`{command}`\n\n" + _differences(data),
         table_1(data, evaluations, notes),
         paper_tables.table_1(),
         _figure_1(data, evaluations, spec, notes),
@@ -59,7 +61,7 @@ def write_report(
         per_class(evaluations, notes),
         paper_tables.second_hand(),
     ]  # fmt: skip
-    text = []
+    text = [markdown(f"# {TITLE}\n\n{NOTICE}\n\n")]
     for part in parts:
         if isinstance(part, str):
             text.append(markdown(part))
@@ -68,6 +70,8 @@ def write_report(
         text.append(part.markdown())
     report = out / "report.md"
     write_atomically(report, "\n".join(text))
+    notice = f"{NOTICE[0].upper()}{NOTICE[1:]}. Figures of slices say nothing about studies."
+    write_atomically(out / "report.html", page(TITLE, notice, (), parts))
     return report
 
 

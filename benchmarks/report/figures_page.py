@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.measure import slice_cost
 from benchmarks.peers import EAGER, SCIKIT_IMAGE
 from benchmarks.report import encoders, page_parts
+from benchmarks.report.evidence_table import evidence_table
 from benchmarks.report.run_view import group_by_run, run_views
 from benchmarks.results import (
     BENCH_RECORDS,
@@ -22,6 +23,7 @@ from benchmarks.results import (
     names,
 )
 from benchmarks.standalone import (
+    evidence_maps,
     gpu_estimate,
     graph_rewrites,
     harness_check,
@@ -76,6 +78,7 @@ def tables() -> dict[str, dict[str, str]]:
             "evaluations": _evaluations(EVALUATION_RECORDS),
             "encoders": _evaluations(ENCODER_RECORDS),
         },
+        "docs/report.md": {"evidence": evidence_table(CPU_RECORDS)},
         "docs/calibrate.md": {"shifts": page_parts.scanner_shifts()},
         "docs/bundle-format.md": {
             "manifest": page_parts.manifest_fields(),
@@ -150,6 +153,14 @@ def _single_questions(path: Path) -> str:
             f"{batches} ({s[f'{host_packing.AS_THEY_ARE}, batch {most}: us_median']:.0f} us if it copies the pixels); "
             f"{s[f'{host_packing.PREPARED}, batch {most}: driver calls']:.0f} calls of the driver a batch of "
             f"{most} come on top",
+            record,
+        ))  # fmt: skip
+    if record := latest(path, evidence_maps.WHAT):
+        s = record.summary
+        rows.append((
+            f"{evidence_maps.WHAT}: the hottest cell touches it, {s['slices']:.0f} slices ([report](report.md))",
+            f"{s['fp32: cell']:.1%} ({s['fp32: cell_low']:.1%} to {s['fp32: cell_high']:.1%}); a wrong model "
+            f"{s['shuffled: cell']:.1%}, chance {s['fp32: chance']:.1%}",
             record,
         ))  # fmt: skip
     if record := latest(path, leak.WHAT):

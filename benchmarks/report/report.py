@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.report import encoders, plots
-from benchmarks.report.html import page
 from benchmarks.report.pareto import error_against_latency
 from benchmarks.report.run_view import RunView, group_by_run, run_views
 from benchmarks.report.tables import TABLES
@@ -14,6 +13,7 @@ from benchmarks.report.verdicts import not_clinical, summary
 from dtvit_edge import escaping
 from dtvit_edge.files import make_folder, write_atomically
 from dtvit_edge.spec import NOTICE
+from evaluation.html_page import page
 from evaluation.plots import Plot
 from evaluation.records import Record
 from evaluation.tables import Table, notes_markdown

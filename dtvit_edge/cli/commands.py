@@ -15,14 +15,23 @@ from typing import Any
 import click
 
 from dtvit_edge.cli import exit_status, render
+from dtvit_edge.cli.build_command import build
 from dtvit_edge.cli.group import Commands
-from dtvit_edge.cli.option_set import bundle_argument, bundle_options, json_option, refuse_given
+from dtvit_edge.cli.option_set import (
+    accept_option,
+    bundle_argument,
+    bundle_options,
+    device_option,
+    json_option,
+    refuse_given,
+)
+from dtvit_edge.cli.report_command import report, report_option, require_templates, with_pages
 from dtvit_edge.cli.sign_command import sign
 from dtvit_edge.cli.tune_command import tune
 from dtvit_edge.cli.version import print_version
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.targets.table import TARGETS
-from dtvit_edge.trt.releases import DEFAULT_CAPABILITIES, DEFAULT_MAX_BATCH, PRECISIONS
+from dtvit_edge.trt.releases import PRECISIONS
 
 # Commands that live outside the runtime: name -> (module, attribute, short help).
 WORKSTATION_COMMANDS = {
@@ -56,18 +65,13 @@ def cli() -> None:
     """
 
 
+cli.add_command(build)
+cli.add_command(report)
 cli.add_command(sign)
 cli.add_command(tune)
 
-accept_option = click.option(
-    "--accept-engine", "accept_engines", multiple=True, metavar="SHA256",
-    help="Trust the engine plan of this digest, which was not built here; may be repeated.",
-)  # fmt: skip
 threads_option = click.option(
     "--threads", type=click.IntRange(1), metavar="N", help="Compute with N threads, where the backend runs on a CPU."
-)
-device_option = click.option(
-    "--device", type=click.IntRange(0), metavar="N", help="Use the GPU that CUDA numbers N.  [default: 0]"
 )
 threshold_option = click.option(
     "--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), metavar="P",
@@ -85,6 +89,7 @@ threshold_option = click.option(
 @click.option("--identify", is_flag=True,
               help="Add AccessionNumber, StudyDate and the study's folder to studies.csv.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="List what would be scored; write nothing.")
+@report_option
 @click.option("--any-series", is_flag=True, help="Score unsuitable series as well, and say so in the results.")
 @click.option("--keep-all", is_flag=True, help="Score slices with no brain in view as well.")
 @click.option("--backend", default="auto", show_default=True, metavar="NAME",
@@ -114,6 +119,7 @@ def score(
     seconds: float | None,
     identify: bool,
     dry_run: bool,
+    with_report: bool,
     accept_engines: tuple[str, ...],
     expect_digest: str | None,
     trust: tuple[Path, ...] | None,
@@ -122,7 +128,8 @@ def score(
 ) -> None:
     """Score every study below FOLDERS with BUNDLE.
 
-    Writes slices.csv, studies.csv and run.json (last) to OUT; the same command goes on, and scores what is new since.
+    Writes slices.csv, studies.csv and run.json (last) to OUT, with --report a page a study; the same command goes on,
+    and scores what is new since.
     Exit status: 0 every slice scored or skipped, 3 some refused or failed, 4 none scored, 5 the device or disk failed,
     6 internal error.
     """
@@ -132,6 +139,8 @@ def score(
 
     opened = Bundle.open(bundle, expect_digest=expect_digest, accept_engines=accept_engines, trust=trust)
     config = Options(**options)
+    if with_report:
+        require_templates()
     if dry_run:
         _, plan = make_plan(folders, out, config, render.progress)
         render.plan(plan, as_json=as_json)
@@ -141,11 +150,12 @@ def score(
     if seconds is not None:
         from dtvit_edge.scoring.watch import watch
 
-        refuse_given({"as_json"}, "is for a run that ends, not with --watch")
+        refuse_given({"as_json", "with_report"}, "is for a run that ends, not with --watch")
         watch(opened, folders, out, config, seconds, overwrite=overwrite, identify=identify, progress=render.progress)
-    report = run(opened, folders, out, config, overwrite=overwrite, identify=identify, progress=render.progress)
-    render.run_report(report, opened, any_series=config.any_series, as_json=as_json)
-    raise SystemExit(report.exit_status)
+    done = run(opened, folders, out, config, overwrite=overwrite, identify=identify, progress=render.progress)
+    done = with_pages(done, opened, folders, out, wanted=with_report)
+    render.run_report(done, opened, any_series=config.any_series, as_json=as_json)
+    raise SystemExit(done.exit_status)
 
 
 @cli.command(short_help="Check a bundle and its golden slices here.")
@@ -193,72 +203,6 @@ def verify(
         raise VerdictError("; ".join([f"no golden slice was run: this copy has {have}", *runs]))
     if not all(result.passed for result in results):
         raise VerdictError("a backend disagrees with the golden logits")
-
-
-@cli.command(short_help="Build an engine on this device.")
-@bundle_argument
-@click.option("--precision", type=click.Choice(PRECISIONS),
-              help="Choose the precision of the engine.  [default: each that passed its gate, else fp32]")  # fmt: skip
-@click.option("--backend", default="auto", show_default=True, metavar="NAME",
-              help="Build with auto (a TensorRT), tensorrt, tensorrt-rtx, or openvino for CPUs.")  # fmt: skip
-@click.option("--hint", type=click.Choice(["f32", "bf16"]), help="Compile for this type (OpenVINO).  [default: f32]")
-@click.option("--max-batch", type=click.IntRange(1), default=DEFAULT_MAX_BATCH, show_default=True, metavar="N",
-              help="Let the engine take up to N slices at once.")  # fmt: skip
-@click.option("--workspace", "workspace_mib", type=click.IntRange(1), metavar="MIB",
-              help="Give the builder this much device memory.  [default: half of what is free]")  # fmt: skip
-@click.option("--no-library-tactics", is_flag=True, help="Leave cuBLAS and cuDNN out (below TensorRT 11).")
-@click.option("--builder-optimization-level", type=click.IntRange(0, 5), metavar="0..5",
-              help="Search this long for kernels (TensorRT 8.6 and newer).  [default: the library's, 3]")  # fmt: skip
-@device_option
-@click.option("--ahead-of-time", is_flag=True,
-              help="Compile with no GPU, hence without a self-test (TensorRT for RTX).")  # fmt: skip
-@click.option("--sm", "capabilities", multiple=True, metavar="X.Y",
-              help="Compile ahead of time for this compute capability; may be repeated.  "
-              f"[default: {', '.join(DEFAULT_CAPABILITIES)}]")  # fmt: skip
-@bundle_options
-@json_option
-def build(
-    bundle: Path,
-    expect_digest: str | None,
-    trust: tuple[Path, ...] | None,
-    hint: str | None,
-    no_library_tactics: bool,
-    precision: str | None,
-    as_json: bool,
-    **options: Any,
-) -> None:
-    """Build an engine from BUNDLE, on the device that will run it.
-
-    The engine is installed in the bundle's engines/ after its golden slices passed at batch 1 and at the largest batch.
-    Of OpenVINO it is the compiled model, which spares each start the compilation and gives the same answers. Without
-    --precision, one of each precision that passed its gate; --json is then a list. Exit status 1 where the slices do
-    not pass, or where the engine is not of the precision that was asked for.
-    """
-    from dtvit_edge.bundle import Bundle
-    from dtvit_edge.scoring.proof import prove_chain
-
-    opened = Bundle.open(bundle, expect_digest=expect_digest, trust=trust)
-    records: list[Any] = []
-    if options["backend"] == "openvino":
-        from dtvit_edge.backends.openvino_build import build_compiled, passed_models
-
-        refuse_given(set(options) - {"backend"} | {"no_library_tactics"}, "is for TensorRT, not OpenVINO")
-        for name in [precision] if precision else passed_models(opened.manifest, hint):
-            records.append(build_compiled(opened, name, hint, prove_chain))
-            if not as_json:
-                render.compiled(records[-1], opened)
-    else:
-        from dtvit_edge.trt.build import BuildOptions, build_engine
-        from dtvit_edge.trt.verdicts import passed_precisions
-
-        refuse_given({"hint"}, "is for OpenVINO, not TensorRT")
-        for name in [precision] if precision else passed_precisions(opened.manifest):
-            asked = BuildOptions(name, **options, library_tactics=not no_library_tactics)
-            records.append(build_engine(opened, asked, prove_chain))
-            if not as_json:
-                render.build(records[-1], opened)
-    if as_json:
-        render.builds_as_json(records, one=precision is not None)
 
 
 @cli.command(short_help="Say what a target takes of a bundle.")

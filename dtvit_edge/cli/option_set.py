@@ -28,6 +28,13 @@ def _or_none(_: click.Context, __: click.Parameter, value: tuple[Path, ...]) -> 
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+accept_option = click.option(
+    "--accept-engine", "accept_engines", multiple=True, metavar="SHA256",
+    help="Trust the engine plan of this digest, which was not built here; may be repeated.",
+)  # fmt: skip
+device_option = click.option(
+    "--device", type=click.IntRange(0), metavar="N", help="Use the GPU that CUDA numbers N.  [default: 0]"
+)
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
 # Of every command that takes a bundle: which one it has to be, and whose. It takes `expect_digest` and `trust`.
 bundle_options = option_set(

@@ -1,0 +1,84 @@
+"""Pages from templates: every text escaped, one style sheet, nothing loaded and nothing run.
+
+A page's policy names its own style sheet by digest, so that a browser applies no other, whatever a text may hold.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+from dtvit_edge.errors import MissingDependency
+from dtvit_edge.escaping import one_line
+from dtvit_edge.spec import NOTICE
+
+STYLE = "report.css"
+
+
+def page(template: str, *, style_attributes: bool = False, **values: Any) -> str:
+    """A whole page of HTML.
+
+    Args:
+        template: a file of `templates/`.
+        style_attributes: elements may have styles of their own, as matplotlib's SVG does.
+
+    Raises:
+        MissingDependency: jinja2 is not installed.
+    """
+    style = _style()
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+    if style_attributes:
+        policy += f"; style-src-elem 'sha256-{digest}'; style-src-attr 'unsafe-inline'"
+    text: str = (
+        _environment()
+        .get_template(template)
+        .render(policy=policy, style=_markup(style), notice=f"{NOTICE[0].upper()}{NOTICE[1:]}.", **values)
+    )
+    return text
+
+
+def require() -> None:
+    """Raise `MissingDependency` where the templates cannot be filled in."""
+    _environment()
+
+
+def safe(html: str) -> Any:
+    """HTML that was made of escaped text, for a template to take as it is."""
+    return _markup(html)
+
+
+@lru_cache(maxsize=1)
+def _style() -> str:
+    # The digest is of what stands between the tags; a browser normalises line ends before it compares.
+    return (files("dtvit_edge.report") / "templates" / STYLE).read_text(encoding="utf-8").replace("\r\n", "\n")
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Any:
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError as error:
+        raise MissingDependency(
+            "jinja2 is not installed, and reports are made with it; "
+            "pip install '.[report]' (in a checkout; or the wheel's file instead of the dot)"
+        ) from error
+    return Environment(
+        loader=PackageLoader("dtvit_edge.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # What is escaped for HTML may still reverse the order of what is read, or end a line.
+        finalize=lambda value: one_line(value) if type(value) is str else value,
+    )
+
+
+def _markup(html: str) -> Any:
+    _environment()
+    from markupsafe import Markup
+
+    return Markup(html)

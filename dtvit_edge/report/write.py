@@ -1,0 +1,147 @@
+"""The report of a finished run: an index of its studies, and a page for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.dicom.decoder_pool import ParallelReader
+from dtvit_edge.dicom.discover import Plan, discover
+from dtvit_edge.dicom.walk import walk
+from dtvit_edge.errors import ConfigError
+from dtvit_edge.escaping import csv_cell
+from dtvit_edge.files import make_folder, write_atomically
+from dtvit_edge.progress import Progress, silent
+from dtvit_edge.report.files import FOLDER, INDEX, page_name, remove_others, results_digest
+from dtvit_edge.report.high_images import HighImages
+from dtvit_edge.report.index_page import index_pages
+from dtvit_edge.report.run_results import RunResults, SliceRow, StudyRow, read_run
+from dtvit_edge.report.study_view import stack_views
+from dtvit_edge.report.templates import page
+from dtvit_edge.report.words import TRAINED, left_out, left_out_line, moment, study_sentences, verdict
+from dtvit_edge.scoring.api import open_backend, open_executor
+from dtvit_edge.scoring.executor import Executor
+from dtvit_edge.scoring.options import Options
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that was written.
+
+    Attributes:
+        maps: slices with evidence; passes: how often the model was asked for it.
+    """
+
+    index: Path
+    studies: int
+    flagged: int
+    maps: int
+    passes: int
+
+
+def write_report(
+    out: Path, folders: Sequence[Path], bundle: Bundle | None = None, *, progress: Progress = silent
+) -> Report:
+    """Write the report of the run in `out` into `out/report`.
+
+    Args:
+        folders: what was scored; pictures, positions and gaps come from there.
+        bundle: the one that answered; without it there are no evidence maps.
+
+    Raises:
+        ConfigError: no finished run, another bundle's run, or a folder that is not there or cannot be written.
+        MissingDependency: jinja2 is not installed.
+        DeviceFault: the device failed; the run's results are untouched.
+        DiskFault: a page cannot be written.
+    """
+    results = read_run(out)
+    if bundle is not None and bundle.digest != results.run["bundle"]["digest"]:
+        raise ConfigError(f"{out} holds a run of another bundle: {results.run['bundle']['digest']}")
+    options, spec = results.options, results.spec
+    walked = walk(folders, exclude=out)
+    with progress("headers", len(walked.files)) as step:
+        plan = discover(walked, any_series=options.any_series, fast=options.fast, progress=lambda: step(1))
+    plans = {csv_cell(uid): uid for uid in plan.study_uids}
+    rows = {study.uid: study for study in results.studies}
+    written: dict[str, str] = {}
+    of_none: list[SliceRow] = []
+    make_folder(out / FOLDER)
+    with ExitStack() as stack:
+        executor = None if bundle is None else partial(_executor, bundle, options, stack)
+        reader = stack.enter_context(ParallelReader(fast=options.fast))
+        heads = bundle.manifest.untrained_heads if bundle else ()
+        draw = HighImages(spec, executor, reader, results.slice_threshold, untrained_heads=heads)
+        step = stack.enter_context(progress("report", len(results.studies)))
+        for uid, slices in results.slices_by_study():
+            if not uid:
+                of_none = slices
+            elif uid in rows:
+                name = page_name(uid)
+                part = plan.study(plans[uid]) if uid in plans else Plan({})
+                write_atomically(out / FOLDER / name, study_page(results, rows[uid], part, slices, draw))
+                written[uid] = name
+                step(1)
+    pages = index_pages(results, results_digest(out), written, of_none)
+    for name, text in pages.items():
+        write_atomically(out / FOLDER / name, text)
+    remove_others(out / FOLDER, {*written.values(), *pages})
+    flagged = sum(bool(study.flagged) for study in results.studies)
+    return Report(out / FOLDER / INDEX, len(written), flagged, draw.maps, draw.passes)
+
+
+def _executor(bundle: Bundle, options: Options, stack: ExitStack) -> Executor:
+    backend = stack.enter_context(open_backend(bundle, options.backend, options))
+    return stack.enter_context(open_executor(bundle, backend, options))
+
+
+def study_page(results: RunResults, study: StudyRow, plan: Plan, slices: Sequence[SliceRow], draw: HighImages) -> str:
+    """The page of one study.
+
+    Args:
+        plan: the study's part of the plan; slices: its rows.
+    """
+    threshold, source = results.threshold
+    views, more_stacks = stack_views(study, plan, slices, results.spec, threshold)
+    answering = [cell for view in views if view.answers for cell in view.highest]
+    places = len({cell.number for view in views if view.answers for cell in view.cells if cell.probability is not None})
+    top_places = min(results.spec.top_places, places) or results.spec.top_places
+    return page(
+        "study.html",
+        study=study,
+        verdict=verdict(study, threshold, top_places),
+        threshold=threshold,
+        threshold_source=source,
+        sentences=study_sentences(study),
+        trained=TRAINED.get(study.model_status, study.model_status),
+        left_out=left_out(slices),
+        left_out_line=left_out_line(slices),
+        stacks=views,
+        more_stacks=more_stacks,
+        images=draw(answering),
+        slice_threshold=results.slice_threshold,
+        facts=list(_facts(results, study)),
+        side=next((view.side for view in views if view.answers), ""),
+        index=INDEX,
+    )
+
+
+def _facts(results: RunResults, study: StudyRow) -> Iterator[tuple[str, str]]:
+    """What produced the result, by name."""
+    run: dict[str, Any] = results.run
+    backend = run["backend"]
+    yield "model", f"{run['bundle']['name']}, {run['bundle']['encoder']}, {run['bundle']['training']}"
+    yield "bundle", str(run["bundle"]["digest"])
+    yield "preprocessing", str(run["spec_digest"])
+    yield "computed by", ", ".join(
+        str(part) for part in (f"{backend.get('backend')} {backend.get('version')}", backend.get("device"),
+                               f"precision {run['options'].get('precision')}", f"batch {run['options'].get('batch')}")
+    )  # fmt: skip
+    yield "version", f"dtvit-edge {run['packages'].get('dtvit-edge', '?')}"
+    yield "machine", ", ".join(f"{name} {value}" for name, value in run["machine"].items() if value)
+    yield "run", f"{moment(run.get('started'))} to {moment(run.get('finished'))}"
+    yield "seconds of the whole run", ", ".join(f"{name} {value}" for name, value in run["seconds"].items())
