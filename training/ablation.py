@@ -41,6 +41,7 @@ from training.phe_sich import AnnotatedSlice, annotated_slices
 
 WHAT = "what the choices that the paper leaves open do on PHE-SICH-CT-IDS"
 RECORDS = Path(__file__).parents[1] / "benchmarks" / "results" / "paper.jsonl"
+COMMAND = "python -m training.ablation FOLDER WEIGHTS"
 OURS = "as here"
 HEADS = "two layers instead of one"
 FOLDS = 5
@@ -137,7 +138,7 @@ def out_of_fold(
         hidden: width of a hidden layer; 0 is a logistic regression.
     """
     classifier = (
-        MLPClassifier((hidden,), alpha=1.0, max_iter=60, early_stopping=False, random_state=0)
+        MLPClassifier((hidden,), alpha=1.0, max_iter=200, random_state=0)
         if hidden
         else LogisticRegression(C=0.01, max_iter=2000)
     )
@@ -223,7 +224,7 @@ def main(folder: Path, weights: Path, encoder: str, every: int, threads: int, re
     for each in rows:
         render.echo(f"{each.name:<28} {each.auc:.4f} {each.difference:+.4f} ({each.low:+.4f} to {each.high:+.4f})")
     summary = {"slices": float(len(slices)), "patients": float(len(set(patients))), "AUC": rows[0].auc}
-    command = f"python -m training.ablation FOLDER WEIGHTS --encoder {encoder} --every {every} --threads {threads}"
+    command = f"{COMMAND} --encoder {encoder} --every {every} --threads {threads}"
     options = {"encoder": encoder, "every": every, "folds": FOLDS, "command": command, "rows": list(map(asdict, rows))}
     append(record, Record(WHAT, "CPU minutes", minutes, summary, {"weights": digest_file(weights)}, options))
 

@@ -41,7 +41,7 @@ from dtvit_edge.preprocess import kernel
 from evaluation.gate import NOT_ASSESSED
 from evaluation.records import Record, interval_text, latest, read
 from evaluation.tables import Table
-from training import paper_tables
+from training import ablation, paper_tables
 
 ROOT = Path(__file__).parents[2]
 PAGE = "docs/figures.md"
@@ -74,6 +74,7 @@ def tables() -> dict[str, dict[str, str]]:
         "docs/paper.md": {
             "printed": "".join(table.markdown() + "\n" for table in _printed()),
             "readings": paper_tables.readings_table().markdown(),
+            "choices": _choices(),
             "contradictions": paper_tables.contradictions().markdown(),
             "evaluations": _evaluations(EVALUATION_RECORDS),
             "encoders": _evaluations(ENCODER_RECORDS),
@@ -86,6 +87,11 @@ def tables() -> dict[str, dict[str, str]]:
             "profile": page_parts.profile_fields(),
         },
     }
+
+
+def _choices() -> str:
+    record = latest(EVALUATION_RECORDS, ablation.WHAT)
+    return paper_tables.choices(record).markdown() if record else f"Not measured yet: `{ablation.COMMAND}`.\n"
 
 
 def _printed() -> list[Table]:
