@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import cv2
@@ -10,7 +10,9 @@ import pytest
 from dtvit_edge.preprocess.mask import structuring_element
 from dtvit_edge.spec import PreprocessSpec
 from evaluation.labels import LabelledSlice
-from training.ablation import OURS, Masks, masks, out_of_fold, paired, row, variants
+from evaluation.records import Record
+from training.ablation import OURS, Masks, Row, masks, out_of_fold, paired, row, variants
+from training.paper_tables import choices
 from training.phe_sich import AnnotatedSlice
 
 OURS_SPEC = PreprocessSpec()
@@ -68,3 +70,12 @@ def test_a_difference_is_taken_on_the_same_draws_of_patients() -> None:
     made = row("other", truth, patients, said, {"other": both}, 100)
     assert made.high < 0 and made.difference < 0
     assert (made.overlap, made.differ, made.cut) == (0.95, 0.5, 1)
+
+
+def test_the_table_shows_each_choice_beside_ours_and_leaves_empty_what_it_does_not_touch() -> None:
+    rows = [Row(OURS, 0.98, 0.0, 0.0, 0.0, 1.0, 0.0, 0), Row("no head mask", 0.97, -0.01, -0.02, 0.001)]
+    options = {"rows": [asdict(r) for r in rows], "encoder": "vit", "folds": 5, "command": "python -m x"}
+    table = choices(Record("what", "CPU minutes", {"a": [1.5]}, {"slices": 10.0, "patients": 3.0}, {}, options))
+    assert table.rows[0] == (OURS, "0.9800", "", "1.0000", "0.0 %", "0")
+    assert table.rows[1] == ("no head mask", "0.9700", "-0.0100 (-0.0200 to +0.0010)", "", "", "")
+    assert "10 slices of 3 patients" in table.markdown()
