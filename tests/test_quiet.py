@@ -51,7 +51,9 @@ def test_signing_and_trusting_are_quiet(tiny_bundle: Bundle, tmp_path: Path) -> 
 WORKSTATION = {
     "threshold": ["threshold copy.dtvit --labels {few}", "threshold copy.dtvit --reset"],
     "export": ["export {checkpoint} -o small.dtvit --training untrained"],
-    "calibrate": ["calibrate copy.dtvit --slices {few} --count 8 --least-slices 2 --agreement 0 --delta-auc 1"],
+    "calibrate": [
+        "calibrate copy.dtvit --slices {few} --count 8 --least-slices 2 --agreement 0 --delta-auc 1 --shift-agreement 0"
+    ],
     "deploy": [
         "deploy {checkpoint} -o small.dtvit --training untrained --slices {few} "
         "--count 8 --least-slices 2 --agreement 0 --delta-auc 1"
