@@ -41,18 +41,26 @@ CHOICE = "DTVIT_WHEEL"
 def compile_library(compiler: list[str], machine: str, target: Path) -> None:
     """The library for a machine (`x86_64`, `aarch64`, another), whole or not at all.
 
+    Behind it stands its sha256: a loader maps a truncated library, and the process dies of it.
+
     Raises:
         subprocess.CalledProcessError: the compiler refuses.
     """
     digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()
     define = f'-DDTVIT_SOURCE_DIGEST="{digest}"'
-    variants: list[tuple[str, ...]] = [(), AVX2] if machine in ("x86_64", "AMD64") else [()]
+    both = machine in ("x86_64", "AMD64")
+    variants: list[tuple[str, ...]] = [("-DDTVIT_WITH_AVX2",), AVX2] if both else [()]
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".native-") as folder:
         objects = [str(Path(folder, f"{i}.o")) for i in range(len(variants))]
         for flags, name in zip(variants, objects, strict=True):
             subprocess.run([*compiler, *FLAGS, *flags, define, "-c", str(SOURCE), "-o", name], check=True)
         built = Path(folder, "library")
         subprocess.run([*compiler, "-shared", "-s", *objects, "-o", str(built)], check=True)
+        data = built.read_bytes()
+        with open(built, "ab") as file:  # a loader passes over what follows its sections
+            file.write(hashlib.sha256(data).hexdigest().encode())
+            file.flush()
+            os.fsync(file.fileno())  # else a power failure could leave a file of the right name and zeros
         os.replace(built, target)
 
 

@@ -140,6 +140,10 @@ class PreprocessSpec:
             raise ConfigError(f"fit is {self.fit!r}, but resize is off")
         if not 0 <= self.mask_threshold <= 254:
             raise ConfigError(f"mask threshold is {self.mask_threshold}, expected 0 to 254")
+        if max(self.disk_half_widths, default=0) > len(self.disk_half_widths) // 2:
+            raise ConfigError(f"the disk {self.disk_half_widths} is wider than high")  # paths would cut it differently
+        if type(self.edge_columns) is not int or not 0 <= self.edge_columns <= MAX_MATRIX:
+            raise ConfigError(f"edge columns are {self.edge_columns!r}, expected 0 to {MAX_MATRIX}")
         if not MIN_THICKNESS_MM <= self.thickness_mm <= MAX_THICKNESS_MM:
             raise ConfigError(f"thickness is {self.thickness_mm} mm, expected {MIN_THICKNESS_MM} to {MAX_THICKNESS_MM}")
         if type(self.top_places) is not int or not 1 <= self.top_places <= MOST_TOP_PLACES:

@@ -568,7 +568,7 @@ EXPORT const char dtvit_source[] = DTVIT_SOURCE_DIGEST;
 
 /* Whether this processor and this system run `dtvit_prepare_avx2`. Asked once: a virtual machine answers cpuid slowly. */
 EXPORT int32_t dtvit_has_avx2(void) {
-#if defined(__x86_64__)
+#if defined(__x86_64__) && defined(DTVIT_WITH_AVX2)
     uint32_t a, b, c, d, saved, unused;
     if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
     const uint32_t wanted = bit_POPCNT | bit_OSXSAVE | bit_AVX;

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from dtvit_edge.preprocess.resample import PRECISION_BITS, AxisWeights, resample_plan
 from dtvit_edge.preprocess.rescale_table import PATTERNS, brain_bytes, rescale_table
-from dtvit_edge.spec import MAX_MATRIX, MOST_CHANNELS, PixelEncoding, PreprocessSpec, digest_file
+from dtvit_edge.spec import MAX_MATRIX, MOST_CHANNELS, PixelEncoding, PreprocessSpec, digest_bytes, digest_file
 
 log = logging.getLogger(__name__)
 
@@ -122,8 +122,9 @@ class NativePlan:
         out = np.empty(self.shape, np.uint8)
         counts = _Counts()
         call = self._library.prepare_anywhere if anywhere else self._library.prepare
-        memory = _scratch.at_least(self._scratch_bytes)
+        held, memory = _scratch.at_least(self._scratch_bytes)
         call(self._address, pixels.ctypes.data, out.ctypes.data, memory, ctypes.byref(counts))
+        del held  # until here: a signal's handler may prepare a larger slice in this thread
         return out, counts.head_pixels, counts.brain_pixels
 
 
@@ -157,7 +158,7 @@ class Library:
         name: the file's, and the instructions that `prepare` takes.
 
     Raises:
-        NotNative: it is not there, switched off, built from another source, or cannot be loaded.
+        NotNative: it is not there, damaged, switched off, built from another source, or cannot be loaded.
     """
 
     def __init__(self) -> None:
@@ -166,20 +167,27 @@ class Library:
         if not LIBRARY.is_file():
             raise NotNative(f"this installation has no {LIBRARY.name}")
         try:
+            if not _is_whole(LIBRARY.read_bytes()):
+                raise NotNative(f"{LIBRARY.name} is damaged")
             loaded = ctypes.CDLL(str(LIBRARY))
             source = (ctypes.c_char * 64).in_dll(loaded, "dtvit_source").raw.decode("ascii", "replace")
-        except (OSError, ValueError) as error:
+            if source != digest_file(SOURCE):
+                raise NotNative(f"{LIBRARY.name} was built from another {SOURCE.name} than the one beside it")
+            avx2 = bool(loaded.dtvit_has_avx2())
+            self.prepare_anywhere = loaded.dtvit_prepare
+            self.prepare = loaded.dtvit_prepare_avx2 if avx2 else loaded.dtvit_prepare
+            self.scratch_bytes = loaded.dtvit_scratch_bytes
+        except (OSError, ValueError, AttributeError) as error:
             raise NotNative(f"{LIBRARY.name} cannot be loaded: {error}") from error
-        if source != digest_file(SOURCE):
-            raise NotNative(f"{LIBRARY.name} was built from another {SOURCE.name} than the one beside it")
-        avx2 = bool(loaded.dtvit_has_avx2())
-        self.prepare_anywhere = loaded.dtvit_prepare
-        self.prepare = loaded.dtvit_prepare_avx2 if avx2 else loaded.dtvit_prepare
         for function in (self.prepare_anywhere, self.prepare):
             function.argtypes, function.restype = [ctypes.c_void_p] * 5, None
-        self.scratch_bytes = loaded.dtvit_scratch_bytes
         self.scratch_bytes.argtypes, self.scratch_bytes.restype = [ctypes.c_void_p], ctypes.c_int64
         self.name = f"{LIBRARY.name}{', AVX2' if avx2 else ''}"
+
+
+def _is_whole(data: bytes) -> bool:
+    """Whether a library ends with the sha256 of what stands before it, as hatch_build.py leaves it."""
+    return digest_bytes(data[:-64]).encode() == data[-64:]
 
 
 @lru_cache(maxsize=1)
@@ -204,11 +212,12 @@ class _Scratch(threading.local):
     def __init__(self) -> None:
         self._memory = np.empty(0, np.uint8)
 
-    def at_least(self, nbytes: int) -> int:
-        """The address of so many bytes."""
-        if self._memory.nbytes < nbytes + _ALIGNMENT:
-            self._memory = np.empty(nbytes + _ALIGNMENT, np.uint8)
-        return -(-self._memory.ctypes.data // _ALIGNMENT) * _ALIGNMENT
+    def at_least(self, nbytes: int) -> tuple[NDArray[np.uint8], int]:
+        """So many bytes, to be held as long as they are used, and their address."""
+        memory = self._memory
+        if memory.nbytes < nbytes + _ALIGNMENT:
+            memory = self._memory = np.empty(nbytes + _ALIGNMENT, np.uint8)
+        return memory, -(-memory.ctypes.data // _ALIGNMENT) * _ALIGNMENT
 
 
 _scratch = _Scratch()

@@ -138,3 +138,13 @@ def test_a_spec_from_before_aggregation_means_its_defaults() -> None:
 def test_one_channel_of_an_encoder_takes_one_window() -> None:
     grey = PreprocessSpec(mean=(0.2,), std=(0.3,))
     assert (grey.channels, grey.encoder_channels) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"disk_half_widths": (3, 3, 3)}, {"disk_half_widths": (4,)}, {"edge_columns": -8}, {"edge_columns": 1.5}],
+    ids=["a disk wider than high", "a bar", "columns below 0", "half a column"],
+)
+def test_what_the_paths_would_each_take_in_their_own_way_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"wider than high|edge columns"):
+        PreprocessSpec(**wrong)

@@ -174,7 +174,7 @@ def test_what_the_kernel_does_not_take_is_refused() -> None:
     with pytest.raises(ConfigError, match="33 x 1025 matrix is larger than 1024"):
         constants.add([kernel.PlacedSlice(0, (64, 64), SIGNED), kernel.PlacedSlice(0, (33, 1025), UNSIGNED)])
     assert constants.end == 0, "nothing of it was added"
-    for widths in ((1, 2), (0,) * 33, (40,)):
+    for widths in ((1, 1), (0,) * 33):
         with pytest.raises(ConfigError, match="disks of an odd number of rows up to 31"):
             kernel.spec_of(PreprocessSpec(disk_half_widths=widths))
 

@@ -19,7 +19,7 @@ from dtvit_edge.environment import instruction_sets
 from dtvit_edge.preprocess import native, opencv
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.preprocess.native import Library, NativePlan, native_plan
-from dtvit_edge.spec import PixelEncoding, PreprocessSpec
+from dtvit_edge.spec import PixelEncoding, PreprocessSpec, digest_bytes
 from tests.support.native.fuzz import comb, fuzz_case, spiral
 from tests.support.native.harness import ZIG, Prepared, compile_driver, run_driver
 from tests.support.preprocess_cases import PLAIN, SIGNED, THREE, Case, cases, store
@@ -134,7 +134,6 @@ def test_a_forked_child_prepares_slices() -> None:
     "spec",
     [
         pytest.param(PreprocessSpec(disk_half_widths=(1, 1)), id="a disk of two rows"),
-        pytest.param(PreprocessSpec(disk_half_widths=(3, 3, 3)), id="a disk wider than high"),
         pytest.param(PreprocessSpec(disk_half_widths=(0,) * 33), id="a disk of 33 rows"),
         pytest.param(PreprocessSpec(mask_threshold=10.5), id="a threshold between two bytes"),  # type: ignore[arg-type]
     ],
@@ -187,11 +186,14 @@ def test_a_library_that_is_missing_stale_or_none_leaves_the_bytes_to_opencv_and_
     case, expected = CASES[0], opencv.prepare(CASES[0].stored, SIGNED, PLAIN, True)[0]
     text = tmp_path / "libdtvit_native.so"
     text.write_text("no library")
+    sealed = tmp_path / "sealed.so"
+    sealed.write_text("no library" + digest_bytes(b"no library"))
     edited = tmp_path / "native.c"
     edited.write_bytes(native.SOURCE.read_bytes() + b"\n")
     reasons = {
         "this installation has no": ("LIBRARY", tmp_path / "nowhere" / text.name),
-        "cannot be loaded": ("LIBRARY", text),
+        "is damaged": ("LIBRARY", text),
+        "cannot be loaded": ("LIBRARY", sealed),
         **({} if WHY_NOT else {"was built from another native.c than the one beside it": ("SOURCE", edited)}),
     }
     for reason, (name, value) in reasons.items():
@@ -201,6 +203,19 @@ def test_a_library_that_is_missing_stale_or_none_leaves_the_bytes_to_opencv_and_
             native.native_plan.cache_clear()
             assert reason in native.description() and native.description().startswith("OpenCV and NumPy: ")
             np.testing.assert_array_equal(CpuPreprocessor(PLAIN)(case.stored, case.encoding).pixels, expected)
+
+
+@needs_library
+def test_a_library_that_lost_or_changed_a_part_is_never_mapped(
+    forgotten: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole = native.LIBRARY.read_bytes()
+    monkeypatch.setattr(native, "LIBRARY", tmp_path / "damaged.so")
+    middle = len(whole) // 2
+    for damaged in (whole[:4096], whole[:-1], whole[:middle] + bytes(4096) + whole[middle + 4096 :], b""):
+        native.LIBRARY.write_bytes(damaged)
+        native.library.cache_clear()
+        assert native.description() == "OpenCV and NumPy: damaged.so is damaged"
 
 
 def test_the_switch_leaves_the_library_alone(forgotten: None, monkeypatch: pytest.MonkeyPatch) -> None:
