@@ -276,10 +276,12 @@ def _meta(data: bytes) -> tuple[str, int]:
         raise NotCommon
     syntax: str | None = None
     while place < stop:
-        tag, _, length, place = _explicit_element(data, place)
+        tag, vr, length, place = _explicit_element(data, place)
         if tag >> 16 != 2 or (tag == _STORAGE_CLASS and data[place : place + length].startswith(_DIRECTORY)):
             raise NotCommon
         if tag == _TRANSFER_SYNTAX:
+            if vr != b"UI":  # what pydicom makes of it is no UID
+                raise NotCommon
             syntax = _SYNTAXES.get(data[place : place + length].rstrip(b"\0"))
         place += length
     if syntax is None or place != stop:

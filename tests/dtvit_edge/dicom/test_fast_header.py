@@ -199,3 +199,11 @@ def test_sequences_in_sequences_without_end_do_not_go_on_for_ever(tmp_path: Path
     sequence = struct.pack("<HH2sHI", 8, 0x0051, b"SQ", 0, 0xFFFFFFFF) + item
     bomb = data[:place] + sequence * 5000 + data[place:]
     assert parse(bomb, len(bomb)) is None
+
+
+@pytest.mark.parametrize("vr", [b"US", b"LO", b"SH"])
+def test_a_transfer_syntax_of_another_type_than_a_uid_is_left_to_pydicom(vr: bytes, tmp_path: Path) -> None:
+    data = save(tmp_path / "uid").read_bytes()
+    assert parse(data, len(data)) is not None
+    other = data.replace(b"\x02\x00\x10\x00UI", b"\x02\x00\x10\x00" + vr)
+    assert other != data and parse(other, len(other)) is None
