@@ -148,9 +148,11 @@ def score(
     if out is None:
         raise click.UsageError("Missing option '-o' / '--out'.")
     if seconds is not None:
+        from dtvit_edge.report.files import remove_report
         from dtvit_edge.scoring.watch import watch
 
         refuse_given({"as_json", "with_report"}, "is for a run that ends, not with --watch")
+        remove_report(out)
         watch(opened, folders, out, config, seconds, overwrite=overwrite, identify=identify, progress=render.progress)
     done = run(opened, folders, out, config, overwrite=overwrite, identify=identify, progress=render.progress)
     done = with_pages(done, opened, folders, out, wanted=with_report)

@@ -128,12 +128,14 @@ class Commands(click.Group):
             with suppress(OSError):  # the terminal may have hung up
                 terminal.echo(err=True)  # its ^C stands at the beginning of this line
             raise Interrupted(resumable=ctx.invoked_subcommand in self.resumable) from error
-        except OSError as error:
-            if not _while_interrupted(error):
-                raise
-            raise Interrupted(resumable=ctx.invoked_subcommand in self.resumable) from error
-        except ModuleNotFoundError as error:
+        except (click.Abort, click.exceptions.Exit):
+            raise
+        except Exception as error:
             name = ctx.invoked_subcommand
+            if _while_interrupted(error):
+                raise Interrupted(resumable=name in self.resumable) from error
+            if not isinstance(error, ModuleNotFoundError):
+                raise
             if name is None or name not in self.mounted or _is_part_of_a_program(error.name or ""):
                 raise
             raise self._not_installed(name, error) from error
@@ -146,11 +148,19 @@ class Commands(click.Group):
 
 
 def _while_interrupted(error: BaseException) -> bool:
-    """Whether an error arose while an interrupt ended the command, as from a bar on a terminal that is gone."""
-    while error.__context__ is not None:
-        error = error.__context__
-        if isinstance(error, KeyboardInterrupt):
+    """Whether an error arose from an interrupt, or while one ended the command.
+
+    As from a bar on a terminal that is gone, or from a compiled module that makes an ImportError of it.
+    """
+    todo: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while todo:
+        one = todo.pop()
+        if isinstance(one, KeyboardInterrupt):
             return True
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            todo += [one.__cause__, one.__context__]
     return False
 
 

@@ -179,7 +179,7 @@ class _Walker:
         real = os.path.realpath(link)
         if real == link:  # too long a path to be resolved
             self._reject(link, path, reasons.UNREADABLE)
-        elif self._exclude is not None and _is_below(real, self._exclude):
+        elif self._left_out(real):
             return
         elif any(_is_below(real, root) for root in self.roots):
             self._links.append((real, Path(link)))
@@ -187,6 +187,18 @@ class _Walker:
             self._reject(link, path, reasons.LINKED_OUTSIDE)
         else:
             self._entry(status, real, link, path)
+
+    def _left_out(self, real: str) -> bool:
+        """Whether a link's target is what the walk leaves out: the output folder inside a folder given.
+
+        A folder given that lies in the output folder is walked, so that its files are read whatever leads to them.
+        """
+        out = self._exclude
+        if out is None or not _is_below(real, out):
+            return False
+        if any(_is_below(root, out) and _is_below(real, root) for root in self.roots):
+            return False
+        return any(_is_below(out, root) for root in self.roots)
 
     def _reject(self, file: str, path: str, reason: Reason, error: OSError | None = None) -> None:
         detail = "" if error is None else error.strerror or type(error).__name__

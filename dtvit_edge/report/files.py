@@ -48,6 +48,16 @@ def remove_others(folder: Path, names: set[str]) -> None:
         raise unusable(folder, error) from error
 
 
+def remove_report(out: Path) -> None:
+    """Remove a report whatever it shows, since the results are about to change.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+    if (out / FOLDER).is_dir():
+        remove_others(out / FOLDER, set())
+
+
 def remove_stale(out: Path) -> None:
     """Remove a report that shows other results than those that lie beside it now.
 

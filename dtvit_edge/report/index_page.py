@@ -11,6 +11,7 @@ from dtvit_edge.report.templates import page
 from dtvit_edge.report.words import TRAINED, Verdict, left_out, moment, study_sentences, verdict
 
 STUDIES_A_PAGE = 500
+NO_PAGE = "It has no page: studies.csv has more than one row of this UID, so that its images cannot be told apart."
 ORDER = ("flagged", "no-answer", "not-flagged")
 
 
@@ -77,7 +78,7 @@ def ranked(results: RunResults, pages: Mapping[str, str]) -> list[IndexRow]:
             study,
             verdict(study, threshold, results.spec.top_places),
             pages.get(study.uid, ""),
-            tuple(study_sentences(study)),
+            (*study_sentences(study), *([NO_PAGE] if study.uid in results.repeated else [])),
         )
         for study in results.studies
     ]

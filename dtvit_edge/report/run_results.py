@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,11 @@ class RunResults:
     folder: Path
     run: dict[str, Any]
     studies: tuple[StudyRow, ...]
+
+    @cached_property
+    def repeated(self) -> frozenset[str]:
+        """UIDs that more than one row of `studies.csv` has."""
+        return frozenset(uid for uid, rows in Counter(study.uid for study in self.studies).items() if rows > 1)
 
     @property
     def spec(self) -> PreprocessSpec:

@@ -67,7 +67,8 @@ def write_report(
     with progress("headers", len(walked.files)) as step:
         plan = discover(walked, any_series=options.any_series, fast=options.fast, progress=lambda: step(1))
     plans = {csv_cell(uid): uid for uid in plan.study_uids}
-    rows = {study.uid: study for study in results.studies}
+    # Two UIDs can have one spelling in a table; then nothing says which images belong to which row.
+    rows = {study.uid: study for study in results.studies if study.uid not in results.repeated}
     written: dict[str, str] = {}
     of_none: list[SliceRow] = []
     make_folder(out / FOLDER)
@@ -76,7 +77,7 @@ def write_report(
         reader = stack.enter_context(ParallelReader(fast=options.fast))
         heads = bundle.manifest.untrained_heads if bundle else ()
         draw = HighImages(spec, executor, reader, results.slice_threshold, untrained_heads=heads)
-        step = stack.enter_context(progress("report", len(results.studies)))
+        step = stack.enter_context(progress("report", len(rows)))
         for uid, slices in results.slices_by_study():
             if not uid:
                 of_none = slices

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 from dtvit_edge import backends
 from dtvit_edge.bundle import Threshold
@@ -54,9 +57,23 @@ class Options:
         if self.reader not in READERS:
             raise ConfigError(f"reader is {self.reader!r}, expected one of {', '.join(READERS)}")
         if self.threshold is not None:
+            if not isinstance(self.threshold, Real) or isinstance(self.threshold, bool):
+                raise ConfigError(f"the threshold is {self.threshold!r}, expected a number between 0 and 1")
+            # A NumPy number would make NumPy's booleans of all that is compared with it.
+            object.__setattr__(self, "threshold", float(self.threshold))
             Threshold(self.threshold)  # refuses what is no probability
-        for name, value in (("batch", self.batch), ("threads", self.threads), ("workers", self.workers)):
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} is {value}, expected 1 or more")
-        if self.device is not None and self.device < 0:
-            raise ConfigError(f"device is {self.device}, expected 0 or more")
+        for name, least in (("batch", 1), ("threads", 1), ("workers", 1), ("device", 0)):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _whole(getattr(self, name), name, least))
+
+
+def _whole(value: Any, name: str, least: int) -> int:
+    try:
+        found = operator.index(value)
+    except TypeError as error:
+        raise ConfigError(f"{name} is {value!r}, expected a whole number, {least} or more") from error
+    if isinstance(value, bool):
+        raise ConfigError(f"{name} is {value!r}, expected a whole number, {least} or more")
+    if found < least:
+        raise ConfigError(f"{name} is {found}, expected {least} or more")
+    return found

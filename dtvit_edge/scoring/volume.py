@@ -33,6 +33,8 @@ _AXIS = {letter: [abs(v) for v in vector].index(1.0) for letter, vector in _DIRE
 _UNIT = 1e-3
 # Nothing that is measured in a head has such a length between its slices or pixels.
 _MOST_SPACING_MM = 100.0
+# Nor does a scan lie a kilometre from its origin; sums of far greater numbers would overflow.
+_FARTHEST_MM = 1e6
 _WHOLE = PixelEncoding()  # whole HU as they are
 _INT16 = np.iinfo(np.int16)
 
@@ -202,7 +204,11 @@ def _spacing(spacing_mm: Any) -> tuple[float, float, float]:
 def _heights(positions_mm: Any, count: int, between: float) -> list[float]:
     if positions_mm is None:
         return [i * between for i in range(count)]
-    return list(_numbers(positions_mm, "positions_mm", count))
+    found = list(_numbers(positions_mm, "positions_mm", count))
+    farthest = max(found, key=abs, default=0.0)
+    if abs(farthest) > _FARTHEST_MM:
+        raise ConfigError(f"positions_mm holds {farthest:g}, expected lengths in mm, at most {_FARTHEST_MM:g}")
+    return found
 
 
 def _directions(orientation: Any) -> tuple[Vector, Vector, Vector, tuple[bool, bool]]:
@@ -232,7 +238,7 @@ def _directions(orientation: Any) -> tuple[Vector, Vector, Vector, tuple[bool, b
 def _numbers(values: Any, what: str, count: int) -> tuple[float, ...]:
     try:
         found = tuple(float(value) for value in values)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"{what} is {values!r}, expected {count} numbers") from error
     if len(found) != count or not all(map(math.isfinite, found)):
         raise ConfigError(f"{what} has {len(found)} values, expected {count} finite numbers")

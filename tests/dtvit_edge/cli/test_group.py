@@ -120,6 +120,19 @@ def test_only_commands_that_continue_say_so_when_interrupted(
     assert capsys.readouterr().err == "\ninterrupted\n"
 
 
+def test_an_interrupt_that_an_import_wraps_is_one_all_the_same(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise ImportError("initialization failed") from KeyboardInterrupt()
+
+    from dtvit_edge import backends
+
+    monkeypatch.setattr(backends, "availability", interrupted)
+    assert main(["verify", str(tiny_bundle.path)]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 @pytest.mark.parametrize("name", ["train"])
 def test_a_training_continues_and_says_so(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path

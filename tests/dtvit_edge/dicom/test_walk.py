@@ -198,6 +198,27 @@ def test_a_link_into_the_output_folder_is_left_out_with_it(tmp_path: Path) -> No
     assert (walked.files, walked.rejected, walked.links) == ((), (), {})
 
 
+@pytest.mark.parametrize("out", ["", "st"])
+def test_a_link_below_an_output_folder_above_the_folder_given_is_read(tmp_path: Path, out: str) -> None:
+    save(tmp_path / "archive" / "x")
+    save(tmp_path / "st" / "a" / "y")
+    os.symlink(tmp_path / "archive" / "x", tmp_path / "st" / "x")
+    os.symlink("a/y", tmp_path / "st" / "z")
+    walked = walk([tmp_path / "st"], exclude=tmp_path / out)
+    assert paths(walked) == ["a/y", "x"]
+    assert walked.links == {tmp_path / "st" / "a" / "y": (tmp_path / "st" / "z",)}
+
+
+def test_a_link_to_a_folder_given_inside_the_output_folder_adds_a_name(tmp_path: Path) -> None:
+    save(tmp_path / "out" / "st" / "x")
+    save(tmp_path / "out" / "y")
+    os.symlink("out/st/x", tmp_path / "x")
+    os.symlink("out/y", tmp_path / "y")
+    walked = walk([tmp_path, tmp_path / "out" / "st"], exclude=tmp_path / "out")
+    assert paths(walked) == ["x"]
+    assert walked.links == {tmp_path / "out" / "st" / "x": (tmp_path / "x",)}
+
+
 def test_a_link_to_nowhere_is_a_row(tmp_path: Path) -> None:
     os.symlink(tmp_path / "gone", tmp_path / "x")
     assert rows(walk([tmp_path])) == {"x": "unreadable"}

@@ -215,6 +215,18 @@ def test_pages_of_studies_that_are_gone_go_and_other_files_stay(run: Path) -> No
     assert not (folder / "study-1.2.3.html").exists() and (folder / "notes.html").exists()
 
 
+def test_a_uid_of_two_rows_has_no_page_and_the_index_says_why(run: Path) -> None:
+    table = run / "out" / "studies.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join([*lines, lines[1]]))
+    written = write_report(run / "out", [run / "studies"])
+    uid = lines[1].split(",")[0]
+    assert written.studies == 1 and page_name(uid) not in pages(run / "out")
+    index = pages(run / "out")["index.html"]
+    assert index.count(f">{uid}<") == 2 and f">{uid}</a>" not in index
+    assert index.count("studies.csv has more than one row of this UID") == 2
+
+
 def test_many_studies_make_many_indices(run: Path) -> None:
     lines = (run / "out" / "studies.csv").read_text().splitlines()
     uid = lines[1].split(",")[0]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import dtvit_edge
@@ -55,6 +57,26 @@ def test_studies_come_one_by_one_whatever_the_batch(tiny_bundle: Bundle, tmp_pat
 def test_wrong_options_stop_before_the_first_file() -> None:
     with pytest.raises(ConfigError, match="batch is 0"):
         Options(batch=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("threshold", value) for value in ("0.5", True, [0.5], np.array([0.5]))),
+        *(("batch", value) for value in ("8", 8.0, True, np.float32(8))),
+        ("threads", 1.5), ("workers", 1.5), ("device", "0"), ("device", False),
+    ],
+)  # fmt: skip
+def test_options_that_are_no_numbers_are_refused_in_a_sentence(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"{name} is .*, expected a"):
+        Options(**{name: value})
+
+
+def test_numpys_numbers_become_plain_ones() -> None:
+    options = Options(threshold=np.float32(0.5), batch=np.int64(8))  # type: ignore[arg-type]
+    assert (type(options.threshold), type(options.batch)) == (float, int)
+    with pytest.raises(ConfigError, match="the threshold is nan"):
+        Options(threshold=np.float64("nan"))
 
 
 def test_the_package_offers_what_it_names() -> None:

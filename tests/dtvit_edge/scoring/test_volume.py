@@ -169,6 +169,12 @@ def test_geometry_that_says_nothing_is_refused_in_a_sentence(spacing: Any, orien
         Volume(AIR, spacing, orientation)
 
 
+@pytest.mark.parametrize("positions", [[1e308, -1e308, 1e308], [0, 5, 1e7], [0, 5, 10**400]])
+def test_positions_that_no_scan_has_are_refused_in_a_sentence(positions: Any) -> None:
+    with pytest.raises(ConfigError, match=r"positions_mm (holds|is)"):
+        Volume(np.zeros((3, 64, 64), np.int16), (5, 0.5, 0.5), positions_mm=positions)
+
+
 def test_values_beyond_16_bits_are_clipped_and_fractions_kept_to_a_quarter() -> None:
     far = np.array([[1e300, -1e300], [2.0, -3.0]])
     assert stored_of(far, encoding_of(far[None])).view(np.int16).tolist() == [[32767, -32768], [2, -3]]

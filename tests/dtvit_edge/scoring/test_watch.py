@@ -174,3 +174,20 @@ def test_the_command_ends_in_order_when_it_is_interrupted(
     said = capsys.readouterr().err + caplog.text
     assert "1 studies, 3 slices scored now, 0 files still being written" in said and "DOE" not in said
     assert main([*command, "--watch", "0.5", "--json"]) == 2
+
+
+def test_the_command_removes_pages_before_the_results_change(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        assert os.listdir(tmp_path / "out" / "report") == ["notes.txt"]
+        raise KeyboardInterrupt
+
+    for name in ("index.html", "index-2.html", "study-1.2.3.html", "notes.txt"):
+        (tmp_path / "out" / "report").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / "report" / name).write_text("Not flagged")
+    monkeypatch.setattr(watch_module, "watch", interrupted)
+    command = ["score", str(tiny_bundle.path), str(tmp_path), "-o", str(tmp_path / "out"), "--watch", "1"]
+    assert main([*command, "--json"]) == 2
+    assert len(os.listdir(tmp_path / "out" / "report")) == 4
+    assert main(command) == 130
