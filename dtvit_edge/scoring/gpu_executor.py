@@ -63,6 +63,8 @@ class GpuExecutor:
         return self
 
     def __exit__(self, *details: object) -> None:
+        # In this thread: a reader amid `prepare` may wait for the owner thread, which must not wait for the reader.
+        self._pinned.close()
         self._device.release(self._resources.free)
 
     def prepare(self, slice_: Slice) -> Prepared:
