@@ -19,7 +19,7 @@ from dtvit_edge.cuda.resources import Resources
 from dtvit_edge.dicom.slice import Slice
 from dtvit_edge.errors import ConfigError, DeviceFault, OutOfDeviceMemory
 from dtvit_edge.preprocess import kernel
-from dtvit_edge.preprocess.cpu import CpuPreprocessor
+from dtvit_edge.preprocess.cpu import CpuPreprocessor, PreparedSlice
 from dtvit_edge.preprocess.cuda import CudaPreprocessor
 from dtvit_edge.scoring.executor import BatchResult
 from dtvit_edge.scoring.gpu_slot import Prepared, Slot
@@ -63,6 +63,8 @@ class GpuExecutor:
         return self
 
     def __exit__(self, *details: object) -> None:
+        # In this thread: a reader amid `prepare` may wait for the owner thread, which must not wait for the reader.
+        self._pinned.close()
         self._device.release(self._resources.free)
 
     def prepare(self, slice_: Slice) -> Prepared:
@@ -101,11 +103,14 @@ class GpuExecutor:
 
     def _prepared_bytes(self, slices: Sequence[Slice]) -> NDArray[np.uint8]:
         """The kernel alone, into the engine's own input, and a copy of that."""
-        engine = self._backend.engine
+        slot, engine = self._free[0], self._backend.engine
         engine.stream.synchronize()
-        self._queue_preprocessing(self._free[0], slices, engine.input)
+        self._queue_preprocessing(slot, slices, engine.input)
         self._preprocess.stream.synchronize()
-        return engine.read_input(len(slices))
+        pixels = engine.read_input(len(slices))
+        for i in _left_to_the_cpu(_head_stats(slot, len(slices))):
+            pixels[i] = self._with_the_cpu(slices[i]).pixels
+        return pixels
 
     def _result(self, batch: Slot | BatchResult) -> BatchResult:
         return batch if isinstance(batch, BatchResult) else self._device.call(self._finish, batch)
@@ -139,7 +144,6 @@ class GpuExecutor:
         slot, engine = self._free[0], self._backend.engine
         # Its memory is free: the slot's batch before was waited for in `_finish`.
         self._queue_preprocessing(slot, prepared, slot.input.address)
-        slot.head_stats.download(self._preprocess.stream, slot.head_stats.nbytes)
         slot.ready.record(self._preprocess.stream)
         # The engine must not read bytes that are still being made; the host goes on meanwhile.
         engine.stream.wait_for_event(slot.ready)
@@ -153,27 +157,30 @@ class GpuExecutor:
     def _queue_preprocessing(self, slot: Slot, prepared: Sequence[Prepared], out: int) -> None:
         placed = slot.upload(prepared, self._preprocess.stream)
         self._preprocess.launch(self._preprocess.prepare(placed, slot.inputs, out, slot.head_stats.address))
+        slot.head_stats.download(self._preprocess.stream, slot.head_stats.nbytes)
 
     def _finish(self, slot: Slot) -> BatchResult:
         slot.done.synchronize()
         count = len(slot.prepared)
-        stats = slot.head_stats.host[: count * kernel.HEAD_STATS.itemsize].view(kernel.HEAD_STATS)
+        stats = _head_stats(slot, count)
         head, brain = stats["head"].astype(np.int64), stats["brain"].astype(np.int64)
         everything = np.ones(count, bool)  # a batch is one launch: slices without a brain go through the model too
         result = BatchResult(head, brain / np.maximum(head, 1), everything, slot.logits.take(count))
-        for i in np.flatnonzero(stats["status"] == kernel.TOO_MANY_RUNS).tolist():
+        for i in _left_to_the_cpu(stats):
             self._on_the_cpu(slot.prepared[i], result, i)
         slot.prepared = ()
         self._free.append(slot)
         return result
 
     def _on_the_cpu(self, slice_: Prepared, result: BatchResult, row: int) -> None:
-        """Noise with more runs of pixels than the kernel labels: the CPU path prepares it."""
-        encoding = slice_.encoding if isinstance(slice_, PinnedSlice) else slice_.header.encoding
-        prepared = CpuPreprocessor(self._spec)(np.ascontiguousarray(slice_.stored), encoding)
+        prepared = self._with_the_cpu(slice_)
         result.head_pixels[row], result.brain_share[row] = prepared.head_pixels, prepared.brain_share
         for name, logits in self._backend.engine.infer(prepared.pixels[None]).items():
             result.logits[name][row] = logits[0]
+
+    def _with_the_cpu(self, slice_: Prepared) -> PreparedSlice:
+        encoding = slice_.encoding if isinstance(slice_, PinnedSlice) else slice_.header.encoding
+        return CpuPreprocessor(self._spec)(np.ascontiguousarray(slice_.stored), encoding)
 
     def _submit_in_parts(self, prepared: Sequence[Prepared]) -> None:
         """Finish what is under way, give its memory back, and score smaller batches one after the other."""
@@ -191,3 +198,13 @@ class GpuExecutor:
         self._preprocess.shrink()  # waits: of a batch that failed halfway copies may still run
         for slot in self._free:
             slot.shrink()
+
+
+def _head_stats(slot: Slot, count: int) -> NDArray[np.void]:
+    """What the kernel has counted, by slice; the copy must be through."""
+    return slot.head_stats.host[: count * kernel.HEAD_STATS.itemsize].view(kernel.HEAD_STATS)
+
+
+def _left_to_the_cpu(stats: NDArray[np.void]) -> list[int]:
+    """Noise with more runs of pixels than the kernel labels: it has written no bytes for them."""
+    return [int(i) for i in np.flatnonzero(stats["status"] == kernel.TOO_MANY_RUNS)]

@@ -81,31 +81,67 @@ class PinnedSlices:
         self._segments: list[HostMemory] = []
         self._free: list[tuple[int, int, int]] = []  # number of the segment, start, end; in order, none touch
         self._given_back: deque[Place] = deque()
-        self._lock = threading.Lock()
+        # Nobody holds it while waiting for the owner thread, which takes it too.
+        self._changed = threading.Condition(threading.Lock())
+        self._locking = False  # a reader has asked the owner thread for a segment
+        self._puts = 0  # under way
+        self._closed = False
 
     def put(self, slice_: Slice) -> PinnedSlice | Slice:
-        """The slice with its pixels in page-locked memory; the slice as it is where no room is left.
+        """The slice with its pixels in page-locked memory; the slice as it is where no room is left, or all is closed.
 
         Raises:
             DeviceFault: the device failed.
         """
-        nbytes = kernel.aligned(kernel.stored_bytes(slice_.stored.shape))
-        with self._lock:
-            place = self._take(nbytes)
-            if place is None and len(self._segments) < self._most and nbytes <= self._segment_bytes:
-                place = self._take(nbytes) if self._lock_more() else None
-        if place is None:
-            return slice_
-        pinned = PinnedSlice(place, slice_.stored.shape, slice_.header.encoding, self._given_back)
-        kernel.write_stored(slice_.stored, place.host)
-        return pinned
+        with self._changed:
+            if self._closed:
+                return slice_
+            self._puts += 1
+        try:
+            place = self._place(kernel.aligned(kernel.stored_bytes(slice_.stored.shape)))
+            if place is None:
+                return slice_
+            pinned = PinnedSlice(place, slice_.stored.shape, slice_.header.encoding, self._given_back)
+            kernel.write_stored(slice_.stored, place.host)
+            return pinned
+        finally:
+            with self._changed:
+                self._puts -= 1
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Take no more slices, and wait for those that are being put; not in the owner thread, for which they wait."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._puts)
 
     def free(self) -> None:
-        """Give the memory back, in the owner thread; what was put here must not be used any more."""
-        with self._lock:
+        """Give the memory back, in the owner thread and closed; what was put here must not be used any more."""
+        with self._changed:
             segments, self._segments, self._free, self._most = self._segments, [], [], 0
         for segment in segments:
             segment.free()
+
+    def _place(self, nbytes: int) -> Place | None:
+        """Room for a slice, in more memory where need be."""
+        if nbytes > self._segment_bytes:
+            return None
+        while True:
+            with self._changed:
+                while (place := self._take(nbytes)) is None and self._locking and not self._closed:
+                    self._changed.wait()
+                if place is not None or self._closed or len(self._segments) >= self._most:
+                    return place
+                self._locking = True
+            try:
+                self._device.call(self._lock_more)
+            except OutOfDeviceMemory:
+                self._most = 0  # what there is remains
+            finally:
+                with self._changed:
+                    self._locking = False
+                    self._changed.notify_all()
 
     def _take(self, nbytes: int) -> Place | None:
         """The first place that is large enough."""
@@ -126,15 +162,13 @@ class PinnedSlices:
                 start, end = min(start, part[1]), max(end, part[2])
         insort(self._free, (number, start, end))
 
-    def _lock_more(self) -> bool:
-        try:
-            segment = self._device.call(HostMemory, self._device, self._segment_bytes)
-        except OutOfDeviceMemory:
-            self._most = len(self._segments)
-            return False
-        self._segments.append(segment)
-        self._free.append((len(self._segments) - 1, 0, segment.nbytes))
-        return True
+    def _lock_more(self) -> None:
+        """In the owner thread, as `free`: what is locked here is freed there, whichever comes first."""
+        if len(self._segments) < self._most:
+            segment = HostMemory(self._device, self._segment_bytes)
+            with self._changed:
+                self._segments.append(segment)
+                self._free.append((len(self._segments) - 1, 0, segment.nbytes))
 
 
 def neighbours(places: Sequence[Place]) -> list[tuple[HostMemory, int, int, list[int]]]:

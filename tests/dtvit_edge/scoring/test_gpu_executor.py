@@ -131,6 +131,25 @@ def test_a_slice_that_overflows_the_labels_goes_through_the_cpu(
 
 
 @pytest.mark.parametrize("integrated", [False, True], ids=["discrete", "jetson"])
+def test_the_bytes_of_a_slice_that_overflows_the_labels_are_the_cpus(
+    bundle: Bundle, slices: list[Slice], make_gpu: MakeGpu, monkeypatch: pytest.MonkeyPatch, integrated: bool
+) -> None:
+    make_gpu(integrated=integrated)
+    install_engine(bundle, max_batch=3)
+    monkeypatch.setattr(kernel, "RUN_CAPACITY", 256)
+    noise, patient = np.full((128, 128), 1064, np.uint16), np.full((128, 128), 24, np.uint16)
+    noise[::11, ::11], patient[20:100, 20:100] = 24, 1059
+    sound = with_encoding(slices[9], -1024.0)
+    noisy, whole = replace(sound, stored=noise), replace(sound, stored=patient)
+    with open_backend(bundle, "tensorrt", GPU) as backend, open_executor(bundle, backend, GPU) as executor:
+        got = executor.prepared_bytes([noisy, whole, whole, executor.prepare(noisy), whole])
+    prepare = CpuPreprocessor(bundle.manifest.spec)
+    expected = [prepare(s.stored, s.header.encoding).pixels for s in (noisy, whole, whole, noisy, whole)]
+    np.testing.assert_array_equal(got, np.stack(expected))
+    assert not np.array_equal(expected[0], expected[1])
+
+
+@pytest.mark.parametrize("integrated", [False, True], ids=["discrete", "jetson"])
 def test_sizes_and_encodings_mixed_in_one_batch_wherever_their_pixels_lie(
     bundle: Bundle, slices: list[Slice], make_gpu: MakeGpu, integrated: bool
 ) -> None:

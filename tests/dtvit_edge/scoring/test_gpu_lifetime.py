@@ -7,6 +7,7 @@ import json
 import shutil
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.dicom.slice import Slice
 from dtvit_edge.dicom.walk import walk
 from dtvit_edge.errors import ConfigError, DeviceFault, DtvitError
+from dtvit_edge.preprocess import kernel
 from dtvit_edge.scoring.api import Options, headers_of, open_backend, open_executor
+from dtvit_edge.scoring.pinned_slices import PinnedSlice, PinnedSlices
 from tests.support.cuda.fixtures import install_engine
 
 MakeGpu = Callable[..., Any]
@@ -91,6 +94,35 @@ def test_a_fault_leaves_nothing_in_another_thread(
         executor.submit(slices[:2])
         gpu.sticky = "an illegal memory access was encountered"
         executor.collect()
+    assert left(gpu) == {}
+
+
+def test_a_reader_that_writes_while_the_executor_closes_writes_into_memory_that_is_there(
+    bundle: Bundle, slices: list[Slice], make_gpu: MakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = make_gpu()
+    install_engine(bundle, max_batch=2)
+    writing, closing = threading.Event(), threading.Event()
+    real_write, real_close = kernel.write_stored, PinnedSlices.close
+
+    def write(stored: Any, host: Any) -> None:
+        writing.set()
+        closing.wait(0.5)
+        gpu.view(host.ctypes.data, host.nbytes)
+        real_write(stored, host)
+
+    def close(self: PinnedSlices) -> None:
+        closing.set()
+        real_close(self)
+
+    monkeypatch.setattr(kernel, "write_stored", write)
+    monkeypatch.setattr(PinnedSlices, "close", close)
+    with ThreadPoolExecutor(1) as reader:
+        with open_backend(bundle, "tensorrt", GPU) as backend, open_executor(bundle, backend, GPU) as executor:
+            put = reader.submit(executor.prepare, slices[0])
+            assert writing.wait(5)
+        assert isinstance(put.result(5), PinnedSlice)
+    assert executor.prepare(slices[1]) is slices[1]
     assert left(gpu) == {}
 
 
