@@ -22,7 +22,7 @@ import click
 import cv2
 import numpy as np
 
-from benchmarks.results import CPU_RECORDS
+from benchmarks.results import record_option
 from dtvit_edge.cli import render
 from dtvit_edge.dicom import plausibility
 from dtvit_edge.dicom.header import read_headers
@@ -85,13 +85,7 @@ def measure(file: Path, rounds: int) -> dict[str, list[float]]:
 @click.command()
 @click.option("--file", type=click.Path(path_type=Path, exists=True), help="Read this slice (default: a phantom's).")
 @click.option("--rounds", default=200, show_default=True, type=click.IntRange(min=20), help="Take this many samples.")
-@click.option(
-    "--out",
-    default=CPU_RECORDS,
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Append the record to this file.",
-)
+@record_option()
 def main(file: Path | None, rounds: int, out: Path) -> None:
     """Measure what one slice costs before inference, and append the record."""
     cv2.setNumThreads(1)

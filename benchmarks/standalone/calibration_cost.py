@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from benchmarks.measure import child_process
-from benchmarks.results import GATE_RECORDS
+from benchmarks.results import GATE_RECORDS, record_option
 from dtvit_edge.cli import render
 from dtvit_edge.cli.units import duration, size
 from evaluation.records import Record, append
@@ -84,13 +84,7 @@ def record_of(name: str, run: CalibrationRun, arguments: tuple[str, ...]) -> Rec
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.option(
-    "--out",
-    default=GATE_RECORDS,
-    show_default=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Append the record to this file.",
-)
+@record_option(GATE_RECORDS)
 def main(name: str, arguments: tuple[str, ...], out: Path) -> None:
     """Calibrate with these ARGUMENTS of `dtvit-edge calibrate`, and append the record as NAME."""
     run = calibrate(arguments)

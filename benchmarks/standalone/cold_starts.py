@@ -18,7 +18,7 @@ import click
 
 from benchmarks.measure import child_process, cold_start
 from benchmarks.measure.configurations import Configuration
-from benchmarks.results import CPU_RECORDS
+from benchmarks.results import record_option
 from dtvit_edge import backends
 from dtvit_edge.bundle import BUILT_SUFFIXES, ENGINES, Bundle
 from dtvit_edge.cli import render
@@ -70,13 +70,7 @@ def measure(
 @click.option("--before", type=click.Path(path_type=Path), help="Alternate with the code of this checkout.")
 @click.option("--threads", type=click.IntRange(1), help="Compute with this many threads.")
 @click.option("--rounds", default=10, show_default=True, type=click.IntRange(1), help="Take this many samples.")
-@click.option(
-    "--out",
-    default=CPU_RECORDS,
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Append the record to this file.",
-)
+@record_option()
 def main(bundle: Path, precision: str, before: Path | None, threads: int | None, rounds: int, out: Path) -> None:
     """Measure cold starts of BUNDLE, and append the record."""
     opened = Bundle.open(bundle.resolve())

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from benchmarks.results import CPU_RECORDS
+from benchmarks.results import record_option
 from dtvit_edge.cli import render
 from dtvit_edge.cli.option_set import Decorator, option_set
 from dtvit_edge.errors import ConfigError
@@ -101,11 +101,5 @@ def fuzzing_options(seed: int, inputs: int) -> Decorator:
             type=click.Path(path_type=Path, dir_okay=False),
             help="Keep what came of the inputs in this file, and go on with what it holds.",
         ),
-        click.option(
-            "--out",
-            default=CPU_RECORDS,
-            show_default=True,
-            type=click.Path(path_type=Path, dir_okay=False),
-            help="Append the record to this file.",
-        ),
+        record_option(),
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.results import CPU_RECORDS
+from benchmarks.results import record_option
 from dtvit_edge.cli import render
 from dtvit_edge.errors import MissingDependency
 from dtvit_edge.preprocess import kernel
@@ -108,13 +108,7 @@ def registers(nvcc: str) -> dict[str, float]:
 
 
 @click.command()
-@click.option(
-    "--out",
-    default=CPU_RECORDS,
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Append the record to this file.",
-)
+@record_option()
 def main(out: Path) -> None:
     """Estimate what the CUDA preprocessing takes on GPUs that are not here, and append the record.
 

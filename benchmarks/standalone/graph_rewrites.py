@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
 from benchmarks.measure.interleaving import LEAST_ROUNDS, alternate
-from benchmarks.results import CPU_RECORDS
+from benchmarks.results import record_option
 from dtvit_edge.bundle import FP32_FLOOR
 from dtvit_edge.cli import render
 from dtvit_edge.errors import VerdictError
@@ -100,13 +100,7 @@ def measure(encoder: str, rounds: int, runs: int) -> Measurement:
 @click.option(
     "--runs", default=5, show_default=True, type=click.IntRange(min=1), help="Make this many calls in a round."
 )
-@click.option(
-    "--out",
-    default=CPU_RECORDS,
-    show_default=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Append the record to this file.",
-)
+@record_option()
 def main(encoder: str, rounds: int, runs: int, out: Path) -> None:
     """Measure how much faster the exact graph rewrites make a model on one CPU core."""
     measurement = measure(encoder, rounds, runs)

@@ -22,7 +22,7 @@ from benchmarks.measure import child_process, conditions, latency
 from benchmarks.measure.configurations import Configuration
 from benchmarks.measure.interleaving import LEAST_ROUNDS, alternate
 from benchmarks.measure.statistics import ratio
-from benchmarks.results import BENCH_RECORDS, names
+from benchmarks.results import BENCH_RECORDS, names, record_option
 from dtvit_edge.backend import Backend, Logits
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli import render
@@ -94,13 +94,7 @@ def measure(
 @click.option("--seconds", default=20.0, show_default=True, help="Let each run last this many seconds.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="Use this many threads.")
 @click.option("--one", is_flag=True, hidden=True, help="Make one run and print its samples as JSON.")
-@click.option(
-    "--out",
-    default=BENCH_RECORDS,
-    show_default=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Append the record to this file.",
-)
+@record_option(BENCH_RECORDS)
 def main(
     bundle: Path, backend: str, precision: str, share: float, seconds: float, threads: int, one: bool, out: Path
 ) -> None:

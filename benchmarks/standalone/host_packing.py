@@ -23,7 +23,7 @@ from unittest import mock
 import click
 import numpy as np
 
-from benchmarks.results import CPU_RECORDS
+from benchmarks.results import record_option
 from dtvit_edge.cli import render
 from dtvit_edge.cuda.device import Device
 from dtvit_edge.dicom.slice import Slice
@@ -122,13 +122,7 @@ def measure(batch: int, prepared: bool, rounds: int) -> tuple[list[float], float
 
 @click.command()
 @click.option("--rounds", default=100, show_default=True, type=click.IntRange(min=5), help="Take this many samples.")
-@click.option(
-    "--out",
-    default=CPU_RECORDS,
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Append the record to this file.",
-)
+@record_option()
 def main(rounds: int, out: Path) -> None:
     """Measure what the thread that owns the GPU does for a batch, and append the record."""
     samples: dict[str, list[float]] = {}

@@ -21,7 +21,7 @@ import click
 import torch
 
 from benchmarks.measure.interleaving import LEAST_ROUNDS, alternate
-from benchmarks.results import CPU_RECORDS
+from benchmarks.results import record_option
 from dtvit_edge import backends
 from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle
 from dtvit_edge.bundle.verdicts import gate_verdicts
@@ -134,13 +134,7 @@ def _forward(model: torch.nn.Module, inputs: torch.Tensor) -> object:
 @click.option(
     "--threads", default=1, show_default=True, type=click.IntRange(min=1), help="Use this many threads for each."
 )
-@click.option(
-    "--out",
-    default=CPU_RECORDS,
-    show_default=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Append the record to this file.",
-)
+@record_option()
 def main(bundle: Path, weights: Path, rounds: int, runs: int, threads: int, out: Path) -> None:
     """Measure how much faster than PyTorch the files of BUNDLE, made from WEIGHTS, are on this CPU."""
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.results import CPU_RECORDS
+from benchmarks.results import record_option
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli import render
@@ -27,9 +27,9 @@ WHAT = "memory and open files over many slices"
 EVERY = 500
 
 
-def resident_bytes() -> int:
-    """This process's resident memory (Linux, proc(5): statm counts pages)."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def resident_bytes(process: int | str = "self") -> int:
+    """A process's resident memory (Linux, proc(5): statm counts pages)."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def open_files() -> int:
@@ -47,13 +47,7 @@ def open_files() -> int:
 @click.option("--precision", default="fp32", show_default=True, help="Score in this precision.")
 @click.option("--threads", type=click.IntRange(1), help="Use this many threads in a CPU backend.")
 @click.option("--workers", type=click.IntRange(1), help="Read ahead with this many threads.")
-@click.option(
-    "--out",
-    default=CPU_RECORDS,
-    show_default=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Append the record to this file.",
-)
+@record_option()
 def main(
     bundle: Path, studies: tuple[Path, ...], slices: int, backend: str, precision: str, threads: int | None,
     workers: int | None, out: Path,

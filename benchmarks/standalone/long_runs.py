@@ -24,7 +24,8 @@ from pathlib import Path
 import click
 import pydicom
 
-from benchmarks.results import CPU_RECORDS
+from benchmarks.results import record_option
+from benchmarks.standalone.leak import resident_bytes
 from benchmarks.standalone.processes import children_of
 from dtvit_edge.cli import render
 from dtvit_edge.errors import VerdictError
@@ -109,10 +110,9 @@ def run(checkout: Path, words: list[str], rows_of: Path | None = None) -> LongRu
 
 def _resident_mib(pid: int) -> float:
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return resident_bytes(pid) / 2**20
     except (OSError, IndexError):  # it has just ended
         return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 @click.command()
@@ -121,13 +121,7 @@ def _resident_mib(pid: int) -> float:
 )
 @click.option("--slices", default=20_000, show_default=True, type=click.IntRange(100), help="Score this many slices.")
 @click.option("--rounds", default=2, show_default=True, type=click.IntRange(1), help="Run each checkout as often.")
-@click.option(
-    "--out",
-    default=CPU_RECORDS,
-    show_default=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Append the record to this file.",
-)
+@record_option()
 def main(before: Path | None, slices: int, rounds: int, out: Path) -> None:
     """Score many slices with each checkout, and append the record.
 

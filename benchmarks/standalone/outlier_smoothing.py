@@ -19,7 +19,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.results import CPU_RECORDS
+from benchmarks.results import record_option
 from calibration.activations import channel_ranges
 from calibration.quantise import quantise
 from calibration.quantizable import weight_ops
@@ -104,13 +104,7 @@ def _logits(graph: bytes, pixels: NDArray[np.uint8]) -> Logits:
 
 @click.command()
 @click.option("--encoder", default=SMALL_VIT, show_default=True, help="Take this ViT, by timm's name.")
-@click.option(
-    "--out",
-    default=CPU_RECORDS,
-    show_default=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Append the record to this file.",
-)
+@record_option()
 def main(encoder: str, out: Path) -> None:
     """Measure what folding outliers saves, and append the record."""
     model = model_with_outliers(encoder)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measure.interleaving import LEAST_ROUNDS
-from benchmarks.results import CPU_RECORDS
+from benchmarks.results import record_option
 from dtvit_edge.cli import render
 from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.dicom.pixels import SliceReader
@@ -90,13 +90,7 @@ def _cpu_ms(call: Callable[[], object]) -> float:
 @click.option(
     "--rounds", default=60, show_default=True, type=click.IntRange(min=LEAST_ROUNDS), help="Time this many rounds."
 )
-@click.option(
-    "--out",
-    default=CPU_RECORDS,
-    show_default=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Append the record to this file.",
-)
+@record_option()
 def main(file: Path | None, rounds: int, out: Path) -> None:
     """Measure the library and OpenCV's path on a slice, and append the record."""
     cv2.setNumThreads(1)

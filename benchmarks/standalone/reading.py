@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydicom.uid import RLELossless
 
 from benchmarks.measure.interleaving import LEAST_ROUNDS, alternate
-from benchmarks.results import CPU_RECORDS
+from benchmarks.results import record_option
 from dtvit_edge.cli import render
 from dtvit_edge.dicom.fast_header import read_fast_header
 from dtvit_edge.dicom.header import read_headers
@@ -98,13 +98,7 @@ def _phantoms(folder: Path) -> dict[str, Path]:
 @click.option(
     "--rounds", default=10, show_default=True, type=click.IntRange(min=LEAST_ROUNDS), help="Time this many rounds."
 )
-@click.option(
-    "--out",
-    default=CPU_RECORDS,
-    show_default=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Append the record to this file.",
-)
+@record_option()
 def main(file: Path | None, rounds: int, out: Path) -> None:
     """Measure both readers on a slice, and append the record."""
     with tempfile.TemporaryDirectory() as folder:

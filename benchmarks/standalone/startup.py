@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.results import CPU_RECORDS
+from benchmarks.results import record_option
 from dtvit_edge.cli import render
 from evaluation.records import Record, append
 
@@ -47,13 +47,7 @@ def _run(*arguments: str) -> tuple[float, str]:
 
 @click.command()
 @click.option("--rounds", default=20, show_default=True, type=click.IntRange(min=5), help="Take this many samples.")
-@click.option(
-    "--out",
-    default=CPU_RECORDS,
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Append the record to this file.",
-)
+@record_option()
 def main(rounds: int, out: Path) -> None:
     """Measure start-up times, and append the record."""
     samples = measure(rounds)

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from dtvit_edge.files import read_regular, remove_parts, unusable
-from dtvit_edge.report.run_results import SLICES, STUDIES
+from dtvit_edge.scoring.output_folder import SLICES, STUDIES
 from dtvit_edge.spec import digest_file
 
 FOLDER, INDEX = "report", "index.html"

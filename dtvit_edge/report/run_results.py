@@ -19,9 +19,9 @@ from dtvit_edge.files import open_regular, read_regular
 from dtvit_edge.reasons import Status
 from dtvit_edge.scoring.csv_files import LAST_COLUMNS, SLICE_COLUMNS, STUDY_COLUMNS
 from dtvit_edge.scoring.options import Options
+from dtvit_edge.scoring.output_folder import RUN, SLICES, STUDIES
 from dtvit_edge.spec import LOCATION_LABELS, PreprocessSpec
 
-SLICES, STUDIES, RUN = "slices.csv", "studies.csv", "run.json"
 # 100,000 studies have 25 MB, their slices 1 GB; a hundred times that is no run.
 _LONGEST_JSON, _LONGEST_CSV = 2**26, 2**36
 

@@ -11,8 +11,7 @@ from typing import Any
 
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.dicom.decoder_pool import ParallelReader
-from dtvit_edge.dicom.discover import Plan, discover
-from dtvit_edge.dicom.walk import walk
+from dtvit_edge.dicom.plan import Plan
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.escaping import csv_cell
 from dtvit_edge.files import make_folder, write_atomically
@@ -27,6 +26,7 @@ from dtvit_edge.report.words import TRAINED, left_out, left_out_line, moment, st
 from dtvit_edge.scoring.api import open_backend, open_executor
 from dtvit_edge.scoring.executor import Executor
 from dtvit_edge.scoring.options import Options
+from dtvit_edge.scoring.run import make_plan
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,7 @@ def write_report(
     if bundle is not None and bundle.digest != results.run["bundle"]["digest"]:
         raise ConfigError(f"{out} holds a run of another bundle: {results.run['bundle']['digest']}")
     options, spec = results.options, results.spec
-    walked = walk(folders, exclude=out)
-    with progress("headers", len(walked.files)) as step:
-        plan = discover(walked, any_series=options.any_series, fast=options.fast, progress=lambda: step(1))
+    _, plan = make_plan(folders, out, options, progress)
     plans = {csv_cell(uid): uid for uid in plan.study_uids}
     # Two UIDs can have one spelling in a table; then nothing says which images belong to which row.
     rows = {study.uid: study for study in results.studies if study.uid not in results.repeated}

@@ -11,11 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtvit_edge import reasons
-from dtvit_edge.dicom.grouping import is_dynamic, split
-from dtvit_edge.dicom.plan import Plan, StudyPart
-from dtvit_edge.dicom.slice import Series, Slice, SliceHeader, Vector
-from dtvit_edge.dicom.suitability import series_doubts, series_refusal, series_warnings
+from dtvit_edge.dicom.plan import Plan, study_part
+from dtvit_edge.dicom.slice import Slice, SliceHeader, Vector
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.preprocess.averaging import AVERAGED
 from dtvit_edge.results import Identity
@@ -104,21 +101,8 @@ class Volume:
 
     def plan(self, *, any_series: bool = False) -> Plan:
         """Of one series, judged by its geometry as those of files are."""
-        parts = []
-        for headers in split(self._headers):
-            refusal = series_refusal(headers) or (reasons.DYNAMIC if is_dynamic(headers) else None)
-            identity = headers[0].identity
-            parts.append(
-                Series(
-                    identity.study_uid,
-                    identity.series_uid,
-                    headers,
-                    None if any_series else refusal,
-                    series_warnings(headers),
-                    series_doubts(headers),
-                )
-            )
-        return Plan({parts[0].study_uid: StudyPart(tuple(parts))})
+        part = study_part(self._headers, (), frozenset(), any_series=any_series)
+        return Plan({self._headers[0].identity.study_uid: part})
 
     def read(self, header: SliceHeader) -> Slice:
         """The slice of a header of the plan."""
