@@ -117,10 +117,10 @@ def test_what_identity_completeness_and_suitability_ask_for_is_read(tmp_path: Pa
 
 def test_patients_are_told_apart_by_id_and_issuer_without_keeping_the_id(tmp_path: Path) -> None:
     cases: list[dict[str, Any]] = [
-        {"PatientID": "4711"},
-        {"PatientID": "4711 "},
-        {"PatientID": "4712"},
-        {"PatientID": "4711", "IssuerOfPatientID": "WARD"},
+        {"PatientID": "P-4711-X"},
+        {"PatientID": "P-4711-X "},
+        {"PatientID": "P-4712-X"},
+        {"PatientID": "P-4711-X", "IssuerOfPatientID": "WARD"},
         {"PatientID": None, "IssuerOfPatientID": "WARD"},
         {"PatientID": "M\u00fcller", "SpecificCharacterSet": "ISO_IR 192"},
     ]
@@ -128,7 +128,7 @@ def test_patients_are_told_apart_by_id_and_issuer_without_keeping_the_id(tmp_pat
     patients = [header.patient for header in headers]
     assert patients[0] == patients[1] and len(set(patients)) == 5
     assert patients[4] == "" and {len(p) for p in patients} == {0, 17, 33}
-    assert "4711" not in "".join(map(repr, headers))
+    assert "P-4711" not in "".join(map(repr, headers))
 
 
 @pytest.mark.parametrize(
