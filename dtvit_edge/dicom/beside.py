@@ -58,6 +58,8 @@ def judged_by_name(rejected: Iterable[Rejection], slices: Lies, links: Links | N
     Args:
         links: of the walk.
     """
+    if not (rejected := list(rejected)):
+        return []
     folders = _Folders(slices, links or {})
     judged = []
     for item in rejected:
@@ -83,12 +85,19 @@ def touched_studies(
         slices: all that were read, also those of series that are refused.
         links: of the walk; a linked file lies in both folders.
     """
+    without_study = [
+        item
+        for item in rejected
+        if item.reason.status in (Status.ERROR, Status.REFUSED) and not item.identity.study_uid and item.file
+    ]
+    if not without_study:
+        return {}
     folders = _Folders(slices, links or {})
     by_folder: dict[Path, set[Reason]] = defaultdict(set)
-    for item in rejected:
-        if item.reason.status in (Status.ERROR, Status.REFUSED) and not item.identity.study_uid and item.file:
-            for folder in folders.around(item.file):
-                by_folder[folder].add(item.reason)
+    for item in without_study:
+        assert item.file is not None
+        for folder in folders.around(item.file):
+            by_folder[folder].add(item.reason)
     touched: dict[str, set[Reason]] = defaultdict(set)
     for folder, found in by_folder.items():
         studies = folders.studies(folder)

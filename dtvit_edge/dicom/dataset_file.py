@@ -42,7 +42,7 @@ def file_bytes(dataset: Dataset) -> bytes:
             file.write(bytes(128) + b"DICM" + _meta(dataset, syntax))
             file.is_implicit_VR = syntax == ImplicitVRLittleEndian
             file.is_little_endian = syntax != ExplicitVRBigEndian
-            _write(file, _written(dataset, syntax))
+            _write(file, dataset, syntax)
             return file.getvalue()
         except Exception as error:  # pydicom raises nearly anything on values that it cannot write
             raise SliceRejected(reasons.BAD_HEADER, type(error).__name__) from error
@@ -70,33 +70,25 @@ def _meta(dataset: Dataset, syntax: str) -> bytes:
     return _SHORT.pack(2, 0, b"UL", 4) + struct.pack("<I", len(elements)) + elements
 
 
-def _written(dataset: Dataset, syntax: str) -> Dataset:
-    """The dataset's own groups; the elements are the same ones."""
-    written: Any = dataset[_FIRST_OF_THE_DATASET:]
-    if syntax in COMPRESSED and "PixelData" in written and not written.get_item("PixelData").is_raw:
-        pixels = copy.copy(written["PixelData"])
-        pixels.is_undefined_length = True  # PS3.5 section A.4, whatever the caller made of it
-        written["PixelData"] = pixels
-    return written
-
-
-def _write(file: DicomIO, written: Dataset) -> None:
-    """As `pydicom.filewriter.write_dataset`, which takes ten times as long for elements that are only copied."""
+def _write(file: DicomIO, dataset: Dataset, syntax: str) -> None:
+    """Its own groups, as `pydicom.filewriter.write_dataset`, which takes ten times as long to copy them."""
     from pydicom.filewriter import write_data_element, write_dataset
     from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
-    characters: Any = written.get("SpecificCharacterSet", _DEFAULT_CHARACTERS)
-    unchanged = written.original_encoding == (file.is_implicit_VR, file.is_little_endian)
-    same_characters = written.original_character_set == written._character_set  # write_dataset asks the same
-    if not (unchanged and same_characters and file.is_little_endian):
-        write_dataset(file, written)
+    characters: Any = dataset.get("SpecificCharacterSet", _DEFAULT_CHARACTERS)
+    unchanged = dataset.original_encoding == (file.is_implicit_VR, file.is_little_endian)
+    same_characters = dataset.original_character_set == dataset._character_set  # write_dataset asks the same
+    # Whoever has set or read the pixels of a compressed image may have left them without an undefined length.
+    copied_pixels = syntax not in COMPRESSED or "PixelData" not in dataset or dataset.get_item("PixelData").is_raw
+    if not (unchanged and same_characters and file.is_little_endian and copied_pixels):
+        write_dataset(file, _own_groups(dataset, syntax))
         return
-    for tag in sorted(written.keys()):
-        element: Any = written.get_item(tag)
-        if tag.element == 0:  # a group's length, retired, which may be wrong by now
+    for tag in sorted(dataset.keys()):
+        if tag < _FIRST_OF_THE_DATASET or tag.element == 0:  # a group's length, retired, which may be wrong by now
             continue
+        element: Any = dataset.get_item(tag)
         if element.is_raw and element.is_implicit_VR != file.is_implicit_VR:  # in a file of both kinds
-            element = written[tag]
+            element = dataset[tag]
         if not element.is_raw or element.value is None or len(element.value) != element.length:
             write_data_element(file, element, characters)
             continue
@@ -108,3 +100,13 @@ def _write(file: DicomIO, written: Dataset) -> None:
             head = _SHORT.pack(tag.group, tag.element, element.VR.encode(), element.length)
         file.write(head)
         file.write(element.value)
+
+
+def _own_groups(dataset: Dataset, syntax: str) -> Dataset:
+    """The dataset without file meta information and commands; the elements are the same ones."""
+    own: Any = dataset[_FIRST_OF_THE_DATASET:]
+    if syntax in COMPRESSED and "PixelData" in own and not own.get_item("PixelData").is_raw:
+        pixels = copy.copy(own["PixelData"])
+        pixels.is_undefined_length = True  # PS3.5 section A.4, whatever the caller made of it
+        own["PixelData"] = pixels
+    return own
