@@ -20,12 +20,12 @@ from dtvit_edge.dicom.discover import Plan, discover
 from dtvit_edge.dicom.walk import Walk, walk
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.reasons import Status
-from dtvit_edge.scoring.api import Options, StudyResult, images_of, open_backend, open_executor
+from dtvit_edge.scoring.api import Options, StudyResult, images_of
 from dtvit_edge.scoring.configuration import Resolved, resolve
 from dtvit_edge.scoring.identity import run_identity
 from dtvit_edge.scoring.journal import FILE_NAME as JOURNAL
 from dtvit_edge.scoring.journal import Journal, begun_configuration
-from dtvit_edge.scoring.opened import OpenModel
+from dtvit_edge.scoring.opened import OpenModel, opening
 from dtvit_edge.scoring.output_folder import RUN as RUN
 from dtvit_edge.scoring.output_folder import SLICES as SLICES
 from dtvit_edge.scoring.output_folder import STUDIES as STUDIES
@@ -98,10 +98,11 @@ def run(
     """
     facts = RunFacts()
     chosen = model or resolve_for(bundle, out, options, overwrite=overwrite)
-    with facts.timings.stage("discover"):
-        plan = make_plan(folders, out, chosen.options, progress)[1]  # the walk is large, and not needed any more
-    with open_output(bundle, chosen, out, overwrite=overwrite, identify=identify) as output:
-        return output.score(plan, facts, progress)
+    with opening(bundle, chosen) as opened:
+        with facts.timings.stage("discover"):
+            plan = make_plan(folders, out, chosen.options, progress)[1]  # the walk is large, and not needed any more
+        with open_output(bundle, opened(), out, overwrite=overwrite, identify=identify) as output:
+            return output.score(plan, facts, progress)
 
 
 def resolve_for(bundle: Bundle, out: Path, options: Options, *, overwrite: bool = False) -> Resolved:
@@ -157,32 +158,15 @@ class Output:
 
 @contextmanager
 def open_output(
-    bundle: Bundle, chosen: OpenModel | Resolved, out: Path, *, overwrite: bool = False, identify: bool = False
+    bundle: Bundle, model: OpenModel, out: Path, *, overwrite: bool = False, identify: bool = False
 ) -> Iterator[Output]:
-    """Open a model, unless that was done, and an output folder for it.
-
-    Args:
-        chosen: an open model of the bundle, which stays open, or what is to be opened.
+    """Open an output folder for a model of the bundle.
 
     Raises:
         ConfigError: as `run`.
     """
-    with _open_model(bundle, chosen) as model:
-        identity = run_identity(bundle, model.backend, model.executor.batch, model.options)
-        asked = vars(model.options) | {"batch": model.executor.batch}
-        configuration = {f.name: asked[f.name] for f in fields(Configuration)}
-        with held_folder(out, overwrite=overwrite), Journal(out / JOURNAL, identity, configuration) as journal:
-            yield Output(bundle, model, out, identity, journal, identify)
-
-
-@contextmanager
-def _open_model(bundle: Bundle, chosen: OpenModel | Resolved) -> Iterator[OpenModel]:
-    if isinstance(chosen, OpenModel):
-        yield chosen
-        return
-    options = chosen.options
-    with (
-        open_backend(bundle, options.backend, options) as backend,
-        open_executor(bundle, backend, options) as executor,
-    ):
-        yield OpenModel(options, chosen.why, backend, executor)
+    identity = run_identity(bundle, model.backend, model.executor.batch, model.options)
+    asked = vars(model.options) | {"batch": model.executor.batch}
+    configuration = {f.name: asked[f.name] for f in fields(Configuration)}
+    with held_folder(out, overwrite=overwrite), Journal(out / JOURNAL, identity, configuration) as journal:
+        yield Output(bundle, model, out, identity, journal, identify)

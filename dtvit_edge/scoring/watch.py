@@ -22,6 +22,7 @@ from dtvit_edge.dicom.walk import StudyFile, Walk, walk
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.reasons import PASSING
+from dtvit_edge.scoring.opened import opening
 from dtvit_edge.scoring.options import Options
 from dtvit_edge.scoring.run import RunReport, open_output, resolve_for
 from dtvit_edge.scoring.run_report import RunFacts
@@ -60,7 +61,10 @@ def watch(
     walk(folders, exclude=out)  # what is wrong now is said now
     chosen = resolve_for(bundle, out, options, overwrite=overwrite)
     growing = GrowingFolders(folders, out, chosen.options)
-    with open_output(bundle, chosen, out, overwrite=overwrite, identify=identify) as output:
+    with (
+        opening(bundle, chosen) as opened,
+        open_output(bundle, opened(), out, overwrite=overwrite, identify=identify) as output,
+    ):
         while True:
             facts = RunFacts()
             plan = growing.look(progress)
