@@ -78,7 +78,7 @@ def ich_figures(
             "recall": float(recall[1]),
             "f1": float(f1[1]),
             "specificity": float(recall[0]),
-            "auc": float(roc_auc_score(y, p)) if 0 < y.sum() < len(y) else math.nan,
+            "auc": auc(y, p),
         }
 
     said = (probability >= threshold).astype(np.int64)
@@ -105,9 +105,7 @@ def location_figures(
         by_name = {"accuracy": float(accuracy_score(y, said))}
         scores = precision_recall_fscore_support(y, said, labels=list(classes), zero_division=np.nan)
         per_class = {name: values.tolist() for name, values in zip(("precision", "recall", "f1"), scores, strict=False)}
-        per_class["auc"] = [
-            float(roc_auc_score(y == c, p[:, c])) if 0 < (y == c).sum() < len(y) else math.nan for c in classes
-        ]
+        per_class["auc"] = [auc((y == c).astype(np.int64), p[:, c]) for c in classes]
         for name, values in per_class.items():
             by_name[f"{name}_macro"] = float(np.mean(values))
             by_name |= {f"{name}_{label}": value for label, value in zip(LOCATION_LABELS, values, strict=True)}
@@ -117,6 +115,82 @@ def location_figures(
     return _with_intervals(
         truth, probabilities, said, patients, figures, classes=len(LOCATION_LABELS), seed=seed, resamples=resamples
     )
+
+
+def auc(truth: Labels, probability: Probabilities) -> float:
+    """Area under the ROC curve of (N,) probabilities; NaN of one class alone."""
+    return float(roc_auc_score(truth, probability)) if 0 < truth.sum() < len(truth) else math.nan
+
+
+def location_auc(truth: Labels, probabilities: Probabilities) -> float:
+    """Mean of each location's AUC against the rest, of (N, 3) probabilities; NaN where one is not there."""
+    return float(
+        np.mean([auc((truth == c).astype(np.int64), probabilities[:, c]) for c in range(len(LOCATION_LABELS))])
+    )
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What models said of the same slices.
+
+    Attributes:
+        truth: (N,) labels.
+        models: probabilities by each of several models, such as those of several seeds; figures are means over them.
+        patients: N names.
+    """
+
+    truth: Labels
+    models: Sequence[Probabilities]
+    patients: Sequence[str]
+
+
+def mean_figure(figure: Callable[[Labels, Probabilities], float], answers: Answers) -> Interval:
+    """A figure of labels and probabilities, such as `auc`, with its interval over patients."""
+    return _interval(_mean(figure, answers, slice(None)), _drawn(figure, answers, None, 0))
+
+
+def difference(
+    figure: Callable[[Labels, Probabilities], float], ones: Answers, others: Answers, *, resamples: int | None = None
+) -> Interval:
+    """A figure of `ones` less that of `others`, with its interval over patients.
+
+    Of the same patients' slices it is taken on the same draws for both, so that what is hard about them is hard for
+    both; of different ones the draws are independent.
+
+    Args:
+        resamples: of the bootstrap; None is `RESAMPLES`.
+    """
+    paired = list(ones.patients) == list(others.patients)
+    value = _mean(figure, ones, slice(None)) - _mean(figure, others, slice(None))
+    drawn = _drawn(figure, ones, resamples, 0) - _drawn(figure, others, resamples, 0 if paired else 1)
+    return _interval(value, drawn)
+
+
+def _mean(figure: Callable[[Labels, Probabilities], float], answers: Answers, rows: NDArray[np.int64] | slice) -> float:
+    return float(np.mean([figure(answers.truth[rows], model[rows]) for model in answers.models]))
+
+
+def _drawn(
+    figure: Callable[[Labels, Probabilities], float], answers: Answers, resamples: int | None, seed: int
+) -> NDArray[np.float64]:
+    """The figure of each resample of the patients; NaN where it does not exist."""
+    groups = _groups(answers.patients)
+    rng = np.random.default_rng(seed)
+    with config_context(assume_finite=True, skip_parameter_validation=True):
+        return np.array(
+            [
+                _mean(figure, answers, np.concatenate([groups[i] for i in rng.integers(0, len(groups), len(groups))]))
+                for _ in range(RESAMPLES if resamples is None else resamples)
+            ]
+        )
+
+
+def _groups(patients: Sequence[str]) -> list[NDArray[np.int64]]:
+    """The rows of each patient, in order of first appearance."""
+    rows: dict[str, list[int]] = defaultdict(list)
+    for i, patient in enumerate(patients):
+        rows[patient].append(i)
+    return [np.array(indices) for indices in rows.values()]
 
 
 def _with_intervals(
@@ -134,10 +208,7 @@ def _with_intervals(
         raise ConfigError(f"{len(truth)} labels, {len(probability)} probabilities and {len(patients)} patients")
     if not np.isfinite(probability).all():
         raise ConfigError("a probability is not finite")
-    rows: dict[str, list[int]] = defaultdict(list)
-    for i, patient in enumerate(patients):
-        rows[patient].append(i)
-    groups = [np.array(indices) for indices in rows.values()]
+    groups = _groups(patients)
     values = figures(truth, probability)
     drawn: dict[str, list[float]] = {name: [] for name in values}
     rng = np.random.default_rng(seed)
@@ -156,7 +227,7 @@ def _with_intervals(
     )
 
 
-def _interval(value: float, drawn: Sequence[float]) -> Interval:
+def _interval(value: float, drawn: Sequence[float] | NDArray[np.float64]) -> Interval:
     """Percentile interval over the resamples in which the figure exists."""
     known = [d for d in drawn if not math.isnan(d)]
     if math.isnan(value) or not known:

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -33,7 +32,7 @@ from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.preprocess.mask import head_mask
 from dtvit_edge.spec import WINDOWED_8_BIT, PreprocessSpec, digest_file
 from evaluation.images import read_image
-from evaluation.metrics import RESAMPLES
+from evaluation.metrics import RESAMPLES, Answers, auc, difference
 from evaluation.records import Record, append
 from export.checkpoint import read_tensors
 from export.encoders import create_encoder
@@ -148,26 +147,6 @@ def out_of_fold(
     return np.asarray(said[:, 1], np.float64)
 
 
-def paired(
-    truth: NDArray[np.int64],
-    one: NDArray[np.float64],
-    other: NDArray[np.float64],
-    patients: Sequence[str],
-    resamples: int = RESAMPLES,
-) -> tuple[float, float]:
-    """The 95 % interval of AUC(one) - AUC(other), by a bootstrap over patients, both on the same draws."""
-    names = sorted(set(patients))
-    rows = {name: np.flatnonzero(np.array(patients) == name) for name in names}
-    rng = np.random.default_rng(0)
-    drawn = []
-    for _ in range(resamples):
-        chosen = np.concatenate([rows[names[i]] for i in rng.integers(0, len(names), len(names))])
-        if 0 < truth[chosen].sum() < len(chosen):
-            drawn.append(roc_auc_score(truth[chosen], one[chosen]) - roc_auc_score(truth[chosen], other[chosen]))
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(low), float(high)
-
-
 def row(
     name: str,
     truth: NDArray[np.int64],
@@ -177,13 +156,15 @@ def row(
     resamples: int = RESAMPLES,
 ) -> Row:
     """The figures of one row beside those of ours."""
-    auc, ours = (float(roc_auc_score(truth, said[which])) for which in (name, OURS))
-    low, high = paired(truth, said[name], said[OURS], patients, resamples)
+    beside = difference(
+        auc, Answers(truth, [said[name]], patients), Answers(truth, [said[OURS]], patients), resamples=resamples
+    )
+    figures = name, auc(truth, said[name]), beside.value, beside.low, beside.high
     if name not in seen:
-        return Row(name, auc, auc - ours, low, high)
+        return Row(*figures)
     compared = seen[name]
     differ, cut = float((compared.overlap < 0.99).mean()), int((compared.lost > 0.01).sum())
-    return Row(name, auc, auc - ours, low, high, float(compared.overlap.mean()), differ, cut)
+    return Row(*figures, float(compared.overlap.mean()), differ, cut)
 
 
 @click.command()

@@ -36,6 +36,8 @@ class TrainConfig:
         frozen_blocks: the embedding and this many first blocks of a ViT stay as they are.
         patch_weight: weight of the loss on patch tokens (`objective`), for data with masks; the paper has none.
         paper_protocol: replicate first and split by image afterwards, leakage and all.
+        seed: of the weights, the order and augmentation.
+        split_seed: of the split; None takes `seed`. Trainings that differ in their seed alone can share a split.
         test_folds: tenths of the patients held out as test (`splits.split_by_patient`); the paper's protocol has one.
     """
 
@@ -62,6 +64,7 @@ class TrainConfig:
     test_folds: int = 1
     device: str = "cpu"
     seed: int = 0
+    split_seed: int | None = None
     spec: PreprocessSpec = field(default_factory=PreprocessSpec)
 
     def __post_init__(self) -> None:
@@ -91,7 +94,10 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; the initial checkpoint by its digest, since a path says nothing."""
-        return asdict(self) | {
+        plain = asdict(self)
+        if self.split_seed is None:
+            del plain["split_seed"]  # trainings from before there was one are still the same
+        return plain | {
             "spec": self.spec.to_dict(),
             "batch": self.batch_size,
             "init": None if self.init is None else digest_file(self.init),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,7 @@ class Evaluation:
         run: None where the model came as a checkpoint alone.
         sha256: of the weights.
         slices: indices of the slices that it was evaluated on.
+        ich_probability, location_probability: (N,) and (N, 3) of those slices.
         ich, location: None where nothing was labelled, or the head is untrained.
     """
 
@@ -77,6 +78,8 @@ class Evaluation:
     slices: tuple[int, ...]
     ich: HeadFigures | None
     location: HeadFigures | None
+    ich_probability: NDArray[np.float64] = field(compare=False, repr=False)
+    location_probability: NDArray[np.float64] = field(compare=False, repr=False)
 
 
 def spec_of(models: Sequence[Path]) -> PreprocessSpec:
@@ -114,6 +117,8 @@ def evaluate_model(path: Path, data: ImageSet, *, seed: int = 0, progress: Progr
         slices,
         _evaluate_ich(data, slices, ich, seed),
         None if LOCATION_HEAD in checkpoint.untrained_heads else _evaluate_location(data, slices, location, seed),
+        ich,
+        location,
     )
 
 

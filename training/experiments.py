@@ -24,6 +24,7 @@ from dtvit_edge.errors import ConfigError, DtvitError
 from evaluation.image_sets import load_image_set
 from evaluation.records import append
 from export.encoders import DEFAULT_ENCODER
+from training import encoder_comparison
 from training.command import training_options
 from training.config import TrainConfig
 from training.evaluate import evaluate_model
@@ -31,19 +32,29 @@ from training.report import record_of, write_report
 from training.train import train
 
 # Table 3 of the paper, and the two that its text names beside it.
+ARMS = ("first", "all", "none")
 ENCODERS = (DEFAULT_ENCODER, "resnet18", "vgg16", "resnet34", "alexnet")
 
 
 def plan(
-    base: TrainConfig, encoders: tuple[str, ...], *, arms: bool, protocols: bool
+    base: TrainConfig, encoders: tuple[str, ...], *, arms: str, protocols: bool, seeds: int = 1
 ) -> Iterator[tuple[str, TrainConfig]]:
-    """What is trained, by folder name: every encoder; of the first also the other arm and the paper's protocol."""
-    for encoder in encoders:
-        yield encoder, replace(base, encoder=encoder)
-    first = replace(base, encoder=encoders[0])
-    if arms:
-        yield f"{encoders[0]}-other-arm", replace(first, augment=not first.augment)
+    """What is trained, by folder name: every encoder under every seed; of the first also under the paper's protocol.
+
+    Args:
+        arms: one of `ARMS`, which encoders are trained in the other arm too.
+        seeds: how many; all share the first one's split and batch.
+    """
+    for seed in range(base.seed, base.seed + seeds):
+        name = "" if seed == base.seed else f"-seed-{seed}"
+        seeded = base if seeds == 1 else replace(base, seed=seed, split_seed=base.seed, batch=base.batch_size)
+        for encoder in encoders:
+            config = replace(seeded, encoder=encoder)
+            yield f"{encoder}{name}", config
+            if arms == "all" or (arms == "first" and encoder == encoders[0]):
+                yield f"{encoder}-other-arm{name}", replace(config, augment=not config.augment)
     if protocols:
+        first = replace(base, encoder=encoders[0], batch=base.batch_size)
         yield f"{encoders[0]}-paper-protocol", replace(first, paper_protocol=True, test_folds=1)
 
 
@@ -63,10 +74,14 @@ def plan(
     help="Train these encoders, by their names in timm, or alexnet.",
 )
 @click.option(
-    "--arms/--no-arms",
-    default=True,
+    "--arms",
+    default="first",
     show_default=True,
-    help="Train the first encoder in the other arm too, with or without augmentation.",
+    type=click.Choice(ARMS),
+    help="Train these encoders in the other arm too, with or without augmentation.",
+)
+@click.option(
+    "--seeds", default=1, show_default=True, type=click.IntRange(1), help="Train each of them under this many seeds."
 )
 @click.option(
     "--protocols/--no-protocols",
@@ -80,7 +95,8 @@ def main(
     data: str,
     out: Path,
     encoders: str,
-    arms: bool,
+    arms: str,
+    seeds: int,
     protocols: bool,
     record: Path | None,
     workers: int,
@@ -94,7 +110,7 @@ def main(
         base = TrainConfig(**options)
         image_set = load_image_set(data, base.spec, workers=workers, progress=render.progress)
         folders = []
-        for name, config in plan(base, tuple(encoders.split(",")), arms=arms, protocols=protocols):
+        for name, config in plan(base, tuple(encoders.split(",")), arms=arms, protocols=protocols, seeds=seeds):
             render.echo(f"training {name}", err=True)
             train(image_set, config, out / name, progress=render.progress)
             folders.append(out / name)
@@ -102,9 +118,15 @@ def main(
             evaluate_model(folder, image_set, seed=base.seed, progress=render.progress) for folder in folders
         ]
         command = shlex.join(["python", "-m", "training.experiments", *sys.argv[1:]])
-        for evaluation in evaluations:
-            if record:
-                append(record, record_of(evaluation, data, image_set, command))
+        compared = encoder_comparison.record_of(evaluations, data, image_set, command)
+        if record:
+            for made in [
+                *(record_of(e, data, image_set, command) for e in evaluations),
+                *([compared] if compared else []),
+            ]:
+                append(record, made)
+        for head, rows in (encoder_comparison.rows_of(compared) if compared else {}).items():
+            render.echo(f"{head}: {encoder_comparison.ranking(rows)}", err=True)
         render.echo(write_report(out / "report", image_set, evaluations, base.spec, seed=base.seed, command=command))
     except ConfigError as error:
         raise click.UsageError(str(error)) from error

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from evaluation.records import Record
 from evaluation.tables import Table
-from training import published
+from training import encoder_comparison, published
 from training.claims import Checked
 from training.published import METRICS, SOURCES, PaperRow, facts, paper_rows
 from training.readings import figures, macro_fits, readings
@@ -113,6 +113,59 @@ def choices(record: Record) -> Table:
         f"{sum(map(sum, record.samples.values())):.0f} minutes of one core: `{record.options['command']}`",
     )
     return Table("choices", "What the choices that the paper leaves open do", columns, rows, notes)
+
+
+def encoders(record: Record) -> list[Table]:
+    """Tables 2 and 3 of what was trained here, one for each head, of a record of `training.encoder_comparison`."""
+    tables = []
+    for head, rows in encoder_comparison.rows_of(record).items():
+        cells = tuple(
+            (
+                row.encoder,
+                "yes" if row.augmented else "no",
+                *(f"{row.figures[name]:.4f}" for name in row.figures),
+                f"{row.auc:.4f} ({row.low:.4f} to {row.high:.4f})",
+                f"{row.least:.4f} to {row.most:.4f}" if row.seeds > 1 else "one seed",
+                f"{row.behind:+.4f} ({row.behind_low:+.4f} to {row.behind_high:+.4f})" if row is not rows[0] else "",
+                f"{sum(row.minutes) / row.seeds:.0f}",
+            )
+            for row in rows
+        )
+        columns = (
+            "encoder",
+            "augmented",
+            *rows[0].figures,
+            "AUC",
+            "of the seeds",
+            "less the first",
+            "CPU minutes each",
+        )
+        seeds = max(row.seeds for row in rows)
+        notes = (
+            encoder_comparison.ranking(rows),
+            f"{record.options['budget']}; {record.summary['slices']:.0f} test slices of "
+            f"{record.summary['patients']:.0f} patients; figures are means over the seeds, {seeds} at most; "
+            "in brackets the 95 % interval over patients, of differences on the same draws",
+            f"`{record.options['command']}`",
+        )
+        title = f"Tables 2 and 3 here: {head} on `{record.options['data']}`"
+        tables.append(Table(f"encoders_{head}", title, columns, cells, notes))
+    if leaks := encoder_comparison.leaks_of(record):
+        cells = tuple(
+            (
+                leak.encoder,
+                f"{100 * leak.leaked:.0f} %",
+                f"{leak.paper:.4f}",
+                f"{leak.clean:.4f}",
+                f"{leak.difference:+.4f} ({leak.low:+.4f} to {leak.high:+.4f})",
+            )
+            for leak in leaks
+        )
+        columns = ("encoder", "test images also trained on", "AUC, the paper's protocol", "AUC, by patient", "leak")
+        tables.append(
+            Table("leak", f"What the paper's protocol leaks on `{record.options['data']}`", columns, cells, ())
+        )
+    return tables
 
 
 def claims_table(checked: Sequence[Checked]) -> Table:

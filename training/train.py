@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,19 +38,21 @@ HELD_OUT = "held-out.csv"  # the test part as a labelled set of its own, for cal
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch's row of the history; counts from 1."""
+    """One epoch's row of the history; counts from 1. `cpu_seconds` are the process's own, training and validation."""
 
     epoch: int
     learning_rate: float
     train: Scores
     validation: Scores
+    cpu_seconds: float = 0.0
 
 
 def make_split(slices: Sequence[LabelledSlice], config: TrainConfig) -> Split:
     """The split that the configuration asks for."""
+    seed = config.seed if config.split_seed is None else config.split_seed
     if config.paper_protocol:
-        return split_like_the_paper(slices, seed=config.seed)
-    return split_by_patient(slices, seed=config.seed, test_folds=config.test_folds)
+        return split_like_the_paper(slices, seed=seed)
+    return split_by_patient(slices, seed=seed, test_folds=config.test_folds)
 
 
 def train(data: ImageSet, config: TrainConfig, out: Path, *, progress: Progress = silent) -> tuple[Epoch, ...]:
@@ -78,6 +81,7 @@ def train(data: ImageSet, config: TrainConfig, out: Path, *, progress: Progress 
     scaler = torch.amp.GradScaler(_device_type(config), enabled=config.precision == "fp16")
     history, best = _resume(out / STATE, training_model, optimizer, scaler)
     for number in range(len(history) + 1, config.epochs + 1):
+        began = time.process_time()
         rate = learning_rate(config, number)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["share"]
@@ -87,7 +91,7 @@ def train(data: ImageSet, config: TrainConfig, out: Path, *, progress: Progress 
         with progress(f"epoch {number}/{config.epochs}", math.ceil(len(order) / config.batch_size)) as step:
             trained = _train_epoch(training_model, optimizer, scaler, data, order, config, step)
         validated = validate(training_model.model, data, split.validation, config)
-        history.append(Epoch(number, rate, trained, validated))
+        history.append(Epoch(number, rate, trained, validated, round(time.process_time() - began, 1)))
         if validated.loss < best:
             best = validated.loss
             _save_best(training_model.model, out / BEST, config, untrained)
@@ -241,8 +245,7 @@ def _resume(
     optimizer.load_state_dict(state["optimizer"])
     scaler.load_state_dict(state["scaler"])
     history = [
-        Epoch(row["epoch"], row["learning_rate"], Scores(**row["train"]), Scores(**row["validation"]))
-        for row in state["history"]
+        Epoch(**row | {part: Scores(**row[part]) for part in ("train", "validation")}) for row in state["history"]
     ]
     return history, state["best"]
 

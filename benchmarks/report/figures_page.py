@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.measure import slice_cost
 from benchmarks.peers import EAGER, SCIKIT_IMAGE
-from benchmarks.report import encoders, page_parts
+from benchmarks.report import encoders, page_parts, paper_parts
 from benchmarks.report.evidence_table import evidence_table
 from benchmarks.report.run_view import group_by_run, run_views
 from benchmarks.results import (
@@ -40,8 +40,7 @@ from dtvit_edge.cli.units import duration, size
 from dtvit_edge.preprocess import kernel
 from evaluation.gate import NOT_ASSESSED
 from evaluation.records import Record, interval_text, latest, read
-from evaluation.tables import Table
-from training import ablation, paper_tables
+from training import paper_tables
 
 ROOT = Path(__file__).parents[2]
 PAGE = "docs/figures.md"
@@ -53,8 +52,8 @@ def figures_page() -> str:
     made = {
         "in short": page_parts.key_figures_with_commands(),
         "single questions": _single_questions(CPU_RECORDS),
-        "evaluations": _evaluations(EVALUATION_RECORDS),
-        "encoders": _evaluations(ENCODER_RECORDS),
+        "evaluations": paper_parts.evaluations(EVALUATION_RECORDS),
+        "encoders": paper_parts.encoders(ENCODER_RECORDS),
         "gate": gate_part(GATE_RECORDS),
         "bench": _bench(BENCH_RECORDS),
         "gpu estimate": _gpu_estimate(CPU_RECORDS),
@@ -72,12 +71,12 @@ def tables() -> dict[str, dict[str, str]]:
             "exit status": page_parts.exit_statuses(),
         },
         "docs/paper.md": {
-            "printed": "".join(table.markdown() + "\n" for table in _printed()),
+            "printed": paper_parts.printed(),
             "readings": paper_tables.readings_table().markdown(),
-            "choices": _choices(),
+            "choices": paper_parts.choices(EVALUATION_RECORDS),
             "contradictions": paper_tables.contradictions().markdown(),
-            "evaluations": _evaluations(EVALUATION_RECORDS),
-            "encoders": _evaluations(ENCODER_RECORDS),
+            "evaluations": paper_parts.evaluations(EVALUATION_RECORDS),
+            "encoders": paper_parts.encoders(ENCODER_RECORDS),
         },
         "docs/report.md": {"evidence": evidence_table(CPU_RECORDS)},
         "docs/calibrate.md": {"shifts": page_parts.scanner_shifts()},
@@ -87,15 +86,6 @@ def tables() -> dict[str, dict[str, str]]:
             "profile": page_parts.profile_fields(),
         },
     }
-
-
-def _choices() -> str:
-    record = latest(EVALUATION_RECORDS, ablation.WHAT)
-    return paper_tables.choices(record).markdown() if record else f"Not measured yet: `{ablation.COMMAND}`.\n"
-
-
-def _printed() -> list[Table]:
-    return [paper_tables.table_1(), paper_tables.printed(2), paper_tables.printed(3)]
 
 
 def _single_questions(path: Path) -> str:
@@ -212,31 +202,6 @@ def _gpu_estimate(path: Path) -> str:
     return (
         f"\n{''.join(lines)}\n{spilled:.0f} bytes are spilled in all. `{_command(record)}`, {record.options['nvcc']}\n"
     )
-
-
-def _evaluations(path: Path) -> str:
-    """The newest evaluation of each model on each set."""
-    newest = {(r.options["data"], r.options["model"]): r for r in (read(path) if path.is_file() else ())}
-    lines = []
-    for (data, model), record in newest.items():
-        s = record.summary
-        judged = f"{s['ich_slices']:.0f} slices, {s['ich_patients']:.0f} patients"
-        figures = [_interval(s, name) for name in ("ich_accuracy", "ich_auc", "ich_recall", "ich_specificity",
-                                                   "location_accuracy")]  # fmt: skip
-        lines.append(f"| {' | '.join((f'`{model}`', f'`{data}`', judged, *figures))} |\n")
-    columns = (
-        "model",
-        "data",
-        "judged on",
-        "ICH accuracy",
-        "ICH AUC",
-        "sensitivity",
-        "specificity",
-        "location accuracy",
-    )
-    commands = sorted({_command(r) for r in newest.values()})
-    head = f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"
-    return head + "".join(lines) + "\n" + "".join(f"- `{command}`\n" for command in commands) + "\n"
 
 
 def gate_part(path: Path) -> str:

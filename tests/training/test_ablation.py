@@ -11,7 +11,7 @@ from dtvit_edge.preprocess.mask import structuring_element
 from dtvit_edge.spec import PreprocessSpec
 from evaluation.labels import LabelledSlice
 from evaluation.records import Record
-from training.ablation import OURS, Masks, Row, masks, out_of_fold, paired, row, variants
+from training.ablation import OURS, Masks, Row, masks, out_of_fold, row, variants
 from training.paper_tables import choices
 from training.phe_sich import AnnotatedSlice
 
@@ -62,9 +62,6 @@ def test_a_difference_is_taken_on_the_same_draws_of_patients() -> None:
     truth = rng.integers(0, 2, 200)
     patients = [str(i // 10) for i in range(200)]
     good = truth + rng.normal(0, 0.5, 200)
-    assert paired(truth, good, good, patients, 20) == (0, 0)
-    low, high = paired(truth, good, rng.normal(0, 1, 200), patients, 100)
-    assert 0.2 < low < high < 0.6
     said = {OURS: good, "other": good[::-1].copy()}
     both = Masks(np.array([1.0, 0.9]), np.array([0.0, 0.5]))
     made = row("other", truth, patients, said, {"other": both}, 100)

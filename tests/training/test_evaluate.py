@@ -16,13 +16,14 @@ from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.spec import digest_file
 from evaluation.images import ImageSet
-from evaluation.records import read
+from evaluation.records import append, read
 from export.checkpoint import load_checkpoint, save_checkpoint
 from export.model import DTViT, normalise
 from tests.support.squares import SMALL
-from training import augment, report
+from training import augment, encoder_comparison, report
 from training.config import TrainConfig
 from training.evaluate import TrainingRun, evaluate_model, predict, spec_of
+from training.paper_tables import encoders
 from training.train import BEST, RUN, make_split, train
 
 CONFIG = TrainConfig(
@@ -58,6 +59,22 @@ def written(phantomlike: ImageSet, runs: dict[str, Path], tmp_path_factory: pyte
     out = tmp_path_factory.mktemp("report")
     report.write_report(out, phantomlike, evaluations, SMALL, seed=0, command="the command")
     return out
+
+
+def test_trainings_of_one_split_are_compared_and_the_papers_protocol_is_beside_the_clean_one(
+    phantomlike: ImageSet, runs: dict[str, Path], tmp_path: Path
+) -> None:
+    evaluations = [evaluate_model(path, phantomlike) for path in runs.values()]
+    record = encoder_comparison.record_of(evaluations, "squares", phantomlike, "the command")
+    assert record is not None and len(record.samples) == 3 and min(map(min, record.samples.values())) > 0
+    append(tmp_path / "records.jsonl", record)
+    (kept,) = read(tmp_path / "records.jsonl")
+    ich, location, leak = encoders(kept)
+    arms = {("test_resnet", "yes"), ("test_resnet", "no"), ("test_convnext", "yes")}
+    assert {row[:2] for row in ich.rows} == {row[:2] for row in location.rows} == arms
+    assert "the command" in ich.markdown() and "highest is" in ich.markdown()
+    assert [row[0] for row in leak.rows] == ["test_resnet"] and leak.rows[0][1] != "0 %"
+    assert encoder_comparison.record_of(evaluations[:1], "squares", phantomlike, "the command") is None
 
 
 def test_a_run_is_judged_on_its_own_test_part(phantomlike: ImageSet, runs: dict[str, Path]) -> None:

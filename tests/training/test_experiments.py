@@ -6,31 +6,43 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from evaluation.records import read
 from training.config import TrainConfig
 from training.experiments import ENCODERS, main, plan
 
 
 def test_table_3_is_the_papers_five_encoders_in_one_budget() -> None:
     base = TrainConfig(training="synthetic", epochs=2, epoch_images=64)
-    configs = dict(plan(base, ENCODERS, arms=False, protocols=False))
+    configs = dict(plan(base, ENCODERS, arms="none", protocols=False))
     assert set(configs) == {"vit_base_patch16_224", "resnet18", "vgg16", "resnet34", "alexnet"}
     assert len({repr(sorted(c.to_dict().items())).replace(c.encoder, "") for c in configs.values()}) == 1
 
 
 def test_the_first_encoder_has_the_other_arm_and_the_papers_protocol() -> None:
-    configs = dict(plan(TrainConfig(), ("resnet18", "alexnet"), arms=True, protocols=True))
-    assert list(configs) == ["resnet18", "alexnet", "resnet18-other-arm", "resnet18-paper-protocol"]
+    configs = dict(plan(TrainConfig(), ("resnet18", "alexnet"), arms="first", protocols=True))
+    assert list(configs) == ["resnet18", "resnet18-other-arm", "alexnet", "resnet18-paper-protocol"]
     assert not configs["resnet18-other-arm"].augment
     assert configs["resnet18-paper-protocol"].paper_protocol
+
+
+def test_seeds_share_a_split_and_a_batch_and_both_arms_are_trained_under_each() -> None:
+    configs = dict(plan(TrainConfig(), ("resnet18",), arms="all", protocols=False, seeds=3))
+    assert list(configs)[2:4] == ["resnet18-seed-1", "resnet18-other-arm-seed-1"] and len(configs) == 6
+    assert {config.seed for config in configs.values()} == {0, 1, 2}
+    assert {(config.split_seed, config.batch_size) for config in configs.values()} == {(0, 32)}
 
 
 def test_one_command_trains_and_evaluates_and_goes_on_where_it_stopped(few_phantoms: Path, tmp_path: Path) -> None:
     budget = "--epochs 1 --epoch-images 16 --batch 8 --workers 1 --threads 1 --training synthetic".split()
     arguments = [str(few_phantoms), "-o", str(tmp_path / "out"), "--encoders", "test_resnet,test_vit", *budget]
+    arguments += ["--record", str(tmp_path / "records.jsonl")]
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
     with (tmp_path / "out" / "report" / "table3.csv").open(newline="") as stream:
         assert {row["model"] for row in csv.DictReader(stream)} == {"test_resnet", "test_vit"}
+    assert len(list(read(tmp_path / "records.jsonl"))) == 4, (
+        "of one class alone there is no AUC, and nothing to compare"
+    )
     before = (tmp_path / "out" / "test_vit" / "best.safetensors").stat().st_mtime_ns
     (tmp_path / "out" / "report" / "table3.csv").unlink()
     assert CliRunner().invoke(main, arguments).exit_code == 0
