@@ -2,7 +2,8 @@
 
 A look is a walk; nothing is read of files that have not changed. A file counts once it is quiet: of one size and time
 in two looks. Until then it has no row, and a study that alone has slices beside it is not whole. The folders are
-polled, since shares of other machines tell nobody of what others write to them.
+polled, since shares of other machines tell nobody of what others write to them; where the system does
+(`change_events`), an idle run looks at once.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -22,6 +24,7 @@ from dtvit_edge.dicom.walk import StudyFile, Walk, walk
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.reasons import PASSING
+from dtvit_edge.scoring.change_events import change_events
 from dtvit_edge.scoring.opened import opening
 from dtvit_edge.scoring.options import Options
 from dtvit_edge.scoring.run import RunReport, open_output, resolve_for
@@ -46,14 +49,14 @@ def watch(
     identify: bool = False,
     progress: Progress = silent,
     scored: Callable[[RunReport], None] = lambda report: None,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] | None = None,
 ) -> NoReturn:
     """Score what is below the folders, and what comes, until an exception ends it: an interrupt does so in order.
 
     Args:
         seconds: between two looks, at least; so long a file has to be quiet.
         scored: told of each state of the folders that was scored.
-        sleep: waits so many seconds.
+        sleep: waits so many seconds; None waits by the clock, and while no file is still being written by events too.
 
     Raises:
         ConfigError, DeviceFault, DiskFault: as `run.run`. Folders that vanish later are waited for.
@@ -64,6 +67,7 @@ def watch(
     with (
         opening(bundle, chosen) as opened,
         open_output(bundle, opened(), out, overwrite=overwrite, identify=identify) as output,
+        nullcontext() if sleep else change_events(folders, out, seconds) as events,
     ):
         while True:
             facts = RunFacts()
@@ -76,8 +80,11 @@ def watch(
                     len(report.studies), report.processed, growing.waiting,
                 )  # fmt: skip
                 scored(report)
-            sleep(seconds)
-            growing.waited(seconds)
+            if events is not None and not growing.waiting:
+                growing.waited(events.pause(seconds))
+            else:
+                (sleep or time.sleep)(seconds)
+                growing.waited(seconds)
 
 
 @dataclass(frozen=True)
