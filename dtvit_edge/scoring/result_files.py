@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from dtvit_edge.files import disk_fault, flush_folder, write_atomically
 from dtvit_edge.results import SliceScore, StudyScore
 from dtvit_edge.scoring.csv_files import Identification, slice_head, slice_lines, study_head, study_line
 from dtvit_edge.scoring.output_folder import RUN, SLICES, STUDIES
+from dtvit_edge.spec import digest_bytes
 
 # Between two versions of the tables pass so many seconds at least, and so many times what the last one took: all of
 # them together take a twentieth of a run's time, however large the tables become.
@@ -62,10 +63,20 @@ class ResultFiles:
         line = (
             "" if study is None else study_line(study, self._model_status, identification if self._identify else None)
         )
-        self._is_written = False
-        self._lines[uid] = slice_lines(rows, self._model_status), line
+        self.take(uid, slice_lines(rows, self._model_status), line)
         self.counts.update(str(row.status) for row in rows)
         self.reasons.update(row.reason for row in rows if row.reason)
+
+    def take(self, uid: str, of_slices: str, of_study: str) -> None:
+        """Take a study's lines as they stand in the tables, each with its end."""
+        self._is_written = False
+        self._lines[uid] = of_slices, of_study
+
+    def contents(self) -> dict[str, Any]:
+        """What is in the tables: each study's UID and number of slices' lines in their order, and both digests."""
+        uids = sorted(self._lines)
+        texts = {name: digest_bytes(text.encode()) for name, text in self._tables(uids)}
+        return {"studies": [[uid, self._lines[uid][0].count("\n")] for uid in uids], "sha256": texts}
 
     def write_if_due(self) -> None:
         """Write what is there, unless that was done a short time ago.
@@ -86,10 +97,8 @@ class ResultFiles:
             DiskFault: it cannot be written.
         """
         self.begin()
-        uids = sorted(self._lines)
-        slices, studies = ([self._lines[uid][i] for uid in uids] for i in (0, 1))
-        write_atomically(self._out / SLICES, "".join([slice_head(), *slices]))
-        write_atomically(self._out / STUDIES, "".join([study_head(identify=self._identify), *studies]))
+        for name, text in self._tables(sorted(self._lines)):
+            write_atomically(self._out / name, text)
         self._is_written = True
 
     def begin(self) -> None:
@@ -115,6 +124,11 @@ class ResultFiles:
         if not self._is_written:
             self.write()
         write_atomically(self._out / RUN, json.dumps(report, indent=1) + "\n")
+
+    def _tables(self, uids: Sequence[str]) -> Iterator[tuple[str, str]]:
+        heads = {SLICES: slice_head(), STUDIES: study_head(identify=self._identify)}
+        for i, (name, head) in enumerate(heads.items()):
+            yield name, "".join([head, *(self._lines[uid][i] for uid in uids)])
 
 
 def is_finished(out: Path) -> bool:

@@ -22,16 +22,16 @@ from dtvit_edge.progress import Progress, silent
 from dtvit_edge.reasons import Status
 from dtvit_edge.scoring.api import Options, StudyResult, images_of, open_backend, open_executor
 from dtvit_edge.scoring.configuration import Resolved, resolve
-from dtvit_edge.scoring.identity import run_identity
 from dtvit_edge.scoring.journal import FILE_NAME as JOURNAL
 from dtvit_edge.scoring.journal import Journal, begun_configuration
-from dtvit_edge.scoring.opened import OpenModel
+from dtvit_edge.scoring.opened import OpenModel, RunModel
 from dtvit_edge.scoring.output_folder import RUN as RUN
 from dtvit_edge.scoring.output_folder import SLICES as SLICES
 from dtvit_edge.scoring.output_folder import STUDIES as STUDIES
 from dtvit_edge.scoring.output_folder import held_folder
 from dtvit_edge.scoring.result_files import ResultFiles
 from dtvit_edge.scoring.run_report import RunFacts, run_report
+from dtvit_edge.scoring.shards import FIELD, Shard, plan_digest
 from dtvit_edge.scoring.studies import StudyScorer
 
 NOTHING_SCORED = 4  # exit status
@@ -45,6 +45,7 @@ class RunReport:
 
     Attributes:
         counts: slices by status; reasons: slices by reason code.
+        shard: the part that it was; None of all studies.
         resumed: slices taken from the journal; processed: slices of suitable series that were read and scored.
     """
 
@@ -54,10 +55,16 @@ class RunReport:
     resumed: int
     processed: int
     files: tuple[Path, ...]
+    shard: Shard | None = None
 
     @property
     def exit_status(self) -> int:
-        """4 none scored, 3 some refused or failed, 0 every row scored or skipped and at least one scored."""
+        """4 none scored, 3 some refused or failed, 0 every row scored or skipped and at least one scored.
+
+        A shard to which no study fell has done its part: 0.
+        """
+        if self.shard and not self.counts:
+            return 0
         if not self.counts.get(Status.SCORED):
             return NOTHING_SCORED
         return 3 if self.counts.get(Status.REFUSED) or self.counts.get(Status.ERROR) else 0
@@ -82,13 +89,15 @@ def run(
     overwrite: bool = False,
     identify: bool = False,
     progress: Progress = silent,
-    model: OpenModel | None = None,
+    model: RunModel | None = None,
+    shard: Shard | None = None,
 ) -> RunReport:
     """Score everything below the folders into `out`.
 
     Args:
         identify: `studies.csv` has the columns by which a study is found in a worklist.
         model: of the bundle, opened already; its options count, and it stays open.
+        shard: score the studies of this one alone, for `cluster.merge`.
 
     Raises:
         ConfigError: a folder or backend that is not there, an output folder that cannot be written, is held by another
@@ -99,9 +108,13 @@ def run(
     facts = RunFacts()
     chosen = model or resolve_for(bundle, out, options, overwrite=overwrite)
     with facts.timings.stage("discover"):
-        plan = make_plan(folders, out, chosen.options, progress)[1]  # the walk is large, and not needed any more
-    with open_output(bundle, chosen, out, overwrite=overwrite, identify=identify) as output:
-        return output.score(plan, facts, progress)
+        walked, plan = make_plan(folders, out, chosen.options, progress)
+    seen = plan_digest(walked, plan) if shard else ""
+    del walked  # it is large, and not needed any more
+    if shard:
+        plan = shard.part(plan)
+    with open_output(bundle, chosen, out, overwrite=overwrite, identify=identify, shard=shard) as output:
+        return output.score(plan, facts, progress, seen=seen)
 
 
 def resolve_for(bundle: Bundle, out: Path, options: Options, *, overwrite: bool = False) -> Resolved:
@@ -117,7 +130,14 @@ class Output:
     """An output folder that is held, and a model: plans are scored into it, one after the other."""
 
     def __init__(
-        self, bundle: Bundle, model: OpenModel, out: Path, identity: dict[str, Any], journal: Journal, identify: bool
+        self,
+        bundle: Bundle,
+        model: RunModel,
+        out: Path,
+        identity: dict[str, Any],
+        journal: Journal,
+        identify: bool,
+        shard: Shard | None,
     ) -> None:
         self._bundle = bundle
         self._model = model
@@ -125,9 +145,14 @@ class Output:
         self._identity = identity
         self._journal = journal
         self._identify = identify
+        self._shard = shard
 
-    def score(self, plan: Plan, facts: RunFacts, progress: Progress = silent) -> RunReport:
-        """Score what the journal does not have, and write the result files."""
+    def score(self, plan: Plan, facts: RunFacts, progress: Progress = silent, *, seen: str = "") -> RunReport:
+        """Score what the journal does not have, and write the result files.
+
+        Args:
+            seen: of a shard's plan, `shards.plan_digest` of the whole one.
+        """
         bundle, timings = self._bundle, facts.timings
         files = ResultFiles(self._out, bundle.manifest.training, identify=self._identify)
         with progress("slices", plan.slices) as step:
@@ -144,6 +169,7 @@ class Output:
             resumed=scorer.resumed,
             processed=scorer.processed,
             files=files.paths,
+            shard=self._shard,
         )
         counts = {
             "slices": report.counts,
@@ -151,13 +177,22 @@ class Output:
             "warnings": scorer.warnings,
             "slices_resumed": report.resumed,
         }
-        files.finish(run_report(bundle, self._identity, self._model, [s.study for s in studies], counts, facts))
+        said = run_report(bundle, self._identity, self._model, [s.study for s in studies], counts, facts)
+        if self._shard:
+            said[FIELD] = self._shard.mark(self._identity, seen, files.contents())
+        files.finish(said)
         return report
 
 
 @contextmanager
 def open_output(
-    bundle: Bundle, chosen: OpenModel | Resolved, out: Path, *, overwrite: bool = False, identify: bool = False
+    bundle: Bundle,
+    chosen: RunModel | Resolved,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    identify: bool = False,
+    shard: Shard | None = None,
 ) -> Iterator[Output]:
     """Open a model, unless that was done, and an output folder for it.
 
@@ -168,16 +203,17 @@ def open_output(
         ConfigError: as `run`.
     """
     with _open_model(bundle, chosen) as model:
-        identity = run_identity(bundle, model.backend, model.executor.batch, model.options)
-        asked = vars(model.options) | {"batch": model.executor.batch}
+        identity = model.identity(bundle)
+        of_journal = identity | {FIELD: str(shard)} if shard else identity  # else one shard would take over another's
+        asked = vars(model.options) | {"batch": model.batch}
         configuration = {f.name: asked[f.name] for f in fields(Configuration)}
-        with held_folder(out, overwrite=overwrite), Journal(out / JOURNAL, identity, configuration) as journal:
-            yield Output(bundle, model, out, identity, journal, identify)
+        with held_folder(out, overwrite=overwrite), Journal(out / JOURNAL, of_journal, configuration) as journal:
+            yield Output(bundle, model, out, identity, journal, identify, shard)
 
 
 @contextmanager
-def _open_model(bundle: Bundle, chosen: OpenModel | Resolved) -> Iterator[OpenModel]:
-    if isinstance(chosen, OpenModel):
+def _open_model(bundle: Bundle, chosen: RunModel | Resolved) -> Iterator[RunModel]:
+    if not isinstance(chosen, Resolved):
         yield chosen
         return
     options = chosen.options

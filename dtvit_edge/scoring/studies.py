@@ -17,12 +17,12 @@ from dtvit_edge.dicom.plan import Plan
 from dtvit_edge.dicom.slice import SliceHeader, SliceImage
 from dtvit_edge.errors import DeviceFault, SliceRejected
 from dtvit_edge.results import SliceScore
-from dtvit_edge.scoring.api import StudyResult, answers_of, make_pipeline, study_result, thresholds_of
+from dtvit_edge.scoring.api import StudyResult, answers_of, study_result, thresholds_of
 from dtvit_edge.scoring.csv_files import Identification
 from dtvit_edge.scoring.journal import Journal
 from dtvit_edge.scoring.journal_lines import ambiguous_images, image_key
 from dtvit_edge.scoring.judgement import Key
-from dtvit_edge.scoring.opened import OpenModel
+from dtvit_edge.scoring.opened import RunModel
 from dtvit_edge.scoring.pipeline import rejected_row
 from dtvit_edge.scoring.result_files import ResultFiles
 from dtvit_edge.scoring.timings import Timings
@@ -64,7 +64,7 @@ class StudyScorer:
     def __init__(
         self,
         bundle: Bundle,
-        model: OpenModel,
+        model: RunModel,
         journal: Journal,
         files: ResultFiles,
         timings: Timings,
@@ -79,7 +79,7 @@ class StudyScorer:
         self._files = files
         self._images_of = images_of
         self._step = step
-        self._pipeline = make_pipeline(bundle, model.executor, model.options, timings=timings, rejected=_log_rejection)
+        self._pipeline = model.pipeline(bundle, timings=timings, rejected=_log_rejection)
         self._keys: set[str] = set()
         self._of: dict[int, tuple[_Study, str | None]] = {}
         self._results: list[StudyResult] = []
