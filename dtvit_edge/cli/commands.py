@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import click
 
 from dtvit_edge.cli import exit_status, render
 from dtvit_edge.cli.build_command import build
-from dtvit_edge.cli.cluster_options import shard_option
+from dtvit_edge.cli.cluster_options import asked_of_ray, ray_options, shard_option
 from dtvit_edge.cli.group import Commands
 from dtvit_edge.cli.merge_command import merge
 from dtvit_edge.cli.option_set import (
@@ -115,6 +116,7 @@ threshold_option = click.option(
               help="Read every file with pydicom, or (auto) the common kinds with a faster reader.")  # fmt: skip
 @click.option("--deterministic", is_flag=True, help="Make the same batches, hence the same bytes, in every GPU run.")
 @shard_option
+@ray_options
 @accept_option
 @bundle_options
 @json_option
@@ -128,6 +130,9 @@ def score(
     dry_run: bool,
     with_report: bool,
     shard: Shard | None,
+    ray: str | None,
+    actors: int | None,
+    mixed: bool,
     accept_engines: tuple[str, ...],
     expect_digest: str | None,
     trust: tuple[Path, ...] | None,
@@ -149,6 +154,7 @@ def score(
     config = Options(**options)
     if shard is not None:
         refuse_given({"with_report", "seconds"}, "is for a run of all studies, not with --shard")
+    asked = asked_of_ray(ray, actors, mixed)
     if with_report:
         require_templates()
     if dry_run:
@@ -158,17 +164,20 @@ def score(
         raise SystemExit(0 if headers_of(plan) else NOTHING_SCORED)
     if out is None:
         raise click.UsageError("Missing option '-o' / '--out'.")
-    if seconds is not None:
-        from dtvit_edge.report.files import remove_report
-        from dtvit_edge.scoring.watch import watch
+    common: dict[str, Any] = {"overwrite": overwrite, "identify": identify, "progress": render.progress}
+    with ExitStack() as stack:
+        if asked is not None:
+            from dtvit_edge.cluster.ray_model import open_on_ray
 
-        refuse_given({"as_json", "with_report"}, "is for a run that ends, not with --watch")
-        remove_report(out)
-        watch(opened, folders, out, config, seconds, overwrite=overwrite, identify=identify, progress=render.progress)
-    done = run(
-        opened, folders, out, config,
-        overwrite=overwrite, identify=identify, progress=render.progress, shard=shard,
-    )  # fmt: skip
+            common["model"] = stack.enter_context(open_on_ray(opened, config, asked, out, overwrite=overwrite))
+        if seconds is not None:
+            from dtvit_edge.report.files import remove_report
+            from dtvit_edge.scoring.watch import watch
+
+            refuse_given({"as_json", "with_report"}, "is for a run that ends, not with --watch")
+            remove_report(out)
+            watch(opened, folders, out, config, seconds, **common)
+        done = run(opened, folders, out, config, shard=shard, **common)
     done = with_pages(done, opened, folders, out, wanted=with_report)
     render.run_report(done, opened, any_series=config.any_series, as_json=as_json)
     raise SystemExit(done.exit_status)

@@ -22,6 +22,7 @@ from dtvit_edge.dicom.walk import StudyFile, Walk, walk
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.reasons import PASSING
+from dtvit_edge.scoring.opened import RunModel
 from dtvit_edge.scoring.options import Options
 from dtvit_edge.scoring.run import RunReport, open_output, resolve_for
 from dtvit_edge.scoring.run_report import RunFacts
@@ -46,6 +47,7 @@ def watch(
     progress: Progress = silent,
     scored: Callable[[RunReport], None] = lambda report: None,
     sleep: Callable[[float], None] = time.sleep,
+    model: RunModel | None = None,
 ) -> NoReturn:
     """Score what is below the folders, and what comes, until an exception ends it: an interrupt does so in order.
 
@@ -53,12 +55,13 @@ def watch(
         seconds: between two looks, at least; so long a file has to be quiet.
         scored: told of each state of the folders that was scored.
         sleep: waits so many seconds.
+        model: as of `run.run`.
 
     Raises:
         ConfigError, DeviceFault, DiskFault: as `run.run`. Folders that vanish later are waited for.
     """
     walk(folders, exclude=out)  # what is wrong now is said now
-    chosen = resolve_for(bundle, out, options, overwrite=overwrite)
+    chosen = model or resolve_for(bundle, out, options, overwrite=overwrite)
     growing = GrowingFolders(folders, out, chosen.options)
     with open_output(bundle, chosen, out, overwrite=overwrite, identify=identify) as output:
         while True:

@@ -106,6 +106,13 @@ def engine_precisions(bundle: Bundle, flavour: str) -> list[str]:
     return sorted({record.precision for record in records if record.flavour == flavour})
 
 
+def accepted_files(bundle: Bundle) -> list[Path]:
+    """Plans whose digest somebody accepted, and their records, for who takes them to other devices."""
+    found = [(path, record) for path, record in _records(bundle) if isinstance(record, BuildRecord)]
+    wanted = [(path, record) for path, record in found if record.plan_sha256 in bundle.accepted_engines]
+    return [file for path, record in wanted for file in (path, path.with_name(record.plan))]
+
+
 def portable_engines(bundle: Bundle, flavour: str, capabilities: Collection[str]) -> list[tuple[Path, BuildRecord]]:
     """Engines compiled ahead of time, for one of these compute capabilities at least, from the bundle's own graphs.
 
