@@ -30,6 +30,7 @@ from dtvit_edge.cli.option_set import (
 )
 from dtvit_edge.cli.report_command import report, report_option, require_templates, with_pages
 from dtvit_edge.cli.sign_command import sign
+from dtvit_edge.cli.triton_command import triton
 from dtvit_edge.cli.tune_command import tune
 from dtvit_edge.cli.version import print_version
 from dtvit_edge.errors import VerdictError
@@ -75,6 +76,7 @@ cli.add_command(build)
 cli.add_command(merge)
 cli.add_command(report)
 cli.add_command(sign)
+cli.add_command(triton)
 cli.add_command(tune)
 
 threads_option = click.option(
