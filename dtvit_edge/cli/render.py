@@ -67,7 +67,7 @@ def run_report(report: RunReport, opened: Bundle, *, any_series: bool, as_json: 
     """The result of `score`: flagged studies first, then counts, reasons and where the files lie."""
     from dtvit_edge.scoring.csv_files import flag, probability
 
-    studies = [result.study for result in report.studies]
+    studies = report.studies
     if as_json:
         summary = {
             "slices": report.counts,

@@ -20,7 +20,8 @@ from dtvit_edge.dicom.discover import Plan, discover
 from dtvit_edge.dicom.walk import Walk, walk
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.reasons import Status
-from dtvit_edge.scoring.api import Options, StudyResult, images_of, open_backend, open_executor
+from dtvit_edge.results import StudyScore
+from dtvit_edge.scoring.api import Options, images_of, open_backend, open_executor
 from dtvit_edge.scoring.configuration import Resolved, resolve
 from dtvit_edge.scoring.journal import FILE_NAME as JOURNAL
 from dtvit_edge.scoring.journal import Journal, begun_configuration
@@ -49,7 +50,7 @@ class RunReport:
         resumed: slices taken from the journal; processed: slices of suitable series that were read and scored.
     """
 
-    studies: tuple[StudyResult, ...]
+    studies: tuple[StudyScore, ...]
     counts: dict[str, int]
     reasons: dict[str, int]
     resumed: int
@@ -177,7 +178,7 @@ class Output:
             "warnings": scorer.warnings,
             "slices_resumed": report.resumed,
         }
-        said = run_report(bundle, self._identity, self._model, [s.study for s in studies], counts, facts)
+        said = run_report(bundle, self._identity, self._model, studies, counts, facts)
         if self._shard:
             said[FIELD] = self._shard.mark(self._identity, seen, files.contents())
         files.finish(said)
