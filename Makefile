@@ -129,8 +129,10 @@ $(VENV)/.dev: pyproject.toml requirements/dev.txt | $(VENV)/.torch
 	$(BIN)/pip $(OURSELVES)
 	@touch $@
 
-$(VENV)/.real: requirements/real.txt | $(VENV)/.dev
+# The Triton server has wheels for glibc 2.35 and newer alone: elsewhere its tests skip.
+$(VENV)/.real: requirements/real.txt requirements/triton-server.txt | $(VENV)/.dev
 	$(BIN)/pip $(LOCKED) requirements/real.txt
+	-$(BIN)/pip $(LOCKED) requirements/triton-server.txt
 	@touch $@
 
 $(VENV)/.torch:

@@ -7,6 +7,7 @@ goes through the model, those without brain too (`keep_all`), as in a plain scri
 
 from __future__ import annotations
 
+import csv
 import json
 import statistics
 import tempfile
@@ -72,7 +73,8 @@ def score(
         report = run(configuration.bundle, list(folders), out, options, progress=opening)
         seconds = time.perf_counter() - start - opening.seconds
         stages = json.loads((out / RUN).read_text(encoding="utf-8"))["seconds"]
-    scored = [row for study in report.studies for row in study.slices if row.status is Status.SCORED]
+        with (out / "slices.csv").open(encoding="utf-8", newline="") as file:
+            scored = [row for row in csv.DictReader(file) if row["status"] == Status.SCORED]
     if not scored:
         raise VerdictError(f"{configuration.name}: a run over the studies scored nothing")
     return FolderRun(
@@ -80,8 +82,8 @@ def score(
         opening.seconds,
         {stage: float(value) for stage, value in stages.items()},
         len(scored),
-        {row.sop_uid: bool(row.ich) for row in scored},
-        {result.study.study_uid: result.study.flagged for result in report.studies},
+        {row["sop_uid"]: row["ich"] == "1" for row in scored},
+        {study.study_uid: study.flagged for study in report.studies},
     )
 
 

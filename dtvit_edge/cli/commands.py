@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dtvit_edge.cli import exit_status, render
 from dtvit_edge.cli.build_command import build
+from dtvit_edge.cli.cluster_options import asked_of_ray, ray_options, shard_option
 from dtvit_edge.cli.group import Commands
+from dtvit_edge.cli.merge_command import merge
 from dtvit_edge.cli.option_set import (
     accept_option,
     bundle_argument,
@@ -27,11 +30,15 @@ from dtvit_edge.cli.option_set import (
 )
 from dtvit_edge.cli.report_command import report, report_option, require_templates, with_pages
 from dtvit_edge.cli.sign_command import sign
+from dtvit_edge.cli.triton_command import triton
 from dtvit_edge.cli.tune_command import tune
 from dtvit_edge.cli.version import print_version
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.targets.table import TARGETS
 from dtvit_edge.trt.releases import PRECISIONS
+
+if TYPE_CHECKING:
+    from dtvit_edge.scoring.shards import Shard
 
 # Commands that live outside the runtime: name -> (module, attribute, short help).
 WORKSTATION_COMMANDS = {
@@ -66,8 +73,10 @@ def cli() -> None:
 
 
 cli.add_command(build)
+cli.add_command(merge)
 cli.add_command(report)
 cli.add_command(sign)
+cli.add_command(triton)
 cli.add_command(tune)
 
 threads_option = click.option(
@@ -108,6 +117,8 @@ threshold_option = click.option(
 @click.option("--reader", default="auto", show_default=True, type=click.Choice(["auto", "pydicom"]),
               help="Read every file with pydicom, or (auto) the common kinds with a faster reader.")  # fmt: skip
 @click.option("--deterministic", is_flag=True, help="Make the same batches, hence the same bytes, in every GPU run.")
+@shard_option
+@ray_options
 @accept_option
 @bundle_options
 @json_option
@@ -120,6 +131,10 @@ def score(
     identify: bool,
     dry_run: bool,
     with_report: bool,
+    shard: Shard | None,
+    ray: str | None,
+    actors: int | None,
+    mixed: bool,
     accept_engines: tuple[str, ...],
     expect_digest: str | None,
     trust: tuple[Path, ...] | None,
@@ -139,22 +154,32 @@ def score(
 
     opened = Bundle.open(bundle, expect_digest=expect_digest, accept_engines=accept_engines, trust=trust)
     config = Options(**options)
+    if shard is not None:
+        refuse_given({"with_report", "seconds"}, "is for a run of all studies, not with --shard")
+    asked = asked_of_ray(ray, actors, mixed)
     if with_report:
         require_templates()
     if dry_run:
         _, plan = make_plan(folders, out, config, render.progress)
+        plan = plan if shard is None else shard.part(plan)
         render.plan(plan, as_json=as_json)
         raise SystemExit(0 if headers_of(plan) else NOTHING_SCORED)
     if out is None:
         raise click.UsageError("Missing option '-o' / '--out'.")
-    if seconds is not None:
-        from dtvit_edge.report.files import remove_report
-        from dtvit_edge.scoring.watch import watch
+    common: dict[str, Any] = {"overwrite": overwrite, "identify": identify, "progress": render.progress}
+    with ExitStack() as stack:
+        if asked is not None:
+            from dtvit_edge.cluster.ray_model import open_on_ray
 
-        refuse_given({"as_json", "with_report"}, "is for a run that ends, not with --watch")
-        remove_report(out)
-        watch(opened, folders, out, config, seconds, overwrite=overwrite, identify=identify, progress=render.progress)
-    done = run(opened, folders, out, config, overwrite=overwrite, identify=identify, progress=render.progress)
+            common["model"] = stack.enter_context(open_on_ray(opened, config, asked, out, overwrite=overwrite))
+        if seconds is not None:
+            from dtvit_edge.report.files import remove_report
+            from dtvit_edge.scoring.watch import watch
+
+            refuse_given({"as_json", "with_report"}, "is for a run that ends, not with --watch")
+            remove_report(out)
+            watch(opened, folders, out, config, seconds, **common)
+        done = run(opened, folders, out, config, shard=shard, **common)
     done = with_pages(done, opened, folders, out, wanted=with_report)
     render.run_report(done, opened, any_series=config.any_series, as_json=as_json)
     raise SystemExit(done.exit_status)

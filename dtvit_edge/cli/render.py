@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dtvit_edge.backends.compiled_record import CompiledRecord
     from dtvit_edge.bundle import Bundle
     from dtvit_edge.cli.doctor import Facts
+    from dtvit_edge.cluster.merge import Merged
     from dtvit_edge.dicom.discover import Plan
     from dtvit_edge.scoring.run import RunReport
     from dtvit_edge.selftest import SelfTest
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [  # what commands of other rooms draw with is reached by the same door
     "ask_passphrase", "build", "builds_as_json", "bundle", "compatibility", "compiled", "device_files", "echo",
-    "echo_lines", "facts", "plan", "progress", "rows", "run_report", "selftests", "tuned",
+    "echo_lines", "facts", "merged", "plan", "progress", "rows", "run_report", "selftests", "tuned",
 ]  # fmt: skip
 # Studies listed on the terminal; studies.csv holds them all.
 MAX_LISTED = 20
@@ -66,7 +67,7 @@ def run_report(report: RunReport, opened: Bundle, *, any_series: bool, as_json: 
     """The result of `score`: flagged studies first, then counts, reasons and where the files lie."""
     from dtvit_edge.scoring.csv_files import flag, probability
 
-    studies = [result.study for result in report.studies]
+    studies = report.studies
     if as_json:
         summary = {
             "slices": report.counts,
@@ -104,6 +105,16 @@ def run_report(report: RunReport, opened: Bundle, *, any_series: bool, as_json: 
     for file in report.files:
         echo(file)
     echo(f"model: {opened.manifest.training}. {NOTICE}. A study that is not flagged is not a normal study.")
+
+
+def merged(found: Merged) -> None:
+    """The result of `merge`: counts, reasons and where the files lie."""
+    echo(f"{found.studies} studies of {found.shards} shards")
+    echo("slices: " + (", ".join(f"{n} {status}" for status, n in found.counts.items()) or "none"))
+    _reasons(found.reasons)
+    for file in found.files:
+        echo(file)
+    echo(f"{NOTICE}. A study that is not flagged is not a normal study.")
 
 
 def selftests(opened: Bundle, checked: int, results: Sequence[SelfTest], *, as_json: bool) -> None:

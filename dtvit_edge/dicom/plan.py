@@ -6,7 +6,7 @@ A study is grouped, ordered and judged when it is asked for, not before: of the 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TypeAlias
@@ -88,6 +88,12 @@ class Plan:
         """The part of the plan that is one study's."""
         return Plan({uid: self.parts[uid]})
 
+    def only(self, wanted: Callable[[str], bool]) -> Plan:
+        """The part of the plan whose study UIDs are wanted; the empty one stands for rows without a study."""
+        if isinstance(self.parts, PackedParts):
+            return Plan(self.parts.only(wanted))
+        return Plan({uid: part for uid, part in self.parts.items() if wanted(uid)})
+
     def stacks(self, thickness_mm: float) -> list[Stack]:
         """The suitable series, study by study, as what results are made of (`grouping.stacks`)."""
         suitable = [s for s in self.series if s.refusal is None]
@@ -133,6 +139,11 @@ class PackedParts(Mapping[str, StudyPart]):
     def slices(self) -> int:
         """How many headers there are."""
         return sum(len(study.records) for study in self.studies.values())
+
+    def only(self, wanted: Callable[[str], bool]) -> PackedParts:
+        """The parts whose study UIDs are wanted."""
+        studies = {uid: study for uid, study in self.studies.items() if wanted(uid)}
+        return PackedParts(studies, self._unread, any_series=self._any_series)
 
     def known_files(self) -> KnownFiles:
         """What is known of every file, so that another plan need not read those again that have not changed."""

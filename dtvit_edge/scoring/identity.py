@@ -35,7 +35,7 @@ def run_identity(bundle: Bundle, backend: Backend, batch: int, options: Options)
     manifest = bundle.manifest
     return {
         # The bundle around it may grow by another precision, an engine or a signature.
-        "model": described.get("engine") or _model(bundle, options.precision),
+        "model": described.get("engine") or model_digest(bundle, options.precision),
         "model_status": manifest.training,
         "untrained_heads": list(manifest.untrained_heads),
         "spec": manifest.spec.digest,
@@ -59,7 +59,8 @@ def differences(begun: Any, here: Mapping[str, Any]) -> str:
     return "; ".join(said) + (f"; and {more} more" if more > 0 else "")
 
 
-def _model(bundle: Bundle, precision: str) -> str:
+def model_digest(bundle: Bundle, precision: str) -> str:
+    """The sha256 of a precision's model; the bundle's digest where it has none."""
     record = bundle.manifest.models.get(precision)
     return bundle.digest if record is None else record.sha256
 

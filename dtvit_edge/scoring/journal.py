@@ -9,6 +9,7 @@ was under way. What does not verify is dropped and scored again.
 from __future__ import annotations
 
 import logging
+import marshal
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -63,7 +64,7 @@ class Journal:
         self._identity = dict(identity)
         self._first = {"journal": FORMAT, "identity": self._identity, _CONFIGURATION: dict(configuration or {})}
         self._key = digest_json(self._identity)
-        self._done: dict[str, Outcomes] = {}
+        self._done: dict[str, bytes] = {}  # packed: as dicts the outcomes of a million slices would take gigabytes
         self._descriptor: int | None = None
 
     def __enter__(self) -> Journal:
@@ -101,8 +102,9 @@ class Journal:
         Args:
             key: the image's, by `journal_lines.image_key`.
         """
-        outcomes = self._done.get(key)
-        return rows_of(image, outcomes) if outcomes is not None and len(outcomes) == len(image.headers) else None
+        packed = self._done.get(key)
+        outcomes = [] if packed is None else _unpacked(packed)
+        return rows_of(image, outcomes) if len(outcomes) == len(image.headers) else None
 
     def append(self, images: Mapping[str, ImageRows]) -> None:
         """Record finished images by their keys; on return they are on the disk.
@@ -117,7 +119,7 @@ class Journal:
         }
         if kept:
             self._write(batch(kept.items()))
-            self._done |= kept
+            self._done.update((key, _packed(outcomes)) for key, outcomes in kept.items())
 
     def fault(self, paths: Sequence[str], message: str) -> None:
         """Mark what was in flight when the device failed; a rerun scores it again."""
@@ -157,7 +159,7 @@ class Journal:
             else:
                 whole = first
                 self._first[_CONFIGURATION] = self._checked(opened(first, ""))[_CONFIGURATION]
-            taken: list[tuple[bytes, dict[str, Outcomes]]] = []
+            taken: list[tuple[bytes, dict[str, bytes]]] = []
             dropped, torn = 0, not whole
             for line in lines:
                 if not line.endswith(b"\n"):  # a batch that did not finish
@@ -196,12 +198,13 @@ class Journal:
             raise ConfigError(f"{out} holds another run ({differing}); give another folder or --overwrite")
         return first
 
-    def _images(self, line: bytes) -> dict[str, Outcomes] | None:
+    def _images(self, line: bytes) -> dict[str, bytes] | None:
         """A line's outcomes by image, none where it marks a fault; None where nothing of the line may be used."""
         data = opened(line, self._key)
-        if data is None or "images" in data:
-            return None if data is None else finished(data)
-        return {} if "fault" in data else None
+        if data is None or "images" not in data:
+            return {} if data is not None and "fault" in data else None
+        images = finished(data)
+        return None if images is None else {key: _packed(outcomes) for key, outcomes in images.items()}
 
     def _open(self) -> int:
         # Without O_NONBLOCK a pipe in its place would wait for a reader.
@@ -213,7 +216,8 @@ class Journal:
 
     def _rewrite(self) -> None:
         images = list(self._done.items())
-        lines = [sealed(batch(images[i : i + _A_LINE]), self._key) for i in range(0, len(images), _A_LINE)]
+        parts = (images[i : i + _A_LINE] for i in range(0, len(images), _A_LINE))
+        lines = [sealed(batch((key, _unpacked(packed)) for key, packed in part), self._key) for part in parts]
         write_atomically(self.path, b"".join([sealed(self._first, ""), *lines]))
         if self._descriptor is not None:  # of the file that was there before
             self._close()
@@ -263,7 +267,17 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
     return iter(lambda: file.readline(_LONGEST_LINE), b"")
 
 
-def _contradicted(lines: Iterable[dict[str, Outcomes]]) -> set[str]:
+def _packed(outcomes: Outcomes) -> bytes:
+    """Equal outcomes have equal bytes: version 2 refers to no object twice."""
+    return marshal.dumps(outcomes, 2)
+
+
+def _unpacked(packed: bytes) -> Outcomes:
+    outcomes: Outcomes = marshal.loads(packed)
+    return outcomes
+
+
+def _contradicted(lines: Iterable[dict[str, bytes]]) -> set[str]:
     """Images of which two lines say different things: no telling which is right."""
-    said: dict[str, Outcomes] = {}
+    said: dict[str, bytes] = {}
     return {key for images in lines for key, image in images.items() if said.setdefault(key, image) != image}

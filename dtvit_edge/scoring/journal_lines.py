@@ -83,7 +83,8 @@ def batch(images: Iterable[tuple[str, Outcomes]]) -> dict[str, Any]:
 
 def outcomes_of(rows: ImageRows) -> Outcomes:
     """What is kept of an image's rows."""
-    return [{name: value for name, value in asdict(row).items() if name in _OUTCOME_FIELDS} for row in rows]
+    kept = ({name: value for name, value in asdict(row).items() if name in _OUTCOME_FIELDS} for row in rows)
+    return [outcome | {"status": str(outcome["status"])} for outcome in kept]
 
 
 def finished(data: dict[str, Any]) -> dict[str, Outcomes] | None:

@@ -2,18 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from dtvit_edge import backends
 from dtvit_edge.backend import Backend
 from dtvit_edge.bundle import Bundle
-from dtvit_edge.scoring.api import open_backend, open_executor
+from dtvit_edge.dicom.slice import SliceHeader, SliceImage
+from dtvit_edge.errors import SliceRejected
+from dtvit_edge.scoring.api import make_pipeline, open_backend, open_executor
 from dtvit_edge.scoring.configuration import Resolved
 from dtvit_edge.scoring.executor import Executor
+from dtvit_edge.scoring.identity import run_identity
 from dtvit_edge.scoring.options import Options
+from dtvit_edge.scoring.pipeline import ScoredBatch
+from dtvit_edge.scoring.timings import Timings
+
+
+class ImagePipeline(Protocol):
+    """What turns images into rows: `pipeline.Pipeline` on this machine."""
+
+    @property
+    def in_flight(self) -> list[SliceImage]:
+        """The images that were taken and not answered."""
+        ...
+
+    def __call__(self, images: Iterable[SliceImage]) -> Iterator[ScoredBatch]:
+        """Answer each image once, in any order.
+
+        Raises:
+            DeviceFault: what answers failed.
+        """
+        ...
+
+
+class RunModel(Protocol):
+    """What a run asks of a model, wherever it is open."""
+
+    @property
+    def options(self) -> Options:
+        """What it was opened with, resolved: backend and precision are named."""
+        ...
+
+    @property
+    def why(self) -> str:
+        """Where these come from, in words."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """Slices a batch at most."""
+        ...
+
+    def identity(self, bundle: Bundle) -> dict[str, Any]:
+        """What results depend on, as `identity.run_identity`."""
+        ...
+
+    def pipeline(
+        self, bundle: Bundle, *, timings: Timings, rejected: Callable[[SliceHeader, SliceRejected], None]
+    ) -> ImagePipeline:
+        """What answers images; see `pipeline.Pipeline`."""
+        ...
+
+    def report_fields(self) -> dict[str, Any]:
+        """What `run.json` says more of it, as plain JSON types."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,9 +86,26 @@ class OpenModel:
     backend: Backend
     executor: Executor
 
+    @property
+    def batch(self) -> int:
+        """Slices a batch at most."""
+        return self.executor.batch
+
+    def identity(self, bundle: Bundle) -> dict[str, Any]:
+        """See `RunModel.identity`."""
+        return run_identity(bundle, self.backend, self.executor.batch, self.options)
+
+    def pipeline(self, bundle: Bundle, **more: Any) -> ImagePipeline:
+        """See `RunModel.pipeline`."""
+        return make_pipeline(bundle, self.executor, self.options, **more)
+
+    def report_fields(self) -> dict[str, Any]:
+        """See `RunModel.report_fields`."""
+        return {}
+
 
 @contextmanager
-def opening(bundle: Bundle, chosen: OpenModel | Resolved) -> Iterator[Callable[[], OpenModel]]:
+def opening(bundle: Bundle, chosen: RunModel | Resolved) -> Iterator[Callable[[], RunModel]]:
     """Open a model while something else is done, such as reading headers: libraries load models without Python's lock.
 
     Args:
@@ -42,7 +115,7 @@ def opening(bundle: Bundle, chosen: OpenModel | Resolved) -> Iterator[Callable[[
         What waits for the model. It raises what `api.open_backend` and `api.open_executor` do. A GPU's context belongs
         to a thread: there the model is opened in the one that asks for it.
     """
-    if isinstance(chosen, OpenModel):
+    if not isinstance(chosen, Resolved):
         yield lambda: chosen
         return
     with ExitStack() as stack:

@@ -7,14 +7,17 @@ run that has not ended.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
+import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from dtvit_edge.files import disk_fault, flush_folder, write_atomically
+from dtvit_edge.files import disk_fault, flush_folder, replaced_file, write_atomically
 from dtvit_edge.results import SliceScore, StudyScore
 from dtvit_edge.scoring.csv_files import Identification, slice_head, slice_lines, study_head, study_line
 from dtvit_edge.scoring.output_folder import RUN, SLICES, STUDIES
@@ -48,7 +51,7 @@ class ResultFiles:
         self._clock = clock
         self._next = float("-inf")
         self._is_written = False
-        self._lines: dict[str, tuple[str, str]] = {}
+        self._lines: dict[str, tuple[bytes, str, int]] = {}  # packed: most of a row is what the last one was
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -62,10 +65,25 @@ class ResultFiles:
         line = (
             "" if study is None else study_line(study, self._model_status, identification if self._identify else None)
         )
-        self._is_written = False
-        self._lines[uid] = slice_lines(rows, self._model_status), line
+        self.take(uid, slice_lines(rows, self._model_status), line)
         self.counts.update(str(row.status) for row in rows)
         self.reasons.update(row.reason for row in rows if row.reason)
+
+    def take(self, uid: str, of_slices: str, of_study: str) -> None:
+        """Take a study's lines as they stand in the tables, each with its end."""
+        self._is_written = False
+        self._lines[uid] = zlib.compress(of_slices.encode(), 1), of_study, of_slices.count("\n")
+
+    def contents(self) -> dict[str, Any]:
+        """What is in the tables: each study's UID and number of slices' lines in their order, and both digests."""
+        uids = sorted(self._lines)
+        digests = {}
+        for name, parts in self._tables(uids):
+            digest = hashlib.sha256()
+            for part in parts:
+                digest.update(part)
+            digests[name] = digest.hexdigest()
+        return {"studies": [[uid, self._lines[uid][2]] for uid in uids], "sha256": digests}
 
     def write_if_due(self) -> None:
         """Write what is there, unless that was done a short time ago.
@@ -86,10 +104,9 @@ class ResultFiles:
             DiskFault: it cannot be written.
         """
         self.begin()
-        uids = sorted(self._lines)
-        slices, studies = ([self._lines[uid][i] for uid in uids] for i in (0, 1))
-        write_atomically(self._out / SLICES, "".join([slice_head(), *slices]))
-        write_atomically(self._out / STUDIES, "".join([study_head(identify=self._identify), *studies]))
+        for name, parts in self._tables(sorted(self._lines)):
+            with replaced_file(self._out / name) as file:
+                file.writelines(parts)
         self._is_written = True
 
     def begin(self) -> None:
@@ -115,6 +132,13 @@ class ResultFiles:
         if not self._is_written:
             self.write()
         write_atomically(self._out / RUN, json.dumps(report, indent=1) + "\n")
+
+    def _tables(self, uids: Sequence[str]) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """Each table's name and its parts: as one text they would take as much memory as all else."""
+        slices = (zlib.decompress(self._lines[uid][0]) for uid in uids)
+        studies = (self._lines[uid][1].encode() for uid in uids)
+        yield SLICES, chain([slice_head().encode()], slices)
+        yield STUDIES, chain([study_head(identify=self._identify).encode()], studies)
 
 
 def is_finished(out: Path) -> bool:

@@ -20,18 +20,19 @@ from dtvit_edge.dicom.discover import Plan, discover
 from dtvit_edge.dicom.walk import Walk, walk
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.reasons import Status
-from dtvit_edge.scoring.api import Options, StudyResult, images_of
+from dtvit_edge.results import StudyScore
+from dtvit_edge.scoring.api import Options, images_of
 from dtvit_edge.scoring.configuration import Resolved, resolve
-from dtvit_edge.scoring.identity import run_identity
 from dtvit_edge.scoring.journal import FILE_NAME as JOURNAL
 from dtvit_edge.scoring.journal import Journal, begun_configuration
-from dtvit_edge.scoring.opened import OpenModel, opening
+from dtvit_edge.scoring.opened import RunModel, opening
 from dtvit_edge.scoring.output_folder import RUN as RUN
 from dtvit_edge.scoring.output_folder import SLICES as SLICES
 from dtvit_edge.scoring.output_folder import STUDIES as STUDIES
 from dtvit_edge.scoring.output_folder import held_folder
 from dtvit_edge.scoring.result_files import ResultFiles
 from dtvit_edge.scoring.run_report import RunFacts, run_report
+from dtvit_edge.scoring.shards import FIELD, Shard, plan_digest
 from dtvit_edge.scoring.studies import StudyScorer
 
 NOTHING_SCORED = 4  # exit status
@@ -45,19 +46,26 @@ class RunReport:
 
     Attributes:
         counts: slices by status; reasons: slices by reason code.
+        shard: the part that it was; None of all studies.
         resumed: slices taken from the journal; processed: slices of suitable series that were read and scored.
     """
 
-    studies: tuple[StudyResult, ...]
+    studies: tuple[StudyScore, ...]
     counts: dict[str, int]
     reasons: dict[str, int]
     resumed: int
     processed: int
     files: tuple[Path, ...]
+    shard: Shard | None = None
 
     @property
     def exit_status(self) -> int:
-        """4 none scored, 3 some refused or failed, 0 every row scored or skipped and at least one scored."""
+        """4 none scored, 3 some refused or failed, 0 every row scored or skipped and at least one scored.
+
+        A shard to which no study fell has done its part: 0.
+        """
+        if self.shard and not self.counts:
+            return 0
         if not self.counts.get(Status.SCORED):
             return NOTHING_SCORED
         return 3 if self.counts.get(Status.REFUSED) or self.counts.get(Status.ERROR) else 0
@@ -82,13 +90,15 @@ def run(
     overwrite: bool = False,
     identify: bool = False,
     progress: Progress = silent,
-    model: OpenModel | None = None,
+    model: RunModel | None = None,
+    shard: Shard | None = None,
 ) -> RunReport:
     """Score everything below the folders into `out`.
 
     Args:
         identify: `studies.csv` has the columns by which a study is found in a worklist.
         model: of the bundle, opened already; its options count, and it stays open.
+        shard: score the studies of this one alone, for `cluster.merge`.
 
     Raises:
         ConfigError: a folder or backend that is not there, an output folder that cannot be written, is held by another
@@ -100,9 +110,13 @@ def run(
     chosen = model or resolve_for(bundle, out, options, overwrite=overwrite)
     with opening(bundle, chosen) as opened:
         with facts.timings.stage("discover"):
-            plan = make_plan(folders, out, chosen.options, progress)[1]  # the walk is large, and not needed any more
-        with open_output(bundle, opened(), out, overwrite=overwrite, identify=identify) as output:
-            return output.score(plan, facts, progress)
+            walked, plan = make_plan(folders, out, chosen.options, progress)
+        seen = plan_digest(walked, plan) if shard else ""
+        del walked  # it is large, and not needed any more
+        if shard:
+            plan = shard.part(plan)
+        with open_output(bundle, opened(), out, overwrite=overwrite, identify=identify, shard=shard) as output:
+            return output.score(plan, facts, progress, seen=seen)
 
 
 def resolve_for(bundle: Bundle, out: Path, options: Options, *, overwrite: bool = False) -> Resolved:
@@ -118,7 +132,14 @@ class Output:
     """An output folder that is held, and a model: plans are scored into it, one after the other."""
 
     def __init__(
-        self, bundle: Bundle, model: OpenModel, out: Path, identity: dict[str, Any], journal: Journal, identify: bool
+        self,
+        bundle: Bundle,
+        model: RunModel,
+        out: Path,
+        identity: dict[str, Any],
+        journal: Journal,
+        identify: bool,
+        shard: Shard | None,
     ) -> None:
         self._bundle = bundle
         self._model = model
@@ -126,9 +147,14 @@ class Output:
         self._identity = identity
         self._journal = journal
         self._identify = identify
+        self._shard = shard
 
-    def score(self, plan: Plan, facts: RunFacts, progress: Progress = silent) -> RunReport:
-        """Score what the journal does not have, and write the result files."""
+    def score(self, plan: Plan, facts: RunFacts, progress: Progress = silent, *, seen: str = "") -> RunReport:
+        """Score what the journal does not have, and write the result files.
+
+        Args:
+            seen: of a shard's plan, `shards.plan_digest` of the whole one.
+        """
         bundle, timings = self._bundle, facts.timings
         files = ResultFiles(self._out, bundle.manifest.training, identify=self._identify)
         with progress("slices", plan.slices) as step:
@@ -145,6 +171,7 @@ class Output:
             resumed=scorer.resumed,
             processed=scorer.processed,
             files=files.paths,
+            shard=self._shard,
         )
         counts = {
             "slices": report.counts,
@@ -152,21 +179,31 @@ class Output:
             "warnings": scorer.warnings,
             "slices_resumed": report.resumed,
         }
-        files.finish(run_report(bundle, self._identity, self._model, [s.study for s in studies], counts, facts))
+        said = run_report(bundle, self._identity, self._model, studies, counts, facts)
+        if self._shard:
+            said[FIELD] = self._shard.mark(self._identity, seen, files.contents())
+        files.finish(said)
         return report
 
 
 @contextmanager
 def open_output(
-    bundle: Bundle, model: OpenModel, out: Path, *, overwrite: bool = False, identify: bool = False
+    bundle: Bundle,
+    model: RunModel,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    identify: bool = False,
+    shard: Shard | None = None,
 ) -> Iterator[Output]:
     """Open an output folder for a model of the bundle.
 
     Raises:
         ConfigError: as `run`.
     """
-    identity = run_identity(bundle, model.backend, model.executor.batch, model.options)
-    asked = vars(model.options) | {"batch": model.executor.batch}
+    identity = model.identity(bundle)
+    of_journal = identity | {FIELD: str(shard)} if shard else identity  # else one shard would take over another's
+    asked = vars(model.options) | {"batch": model.batch}
     configuration = {f.name: asked[f.name] for f in fields(Configuration)}
-    with held_folder(out, overwrite=overwrite), Journal(out / JOURNAL, identity, configuration) as journal:
-        yield Output(bundle, model, out, identity, journal, identify)
+    with held_folder(out, overwrite=overwrite), Journal(out / JOURNAL, of_journal, configuration) as journal:
+        yield Output(bundle, model, out, identity, journal, identify, shard)

@@ -13,7 +13,7 @@ from dtvit_edge.environment import machine
 from dtvit_edge.preprocess import native
 from dtvit_edge.results import StudyScore
 from dtvit_edge.scoring.api import thresholds_of
-from dtvit_edge.scoring.opened import OpenModel
+from dtvit_edge.scoring.opened import RunModel
 from dtvit_edge.scoring.timings import Timings
 from dtvit_edge.spec import NOTICE
 
@@ -29,7 +29,7 @@ class RunFacts:
 def run_report(
     bundle: Bundle,
     identity: dict[str, Any],
-    model: OpenModel,
+    model: RunModel,
     studies: Sequence[StudyScore],
     counts: dict[str, Any],
     facts: RunFacts,
@@ -60,6 +60,7 @@ def run_report(
         "packages": identity["packages"],
         "machine": machine(),
         "cpu_preprocessing": native.description(),
+        **model.report_fields(),
         "counts": {"studies": dict(Counter(str(study.status) for study in studies)), **counts},
         "seconds": {stage: round(value, 4) for stage, value in facts.timings.seconds.items()},
         "started": facts.started.isoformat(timespec="seconds"),

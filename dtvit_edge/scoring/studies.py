@@ -16,13 +16,13 @@ from dtvit_edge.bundle import Bundle
 from dtvit_edge.dicom.plan import Plan
 from dtvit_edge.dicom.slice import SliceHeader, SliceImage
 from dtvit_edge.errors import DeviceFault, SliceRejected
-from dtvit_edge.results import SliceScore
-from dtvit_edge.scoring.api import StudyResult, answers_of, make_pipeline, study_result, thresholds_of
+from dtvit_edge.results import SliceScore, StudyScore
+from dtvit_edge.scoring.api import answers_of, study_result, thresholds_of
 from dtvit_edge.scoring.csv_files import Identification
 from dtvit_edge.scoring.journal import Journal
 from dtvit_edge.scoring.journal_lines import ambiguous_images, image_key
 from dtvit_edge.scoring.judgement import Key
-from dtvit_edge.scoring.opened import OpenModel
+from dtvit_edge.scoring.opened import RunModel
 from dtvit_edge.scoring.pipeline import rejected_row
 from dtvit_edge.scoring.result_files import ResultFiles
 from dtvit_edge.scoring.timings import Timings
@@ -64,7 +64,7 @@ class StudyScorer:
     def __init__(
         self,
         bundle: Bundle,
-        model: OpenModel,
+        model: RunModel,
         journal: Journal,
         files: ResultFiles,
         timings: Timings,
@@ -79,17 +79,17 @@ class StudyScorer:
         self._files = files
         self._images_of = images_of
         self._step = step
-        self._pipeline = make_pipeline(bundle, model.executor, model.options, timings=timings, rejected=_log_rejection)
+        self._pipeline = model.pipeline(bundle, timings=timings, rejected=_log_rejection)
         self._keys: set[str] = set()
         self._of: dict[int, tuple[_Study, str | None]] = {}
-        self._results: list[StudyResult] = []
+        self._results: list[StudyScore] = []
 
     @property
     def warnings(self) -> dict[str, int]:
         """By code, of how many series."""
         return dict(sorted(self._warnings.items()))
 
-    def score(self, plan: Plan) -> tuple[StudyResult, ...]:
+    def score(self, plan: Plan) -> tuple[StudyScore, ...]:
         """Score what the journal does not have; returns the studies in order.
 
         Raises:
@@ -113,7 +113,7 @@ class StudyScorer:
             self._journal.fault([h.path for image in self._pipeline.in_flight for h in image.headers], str(error))
             raise
         self._journal.forget_all_but(self._keys)
-        return tuple(sorted(self._results, key=lambda result: result.study.study_uid))
+        return tuple(sorted(self._results, key=lambda study: study.study_uid))
 
     def _answered_before(self, plan: Plan) -> Iterator[str]:
         """Finish the studies of which the journal has every image; the UIDs of all others."""
@@ -161,7 +161,7 @@ class StudyScorer:
         _log_part(study.plan)
         if study.uid:
             result = study_result(study.plan, study.answers, self._spec, self._threshold)
-            self._results.append(result)
+            self._results.append(result.study)  # its rows are written, and of many studies too many to be kept
             self._files.add(study.uid, result.slices, result.study, _identification(study.plan))
         else:
             self._files.add("", [rejected_row(r, r.reason) for r in part.rejected], None, None)

@@ -25,7 +25,7 @@ from dtvit_edge.errors import ConfigError
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.reasons import PASSING
 from dtvit_edge.scoring.change_events import change_events
-from dtvit_edge.scoring.opened import opening
+from dtvit_edge.scoring.opened import RunModel, opening
 from dtvit_edge.scoring.options import Options
 from dtvit_edge.scoring.run import RunReport, open_output, resolve_for
 from dtvit_edge.scoring.run_report import RunFacts
@@ -50,6 +50,7 @@ def watch(
     progress: Progress = silent,
     scored: Callable[[RunReport], None] = lambda report: None,
     sleep: Callable[[float], None] | None = None,
+    model: RunModel | None = None,
 ) -> NoReturn:
     """Score what is below the folders, and what comes, until an exception ends it: an interrupt does so in order.
 
@@ -57,12 +58,13 @@ def watch(
         seconds: between two looks, at least; so long a file has to be quiet.
         scored: told of each state of the folders that was scored.
         sleep: waits so many seconds; None waits by the clock, and while no file is still being written by events too.
+        model: as of `run.run`.
 
     Raises:
         ConfigError, DeviceFault, DiskFault: as `run.run`. Folders that vanish later are waited for.
     """
     walk(folders, exclude=out)  # what is wrong now is said now
-    chosen = resolve_for(bundle, out, options, overwrite=overwrite)
+    chosen = model or resolve_for(bundle, out, options, overwrite=overwrite)
     growing = GrowingFolders(folders, out, chosen.options)
     with (
         opening(bundle, chosen) as opened,

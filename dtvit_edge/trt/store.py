@@ -106,6 +106,29 @@ def engine_precisions(bundle: Bundle, flavour: str) -> list[str]:
     return sorted({record.precision for record in records if record.flavour == flavour})
 
 
+def trusted_engines(bundle: Bundle, flavour: str) -> list[Engine]:
+    """Engines of a library that were built on this device, or whose digest somebody accepted, whatever device is here.
+
+    Raises:
+        EngineError, DigestMismatch: a plan's bytes are not its record's.
+    """
+    engines = []
+    for path, record in _records(bundle):
+        if not isinstance(record, BuildRecord) or record.flavour != flavour or _is_foreign(bundle, record):
+            continue
+        if record_text.is_built_here(record, record.mac) or record.plan_sha256 in bundle.accepted_engines:
+            again = build_command(bundle.path, record.precision, flavour, max_batch=record.max_batch)
+            engines.append(Engine(record, _verified(path.with_name(record.plan), record, again)))
+    return engines
+
+
+def accepted_files(bundle: Bundle) -> list[Path]:
+    """Plans whose digest somebody accepted, and their records, for who takes them to other devices."""
+    found = [(path, record) for path, record in _records(bundle) if isinstance(record, BuildRecord)]
+    wanted = [(path, record) for path, record in found if record.plan_sha256 in bundle.accepted_engines]
+    return [file for path, record in wanted for file in (path, path.with_name(record.plan))]
+
+
 def portable_engines(bundle: Bundle, flavour: str, capabilities: Collection[str]) -> list[tuple[Path, BuildRecord]]:
     """Engines compiled ahead of time, for one of these compute capabilities at least, from the bundle's own graphs.
 

@@ -13,16 +13,26 @@ import dtvit_edge
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.scoring.api import Options, score
+from dtvit_edge.scoring.csv_files import probability
 from dtvit_edge.scoring.run import run
 from tests.support.dicom_files import series
+from tests.support.scoring_runs import table
 
 
 def test_the_api_gives_what_the_files_hold(tiny_bundle: Bundle, phantom_folder: Path, tmp_path: Path) -> None:
     bundle = dtvit_edge.open_bundle(str(tiny_bundle.path))
     results = list(dtvit_edge.score(bundle, [phantom_folder], Options(backend="onnxruntime")))
     report = run(tiny_bundle, [phantom_folder], tmp_path / "out", Options(backend="onnxruntime"))
-    assert {r.study for r in results} == {r.study for r in report.studies}
-    assert {s for r in results for s in r.slices} == {s for r in report.studies for s in r.slices}
+    assert {r.study for r in results} == set(report.studies)
+    said = {
+        (s.path, s.frame): (str(s.status), s.reason, probability(s.ich_probability)) for r in results for s in r.slices
+    }
+    rows = table(tmp_path / "out" / "slices.csv")
+    assert said == {
+        (row["path"], int(row["frame"])): (row["status"], row["reason"], row["ich_probability"])
+        for row in rows
+        if row["study_uid"]
+    }
 
 
 def test_an_untrained_location_head_says_nothing_and_changes_nothing_else(

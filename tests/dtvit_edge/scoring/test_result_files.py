@@ -10,7 +10,6 @@ import pytest
 from dtvit_edge.errors import DiskFault
 from dtvit_edge.reasons import Status
 from dtvit_edge.results import SliceScore, StudyScore
-from dtvit_edge.scoring import result_files
 from dtvit_edge.scoring.csv_files import slices_csv, studies_csv
 from dtvit_edge.scoring.result_files import LEAST_SECONDS, TIMES_THE_COST, ResultFiles, is_finished
 from tests.support.scoring_runs import table
@@ -85,13 +84,13 @@ def test_tables_that_change_are_not_whole_until_the_report_lies_beside_them(
     second.add("2", rows("2"), study("2"), None)
     assert is_finished(tmp_path) and [row["study_uid"] for row in table(tmp_path / "studies.csv")] == ["1"]
     seen = []
-    write = result_files.write_atomically
+    replace = os.replace
 
-    def looked_at(path: Path, content: str) -> None:
+    def looked_at(part: Path, path: Path) -> None:
         seen.append((path.name, is_finished(tmp_path)))
-        write(path, content)
+        replace(part, path)
 
-    monkeypatch.setattr(result_files, "write_atomically", looked_at)
+    monkeypatch.setattr(os, "replace", looked_at)
     second.write_if_due()
     second.finish({})
     assert seen == [("slices.csv", False), ("studies.csv", False), ("run.json", False)]

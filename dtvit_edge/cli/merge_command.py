@@ -1,0 +1,42 @@
+"""The command `dtvit-edge merge`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from dtvit_edge.cli import render
+from dtvit_edge.cli.option_set import json_option
+from dtvit_edge.spec import NOTICE
+
+
+@click.command(short_help="Make one result of the shards of a run.")
+@click.argument("shards", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), metavar="OUT",
+              help="Write the results to this folder.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace the results of another run or merge.")
+@json_option
+def merge(shards: tuple[Path, ...], out: Path, overwrite: bool, as_json: bool) -> None:
+    """Make one result of SHARDS, the output folders of `score --shard 1/N` to `N/N`.
+
+    Writes the slices.csv and studies.csv of one run over all studies to OUT, byte for byte, and run.json (last).
+    Exit status: as of `score`; 2 where a shard is missing, doubled, not finished, or of another run.
+    """
+    from dtvit_edge.cluster.merge import merge as merge_shards
+
+    merged = merge_shards(shards, out, overwrite=overwrite)
+    if as_json:
+        summary = {
+            "slices": merged.counts,
+            "reasons": merged.reasons,
+            "studies": merged.studies,
+            "shards": merged.shards,
+            "files": [str(file) for file in merged.files],
+            "notice": NOTICE,
+        }
+        render.echo_lines(json.dumps(summary, indent=1))
+    else:
+        render.merged(merged)
+    raise SystemExit(merged.exit_status)

@@ -1,0 +1,1 @@
+"""More than one machine: shards and their merge, runs on Ray, and repositories for Triton."""
