@@ -34,7 +34,7 @@ def read_statement(file: Path) -> Statement:
         if not is_own(dataset) or "ContentSequence" not in dataset:
             raise ConfigError(f"{file.name} is no SR of this program")
         with quiet():
-            return _statement(dataset)
+            return statement_of_object(dataset)
     except SliceRejected as error:
         raise ConfigError(f"{file.name} cannot be read: {error.reason.sentence}") from error
     except ConfigError:
@@ -55,7 +55,12 @@ def evidence_uids(dataset: Dataset) -> set[str]:
     }
 
 
-def _statement(dataset: Dataset) -> Statement:
+def statement_of_object(dataset: Dataset) -> Statement:
+    """What an SR of this program says.
+
+    Raises:
+        Exception: of any kind, where it is not as this program writes it.
+    """
     items = list(_items(dataset))
     named = [(_code(item.ConceptNameCodeSequence), item) for item in items if item.get("ConceptNameCodeSequence")]
 

@@ -110,6 +110,19 @@ def object_bytes(dataset: Dataset) -> bytes:
     return stream.getvalue()
 
 
+def prepare() -> None:
+    """Make an SR of nobody, so that the first one of a patient does not wait for what has to be loaded: a second."""
+    from pydicom.dataset import Dataset
+
+    source = Dataset()
+    source.StudyInstanceUID = "2.25.1"
+    source.set_original_encoding(False, True, "iso8859")
+    image = Instance("2.25.2", "2.25.3", COMPREHENSIVE)
+    nothing = Statement("2.25.1", Status.NOT_SCORED, (), None, 0.0, "", "", "", "", "", 0.5, "", "", {})
+    naming = Naming("2.25.4", "2.25.5", "2.25.6", datetime(2000, 1, 1))
+    object_bytes(structured_report(nothing, Evidence("2.25.1", (image,), (), source, image, None), naming))
+
+
 def as_comprehensive(data: bytes) -> bytes:
     """An SR's bytes under the class Comprehensive SR, for a peer that refuses Comprehensive 3D SR."""
     import pydicom
