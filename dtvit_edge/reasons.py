@@ -57,6 +57,7 @@ def _error(code: str, sentence: str) -> Reason:
 NOT_DICOM = _skipped("not_dicom", "The file is not DICOM.")
 DICOMDIR = _skipped("dicomdir", "A DICOMDIR lists other files; the folder itself was walked instead.")
 NOT_AN_IMAGE = _skipped("not_an_image", "The DICOM object holds no image (report, dose, presentation state).")
+OWN_OBJECT = _skipped("own_object", "A result that this program wrote, come back from a PACS.")
 SCOUT = _skipped("scout", "A scout (localizer) image.")
 SECONDARY_CAPTURE = _skipped("secondary_capture", "A secondary capture: a screen or a summary, not a slice.")
 NO_HEAD = _skipped("no_head", "Nothing is left after removing the fixation device: no head in view.")

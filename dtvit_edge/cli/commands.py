@@ -28,6 +28,7 @@ from dtvit_edge.cli.option_set import (
     json_option,
     refuse_given,
 )
+from dtvit_edge.cli.pacs_commands import replay, serve, sr
 from dtvit_edge.cli.report_command import report, report_option, require_templates, with_pages
 from dtvit_edge.cli.sign_command import sign
 from dtvit_edge.cli.triton_command import triton
@@ -74,8 +75,11 @@ def cli() -> None:
 
 cli.add_command(build)
 cli.add_command(merge)
+cli.add_command(replay)
 cli.add_command(report)
+cli.add_command(serve)
 cli.add_command(sign)
+cli.add_command(sr)
 cli.add_command(triton)
 cli.add_command(tune)
 

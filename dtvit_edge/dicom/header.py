@@ -27,6 +27,7 @@ from dtvit_edge.dicom.header_values import (
     words,
 )
 from dtvit_edge.dicom.opening import BYTE_BUDGET, open_header
+from dtvit_edge.dicom.own_objects import is_own
 from dtvit_edge.dicom.pixel_data import FramePixels, PixelData
 from dtvit_edge.dicom.pixel_encoding import check_pixels, encoding, is_lossy
 from dtvit_edge.dicom.planned_file import FileState, present_state
@@ -160,6 +161,8 @@ def identity_of(dataset: Tags) -> Identity:
 
 def _check_kind(dataset: Tags) -> None:
     """Is it a CT image at all? The order makes the reason: a report is `not_an_image` whatever its modality."""
+    if not isinstance(dataset, FastHeader) and is_own(dataset):  # none of ours is a grey frame of 16 bits
+        raise SliceRejected(reasons.OWN_OBJECT)
     if "Rows" not in dataset or "Columns" not in dataset:
         if _storage_class(dataset) in _CT_IMAGES:  # a copy that ended in its header: skipped, it would go unseen
             raise SliceRejected(reasons.BAD_HEADER, "a CT image without Rows or Columns")

@@ -20,8 +20,8 @@ COMMANDS = sorted({*cli.commands, *WORKSTATION_COMMANDS})
 
 def test_the_commands_are_these() -> None:
     expected = (
-        "bench build calibrate compat deploy doctor evaluate export inspect merge phantom report score sign threshold "
-        "train triton tune verify"
+        "bench build calibrate compat deploy doctor evaluate export inspect merge phantom replay report score serve "
+        "sign sr threshold train triton tune verify"
     )
     assert " ".join(COMMANDS) == expected
 
