@@ -261,7 +261,7 @@ def test_a_run_whose_workers_are_all_gone_ends_and_can_go_on(
 
         def score(self, images: Sequence[SliceImage]) -> Any:
             type(self).calls += 1
-            if type(self).calls == 2:
+            if type(self).calls == 4:  # two are under way at a time
                 ray.leave_place = lambda: None  # type: ignore[method-assign]  # its machine does not come back
                 raise SystemExit
             return super().score(images)
@@ -270,4 +270,4 @@ def test_a_run_whose_workers_are_all_gone_ends_and_can_go_on(
     with pytest.raises(DeviceFault, match="no worker could be begun within"):
         score(tiny_bundle, folder, tmp_path / "out", Once, monkeypatch, ray=ray, count=1)
     done = run(tiny_bundle, [folder], tmp_path / "out", OPTIONS)
-    assert done.resumed == 4 and done.processed == 9
+    assert 4 <= done.resumed < 13 and done.resumed + done.processed == 13
