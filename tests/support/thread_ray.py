@@ -66,8 +66,12 @@ class ThreadRay:
         for handle in self.begun:
             handle.end()
 
-    def take_place(self) -> None:
-        self._places.acquire()
+    def take_place(self, ended: threading.Event) -> bool:
+        """Wait for room; False where the actor was ended meanwhile."""
+        while not ended.is_set():
+            if self._places.acquire(timeout=0.02):
+                return True
+        return False
 
     def leave_place(self) -> None:
         self._places.release()
@@ -111,8 +115,7 @@ class _Handle:
 
     def _call(self, future: Future[Any], name: str, arguments: tuple[Any, ...]) -> None:
         with self._beginning:
-            if self._object is None and not self._ended.is_set():
-                self._ray.take_place()
+            if self._object is None and self._ray.take_place(self._ended):
                 self._object = self._kind()
         try:
             _settle(future, getattr(self._object, name)(*arguments))

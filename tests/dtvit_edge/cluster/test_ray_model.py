@@ -92,7 +92,7 @@ def test_what_a_cluster_has_not_is_refused(options: Options, asked: RayOptions, 
 
 
 def test_gpus_without_anything_that_runs_on_them_are_said() -> None:
-    with pytest.raises(ConfigError, match="have GPUs and nothing that runs on them .*--backend onnxruntime"):
+    with pytest.raises(ConfigError, match=r"have GPUs and nothing that runs on them .*--backend onnxruntime"):
         asks(Options(), RayOptions("auto"), "onnxruntime", CPU=8.0, GPU=1.0)
 
 

@@ -31,7 +31,7 @@ from tests.support.thread_ray import ThreadRay
 from tests.support.tiny_bundle import edit_manifest, write_tiny_bundle
 
 OPTIONS = Options(backend="onnxruntime", batch=4, threads=1, workers=1)
-QUICK = Limits(stalled_s=0.3, opening_s=5.0, alone_s=0.5, poll_s=0.05)
+QUICK = Limits(stalled_s=0.3, opening_s=30.0, joining_s=30.0, alone_s=0.5, poll_s=0.05)
 
 
 @pytest.fixture
@@ -250,7 +250,9 @@ def test_no_room_for_any_worker_is_said(tiny_bundle: Bundle, monkeypatch: pytest
 def test_room_for_fewer_than_were_asked_for_will_do(
     tiny_bundle: Bundle, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert score(tiny_bundle, folder, tmp_path / "out", Worker, monkeypatch, ray=ThreadRay(1)).processed == 13
+    few = replace(QUICK, joining_s=0.1)
+    done = score(tiny_bundle, folder, tmp_path / "out", Worker, monkeypatch, ray=ThreadRay(1), limits=few)
+    assert done.processed == 13
 
 
 def test_a_run_whose_workers_are_all_gone_ends_and_can_go_on(
