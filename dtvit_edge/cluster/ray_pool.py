@@ -70,7 +70,7 @@ class RayPool:
         self,
         ray: Any,
         order: Order,
-        resources: dict[str, float],
+        resources: dict[str, Any],
         count: int,
         packed: Callable[[str], dict[str, bytes]],
         *,
