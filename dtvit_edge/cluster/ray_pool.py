@@ -15,6 +15,7 @@ from typing import Any
 
 from dtvit_edge.cluster.dispatch import AT_ONCE, Answered, Event, Faulted, Lost
 from dtvit_edge.cluster.worker import Failed, Opened, Order, Refused, Worker
+from dtvit_edge.dicom.planned_file import present_state
 from dtvit_edge.dicom.slice import SliceImage
 from dtvit_edge.errors import ConfigError, DeviceFault
 from dtvit_edge.scoring.identity import differences
@@ -136,7 +137,9 @@ class RayPool:
 
     def check(self, images: Sequence[SliceImage]) -> None:
         """See `Pool.check`."""
-        self._sample = [(str(h.file), h.state) for image in images for h in image.headers][:64]
+        # What has changed since it was planned is a row like any other, and says nothing of the worker.
+        headers = [header for image in images for header in image.headers][:64]
+        self._sample = [(str(h.file), h.state) for h in headers if h.state and present_state(h.file) == h.state]
         for actor in [self._actors[number] for number in self.ready]:
             self._require_seen(actor)
 

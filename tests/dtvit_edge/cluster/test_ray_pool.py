@@ -273,3 +273,34 @@ def test_a_run_whose_workers_are_all_gone_ends_and_can_go_on(
         score(tiny_bundle, folder, tmp_path / "out", Once, monkeypatch, ray=ray, count=1)
     done = run(tiny_bundle, [folder], tmp_path / "out", OPTIONS)
     assert 4 <= done.resumed < 13 and done.resumed + done.processed == 13
+
+
+def test_a_file_that_changed_since_it_was_planned_is_a_row_and_no_fault_of_a_worker(
+    tiny_bundle: Bundle, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = sorted(folder.rglob("*-0"))[0]
+    opening = RayPool.check
+
+    def check(pool: RayPool, images: Sequence[SliceImage]) -> None:
+        changed.touch()
+        opening(pool, images)
+
+    monkeypatch.setattr(RayPool, "check", check)
+    report = score(tiny_bundle, folder, tmp_path / "out", Worker, monkeypatch)
+    assert report.reasons == {"not_the_planned": 1} and report.counts["scored"] == 12
+
+
+def test_what_a_worker_meets_by_surprise_is_told_without_its_words(
+    tiny_bundle: Bundle, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker()
+    assert isinstance(worker.open(order(tiny_bundle)), Opened)
+
+    def surprised(*arguments: Any, **more: Any) -> Any:
+        raise KeyError(str(folder))
+
+    monkeypatch.setattr("dtvit_edge.cluster.worker.make_pipeline", surprised)
+    with pytest.raises(RuntimeError, match=r"^KeyError$") as found:
+        worker.score(images_below(folder, tiny_bundle))
+    assert found.value.__cause__ is None and found.value.__suppress_context__
+    worker.close()
