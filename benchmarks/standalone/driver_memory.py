@@ -219,4 +219,4 @@ def main(bundle: Path, files: tuple[int, ...], written: bool, child: Path | None
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="python -m benchmarks.standalone.driver_memory")

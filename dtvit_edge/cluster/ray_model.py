@@ -110,6 +110,8 @@ def open_on_ray(
     """
     if options.device is not None:
         raise ConfigError("--device names a GPU of this machine; on Ray each worker has one of its own")
+    if options.backend not in (AUTO, *backends.NAMES):
+        raise ConfigError(f"no backend called {options.backend!r}; there are {', '.join(backends.NAMES)}")
     begun = None if out is None or overwrite else begun_configuration(out / JOURNAL)
     with ray_session(asked.address) as ray:
         resources = ray.cluster_resources()

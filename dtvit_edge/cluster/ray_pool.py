@@ -15,6 +15,7 @@ from typing import Any
 
 from dtvit_edge.cluster.dispatch import AT_ONCE, Answered, Event, Faulted, Lost
 from dtvit_edge.cluster.worker import Failed, Opened, Order, Refused, Worker
+from dtvit_edge.dicom.planned_file import present_state
 from dtvit_edge.dicom.slice import SliceImage
 from dtvit_edge.errors import ConfigError, DeviceFault
 from dtvit_edge.scoring.identity import differences
@@ -29,6 +30,7 @@ class Limits:
     Attributes:
         stalled_s: without a slice read or a batch answered; a decoder is given up after 30 s by its own process.
         opening_s: from an actor's begin until its bundle is open.
+        joining_s: after the first one is open, for the others; later ones join the run when they are.
         alone_s: without any actor that is open, as after the loss of a machine.
         poll_s: between two looks at what stands still.
         failures: actors in a row that end before they are open.
@@ -36,6 +38,7 @@ class Limits:
 
     stalled_s: float = 120.0
     opening_s: float = 600.0
+    joining_s: float = 30.0
     alone_s: float = 300.0
     poll_s: float = 5.0
     failures: int = 3
@@ -68,7 +71,7 @@ class RayPool:
         self,
         ray: Any,
         order: Order,
-        resources: dict[str, float],
+        resources: dict[str, Any],
         count: int,
         packed: Callable[[str], dict[str, bytes]],
         *,
@@ -107,10 +110,10 @@ class RayPool:
         self._ask_to_open(first)
         while self.first is None:
             self._step_opening(deadline, strict=True)
-        while any(a.opened is None and a.opening is not None for a in self._actors.values()):
-            # What has no place yet (a machine that is to come) opens when it has one.
-            if not self._step_opening(min(deadline, time.monotonic() + self._limits.poll_s), strict=True):
-                break
+        # What has no place yet (a machine that is to come) opens when it has one.
+        until = time.monotonic() + self._limits.joining_s
+        while any(a.opening is not None for a in self._actors.values()) and self._step_opening(until, strict=True):
+            pass
         return self.first
 
     @property
@@ -134,7 +137,9 @@ class RayPool:
 
     def check(self, images: Sequence[SliceImage]) -> None:
         """See `Pool.check`."""
-        self._sample = [(str(h.file), h.state) for image in images for h in image.headers][:64]
+        # What has changed since it was planned is a row like any other, and says nothing of the worker.
+        headers = [header for image in images for header in image.headers][:64]
+        self._sample = [(str(h.file), h.state) for h in headers if h.state and present_state(h.file) == h.state]
         for actor in [self._actors[number] for number in self.ready]:
             self._require_seen(actor)
 

@@ -126,6 +126,8 @@ class Worker:
                 self._count()
         except DeviceFault as error:
             return Failed(str(error))
+        except Exception as error:  # its words may hold a path, and Ray writes them down
+            raise RuntimeError(type(error).__name__) from None
         return [rows[i] for i in range(len(images))]
 
     def done(self) -> int:
