@@ -68,7 +68,8 @@ class Orthanc:
             "DicomAlwaysAllowStore": True, "DicomAlwaysAllowEcho": True, "DicomAlwaysAllowFind": True, "StableAge": 1,
             "DicomModalities": {"edge": ["DTVIT", HOST, edge_port]}, "OverwriteInstances": False,
             "LuaScripts": [str(folder / "route.lua")] if routes else [],
-            "Plugins": [str(place) for place in places if place.is_file()][:1], "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+            "Plugins": [str(place) for place in places if place.is_file()][:1],
+            "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         }))  # fmt: skip
 
     def __enter__(self) -> Orthanc:
