@@ -107,6 +107,7 @@ def test_a_result_that_changes_is_a_new_instance_that_names_the_one_before(
         assert len(pacs.reports()) == 2
 
 
+@pytest.mark.real  # seconds
 def test_two_patients_under_one_study_get_no_report(kinds: Kinds, tiny_bundle: Bundle, tmp_path: Path) -> None:
     slices = [pydicom.dcmread(file) for file in slices_of(kinds["flagged"][0])]
     for slice_ in slices[:5]:
@@ -138,6 +139,7 @@ def test_what_a_service_before_received_is_scored_by_the_next_one(
     assert pacs.reports()[0].SOPInstanceUID != report.SOPInstanceUID
 
 
+@pytest.mark.real  # seconds
 def test_a_second_service_on_the_folder_is_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:
     settings = settings_of(tmp_path / "s", 1)
     with running(tiny_bundle, settings), pytest.raises(ConfigError, match="another process is writing"):
