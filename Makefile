@@ -20,7 +20,7 @@ TRAIN := MALLOC_MMAP_THRESHOLD_=2000000000 MALLOC_TRIM_THRESHOLD_=4000000000 MAL
 NATIVE := dtvit_edge/preprocess/libdtvit_native.so
 
 .PHONY: demo bench-demo bench-encoders gpu-check test test-real test-wheel lint types types-of-the-oldest-python clean \
-  demo-training phe-sich lock sbom dist
+  demo-training phe-sich lock sbom dist bedside-tools
 
 # The whole main job: the committed checkpoint becomes a bundle with int8 (ranges and the gate's verdict from phantoms of
 # other heads), which scores studies. Interrupted, the same command goes on.
@@ -70,6 +70,17 @@ bench-encoders: demo
 	  --slices $(OUT)/calibration/truth.csv --count 128
 	$(BIN)/dtvit-edge bench $(OUT)/demo.dtvit out/resnet18.dtvit out/vit-b16.dtvit out/vgg16.dtvit -o out/bench-encoders \
 	  --slices phantoms:40@8000000 --agreement 0 --delta-auc 1 --difference 1 --shift-slices 0 $(BENCH)
+
+# Debian's Orthanc, dcmtk and dicom3tools, unpacked into build/ for `make test-real`; nothing is installed, and no root is
+# needed. Where they are installed already, this is not.
+BEDSIDE_TOOLS := orthanc orthanc-dicomweb dcmtk dicom3tools libdcmtk17 libgdcm3.0 libcivetweb1 liblua5.3-0 libpugixml1v5 \
+  libsocket++1 libwrap0 libcharls2 libopenjp2-7 libboost-locale1.74.0 libboost-thread1.74.0 libboost-filesystem1.74.0 \
+  libboost-regex1.74.0 libboost-iostreams1.74.0 libboost-date-time1.74.0 libjsoncpp25 libuuid1 libicu72
+bedside-tools:
+	rm -rf build/bedside-tools && mkdir -p build/bedside-tools/packages
+	cd build/bedside-tools/packages && apt-get download --quiet $(BEDSIDE_TOOLS)
+	for package in build/bedside-tools/packages/*.deb; do dpkg -x $$package build/bedside-tools || exit; done
+	rm -r build/bedside-tools/packages
 
 # A worker begins with a half of the tests in their order, so that a module's fixtures are seldom made twice. With more
 # threads than one the workers, and what they start, would wait for each other at full speed.

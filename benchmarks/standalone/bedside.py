@@ -38,8 +38,7 @@ def study_of(slices: Sequence[Dataset]) -> list[Dataset]:
     """The same images as another study."""
     study, made = f"2.25.{uuid.uuid4().int}", []
     for number, original in enumerate(slices):
-        ds = copy.copy(original)
-        ds.file_meta = copy.deepcopy(original.file_meta)
+        ds = copy.deepcopy(original)
         ds.StudyInstanceUID, ds.SeriesInstanceUID = study, f"{study}.1"
         ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{study}.1.{number}"
         made.append(ds)

@@ -6,6 +6,7 @@ scored the same images in this process, from a folder.
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
 import tempfile
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.dicom.pydicom_warnings import quiet
 from dtvit_edge.dicom.uids import CTImageStorage, ExplicitVRLittleEndian
+from dtvit_edge.files import make_folder
 from dtvit_edge.pacs.peers import Peer
 from dtvit_edge.pacs.reading import statement_of_object
 from dtvit_edge.pacs.sender import FIND, found_at
@@ -183,8 +185,6 @@ def _expected(slices: list[Dataset], bundle: Bundle, model: OpenModel) -> tuple[
     """What the model says of the phantom, and of which slice most."""
     with tempfile.TemporaryDirectory(prefix="dtvit-heartbeat-") as made:
         files, out = Path(made, "in"), Path(made, "out")
-        from dtvit_edge.files import make_folder
-
         make_folder(files)
         for index, dataset in enumerate(slices):
             dataset.save_as(files / f"{index:04d}.dcm", enforce_file_format=True)
@@ -198,10 +198,7 @@ def _expected(slices: list[Dataset], bundle: Bundle, model: OpenModel) -> tuple[
 
 def _named(dataset: Dataset, study_uid: str, sop_uid: str) -> Dataset:
     """A slice of the phantom as one of today's."""
-    import copy
-
-    named: Any = copy.copy(dataset)
-    named.file_meta = copy.deepcopy(dataset.file_meta)
+    named: Any = copy.deepcopy(dataset)
     named.StudyInstanceUID, named.SeriesInstanceUID = study_uid, f"{study_uid[:60]}.1"
     named.SOPInstanceUID = named.file_meta.MediaStorageSOPInstanceUID = sop_uid
     now = datetime.now()

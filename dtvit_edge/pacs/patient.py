@@ -35,6 +35,8 @@ def copy_patient_and_study(source: Dataset, target: Dataset) -> None:
         del target.SpecificCharacterSet
     _copy(_IDENTIFYING, source, target)
     _empty(_ASKED_FOR, target)
+    if "DeidentificationMethod" not in target and "PatientIdentityRemoved" in target:
+        del target.PatientIdentityRemoved  # the one without the other is not valid
     if (issuer := source.get("IssuerOfAccessionNumberSequence")) is not None and len(issuer):
         target.IssuerOfAccessionNumberSequence = issuer
     # Else pydicom would decode all of it when it writes, and encode it anew.
@@ -73,10 +75,12 @@ def _copy(keywords: Iterable[str], source: Dataset, target: Dataset) -> None:
         if tag not in source:
             continue
         element: Any = source.get_item(tag)
+        if not (element.value if element.is_raw else str(element.value)):
+            continue  # what has to be there all the same, is empty below
         if not element.is_raw:
             target.add(element)
             continue
-        value = element.value or b""
+        value = element.value
         target[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dtvit_edge.bundle import Bundle
-from dtvit_edge.errors import ConfigError, DeviceFault, DiskFault
+from dtvit_edge.errors import ConfigError, DeviceFault, DiskFault, DtvitError
 from dtvit_edge.files import make_folder
 from dtvit_edge.pacs.heartbeat import Heartbeat
 from dtvit_edge.pacs.inbox import Inbox
@@ -239,9 +240,7 @@ class Service:
             raise
         except Exception as error:
             tries = self._troubled[uid] = self._troubled.get(uid, 0) + 1
-            said = str(error) if isinstance(error, DiskFault) else type(error).__name__
-            log.error("study %s could not be scored: %s", uid, said)
-            log.debug("", exc_info=True)
+            log.error("study %s could not be scored: %s", uid, _words(error))
             if tries < MOST_TRIES or isinstance(error, DiskFault):
                 self._clock.again(uid, RETRY_SECONDS)
 
@@ -307,6 +306,14 @@ class Service:
             self._store.forget(keep * _MEMORY)
         except DiskFault as error:
             log.error("%s", error)
+
+
+def _words(error: Exception) -> str:
+    """An error without what it quotes, which may be a patient's name; those of this program quote nothing."""
+    if isinstance(error, DtvitError):
+        return str(error)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}, {Path(last.filename).name} line {last.lineno}"
 
 
 def _nothing_new(known: KnownStudy, study: StudyStatement) -> bool:

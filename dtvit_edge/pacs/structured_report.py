@@ -181,7 +181,7 @@ def _content(statement: Statement, found: Evidence, naming: Naming, remarks: Ite
         algorithm_id=algorithm,
         measurements=measurements,
         qualitative_evaluations=evaluations,
-        source_images=None if found.top is None else [_source_image(found.top)],
+        source_images=None if found.top is None else [_source_image(found)],
     )
     group[0].ContentSequence.extend(_texts(statement, remarks))
     device = sr.DeviceObserverIdentifyingAttributes(
@@ -222,11 +222,16 @@ def _code(code: tuple[str, str, str]) -> Any:
     return CodedConcept(*code)
 
 
-def _source_image(top: Instance) -> Any:
+def _source_image(found: Evidence) -> Any:
+    """The top slice, with its frame where the file has several."""
     from highdicom.sr import SourceImageForMeasurementGroup
 
+    assert found.top is not None
+    header = found.top_header
     return SourceImageForMeasurementGroup(
-        referenced_sop_class_uid=top.sop_class, referenced_sop_instance_uid=top.sop_uid
+        referenced_sop_class_uid=found.top.sop_class,
+        referenced_sop_instance_uid=found.top.sop_uid,
+        referenced_frame_numbers=[header.frame] if header is not None and header.frames > 1 else None,
     )
 
 

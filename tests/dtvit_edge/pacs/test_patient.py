@@ -82,11 +82,17 @@ def test_orders_are_referred_to_and_nothing_else_is_copied(tiny_bundle: Bundle, 
 
 def test_what_the_images_lack_is_empty_and_not_invented(tiny_bundle: Bundle, tmp_path: Path) -> None:
     lacking = ("PatientName", "PatientBirthDate", "PatientSex", "StudyTime", "StudyID", "ReferringPhysicianName")
-    save(tmp_path / "in" / "1", **dict.fromkeys(lacking))
+    save(tmp_path / "in" / "1", **dict.fromkeys(lacking), DeidentificationMethod="", StudyDescription="")
     score(tiny_bundle, tmp_path / "in", tmp_path / "out")
     report = report_of(tmp_path / "in", tmp_path / "out", tmp_path / "to")
     assert all(keyword in report and not report.get(keyword) for keyword in lacking)
-    assert "ReferencedRequestSequence" not in report
+    for keyword in (
+        "ReferencedRequestSequence",
+        "DeidentificationMethod",
+        "PatientIdentityRemoved",
+        "StudyDescription",
+    ):
+        assert keyword not in report  # a value or nothing: empty, some of them would not be valid
 
 
 def test_a_value_that_no_standard_knows_is_copied_as_it_is() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import subprocess
 from dataclasses import replace
 from datetime import datetime
@@ -13,6 +12,7 @@ import pydicom
 import pytest
 
 from dtvit_edge.pacs.structured_report import COMPREHENSIVE, Naming, as_comprehensive, object_bytes, structured_report
+from tests.support.orthanc import environment, tool
 from tests.support.pacs_objects import evidence_of, items, report_of, statement_in
 from tests.support.scoring_runs import table
 
@@ -100,15 +100,13 @@ def test_text_of_a_bundle_that_is_not_ascii_harms_no_name(kinds: Kinds) -> None:
 @pytest.mark.parametrize("plainer", [False, True], ids=["3d", "plainer"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_other_peoples_validator_and_viewer_take_it(kinds: Kinds, kind: str, plainer: bool, tmp_path: Path) -> None:
-    for tool in ("dciodvfy", "dsrdump"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not installed; `make bedside-tools` does that on Debian")
+    verify, dump = tool("dciodvfy"), tool("dsrdump")
     report_of(*kinds[kind], tmp_path)
     (file,) = tmp_path.glob("*-sr.dcm")
     if plainer:
         file.write_bytes(as_comprehensive(file.read_bytes()))
-    checked = subprocess.run(["dciodvfy", file], capture_output=True, text=True)
+    checked = subprocess.run([verify, file], capture_output=True, text=True, env=environment())
     said = checked.stdout + checked.stderr
     assert "Error" not in said and ("ComprehensiveSR" if plainer else "Comprehensive3DSR") in said, said
-    shown = subprocess.run(["dsrdump", file], capture_output=True, text=True)
+    shown = subprocess.run([dump, file], capture_output=True, text=True, env=environment())
     assert shown.returncode == 0 and "Research use only" in shown.stdout, shown.stderr
