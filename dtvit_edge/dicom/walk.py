@@ -21,7 +21,7 @@ from dtvit_edge.reasons import Reason
 from dtvit_edge.results import Identity
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # of a million files there are as many
 class StudyFile:
     """One file below the folders that were given: `path` is relative to its folder, with forward slashes.
 
