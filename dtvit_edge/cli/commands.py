@@ -87,7 +87,8 @@ threshold_option = click.option(
 @click.option("--watch", "seconds", type=click.FloatRange(min=0.1), metavar="SECONDS",
               help="Go on until interrupted: score files that are the same in two looks, SECONDS apart.")  # fmt: skip
 @click.option("--identify", is_flag=True,
-              help="Add AccessionNumber, StudyDate and the study's folder to studies.csv.")  # fmt: skip
+              help="Add AccessionNumber, StudyDate and the study's folder to studies.csv, and the station's name to "
+              "series.csv.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="List what would be scored; write nothing.")
 @report_option
 @click.option("--any-series", is_flag=True, help="Score unsuitable series as well, and say so in the results.")
@@ -128,8 +129,8 @@ def score(
 ) -> None:
     """Score every study below FOLDERS with BUNDLE.
 
-    Writes slices.csv, studies.csv and run.json (last) to OUT, with --report a page a study; the same command goes on,
-    and scores what is new since.
+    Writes slices.csv, studies.csv, series.csv and run.json (last) to OUT, with --report a page a study; the same command
+    goes on, and scores what is new since.
     Exit status: 0 every slice scored or skipped, 3 some refused or failed, 4 none scored, 5 the device or disk failed,
     6 internal error.
     """

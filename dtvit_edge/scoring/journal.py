@@ -33,7 +33,7 @@ from dtvit_edge.scoring.journal_lines import (
 from dtvit_edge.spec import digest_json
 
 FILE_NAME = "journal.jsonl"
-FORMAT = 5
+FORMAT = 6
 # A batch of 64 images of 16 slices each has 0.5 MB. What is longer is read in parts, none of which verifies.
 _LONGEST_LINE = 64 * 2**20
 _LONGEST_FIRST_LINE = 2**16

@@ -1,4 +1,4 @@
-"""`slices.csv` and `studies.csv`, written anew as studies end, and `run.json`, which says that they are whole.
+"""The tables, written anew as studies end, and `run.json`, which says that they are whole.
 
 Each study's lines are made once; what is written each time is all of them, in their order. `run.json` is removed before
 the first line of another state of the folder is written, and comes last: where it is missing, the tables are those of a
@@ -17,7 +17,8 @@ from typing import Any
 from dtvit_edge.files import disk_fault, flush_folder, write_atomically
 from dtvit_edge.results import SliceScore, StudyScore
 from dtvit_edge.scoring.csv_files import Identification, slice_head, slice_lines, study_head, study_line
-from dtvit_edge.scoring.output_folder import RUN, SLICES, STUDIES
+from dtvit_edge.scoring.output_folder import RUN, SERIES, SLICES, STUDIES
+from dtvit_edge.scoring.series_file import SeriesOutcome, series_head, series_lines
 
 # Between two versions of the tables pass so many seconds at least, and so many times what the last one took: all of
 # them together take a twentieth of a run's time, however large the tables become.
@@ -30,7 +31,7 @@ class ResultFiles:
 
     Args:
         model_status: of the last columns.
-        identify: whether `studies.csv` has the columns by which a study is found in a worklist.
+        identify: whether the tables have the columns by which a study and its scanner are found.
         clock: seconds.
 
     Attributes:
@@ -48,22 +49,31 @@ class ResultFiles:
         self._clock = clock
         self._next = float("-inf")
         self._is_written = False
-        self._lines: dict[str, tuple[str, str]] = {}
+        self._lines: dict[str, tuple[str, str, str]] = {}
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """Where they are."""
-        return tuple(self._out / name for name in (SLICES, STUDIES, RUN))
+        return tuple(self._out / name for name in (SLICES, STUDIES, SERIES, RUN))
 
     def add(
-        self, uid: str, rows: Sequence[SliceScore], study: StudyScore | None, identification: Identification | None
+        self,
+        uid: str,
+        rows: Sequence[SliceScore],
+        study: StudyScore | None,
+        identification: Identification | None,
+        series: Sequence[SeriesOutcome] = (),
     ) -> None:
-        """Take the rows of a study, or those that belong to none, of the empty UID."""
+        """Take the rows of a study and its series, or those that belong to none, of the empty UID."""
         line = (
             "" if study is None else study_line(study, self._model_status, identification if self._identify else None)
         )
         self._is_written = False
-        self._lines[uid] = slice_lines(rows, self._model_status), line
+        self._lines[uid] = (
+            slice_lines(rows, self._model_status),
+            line,
+            series_lines(series, self._model_status, identify=self._identify),
+        )
         self.counts.update(str(row.status) for row in rows)
         self.reasons.update(row.reason for row in rows if row.reason)
 
@@ -87,9 +97,10 @@ class ResultFiles:
         """
         self.begin()
         uids = sorted(self._lines)
-        slices, studies = ([self._lines[uid][i] for uid in uids] for i in (0, 1))
+        slices, studies, series = ([self._lines[uid][i] for uid in uids] for i in range(3))
         write_atomically(self._out / SLICES, "".join([slice_head(), *slices]))
         write_atomically(self._out / STUDIES, "".join([study_head(identify=self._identify), *studies]))
+        write_atomically(self._out / SERIES, "".join([series_head(identify=self._identify), *series]))
         self._is_written = True
 
     def begin(self) -> None:
