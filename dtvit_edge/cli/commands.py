@@ -29,6 +29,7 @@ from dtvit_edge.cli.report_command import report, report_option, require_templat
 from dtvit_edge.cli.sign_command import sign
 from dtvit_edge.cli.tune_command import tune
 from dtvit_edge.cli.version import print_version
+from dtvit_edge.cli.view_command import view
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.targets.table import TARGETS
 from dtvit_edge.trt.releases import PRECISIONS
@@ -69,6 +70,7 @@ cli.add_command(build)
 cli.add_command(report)
 cli.add_command(sign)
 cli.add_command(tune)
+cli.add_command(view)
 
 threads_option = click.option(
     "--threads", type=click.IntRange(1), metavar="N", help="Compute with N threads, where the backend runs on a CPU."
@@ -129,8 +131,8 @@ def score(
 ) -> None:
     """Score every study below FOLDERS with BUNDLE.
 
-    Writes slices.csv, studies.csv, series.csv and run.json (last) to OUT, with --report a page a study; the same command
-    goes on, and scores what is new since.
+    Writes slices.csv, studies.csv, series.csv and run.json (last) to OUT, with --report a page a study; the same
+    command goes on, and scores what is new since.
     Exit status: 0 every slice scored or skipped, 3 some refused or failed, 4 none scored, 5 the device or disk failed,
     6 internal error.
     """
@@ -153,8 +155,10 @@ def score(
         from dtvit_edge.scoring.watch import watch
 
         refuse_given({"as_json", "with_report"}, "is for a run that ends, not with --watch")
-        remove_report(out)
-        watch(opened, folders, out, config, seconds, overwrite=overwrite, identify=identify, progress=render.progress)
+        watch(
+            opened, folders, out, config, seconds, overwrite=overwrite, identify=identify, progress=render.progress,
+            begun=lambda: remove_report(out),
+        )  # fmt: skip
     done = run(opened, folders, out, config, overwrite=overwrite, identify=identify, progress=render.progress)
     done = with_pages(done, opened, folders, out, wanted=with_report)
     render.run_report(done, opened, any_series=config.any_series, as_json=as_json)

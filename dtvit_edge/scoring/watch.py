@@ -44,6 +44,7 @@ def watch(
     overwrite: bool = False,
     identify: bool = False,
     progress: Progress = silent,
+    begun: Callable[[], None] = lambda: None,
     scored: Callable[[RunReport], None] = lambda report: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> NoReturn:
@@ -51,6 +52,7 @@ def watch(
 
     Args:
         seconds: between two looks, at least; so long a file has to be quiet.
+        begun: told once the output folder is held, before anything in it changes.
         scored: told of each state of the folders that was scored.
         sleep: waits so many seconds.
 
@@ -61,6 +63,7 @@ def watch(
     chosen = resolve_for(bundle, out, options, overwrite=overwrite)
     growing = GrowingFolders(folders, out, chosen.options)
     with open_output(bundle, chosen, out, overwrite=overwrite, identify=identify) as output:
+        begun()
         while True:
             facts = RunFacts()
             plan = growing.look(progress)

@@ -21,7 +21,7 @@ COMMANDS = sorted({*cli.commands, *WORKSTATION_COMMANDS})
 def test_the_commands_are_these() -> None:
     expected = (
         "bench build calibrate compat deploy doctor evaluate export inspect phantom report score sign threshold train "
-        "tune verify"
+        "tune verify view"
     )
     assert " ".join(COMMANDS) == expected
 
