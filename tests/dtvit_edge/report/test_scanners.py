@@ -13,6 +13,7 @@ from dtvit_edge.report.standing import OutputFolder
 from tests.support.viewed_runs import client, study_line, write_tables
 
 pytest.importorskip("jinja2")
+pytest.importorskip("starlette", reason="starlette, of the extra `view`, is not installed")
 
 LEVELS = {"5": 0.1, "25": 0.2, "50": 0.3, "75": 0.5, "95": 0.7}
 PROFILE = {"slices": 40, "ich_probability": LEVELS, "brain_share": LEVELS | {"95": 0.9}}
