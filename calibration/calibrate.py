@@ -35,6 +35,7 @@ from export.facts import quantised_facts
 from export.onnx_graph import open_session
 from export.output import check_contents
 from export.parity import run_batches
+from export.profile import distribution
 
 # Validation slices under each shift by which the methods are compared: what they lose elsewhere differs by far more.
 _METHOD_SLICES = 32
@@ -187,7 +188,9 @@ def calibrate(
         "config": asdict(config),
         "versions": versions(),
     }
-    installed = _install(bundle, files, verdicts, summary)
+    known = distribution(calibrator.reference("calibration"), sets["calibration"].brain_shares)
+    profile = (bundle.manifest.profile or {}) | {"calibration": known}
+    installed = _install(bundle, files, verdicts, summary, profile)
     sizes = {name: len(data) / len(calibrator.fp32) for name, data in files.items()}
     counts = {name: len(slices) for name, slices in sets.items()}
     return CalibrationResult(
@@ -306,7 +309,11 @@ def _spans(ops: Sequence[QuantizableOp], ranges: Mapping[str, ChannelRange]) -> 
 
 
 def _install(
-    bundle: Bundle, files: Mapping[str, bytes], verdicts: Sequence[Verdict], summary: dict[str, Any]
+    bundle: Bundle,
+    files: Mapping[str, bytes],
+    verdicts: Sequence[Verdict],
+    summary: dict[str, Any],
+    profile: dict[str, Any],
 ) -> Bundle:
     """The bundle with the int8 and fp8 files that were not refused, without the lower precisions that failed."""
     manifest = bundle.manifest
@@ -332,5 +339,5 @@ def _install(
                 raise VerdictError(f"{name}: a logit of the golden slices is not finite; nothing was written")
             # Backends round int8 differently: as far again from fp32, and a share of what tells slices apart.
             tolerances[name] = 2 * worst + tolerance_of("fp16", reference.rounding, reference.spread)
-    new = replace(manifest, models=models, tolerances=tolerances, calibration=summary)
+    new = replace(manifest, models=models, tolerances=tolerances, calibration=summary, profile=profile)
     return write_bundle(bundle.path, new, contents, overwrite=True)

@@ -49,7 +49,8 @@ class SliceScore:
         ich: True where the probability is at or above the bundle's threshold; None unless scored.
         place: of the image that it went into (`dicom.slice.SliceImage`); None where it belongs to none.
         measures: None where the pixels were not read.
-        head_pixels: pixels of the head's mask in the image that it went into; None where the pixels were not read.
+        head_pixels, brain_share: pixels of the head's mask in the image that it went into, and the share of them that
+            has the values of brain; None where the pixels were not read.
     """
 
     study_uid: str
@@ -65,6 +66,7 @@ class SliceScore:
     place: int | None = None
     measures: PixelMeasures | None = None
     head_pixels: int | None = None
+    brain_share: float | None = None
 
     @property
     def location(self) -> str:

@@ -32,6 +32,7 @@ OUTPUT_SIZES = {ICH_OUTPUT: len(ICH_LABELS), LOCATION_OUTPUT: len(LOCATION_LABEL
 TRAINING_STATES = ("untrained", "synthetic", "clinical-unvalidated")
 
 NOTICE = "research use only, not a medical device"
+NOT_FLAGGED_NOTE = "A study that is not flagged is not a normal study."
 UNTRAINED_LOCATION = "The bundle's location head is untrained: every location is left empty."
 
 MIN_MATRIX, MAX_MATRIX = 32, 1024

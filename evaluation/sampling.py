@@ -71,11 +71,13 @@ class SliceSet:
         pixels: (N, C, 224, 224) uint8.
         sources: N functions that give each slice's stored pixels, for shifts of the scanner; empty where nobody has
             them.
+        brain_shares: of each slice the share of the head that has the values of brain; empty where nobody measured.
     """
 
     pixels: Pixels
     labels: SliceLabels
     sources: tuple[Callable[[], StoredSlice], ...] = ()
+    brain_shares: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -204,10 +206,10 @@ def load_set(
     unlabelled = predict_ich is not None and any(c.ich < 0 for c in pool)
     kept = _read(pool, count * _OVERSAMPLING if unlabelled else count, spec, seed=seed, name=name, progress=progress)
     if predict_ich is not None and len(kept) > count:
-        flagged = predict_ich(np.stack([pixels for pixels, _ in kept.values()]))
+        flagged = predict_ich(np.stack([pixels for pixels, *_ in kept.values()]))
         known = {
             replace(c, ich=int(flag)) if c.ich < 0 else c: digest
-            for (digest, (_, c)), flag in zip(kept.items(), flagged, strict=True)
+            for (digest, (_, c, _)), flag in zip(kept.items(), flagged, strict=True)
         }
         chosen_digests = [known[c] for c in islice(stratified(list(known), seed), count)]
         kept = {digest: kept[digest] for digest in chosen_digests}
@@ -219,14 +221,15 @@ def load_set(
         np.array([c.ich for c in chosen]),
         np.array([c.location for c in chosen]),
     )
-    return SliceSet(np.stack([kept[digest][0] for digest in order]), labels, tuple(c.read for c in chosen))
+    shares = tuple(kept[digest][2] for digest in order)
+    return SliceSet(np.stack([kept[digest][0] for digest in order]), labels, tuple(c.read for c in chosen), shares)
 
 
 def _read(
     pool: Sequence[Candidate], count: int, spec: PreprocessSpec, *, seed: int, name: str, progress: Progress
-) -> dict[str, tuple[Pixels, Candidate]]:
+) -> dict[str, tuple[Pixels, Candidate, float]]:
     """Up to `count` slices by their digests, in the order of `stratified`."""
-    kept: dict[str, tuple[Pixels, Candidate]] = {}
+    kept: dict[str, tuple[Pixels, Candidate, float]] = {}
     prepare = CpuPreprocessor(spec)
     with progress(f"reading the {name} set", min(count, len(pool))) as step:
         for candidate in stratified(pool, seed):
@@ -237,7 +240,7 @@ def _read(
                 continue  # the runtime would skip it
             digest = digest_bytes(prepared.pixels.tobytes())
             if digest not in kept:
-                kept[digest] = (prepared.pixels, candidate)
+                kept[digest] = (prepared.pixels, candidate, prepared.brain_share)
                 step(1)
     if not kept:
         raise ConfigError(f"no slice of the {name} set shows brain; {WHAT_TO_GIVE}")

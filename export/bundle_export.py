@@ -21,6 +21,7 @@ from dtvit_edge.bundle import (
     write_bundle,
 )
 from dtvit_edge.errors import VerdictError
+from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.spec import PreprocessSpec
 from export.expecting import prove_expected
 from export.facts import graph_facts
@@ -32,6 +33,7 @@ from export.model import DTViT
 from export.onnx_graph import decompose_layer_norm, export_fp32
 from export.output import check_output
 from export.parity import check_reference, prove_parity
+from export.profile import distribution
 from export.rewrites import rewrite
 
 # Without this file a bundle still serves, since every device runs float32; if any other fails, nothing is written.
@@ -83,6 +85,8 @@ def export_bundle(
     stored, encodings, pixels = golden_slices(spec)
     progress("computing PyTorch's logits in float64")
     golden = Golden(tuple(stored), tuple(encodings), pixels, reference_logits(model, pixels, spec))
+    prepare = CpuPreprocessor(spec)
+    shares = [prepare(p, encoding).brain_share for p, encoding in zip(stored, encodings, strict=True)]
     reference = Reference(rounding_of(model, golden, spec), golden.spread)
     check_reference(reference)
     progress(f"exporting {model.encoder_name}")
@@ -125,6 +129,7 @@ def export_bundle(
         heads=heads,
         imported=findings.to_dict(),
         proof=proof,
+        profile={"golden": distribution(golden.logits, shares)},
         untrained_heads=marked,
     )
     files |= {MODEL_FILES[precision]: graph for precision, graph in data.items()}

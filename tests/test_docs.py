@@ -17,6 +17,7 @@ import pytest
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli.commands import WORKSTATION_COMMANDS, cli, main
 from dtvit_edge.scoring.csv_files import LAST_COLUMNS, SLICE_COLUMNS, STUDY_COLUMNS
+from dtvit_edge.scoring.series_file import SERIES_COLUMNS, STATION
 from dtvit_edge.spec import PreprocessSpec
 from dtvit_edge.targets.table import TARGETS
 from tests.support.data import ROOT
@@ -156,7 +157,7 @@ def test_every_page_of_docs_is_linked_from_readme_and_starts_with_a_question() -
 
 def test_results_names_every_column() -> None:
     page = PAGES["docs/results.md"]
-    for column in (*SLICE_COLUMNS, *STUDY_COLUMNS, *LAST_COLUMNS):
+    for column in (*SLICE_COLUMNS, *STUDY_COLUMNS, *SERIES_COLUMNS, STATION, *LAST_COLUMNS):
         assert f"`{column}`" in page, column
 
 

@@ -129,6 +129,26 @@ _CALIBRATION: Json = {
     },
 }
 
+_LEVELS = mapping("By level, in per cent: 5, 25, 50, 75 and 95.", number("The value there.", minimum=0, maximum=1))
+_DISTRIBUTION: Json = {
+    "type": "object",
+    "description": "Of one set of slices.",
+    "properties": {
+        "slices": count("How many slices."),
+        "ich_probability": _LEVELS | {"description": "The reference's probabilities, by level in per cent."},
+        "brain_share": _LEVELS | {"description": "Shares of the head with the values of brain, by level in per cent."},
+    },
+    "required": ["slices", "ich_probability"],
+}
+_PROFILE: Json = {
+    "type": "object",
+    "description": "How scores and brain shares are distributed; `view` shows what drifts from it.",
+    "properties": {
+        "golden": _DISTRIBUTION | {"description": "On the golden slices."},
+        "calibration": _DISTRIBUTION | {"description": "On the calibration slices; absent before `calibrate`."},
+    },
+}
+
 MANIFEST_SCHEMA: Json = fields(
     "What `manifest.json` holds. It is frozen once calibration is done.",
     {
@@ -178,9 +198,7 @@ MANIFEST_SCHEMA: Json = fields(
         ),
         "proof": or_null(_PROOF),
         "calibration": or_null(_CALIBRATION),
-        "profile": or_null(
-            free("How scores and brain shares are distributed on the golden and the calibration slices.")
-        ),
+        "profile": or_null(_PROFILE),
         "versions": mapping("Versions of Python and of the packages that made the bundle.", text("A version.")),
     },
 )

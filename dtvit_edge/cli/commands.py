@@ -34,6 +34,7 @@ from dtvit_edge.cli.sign_command import sign
 from dtvit_edge.cli.triton_command import triton
 from dtvit_edge.cli.tune_command import tune
 from dtvit_edge.cli.version import print_version
+from dtvit_edge.cli.view_command import view
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.targets.table import TARGETS
 from dtvit_edge.trt.releases import PRECISIONS
@@ -82,6 +83,7 @@ cli.add_command(sign)
 cli.add_command(sr)
 cli.add_command(triton)
 cli.add_command(tune)
+cli.add_command(view)
 
 threads_option = click.option(
     "--threads", type=click.IntRange(1), metavar="N", help="Compute with N threads, where the backend runs on a CPU."
@@ -100,7 +102,8 @@ threshold_option = click.option(
 @click.option("--watch", "seconds", type=click.FloatRange(min=0.1), metavar="SECONDS",
               help="Go on until interrupted: score files that are the same in two looks, SECONDS apart.")  # fmt: skip
 @click.option("--identify", is_flag=True,
-              help="Add AccessionNumber, StudyDate and the study's folder to studies.csv.")  # fmt: skip
+              help="Add AccessionNumber, StudyDate and the study's folder to studies.csv, and the station's name to "
+              "series.csv.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="List what would be scored; write nothing.")
 @report_option
 @click.option("--any-series", is_flag=True, help="Score unsuitable series as well, and say so in the results.")
@@ -147,8 +150,8 @@ def score(
 ) -> None:
     """Score every study below FOLDERS with BUNDLE.
 
-    Writes slices.csv, studies.csv and run.json (last) to OUT, with --report a page a study; the same command goes on,
-    and scores what is new since.
+    Writes slices.csv, studies.csv, series.csv and run.json (last) to OUT, with --report a page a study; the same
+    command goes on, and scores what is new since.
     Exit status: 0 every slice scored or skipped, 3 some refused or failed, 4 none scored, 5 the device or disk failed,
     6 internal error.
     """
@@ -181,8 +184,7 @@ def score(
             from dtvit_edge.scoring.watch import watch
 
             refuse_given({"as_json", "with_report"}, "is for a run that ends, not with --watch")
-            remove_report(out)
-            watch(opened, folders, out, config, seconds, **common)
+            watch(opened, folders, out, config, seconds, begun=lambda: remove_report(out), **common)
         done = run(opened, folders, out, config, shard=shard, **common)
     done = with_pages(done, opened, folders, out, wanted=with_report)
     render.run_report(done, opened, any_series=config.any_series, as_json=as_json)

@@ -11,7 +11,7 @@ from dtvit_edge.cli import units
 from dtvit_edge.cli.render_bundle import absent, bundle, untrained_location
 from dtvit_edge.cli.render_profile import tuned
 from dtvit_edge.cli.terminal import ask_passphrase, echo, echo_lines, progress, rows, show, table, uid_rows
-from dtvit_edge.spec import NOTICE
+from dtvit_edge.spec import NOT_FLAGGED_NOTE, NOTICE
 
 if TYPE_CHECKING:
     from dtvit_edge.backends.compiled_record import CompiledRecord
@@ -104,7 +104,7 @@ def run_report(report: RunReport, opened: Bundle, *, any_series: bool, as_json: 
         echo("--any-series: unsuitable series were scored as well")
     for file in report.files:
         echo(file)
-    echo(f"model: {opened.manifest.training}. {NOTICE}. A study that is not flagged is not a normal study.")
+    echo(f"model: {opened.manifest.training}. {NOTICE}. {NOT_FLAGGED_NOTE}")
 
 
 def merged(found: Merged) -> None:
@@ -114,7 +114,7 @@ def merged(found: Merged) -> None:
     _reasons(found.reasons)
     for file in found.files:
         echo(file)
-    echo(f"{NOTICE}. A study that is not flagged is not a normal study.")
+    echo(f"{NOTICE}. {NOT_FLAGGED_NOTE}")
 
 
 def selftests(opened: Bundle, checked: int, results: Sequence[SelfTest], *, as_json: bool) -> None:

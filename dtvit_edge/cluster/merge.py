@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from dtvit_edge.files import read_regular
 from dtvit_edge.reasons import Status
 from dtvit_edge.scoring.csv_files import slice_head, study_head
 from dtvit_edge.scoring.identity import differences
-from dtvit_edge.scoring.output_folder import RUN, SLICES, STUDIES, held_folder
+from dtvit_edge.scoring.output_folder import RUN, SERIES, SLICES, STUDIES, held_folder
 from dtvit_edge.scoring.result_files import ResultFiles, is_finished
 from dtvit_edge.scoring.run import NOTHING_SCORED
+from dtvit_edge.scoring.series_file import series_head
 from dtvit_edge.scoring.shards import FIELD, Shard
 from dtvit_edge.spec import digest_bytes
 
@@ -67,8 +69,8 @@ def merge(shards: Sequence[Path], out: Path, *, overwrite: bool = False) -> Merg
         files = ResultFiles(out, parts[0].report["bundle"]["training"], identify=identify)
         files.begin()
         for part in parts:
-            for uid, of_slices, of_study in part.studies():
-                files.take(uid, of_slices, of_study)
+            for lines in part.studies():
+                files.take(*lines)
         report = _report(parts)
         files.finish(report)
     counts = report["counts"]
@@ -94,8 +96,8 @@ class _Part:
             mark = self.report[FIELD]
             self.shard = Shard(mark["number"], mark["count"])
             self.identity, self.seen = dict(mark["identity"]), str(mark["seen"])
-            self._studies = [(str(uid), int(rows)) for uid, rows in mark["studies"]]
-            tables = {name: read_regular(folder / name, _LONGEST_TABLE) for name in (SLICES, STUDIES)}
+            self._studies = [(str(uid), int(slices), int(series)) for uid, slices, series in mark["studies"]]
+            tables = {name: read_regular(folder / name, _LONGEST_TABLE) for name in (SLICES, STUDIES, SERIES)}
         except OSError as error:
             raise ConfigError(f"{folder} cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -104,27 +106,33 @@ class _Part:
             if digest_bytes(data) != mark["sha256"].get(name):
                 raise ConfigError(f"{folder / name} is not the table that its shard wrote; run the shard again")
         # No cell has a line end (`escaping.one_line`): a row is a line.
-        self._slices, self._of_studies = (
-            [f"{line}\n" for line in data.decode().split("\n")[:-1]] for data in tables.values()
-        )
-        heads = {study_head(identify=identify): identify for identify in (False, True)}
-        head = "".join(self._of_studies[:1])
-        if self._slices[:1] != [slice_head()] or head not in heads:
+        self._lines = [[f"{line}\n" for line in data.decode().split("\n")[:-1]] for data in tables.values()]
+        heads = {
+            (slice_head(), study_head(identify=identify), series_head(identify=identify)): identify
+            for identify in (False, True)
+        }
+        head = tuple("".join(lines[:1]) for lines in self._lines)
+        if head not in heads:
             raise ConfigError(f"{folder} was written by another version of dtvit-edge: its tables have other columns")
         self.identify = heads[head]
-        del self._slices[0], self._of_studies[0]
-        lines = len(self._slices), len(self._of_studies)
-        if lines != (sum(rows for _, rows in self._studies), sum(uid != "" for uid, _ in self._studies)):
+        for lines in self._lines:
+            del lines[0]
+        counts = [
+            sum(slices for _, slices, _ in self._studies),
+            sum(uid != "" for uid, _, _ in self._studies),
+            sum(series for _, _, series in self._studies),
+        ]
+        if [len(lines) for lines in self._lines] != counts:
             raise ConfigError(f"{folder / RUN} is not as `score --shard` writes it: it counts other lines")
-        if not all(self.shard.has(uid) for uid, _ in self._studies):
+        if not all(self.shard.has(uid) for uid, _, _ in self._studies):
             raise ConfigError(f"{folder / RUN} is not as `score --shard` writes it: a study of another shard")
 
-    def studies(self) -> list[tuple[str, str, str]]:
-        """Of each study its UID and its lines in both tables."""
-        slices, studies = iter(self._slices), iter(self._of_studies)
+    def studies(self) -> list[tuple[str, str, str, str]]:
+        """Of each study its UID and its lines in the tables: of its slices, of itself, of its series."""
+        slices, studies, series = map(iter, self._lines)
         return [
-            (uid, "".join(next(slices) for _ in range(rows)), next(studies) if uid else "")
-            for uid, rows in self._studies
+            (uid, "".join(islice(slices, of_slices)), next(studies) if uid else "", "".join(islice(series, of_series)))
+            for uid, of_slices, of_series in self._studies
         ]
 
 

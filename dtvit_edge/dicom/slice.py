@@ -70,6 +70,7 @@ class SliceHeader:
         concatenation: ConcatenationUID, the part's number, and how many there are (0 where it does not say), where one
             image of many frames was cut into several files.
         accession_number, study_date: AccessionNumber and StudyDate, for those who ask to see whose study it is.
+        scanner: Manufacturer and ManufacturerModelName; station: StationName.
         twin: another file claims to be the same image; their pixels tell.
         Optional ones are None (or empty) where their tag is missing.
     """
@@ -104,6 +105,8 @@ class SliceHeader:
     concatenation: tuple[str, int, int] | None = None
     accession_number: str = ""
     study_date: str = ""
+    scanner: str = ""
+    station: str = ""
     twin: bool = False
     pixel_location: PixelLocation | None = field(default=None, compare=False)
     pixel_fault: PixelFault | None = field(default=None, compare=False)

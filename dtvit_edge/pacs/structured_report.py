@@ -35,8 +35,8 @@ from dtvit_edge.pacs.patient import copy_patient_and_study, referenced_requests
 from dtvit_edge.pacs.statement import Statement, ascii_text
 from dtvit_edge.pacs.uids import derived_uid
 from dtvit_edge.reasons import STUDY_REASONS, Status
-from dtvit_edge.report.words import NOT_FLAGGED_NOTE, TRAINED
-from dtvit_edge.spec import NOTICE
+from dtvit_edge.report.words import TRAINED
+from dtvit_edge.spec import NOT_FLAGGED_NOTE, NOTICE
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

@@ -32,6 +32,16 @@ def results_digest(out: Path) -> str:
     return hashlib.sha256(both.encode()).hexdigest()
 
 
+def shown_digest(out: Path) -> str | None:
+    """Of the tables that a report was made of; None where its index does not say.
+
+    Raises:
+        OSError: there is no index, or it cannot be read.
+    """
+    shown = _SHOWN.search(read_regular(out / FOLDER / INDEX, _LONGEST_INDEX))
+    return None if shown is None else shown[1].decode()
+
+
 def remove_others(folder: Path, names: set[str]) -> None:
     """Remove the pages of ours but these; nothing that is not named as one.
 
@@ -65,8 +75,7 @@ def remove_stale(out: Path) -> None:
         ConfigError: the folder cannot be written.
     """
     try:
-        shown = _SHOWN.search(read_regular(out / FOLDER / INDEX, _LONGEST_INDEX))
-        if shown is not None and shown[1].decode() == results_digest(out):
+        if shown_digest(out) == results_digest(out):
             return
     except FileNotFoundError:
         return

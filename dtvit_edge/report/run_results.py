@@ -1,4 +1,4 @@
-"""What an output folder says of its run: `studies.csv`, `slices.csv` and `run.json`, read as a stranger would."""
+"""What an output folder says of its run: its tables and `run.json`, read as a stranger would."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from dtvit_edge.files import open_regular, read_regular
 from dtvit_edge.reasons import Status
 from dtvit_edge.scoring.csv_files import LAST_COLUMNS, SLICE_COLUMNS, STUDY_COLUMNS
 from dtvit_edge.scoring.options import Options
-from dtvit_edge.scoring.output_folder import RUN, SLICES, STUDIES
+from dtvit_edge.scoring.output_folder import RUN, SERIES, SLICES, STUDIES
+from dtvit_edge.scoring.series_file import SERIES_COLUMNS
 from dtvit_edge.spec import LOCATION_LABELS, PreprocessSpec
 
 # 100,000 studies have 25 MB, their slices 1 GB; a hundred times that is no run.
 _LONGEST_JSON, _LONGEST_CSV = 2**26, 2**36
+_LONGEST_STUDIES = 2**30
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,22 @@ class SliceRow:
     location: str
     locations: tuple[float, ...]
     place: int | None
+
+
+@dataclass(frozen=True)
+class SeriesRow:
+    """A row of `series.csv`: so many slices of a series of which the same became."""
+
+    study_uid: str
+    series_uid: str
+    scanner: str
+    protocol: str
+    kernel: str
+    status: Status
+    reason: str
+    slices: int
+    probability: float | None
+    brain_share: float | None
 
 
 @dataclass(frozen=True)
@@ -120,9 +138,7 @@ def read_run(out: Path) -> RunResults:
     """
     try:
         run = json.loads(read_regular(out / RUN, _LONGEST_JSON))
-        with _rows(out / STUDIES, STUDY_COLUMNS) as rows:
-            studies = tuple(map(_study_row, rows))
-        results = RunResults(out, run, studies)
+        results = RunResults(out, run, read_studies(out))
         _ = results.spec, results.options, results.threshold, results.slice_threshold
         _ = run["bundle"]["digest"], run["bundle"]["training"]
         _ = [run[name].items() for name in ("machine", "seconds", "backend", "packages")]
@@ -135,14 +151,36 @@ def read_run(out: Path) -> RunResults:
     return results
 
 
+def read_studies(out: Path) -> tuple[StudyRow, ...]:
+    """The rows of `studies.csv`, of a run that need not have ended.
+
+    Raises:
+        ConfigError: a row that `score` does not write.
+        OSError: the table cannot be read.
+    """
+    with _rows(out / STUDIES, STUDY_COLUMNS, _LONGEST_STUDIES) as rows:
+        return tuple(map(_study_row, rows))
+
+
+def read_series(out: Path) -> tuple[SeriesRow, ...]:
+    """The rows of `series.csv`, as `read_studies`."""
+    with _rows(out / SERIES, SERIES_COLUMNS, _LONGEST_STUDIES) as rows:
+        return tuple(map(_series_row, rows))
+
+
+def parse_slices(lines: Iterable[bytes]) -> list[SliceRow]:
+    """Lines of `slices.csv`, its head among them, as `read_studies`."""
+    return [_slice_row(row) for row in csv.DictReader((line.decode("utf-8") for line in lines), strict=True)]
+
+
 @contextmanager
-def _rows(file: Path, columns: Iterable[str]) -> Iterator[Iterator[dict[str, str]]]:
+def _rows(file: Path, columns: Iterable[str], longest: int = _LONGEST_CSV) -> Iterator[Iterator[dict[str, str]]]:
     """The rows of a table that has these columns.
 
     Raises:
         ConfigError: it lacks one of them, or a row is not as `score` writes it.
     """
-    with open_regular(file, _LONGEST_CSV) as (stream, _):
+    with open_regular(file, longest) as (stream, _):
         reader = csv.DictReader((line.decode("utf-8") for line in stream), strict=True)
         try:
             missing = {*columns, *LAST_COLUMNS} - set(reader.fieldnames or ())
@@ -172,6 +210,21 @@ def _study_row(row: dict[str, str]) -> StudyRow:
         _share(row["covered_share"]),
         row["model_status"],
         tuple((name, value) for name, value in row.items() if name not in known and value),
+    )
+
+
+def _series_row(row: dict[str, str]) -> SeriesRow:
+    return SeriesRow(
+        row["study_uid"],
+        row["series_uid"],
+        row["scanner"],
+        row["protocol"],
+        row["kernel"],
+        Status(row["status"]),
+        row["reason"],
+        int(row["slices"]),
+        _share(row["ich_probability"]),
+        _share(row["brain_share"]),
     )
 
 

@@ -47,6 +47,11 @@ class StripCell:
     lost: int
     gap_after: bool = False
 
+    @staticmethod
+    def level_of(probability: float | None) -> int | None:
+        """The level of a probability."""
+        return None if probability is None else min(int(LEVELS * probability), LEVELS - 1)
+
     @property
     def text(self) -> str:
         """What the cell says, for those who do not see its colour."""
@@ -107,11 +112,11 @@ def stack_views(
     known = {(row.series_uid, row.path, row.frame): row for row in rows}
     views = [_stack_view(stack, known, spec, threshold, study.top_sop_uid) for stack in plan.stacks(spec.thickness_mm)]
     views.sort(key=lambda view: (not view.answers, -max((c.probability or 0.0 for c in view.cells), default=0.0)))
-    shown = _bounded(views)
+    shown = bounded(views)
     return shown, len(views) - len(shown)
 
 
-def _bounded(views: Sequence[StackView]) -> list[StackView]:
+def bounded(views: Sequence[StackView]) -> list[StackView]:
     """The same with at most `MOST_CELLS` cells, the first stacks' first; a stack without any is left out of the end."""
     left = MOST_CELLS
     shown: list[StackView] = []
@@ -142,7 +147,7 @@ def _stack_view(
                 image.place,
                 sum(placed) / len(placed) if placed else None,
                 probability,
-                None if probability is None else min(int(LEVELS * probability), LEVELS - 1),
+                StripCell.level_of(probability),
                 code,
                 REASONS[code].sentence if code in REASONS else "The file is not where it was when it was scored.",
                 highest.get(i),

@@ -18,27 +18,39 @@ from dtvit_edge.spec import NOTICE
 STYLE = "report.css"
 
 
-def page(template: str, *, style_attributes: bool = False, **values: Any) -> str:
+def page(template: str, *, style_attributes: bool = False, forms: bool = False, **values: Any) -> str:
     """A whole page of HTML.
 
     Args:
         template: a file of `templates/`.
         style_attributes: elements may have styles of their own, as matplotlib's SVG does.
+        forms: the page has a form that asks the server which it came from.
 
     Raises:
         MissingDependency: jinja2 is not installed.
     """
-    style = _style()
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+    digest, allowed = style_digest(), policy(forms=forms)
     if style_attributes:
-        policy += f"; style-src-elem 'sha256-{digest}'; style-src-attr 'unsafe-inline'"
+        allowed += f"; style-src-elem 'sha256-{digest}'; style-src-attr 'unsafe-inline'"
+    values = {"here": "", "refresh": 0} | values
     text: str = (
         _environment()
         .get_template(template)
-        .render(policy=policy, style=_markup(style), notice=f"{NOTICE[0].upper()}{NOTICE[1:]}.", **values)
+        .render(policy=allowed, style=_markup(_style()), notice=f"{NOTICE[0].upper()}{NOTICE[1:]}.", **values)
     )
     return text
+
+
+def policy(*, forms: bool = False) -> str:
+    """What a page may load and run: its own style sheet, pictures that it holds, and nothing else."""
+    to = "'self'" if forms else "'none'"
+    return f"default-src 'none'; style-src 'sha256-{style_digest()}'; img-src data:; base-uri 'none'; form-action {to}"
+
+
+@lru_cache(maxsize=1)
+def style_digest() -> str:
+    """The SHA-256 of the style sheet, in base64."""
+    return base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode("ascii")
 
 
 def require() -> None:

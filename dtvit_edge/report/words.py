@@ -10,7 +10,8 @@ from datetime import datetime, timezone
 from dtvit_edge.reasons import REASONS, STUDY_REASONS, Status
 from dtvit_edge.report.run_results import SliceRow, StudyRow
 
-NOT_FLAGGED_NOTE = "A study that is not flagged is not a normal study."
+# In the order in which studies are listed.
+TITLES = {"flagged": "Flagged", "no-answer": "No answer", "not-flagged": "Not flagged"}
 TRAINED = {
     "untrained": "The model was not trained: its answers mean nothing.",
     "synthetic": "The model was trained on synthetic heads alone: on slices of people its answers mean nothing.",
@@ -32,18 +33,27 @@ class Verdict:
     why: str
 
 
-def verdict(study: StudyRow, threshold: float, top_places: int) -> Verdict:
-    """The answer, and the sentence behind it."""
+def answer_kind(study: StudyRow) -> str:
+    """`flagged`, `no-answer` or `not-flagged`."""
+    if study.flagged is None or study.probability is None:
+        return "no-answer"
+    return "flagged" if study.flagged else "not-flagged"
+
+
+def verdict(study: StudyRow, threshold: float | None, top_places: int | None) -> Verdict:
+    """The answer, and the sentence behind it.
+
+    Args:
+        threshold, top_places: None where nothing says, as of a run that has not ended.
+    """
+    kind = answer_kind(study)
     if study.probability is None:
-        return Verdict("no-answer", "No answer", "Nothing of this study could be scored.")
-    over = f"The mean of the {top_places} highest places" if top_places > 1 else "The highest place"
-    side = "at or above" if study.probability >= threshold else "below"
-    why = f"{over} is {study.probability:.4f}, {side} the threshold of {threshold:g}."
-    if study.flagged:
-        return Verdict("flagged", "Flagged", why)
-    if study.flagged is None:
-        return Verdict("no-answer", "No answer", f"{why} But what was seen is not a whole study.")
-    return Verdict("not-flagged", "Not flagged", why)
+        return Verdict(kind, TITLES[kind], "Nothing of this study could be scored.")
+    over = "The mean of the highest places" if top_places is None else f"The mean of the {top_places} highest places"
+    why = f"{'The highest place' if top_places == 1 else over} is {study.probability:.4f}"
+    if threshold is not None:
+        why += f", {'at or above' if study.probability >= threshold else 'below'} the threshold of {threshold:g}"
+    return Verdict(kind, TITLES[kind], f"{why}.{' But what was seen is not a whole study.' * (study.flagged is None)}")
 
 
 def study_sentences(study: StudyRow) -> list[str]:
@@ -79,10 +89,14 @@ def left_out(rows: Iterable[SliceRow]) -> list[LeftOut]:
         if row.status in order:
             groups.setdefault((row.status, row.reason), []).append(row)
     found = [
-        LeftOut(status, code, REASONS[code].sentence if code in REASONS else code, tuple(members))
-        for (status, code), members in groups.items()
+        LeftOut(status, code, left_out_sentence(code), tuple(members)) for (status, code), members in groups.items()
     ]
     return sorted(found, key=lambda entry: (order.index(entry.status), -entry.count, entry.code))
+
+
+def left_out_sentence(code: str) -> str:
+    """What a slice's reason means; the code itself where this version does not know it."""
+    return REASONS[code].sentence if code in REASONS else code
 
 
 def left_out_line(rows: Iterable[SliceRow]) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.dicom.decoder_pool import ParallelReader
@@ -20,9 +19,8 @@ from dtvit_edge.report.files import FOLDER, INDEX, page_name, remove_others, res
 from dtvit_edge.report.high_images import HighImages
 from dtvit_edge.report.index_page import index_pages
 from dtvit_edge.report.run_results import RunResults, SliceRow, StudyRow, read_run
+from dtvit_edge.report.study_page import study_html
 from dtvit_edge.report.study_view import stack_views
-from dtvit_edge.report.templates import page
-from dtvit_edge.report.words import TRAINED, left_out, left_out_line, moment, study_sentences, verdict
 from dtvit_edge.scoring.api import open_backend, open_executor
 from dtvit_edge.scoring.executor import Executor
 from dtvit_edge.scoring.options import Options
@@ -104,43 +102,15 @@ def study_page(results: RunResults, study: StudyRow, plan: Plan, slices: Sequenc
     Args:
         plan: the study's part of the plan; slices: its rows.
     """
-    threshold, source = results.threshold
+    threshold = results.threshold[0]
     views, more_stacks = stack_views(study, plan, slices, results.spec, threshold)
-    answering = [cell for view in views if view.answers for cell in view.highest]
-    places = len({cell.number for view in views if view.answers for cell in view.cells if cell.probability is not None})
-    top_places = min(results.spec.top_places, places) or results.spec.top_places
-    return page(
-        "study.html",
-        study=study,
-        verdict=verdict(study, threshold, top_places),
-        threshold=threshold,
-        threshold_source=source,
-        sentences=study_sentences(study),
-        trained=TRAINED.get(study.model_status, study.model_status),
-        left_out=left_out(slices),
-        left_out_line=left_out_line(slices),
-        stacks=views,
+    images = draw([cell for view in views if view.answers for cell in view.highest])
+    return study_html(
+        results,
+        study,
+        slices,
+        views,
+        images,
+        thresholds=(threshold, results.slice_threshold),
         more_stacks=more_stacks,
-        images=draw(answering),
-        slice_threshold=results.slice_threshold,
-        facts=list(_facts(results, study)),
-        side=next((view.side for view in views if view.answers), ""),
-        index=INDEX,
     )
-
-
-def _facts(results: RunResults, study: StudyRow) -> Iterator[tuple[str, str]]:
-    """What produced the result, by name."""
-    run: dict[str, Any] = results.run
-    backend = run["backend"]
-    yield "model", f"{run['bundle']['name']}, {run['bundle']['encoder']}, {run['bundle']['training']}"
-    yield "bundle", str(run["bundle"]["digest"])
-    yield "preprocessing", str(run["spec_digest"])
-    yield "computed by", ", ".join(
-        str(part) for part in (f"{backend.get('backend')} {backend.get('version')}", backend.get("device"),
-                               f"precision {run['options'].get('precision')}", f"batch {run['options'].get('batch')}")
-    )  # fmt: skip
-    yield "version", f"dtvit-edge {run['packages'].get('dtvit-edge', '?')}"
-    yield "machine", ", ".join(f"{name} {value}" for name, value in run["machine"].items() if value)
-    yield "run", f"{moment(run.get('started'))} to {moment(run.get('finished'))}"
-    yield "seconds of the whole run", ", ".join(f"{name} {value}" for name, value in run["seconds"].items())

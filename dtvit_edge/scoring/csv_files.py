@@ -58,18 +58,18 @@ def studies_csv(rows: Iterable[StudyScore], *, model_status: str) -> str:
 
 def slice_head() -> str:
     """The first line of `slices.csv`."""
-    return _csv([(*SLICE_COLUMNS, *LAST_COLUMNS)])
+    return csv_text([(*SLICE_COLUMNS, *LAST_COLUMNS)])
 
 
 def study_head(*, identify: bool = False) -> str:
     """The first line of `studies.csv`."""
-    return _csv([(*STUDY_COLUMNS, *(IDENTIFYING_COLUMNS if identify else ()), *LAST_COLUMNS)])
+    return csv_text([(*STUDY_COLUMNS, *(IDENTIFYING_COLUMNS if identify else ()), *LAST_COLUMNS)])
 
 
 def slice_lines(rows: Iterable[SliceScore], model_status: str) -> str:
     """Rows of `slices.csv`, sorted by study, series, path and frame."""
     ordered = sorted(rows, key=lambda r: (r.study_uid, r.series_uid, r.path, r.frame))
-    return _csv(
+    return csv_text(
         _cells(
             model_status,
             r.study_uid,
@@ -91,7 +91,7 @@ def slice_lines(rows: Iterable[SliceScore], model_status: str) -> str:
 
 def study_line(r: StudyScore, model_status: str, identification: Identification | None = None) -> str:
     """A row of `studies.csv`, with the columns that identify a study where they are given."""
-    return _csv(
+    return csv_text(
         [
             _cells(
                 model_status,
@@ -122,11 +122,12 @@ def flag(value: bool | None) -> str:
     return "" if value is None else str(int(value))
 
 
-def _cells(model_status: str, *cells: str) -> list[str]:
-    return [*map(csv_cell, cells), model_status, NOTICE]
-
-
-def _csv(rows: Iterable[Sequence[str]]) -> str:
+def csv_text(rows: Iterable[Sequence[str]]) -> str:
+    """Rows as a CSV has them."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows(rows)
     return out.getvalue()
+
+
+def _cells(model_status: str, *cells: str) -> list[str]:
+    return [*map(csv_cell, cells), model_status, NOTICE]

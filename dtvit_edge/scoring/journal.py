@@ -34,7 +34,7 @@ from dtvit_edge.scoring.journal_lines import (
 from dtvit_edge.spec import digest_json
 
 FILE_NAME = "journal.jsonl"
-FORMAT = 5
+FORMAT = 6
 # A batch of 64 images of 16 slices each has 0.5 MB. What is longer is read in parts, none of which verifies.
 _LONGEST_LINE = 64 * 2**20
 _LONGEST_FIRST_LINE = 2**16
@@ -249,6 +249,17 @@ def begun_configuration(path: Path) -> dict[str, Any] | None:
     Returns:
         Empty where it says nothing, or cannot be read; None where there is no journal, or nothing in it.
     """
+    first = begun(path)
+    said = (first or {}).get(_CONFIGURATION)
+    return None if first is None else said if isinstance(said, dict) else {}
+
+
+def begun(path: Path) -> dict[str, Any] | None:
+    """The fields of a journal's first line; nothing in it is checked but its seal.
+
+    Returns:
+        Empty where it does not verify, or cannot be read; None where there is no journal, or nothing in it.
+    """
     try:
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
         with os.fdopen(open_file(path, flags), "rb") as file:
@@ -259,8 +270,7 @@ def begun_configuration(path: Path) -> dict[str, Any] | None:
         return {}
     if not line.endswith(b"\n"):  # empty, or torn before anything was scored: `Journal` begins anew
         return None
-    said = (opened(line, "") or {}).get(_CONFIGURATION)
-    return said if isinstance(said, dict) else {}
+    return opened(line, "") or {}
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:

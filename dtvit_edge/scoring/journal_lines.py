@@ -158,6 +158,8 @@ def _check(data: dict[str, Any]) -> None:
             _share(share)
     if data["head_pixels"] is not None:
         _must(type(data["head_pixels"]) is int and data["head_pixels"] >= 0)
+    if data["brain_share"] is not None:
+        _share(data["brain_share"])
     if (measures := data["measures"]) is not None:
         _must(measures.keys() == _MEASURE_FIELDS and isinstance(measures["constant"], bool))
         _must(isinstance(measures["digest"], str))

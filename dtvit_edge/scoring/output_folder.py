@@ -12,8 +12,8 @@ from dtvit_edge.scoring.journal import FILE_NAME as JOURNAL
 from dtvit_edge.scoring.lock import FILE_NAME as LOCK
 from dtvit_edge.scoring.lock import FolderLock
 
-SLICES, STUDIES, RUN = "slices.csv", "studies.csv", "run.json"
-OUTPUT_FILES = (SLICES, STUDIES, RUN, JOURNAL)
+SLICES, STUDIES, SERIES, RUN = "slices.csv", "studies.csv", "series.csv", "run.json"
+OUTPUT_FILES = (SLICES, STUDIES, SERIES, RUN, JOURNAL)
 
 
 @contextmanager

@@ -57,6 +57,7 @@ class _Answer:
     """What an executor's result means for one image: its scores, or why it has none."""
 
     head_pixels: int
+    brain_share: float
     scores: Probabilities | SliceRejected
 
 
@@ -177,14 +178,14 @@ class Pipeline:
         finite = np.logical_and.reduce([np.isfinite(result.logits[name]).all(axis=1) for name in OUTPUT_NAMES])
         scores = probabilities({n: np.where(finite[:, None], v, np.float32(0)) for n, v in result.logits.items()})
         seen = result.inferred & (result.brain_share >= self._min_brain_share)
-        for i, head in enumerate(result.head_pixels.tolist()):
+        for i, (head, share) in enumerate(zip(result.head_pixels.tolist(), result.brain_share.tolist(), strict=True)):
             if head == 0:
-                yield _Answer(head, SliceRejected(reasons.NO_HEAD))
+                yield _Answer(head, share, SliceRejected(reasons.NO_HEAD))
             elif not seen[i]:
-                yield _Answer(head, SliceRejected(reasons.NO_BRAIN, f"brain share is {result.brain_share[i]:.3f}"))
+                yield _Answer(head, share, SliceRejected(reasons.NO_BRAIN, f"brain share is {share:.3f}"))
             elif finite[i]:
                 self._faults_in_a_row = 0
-                yield _Answer(head, scores[i])
+                yield _Answer(head, share, scores[i])
             else:
                 self._faults_in_a_row += 1
                 if self._faults_in_a_row == MOST_FAULTS_IN_A_ROW:
@@ -192,7 +193,7 @@ class Pipeline:
                         f"the model or its engine answers {MOST_FAULTS_IN_A_ROW} images in a row with numbers that are "
                         "not finite; look at it with `dtvit-edge verify`"
                     )
-                yield _Answer(head, SliceRejected(reasons.MODEL_FAULT))
+                yield _Answer(head, share, SliceRejected(reasons.MODEL_FAULT))
 
     def _rows(self, image: SliceImage, read: ReadImage, answer: _Answer | None) -> tuple[SliceScore, ...]:
         """Of each slice a row: why it could not be read, else what became of the image that it went into."""
@@ -205,7 +206,7 @@ class Pipeline:
             else:
                 assert answer is not None, "an image with a readable slice was not answered"
                 outcome = answer.scores
-                known |= {"measures": measures, "head_pixels": answer.head_pixels}
+                known |= {"measures": measures, "head_pixels": answer.head_pixels, "brain_share": answer.brain_share}
             if isinstance(outcome, SliceRejected):
                 self._rejected(header, outcome)
                 rows.append(rejected_row(header, outcome.reason, **known))

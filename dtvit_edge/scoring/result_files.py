@@ -1,4 +1,4 @@
-"""`slices.csv` and `studies.csv`, written anew as studies end, and `run.json`, which says that they are whole.
+"""The tables, written anew as studies end, and `run.json`, which says that they are whole.
 
 Each study's lines are made once; what is written each time is all of them, in their order. `run.json` is removed before
 the first line of another state of the folder is written, and comes last: where it is missing, the tables are those of a
@@ -13,6 +13,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from typing import Any
 from dtvit_edge.files import disk_fault, flush_folder, replaced_file, write_atomically
 from dtvit_edge.results import SliceScore, StudyScore
 from dtvit_edge.scoring.csv_files import Identification, slice_head, slice_lines, study_head, study_line
-from dtvit_edge.scoring.output_folder import RUN, SLICES, STUDIES
+from dtvit_edge.scoring.output_folder import RUN, SERIES, SLICES, STUDIES
+from dtvit_edge.scoring.series_file import SeriesOutcome, series_head, series_lines
 
 # Between two versions of the tables pass so many seconds at least, and so many times what the last one took: all of
 # them together take a twentieth of a run's time, however large the tables become.
@@ -33,7 +35,7 @@ class ResultFiles:
 
     Args:
         model_status: of the last columns.
-        identify: whether `studies.csv` has the columns by which a study is found in a worklist.
+        identify: whether the tables have the columns by which a study and its scanner are found.
         clock: seconds.
 
     Attributes:
@@ -51,31 +53,43 @@ class ResultFiles:
         self._clock = clock
         self._next = float("-inf")
         self._is_written = False
-        self._lines: dict[str, tuple[bytes, str, int]] = {}  # packed: most of a row is what the last one was
+        self._lines: dict[str, _Lines] = {}
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """Where they are."""
-        return tuple(self._out / name for name in (SLICES, STUDIES, RUN))
+        return tuple(self._out / name for name in (SLICES, STUDIES, SERIES, RUN))
 
     def add(
-        self, uid: str, rows: Sequence[SliceScore], study: StudyScore | None, identification: Identification | None
+        self,
+        uid: str,
+        rows: Sequence[SliceScore],
+        study: StudyScore | None,
+        identification: Identification | None,
+        series: Sequence[SeriesOutcome] = (),
     ) -> None:
-        """Take the rows of a study, or those that belong to none, of the empty UID."""
+        """Take the rows of a study and its series, or those that belong to none, of the empty UID."""
         line = (
             "" if study is None else study_line(study, self._model_status, identification if self._identify else None)
         )
-        self.take(uid, slice_lines(rows, self._model_status), line)
+        self.take(
+            uid,
+            slice_lines(rows, self._model_status),
+            line,
+            series_lines(series, self._model_status, identify=self._identify),
+        )
         self.counts.update(str(row.status) for row in rows)
         self.reasons.update(row.reason for row in rows if row.reason)
 
-    def take(self, uid: str, of_slices: str, of_study: str) -> None:
+    def take(self, uid: str, of_slices: str, of_study: str, of_series: str) -> None:
         """Take a study's lines as they stand in the tables, each with its end."""
         self._is_written = False
-        self._lines[uid] = zlib.compress(of_slices.encode(), 1), of_study, of_slices.count("\n")
+        self._lines[uid] = _Lines(
+            _packed(of_slices), of_study, _packed(of_series), *map(_count, (of_slices, of_series))
+        )
 
     def contents(self) -> dict[str, Any]:
-        """What is in the tables: each study's UID and number of slices' lines in their order, and both digests."""
+        """What is in the tables: each study's UID and how many slices' and series' lines it has, and all digests."""
         uids = sorted(self._lines)
         digests = {}
         for name, parts in self._tables(uids):
@@ -83,7 +97,8 @@ class ResultFiles:
             for part in parts:
                 digest.update(part)
             digests[name] = digest.hexdigest()
-        return {"studies": [[uid, self._lines[uid][2]] for uid in uids], "sha256": digests}
+        counts = [[uid, self._lines[uid].slice_count, self._lines[uid].series_count] for uid in uids]
+        return {"studies": counts, "sha256": digests}
 
     def write_if_due(self) -> None:
         """Write what is there, unless that was done a short time ago.
@@ -135,10 +150,31 @@ class ResultFiles:
 
     def _tables(self, uids: Sequence[str]) -> Iterator[tuple[str, Iterator[bytes]]]:
         """Each table's name and its parts: as one text they would take as much memory as all else."""
-        slices = (zlib.decompress(self._lines[uid][0]) for uid in uids)
-        studies = (self._lines[uid][1].encode() for uid in uids)
+        slices = (zlib.decompress(self._lines[uid].slices) for uid in uids)
+        studies = (self._lines[uid].study.encode() for uid in uids)
+        series = (zlib.decompress(self._lines[uid].series) for uid in uids)
         yield SLICES, chain([slice_head().encode()], slices)
         yield STUDIES, chain([study_head(identify=self._identify).encode()], studies)
+        yield SERIES, chain([series_head(identify=self._identify).encode()], series)
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """A study's lines; packed where there are many, since most of a row is what the last one was."""
+
+    slices: bytes
+    study: str
+    series: bytes
+    slice_count: int
+    series_count: int
+
+
+def _packed(lines: str) -> bytes:
+    return zlib.compress(lines.encode(), 1)
+
+
+def _count(lines: str) -> int:
+    return lines.count("\n")
 
 
 def is_finished(out: Path) -> bool:

@@ -49,6 +49,7 @@ def run_report(
             "training": bundle.manifest.training,
             "untrained_heads": bundle.manifest.untrained_heads,
             "encoder": bundle.manifest.encoder,
+            "profile": bundle.manifest.profile,
         },
         "model": identity["model"],
         "thresholds": thresholds_of(bundle, model.options).to_dict(),

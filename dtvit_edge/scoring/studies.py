@@ -25,6 +25,7 @@ from dtvit_edge.scoring.judgement import Key
 from dtvit_edge.scoring.opened import RunModel
 from dtvit_edge.scoring.pipeline import rejected_row
 from dtvit_edge.scoring.result_files import ResultFiles
+from dtvit_edge.scoring.series_file import series_outcomes
 from dtvit_edge.scoring.timings import Timings
 from dtvit_edge.spec import PreprocessSpec
 
@@ -162,9 +163,11 @@ class StudyScorer:
         if study.uid:
             result = study_result(study.plan, study.answers, self._spec, self._threshold)
             self._results.append(result.study)  # its rows are written, and of many studies too many to be kept
-            self._files.add(study.uid, result.slices, result.study, _identification(study.plan))
+            outcomes = series_outcomes(study.plan, result.slices)
+            self._files.add(study.uid, result.slices, result.study, _identification(study.plan), outcomes)
         else:
-            self._files.add("", [rejected_row(r, r.reason) for r in part.rejected], None, None)
+            rows = [rejected_row(r, r.reason) for r in part.rejected]
+            self._files.add("", rows, None, None, series_outcomes(study.plan, rows))
         self._done(study, sum(len(series.headers) for series in part.series) - study.stepped)
 
     def _write_if_due(self) -> None:

@@ -48,6 +48,7 @@ def watch(
     overwrite: bool = False,
     identify: bool = False,
     progress: Progress = silent,
+    begun: Callable[[], None] = lambda: None,
     scored: Callable[[RunReport], None] = lambda report: None,
     sleep: Callable[[float], None] | None = None,
     model: RunModel | None = None,
@@ -56,6 +57,7 @@ def watch(
 
     Args:
         seconds: between two looks, at least; so long a file has to be quiet.
+        begun: told once the output folder is held, before anything in it changes.
         scored: told of each state of the folders that was scored.
         sleep: waits so many seconds; None waits by the clock, and while no file is still being written by events too.
         model: as of `run.run`.
@@ -71,6 +73,7 @@ def watch(
         open_output(bundle, opened(), out, overwrite=overwrite, identify=identify) as output,
         nullcontext() if sleep else change_events(folders, out, seconds) as events,
     ):
+        begun()
         while True:
             facts = RunFacts()
             plan = growing.look(progress)

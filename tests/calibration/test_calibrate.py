@@ -71,6 +71,9 @@ def test_what_passes_is_installed_with_its_facts(result: CalibrationResult, two_
 
 def test_the_manifest_says_what_was_done(result: CalibrationResult, sets: dict[str, SliceSet]) -> None:
     said = result.bundle.manifest.calibration
+    profile = result.bundle.manifest.profile
+    assert profile is not None and profile["calibration"]["slices"] == len(sets["calibration"])
+    assert "golden" in profile, "that of export is kept"
     assert said is not None
     assert (
         set(said["methods"]) == {"minmax", "wide", "entropy", "percentile", "mse"} and said["method"] in said["methods"]

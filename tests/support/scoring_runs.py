@@ -23,4 +23,4 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def results(out: Path) -> dict[str, bytes]:
-    return {name: (out / name).read_bytes() for name in ("slices.csv", "studies.csv")}
+    return {name: (out / name).read_bytes() for name in ("slices.csv", "studies.csv", "series.csv")}

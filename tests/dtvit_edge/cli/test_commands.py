@@ -21,7 +21,7 @@ COMMANDS = sorted({*cli.commands, *WORKSTATION_COMMANDS})
 def test_the_commands_are_these() -> None:
     expected = (
         "bench build calibrate compat deploy doctor evaluate export inspect merge phantom replay report score serve "
-        "sign sr threshold train triton tune verify"
+        "sign sr threshold train triton tune verify view"
     )
     assert " ".join(COMMANDS) == expected
 

@@ -41,7 +41,8 @@ def test_a_wheel_asks_for_nothing_of_a_workstation(tmp_path: Path) -> None:
         metadata = Parser().parsestr(archive.read(member).decode())
     required = {name_of(line) for line in metadata.get_all("Requires-Dist") or ()}
     assert "numpy" in required and not required & set(NEVER_IN_A_WHEEL)
-    assert sorted(metadata.get_all("Provides-Extra") or ()) == ["gpu", "intel", "jetson", "pacs", "report", "signed"]
+    extras = ["gpu", "intel", "jetson", "pacs", "ray", "report", "signed", "view", "watch"]
+    assert sorted(metadata.get_all("Provides-Extra") or ()) == extras
 
 
 def test_groups_exist_for_workstation_developers_and_each_peer(project: dict[str, Any]) -> None:

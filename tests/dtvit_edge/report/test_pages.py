@@ -21,7 +21,7 @@ from dtvit_edge.errors import ConfigError, MissingDependency
 from dtvit_edge.report import templates
 from dtvit_edge.report.files import page_name
 from dtvit_edge.report.run_results import read_run
-from dtvit_edge.report.study_view import MOST_CELLS, StackView, StripCell, _bounded
+from dtvit_edge.report.study_view import MOST_CELLS, StackView, StripCell, bounded
 from dtvit_edge.report.write import Report, write_report
 from tests.support.made_once import made_once
 from tests.support.scoring_runs import results, score
@@ -76,7 +76,7 @@ def test_a_study_has_a_page_and_the_index_leads_to_it(finished: Path) -> None:
 
 def test_the_verdict_its_reason_and_what_was_left_out_come_first(finished: Path) -> None:
     page = of_study(finished / "out", "study-0002")
-    first = page[page.index("<main>") : page.index("</section>")]
+    first = page[page.index("<main id=") : page.index("</section>")]
     assert "Flagged" in first and "threshold of 0.1" in first and "asked for" in first
     assert "1 could not be read" in first and "A slice is missing" in first
     assert "trained on synthetic heads alone" in first
@@ -292,6 +292,16 @@ def test_score_writes_the_report_and_a_later_run_removes_what_no_longer_holds(
     assert (run / "o" / "report" / "index.html").exists()
 
 
+def test_a_watch_that_is_refused_leaves_the_pages_where_they_are(
+    run: Path, tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = pages(run / "out")
+    asked = ["score", str(tiny_bundle.path), str(run / "studies"), "-o", str(run / "out"), "--watch", "1"]
+    assert main([*asked, "--threshold", "0.9", "--backend", "onnxruntime"]) == 2
+    assert "holds another run" in capsys.readouterr().err
+    assert pages(run / "out") == before
+
+
 def test_without_jinja2_a_run_stops_before_its_first_file(
     run: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -313,7 +323,7 @@ def test_a_finished_run_is_read_back_as_it_was_written(finished: Path) -> None:
 def test_a_page_stays_below_a_megabyte_whatever_a_study_holds() -> None:
     cell = StripCell(SliceImage((), 1), 1, 0.0, 0.5, 5, "", "", None, 0)
     views = [StackView((cell,) * count, None, (), (), "", "", True) for count in (MOST_CELLS - 10, 1000, 5)]
-    shown = _bounded(views)
+    shown = bounded(views)
     assert [len(view.drawn) for view in shown] == [MOST_CELLS - 10, 10] and shown[1].hidden == 990
 
 

@@ -56,15 +56,15 @@ def test_another_run_is_refused_with_what_differs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "first",
     [
-        {"journal": 4, "run": "r", "inputs": "i", "configuration": {}},
-        {"journal": 6, "identity": {}, "configuration": {}},
+        {"journal": 5, "identity": {}, "configuration": {}},
+        {"journal": 7, "identity": {}, "configuration": {}},
     ],
     ids=["older", "newer"],
 )
 def test_a_journal_of_another_version_is_refused_and_left_as_it_is(tmp_path: Path, first: dict[str, Any]) -> None:
     line = sealed(first, "")
     (tmp_path / "j").write_bytes(line)
-    said = rf"another version of dtvit-edge \(journal of format {first['journal']}, this one reads 5\).* --overwrite to"
+    said = rf"another version of dtvit-edge \(journal of format {first['journal']}, this one reads 6\).* --overwrite to"
     with pytest.raises(ConfigError, match=said), journal(tmp_path / "j"):
         pass
     assert (tmp_path / "j").read_bytes() == line
@@ -154,6 +154,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "flag a number": SOUND | {"ich": 1},
     "measures short": SOUND | {"measures": {"air_share": 0.5}},
     "head negative": SOUND | {"head_pixels": -1},
+    "brain above 1": SOUND | {"brain_share": 1.5},
     "field missing": _without(SOUND, "ich"),
     "field more": SOUND | {"comment": "edited"},
     "path": SOUND | {"path": "a"},

@@ -93,7 +93,7 @@ def test_tables_that_change_are_not_whole_until_the_report_lies_beside_them(
     monkeypatch.setattr(os, "replace", looked_at)
     second.write_if_due()
     second.finish({})
-    assert seen == [("slices.csv", False), ("studies.csv", False), ("run.json", False)]
+    assert seen == [("slices.csv", False), ("studies.csv", False), ("series.csv", False), ("run.json", False)]
     assert is_finished(tmp_path)
 
 

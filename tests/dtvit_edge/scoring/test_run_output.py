@@ -170,7 +170,7 @@ def test_what_killed_runs_left_is_cleared_away(
     score(tiny_bundle, phantom_folder, out)
     (out / ".slices.csv.0a1b2c3d.part").write_text("study_uid,")
     score(tiny_bundle, phantom_folder, out)
-    assert sorted(os.listdir(out)) == ["journal.jsonl", "run.json", "slices.csv", "studies.csv"]
+    assert sorted(os.listdir(out)) == ["journal.jsonl", "run.json", "series.csv", "slices.csv", "studies.csv"]
     assert results(out) == reference
 
 

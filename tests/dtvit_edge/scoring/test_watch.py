@@ -170,7 +170,7 @@ def test_the_command_ends_in_order_when_it_is_interrupted(
     caplog.set_level(logging.INFO, "dtvit_edge")
     command = ["score", str(tiny_bundle.path), str(folder), "-o", str(out), "--backend", "onnxruntime"]
     assert main([*command, "--watch", "0.5"]) == 130
-    assert sorted(os.listdir(out)) == ["journal.jsonl", "run.json", "slices.csv", "studies.csv"]
+    assert sorted(os.listdir(out)) == ["journal.jsonl", "run.json", "series.csv", "slices.csv", "studies.csv"]
     said = capsys.readouterr().err + caplog.text
     assert "1 studies, 3 slices scored now, 0 files still being written" in said and "DOE" not in said
     assert main([*command, "--watch", "0.5", "--json"]) == 2
