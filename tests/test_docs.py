@@ -36,7 +36,7 @@ PAGES = {
 ROOMS = ("dtvit_edge", "export", "evaluation", "calibration", "training", "benchmarks")
 # Run for real on a tiny bundle, as the page spells them; the others need a GPU, minutes, or files of the reader's.
 CHEAP = ("doctor", "phantom", "inspect", "verify", "compat", "score")
-NEEDS_MORE = ("--trust", "--precision fp16", "--precision int8", "--backend tensorrt", "phantoms/ ")
+NEEDS_MORE = ("--trust", "--precision fp16", "--precision int8", "--backend tensorrt", "phantoms/ ", "--ray")
 
 
 def lines_of(text: str) -> list[str]:

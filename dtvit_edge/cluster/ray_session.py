@@ -21,7 +21,7 @@ from dtvit_edge.environment import switch_telemetry_off, usable_cores
 from dtvit_edge.errors import ConfigError, MissingDependency
 
 LOCAL = "local"
-INSTALL = "pip install 'dtvit-edge[ray]'"
+INSTALL = "pip install ray"
 # Ray puts sockets below its folder, and a socket's path has 107 bytes at most.
 _LONGEST_TEMPORARY = 30
 # Small: what travels are headers and rows, and a bundle is opened from this machine's own disk.

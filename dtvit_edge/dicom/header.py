@@ -15,6 +15,7 @@ from dtvit_edge.dicom.contrast import tagged_contrast
 from dtvit_edge.dicom.fast_header import FastHeader, read_fast_header
 from dtvit_edge.dicom.header_values import (
     Tags,
+    device_name,
     integer,
     items,
     joined,
@@ -49,7 +50,6 @@ _NOT_HU_TYPE = pattern(NOT_HU_TYPES)
 # The first header of each of the last series, by `FastHeader.series`.
 _series: dict[tuple[Any, ...], SliceHeader] = {}
 _MOST_SERIES = 256
-_LONGEST_NAME = 64
 _AGE = re.compile(r"(\d{1,3})([DWMY])")
 _YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 
@@ -287,8 +287,8 @@ def _header(
         concatenation=_concatenation(dataset),
         accession_number=text(dataset, "AccessionNumber"),
         study_date=text(dataset, "StudyDate"),
-        scanner=_named(dataset, "Manufacturer", "ManufacturerModelName"),
-        station=_named(dataset, "StationName"),
+        scanner=device_name(dataset, "Manufacturer", "ManufacturerModelName"),
+        station=device_name(dataset, "StationName"),
         pixel_location=pixel_location,
         pixel_fault=pixel_fault,
     )
@@ -319,12 +319,6 @@ def _age_years(age: str) -> float | None:
 def _count(found: Any) -> int | None:
     count = integer(found)
     return count if count is not None and count > 0 else None
-
-
-def _named(dataset: Tags, *keywords: str) -> str:
-    """What a device is called: as it is written, but for blanks, and no longer than such texts are (PS3.5, LO)."""
-    found = (" ".join(text(dataset, keyword).split())[:_LONGEST_NAME] for keyword in keywords)
-    return " ".join(name for name in found if name)
 
 
 def _folded(dataset: Tags, keyword: str) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 WHOLE_REACH = 1 << 31  # PS3.5 section 6.2, IS
 Tags: TypeAlias = "Dataset | FastHeader"
+_LONGEST_NAME = 64
 
 
 def value(dataset: Tags, keyword: str) -> Any:
@@ -48,6 +49,12 @@ def text(dataset: Tags, keyword: str) -> str:
     """A value as text without its padding, several joined by backslashes; empty where it is missing."""
     found = value(dataset, keyword)
     return found.strip(" \0") if type(found) is str else "\\".join(parts(found))
+
+
+def device_name(dataset: Tags, *keywords: str) -> str:
+    """What a device is called: as it is written, but for blanks, and no longer than such texts are (PS3.5, LO)."""
+    found = (" ".join(text(dataset, keyword).split())[:_LONGEST_NAME] for keyword in keywords)
+    return " ".join(name for name in found if name)
 
 
 def words(dataset: Tags, keyword: str) -> list[str]:

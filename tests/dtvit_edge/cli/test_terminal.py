@@ -34,16 +34,14 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
 def report(*uids: str) -> Any:
     studies = [
         SimpleNamespace(
-            study=SimpleNamespace(
-                study_uid=uid,
-                status=Status.PARTIAL if i else Status.SCORED,
-                flagged=not i,
-                ich_probability=0.9 - i / 10,
-                location="subtentorial",
-                scored=30 - i,
-                slices=30,
-                reason="missing_slices" if i else "",
-            )
+            study_uid=uid,
+            status=Status.PARTIAL if i else Status.SCORED,
+            flagged=not i,
+            ich_probability=0.9 - i / 10,
+            location="subtentorial",
+            scored=30 - i,
+            slices=30,
+            reason="missing_slices" if i else "",
         )
         for i, uid in enumerate(uids)
     ]
