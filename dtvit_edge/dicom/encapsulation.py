@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from dtvit_edge.dicom.codestream import STARTS_WITHIN, begins_frame
 
-ITEM, END_OF_SEQUENCE = 0xFFFEE000, 0xFFFEE0DD
+ITEM, END_OF_ITEM, END_OF_SEQUENCE = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _HEAD = 8
 # Offsets in a table: more than a file may have frames, many times over.
 _LONGEST_TABLE = 1 << 20

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dtvit_edge.dicom.encapsulation import END_OF_SEQUENCE, ITEM
+from dtvit_edge.dicom.encapsulation import END_OF_ITEM, END_OF_SEQUENCE, ITEM
 from dtvit_edge.dicom.fast_values import WANTED, NotCommon, signed, unsigned
 from dtvit_edge.dicom.planned_file import FileState, open_planned
 from dtvit_edge.dicom.slice import PixelLocation
@@ -42,7 +42,6 @@ _STORAGE_CLASS, _TRANSFER_SYNTAX = 0x00020002, 0x00020010
 _DIRECTORY = MediaStorageDirectoryStorage.encode()
 _PIXEL_DATA = 0x7FE00010
 _UNDEFINED = 0xFFFFFFFF
-_END_OF_ITEM = 0xFFFEE00D
 _LONG = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV", b"SQ"})
 _SHORT = frozenset(
     {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
@@ -249,7 +248,7 @@ def _after_item(data: bytes, place: int, implicit: bool, end: int | None) -> int
     """Behind an item; one of defined length has to hold whole elements too, since pydicom looks at them."""
     while end is None or place < end:
         group, element, length = _implicit(data, place)
-        if end is None and group << 16 | element == _END_OF_ITEM and length == 0:
+        if end is None and group << 16 | element == END_OF_ITEM and length == 0:
             return place + 8
         vr, place = b"SQ", place + 8
         if not implicit:

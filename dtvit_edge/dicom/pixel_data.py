@@ -14,7 +14,7 @@ from types import NoneType
 from typing import TYPE_CHECKING
 
 from dtvit_edge import reasons
-from dtvit_edge.dicom.encapsulation import Fragments, find_fragments
+from dtvit_edge.dicom.encapsulation import END_OF_ITEM, Fragments, find_fragments
 from dtvit_edge.dicom.fast_header import COMPRESSED, HEADER_REACHES, header_digest
 from dtvit_edge.dicom.header_values import value
 from dtvit_edge.dicom.slice import PixelFault, PixelLocation
@@ -160,6 +160,9 @@ def find_pixel_data(stream: BufferedReader, dataset: FileDataset) -> PixelData |
     if (implicit, not little) != (syntax == ImplicitVRLittleEndian, syntax == ExplicitVRBigEndian):
         return None  # the file is written in another way than it says
     order = "<" if little else ">"
+    stream.seek(max(0, place - 8))
+    if stream.read(8)[:4] == struct.pack(f"{order}HH", *divmod(END_OF_ITEM, 0x10000)):
+        return None  # pydicom takes a stray one for the end of the dataset, but not where it stops before the pixels
     head = struct.Struct(f"{order}HHI" if implicit else f"{order}HH2sHI")
     start = stream.read(head.size)
     if len(start) < head.size:

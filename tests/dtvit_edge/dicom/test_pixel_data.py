@@ -52,6 +52,18 @@ def test_frames_at_a_known_place_are_those_that_pydicom_decodes(tmp_path: Path, 
     assert not located._kept, "the file was held whole"
 
 
+@pytest.mark.parametrize("length", [b"\0\0\0\0", b"\1\0\0\0"])
+def test_a_stray_end_of_an_item_before_the_pixels_ends_the_dataset_for_both_readers(
+    tmp_path: Path, length: bytes
+) -> None:
+    file = save(tmp_path / "a")
+    data = file.read_bytes()
+    place = data.rindex(b"\xe0\x7f\x10\0OW")
+    file.write_bytes(data[:place] + b"\xfe\xff\x0d\xe0" + length + data[place:])
+    answers = {answer(SliceReader(fast=fast), read_headers(file, "a", fast=fast)[0]) for fast in (True, False)}
+    assert len(answers) == 1 and "truncated" in answers.pop()
+
+
 def deflated() -> FileDataset:
     ds = plain()
     ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
