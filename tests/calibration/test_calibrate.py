@@ -260,7 +260,7 @@ def test_golden_logits_that_are_not_finite_leave_the_bundle_as_it_was(
     files = {name: result.bundle.model_bytes(name) for name in module.LOWER if name in result.bundle.manifest.models}
     monkeypatch.setattr(module, "largest_deviation", lambda *compared: float("nan"))
     with pytest.raises(VerdictError, match=r"int8.*: a logit of the golden slices is not finite; nothing was written"):
-        module._install(bundle, files, result.verdicts, {})
+        module._install(bundle, files, result.verdicts, {}, {})
     assert Bundle.open(bundle.path).digest == before
 
 

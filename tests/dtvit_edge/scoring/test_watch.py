@@ -179,7 +179,9 @@ def test_the_command_ends_in_order_when_it_is_interrupted(
 def test_the_command_removes_pages_before_the_results_change(
     tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*arguments: object, **options: object) -> None:
+    def interrupted(*arguments: object, begun: Event, **options: object) -> None:
+        assert len(os.listdir(tmp_path / "out" / "report")) == 4
+        begun()
         assert os.listdir(tmp_path / "out" / "report") == ["notes.txt"]
         raise KeyboardInterrupt
 
