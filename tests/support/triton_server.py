@@ -61,6 +61,8 @@ def serving(repo: Path, model: str, work: Path) -> Iterator[Server]:
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]),
         "LD_LIBRARY_PATH": os.pathsep.join(filter(None, libraries)),
+        # The server embeds Python, which takes its packages from beside the `python3` that it finds.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     }
     log = work / "server.log"
     with log.open("wb") as out:
