@@ -10,7 +10,7 @@ import logging
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -48,6 +48,7 @@ LATE_SECONDS = 600.0
 _MEMORY = 30
 _TEND_SECONDS = 30.0
 _END_SECONDS = 10.0
+UNREADABLE = "none of its files can be read"
 
 log = logging.getLogger(__name__)
 
@@ -243,6 +244,8 @@ class Service:
             log.error("study %s could not be scored: %s", uid, _words(error))
             if tries < MOST_TRIES or isinstance(error, DiskFault):
                 self._clock.again(uid, RETRY_SECONDS)
+            with suppress(DiskFault):
+                self._store.failed(uid)
 
     def _score(self, uid: str) -> None:
         files = self._inbox.digest(uid)
@@ -256,7 +259,7 @@ class Service:
         self._metrics.scored()
         results = read_run(out)
         plan = make_plan([folder], out, results.options)[1]
-        (study,) = study_statements(results, plan)
+        study = next(study_statements(results, plan, uid), UNREADABLE)
         known = self._store.study(uid)
         if isinstance(study, str):
             log.warning("study %s has no object: %s", uid, study)
@@ -303,6 +306,7 @@ class Service:
                     self._store.gone(uid)
                     self._clock.forget(uid)
                     self._due_since.pop(uid, None)
+                    self._troubled.pop(uid, None)
             self._store.forget(keep * _MEMORY)
         except DiskFault as error:
             log.error("%s", error)
