@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dtvit_edge.bundle import Bundle
+from dtvit_edge.dicom.pydicom_warnings import quiet
 from dtvit_edge.errors import ConfigError, DeviceFault, DiskFault, DtvitError
 from dtvit_edge.files import make_folder
 from dtvit_edge.pacs.heartbeat import Heartbeat
@@ -127,6 +128,7 @@ class Service:
         make_folder(settings.folder)
         with ExitStack() as stack:
             stack.enter_context(FolderLock(settings.folder))
+            stack.enter_context(quiet())  # pynetdicom decodes in threads of its own what peers send
             self._inbox.open()
             self._store = Store(settings.folder / DATABASE)
             stack.callback(self._store.close)

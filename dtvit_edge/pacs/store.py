@@ -12,7 +12,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,10 @@ class Store:
         rows = self._ask(
             "SELECT uid, files, fingerprint, report_class, report_uid, number, gone FROM studies WHERE uid = ?", uid
         )
-        return KnownStudy(*rows[0][:-1], bool(rows[0][-1])) if rows else None
+        if not rows:
+            return None
+        known = KnownStudy(*rows[0])
+        return replace(known, gone=bool(known.gone))
 
     def seen(self, uid: str, files: str) -> None:
         """A study was scored, and there is nothing new to say."""

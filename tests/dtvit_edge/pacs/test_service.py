@@ -213,6 +213,17 @@ def test_an_asker_that_goes_before_its_answer_leaves_nothing_in_the_log(
 
 
 @pytest.mark.real  # seconds
+def test_a_name_where_a_peer_should_send_a_uid_is_refused_and_no_warning_quotes_it(
+    kinds: Kinds, tiny_bundle: Bundle, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    slice_ = pydicom.dcmread(slices_of(kinds["flagged"][0])[0])
+    with running(tiny_bundle, settings_of(tmp_path / "s", 1)) as service:
+        slice_.SOPInstanceUID = slice_.file_meta.MediaStorageSOPInstanceUID = "Secret^Name"
+        assert send_datasets([slice_], service.port) == [0xC000]
+    assert not [warning for warning in recwarn if "Secret" in str(warning.message)]
+
+
+@pytest.mark.real  # seconds
 def test_a_file_of_which_score_reads_nothing_or_another_study_leaves_the_service_well_and_takes_no_result_from_a_study(
     kinds: Kinds, tiny_bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
