@@ -6,6 +6,8 @@ No label and no word of either names a patient, a study or an instance.
 from __future__ import annotations
 
 import json
+import logging
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +16,7 @@ from typing import Any
 from dtvit_edge.errors import ConfigError
 
 LOOPBACK = "127.0.0.1"
+log = logging.getLogger(__name__)
 _SECONDS = (0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800)
 
 
@@ -66,6 +69,16 @@ class Metrics:
             self._seconds.observe(seconds)
 
 
+class _Server(ThreadingHTTPServer):
+    """Of an asker that goes before its answer nothing is said, and of an error of ours its kind."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Instead of a traceback on the terminal."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, ConnectionError):
+            log.error("a status page could not be made: %s", type(error).__name__)
+
+
 class StatusPages:
     """Serves both pages while it is entered.
 
@@ -104,7 +117,7 @@ class StatusPages:
                 """Nothing: what is asked for is no news."""
 
         try:
-            self._server = ThreadingHTTPServer((LOOPBACK, self._asked), Handler)
+            self._server = _Server((LOOPBACK, self._asked), Handler)
         except OSError as error:
             raise ConfigError(f"{LOOPBACK} port {self._asked} cannot be listened at: {error.strerror}") from error
         self._server.daemon_threads = True

@@ -114,7 +114,7 @@ class Sender:
             self._failed("no_association")
             return False
         try:
-            done = [self._send(association, one) for one in waiting if not self._ended]
+            done = [self._tried(association, one) for one in waiting if not self._ended]
             return all(done) and not self._ended
         finally:
             association.release()
@@ -129,6 +129,17 @@ class Sender:
             entity.add_requested_context(sop_class, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
         association = entity.associate(self._pacs.host, self._pacs.port, ae_title=self._pacs.title)
         return association if association.is_established else None
+
+    def _tried(self, association: Any, one: OutgoingObject) -> bool:
+        """Send one; an object that raises holds back no other one."""
+        try:
+            return self._send(association, one)
+        except DiskFault:
+            raise
+        except Exception as error:  # what a peer answers, and what an image's header holds, may be anything
+            log.error("an object could not be sent: %s; instance %s", type(error).__name__, one.uid)
+            # Where the association is gone, the peer is the reason.
+            return self._not_now(one, "error") if association.is_established else False
 
     def _send(self, association: Any, one: OutgoingObject) -> bool:
         """Send one; whether it needs no other try."""
@@ -161,13 +172,19 @@ class Sender:
         if status == DUPLICATE and self._is_there(association, accepted, data):
             self._became(one, STORED, said)
             return True
-        passing = status >> 8 == 0xA7 or status in (DUPLICATE, *_PASSING)
-        if passing and one.tries + 1 < MOST_TRIES:
-            self._failed(said)
-            self._store.became(one.uid, WAITING, said, tried=True)
-            return False
+        if status >> 8 == 0xA7 or status in (DUPLICATE, *_PASSING):
+            return self._not_now(one, said)
         self._became(one, PARKED, said)
         return True
+
+    def _not_now(self, one: OutgoingObject, said: str) -> bool:
+        """One is tried again, but not for ever; whether it needs no other try."""
+        if one.tries + 1 >= MOST_TRIES:
+            self._became(one, PARKED, said)
+            return True
+        self._failed(said)
+        self._store.became(one.uid, WAITING, said, tried=True)
+        return False
 
     def _is_there(self, association: Any, accepted: set[str], data: bytes) -> bool:
         """Whether the PACS finds the instance."""

@@ -10,13 +10,14 @@ import logging
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from dtvit_edge.bundle import Bundle
+from dtvit_edge.dicom.pydicom_warnings import quiet
 from dtvit_edge.errors import ConfigError, DeviceFault, DiskFault, DtvitError
 from dtvit_edge.files import make_folder
 from dtvit_edge.pacs.heartbeat import Heartbeat
@@ -48,6 +49,7 @@ LATE_SECONDS = 600.0
 _MEMORY = 30
 _TEND_SECONDS = 30.0
 _END_SECONDS = 10.0
+UNREADABLE = "none of its files can be read"
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +128,7 @@ class Service:
         make_folder(settings.folder)
         with ExitStack() as stack:
             stack.enter_context(FolderLock(settings.folder))
+            stack.enter_context(quiet())  # pynetdicom decodes in threads of its own what peers send
             self._inbox.open()
             self._store = Store(settings.folder / DATABASE)
             stack.callback(self._store.close)
@@ -243,6 +246,8 @@ class Service:
             log.error("study %s could not be scored: %s", uid, _words(error))
             if tries < MOST_TRIES or isinstance(error, DiskFault):
                 self._clock.again(uid, RETRY_SECONDS)
+            with suppress(DiskFault):
+                self._store.failed(uid)
 
     def _score(self, uid: str) -> None:
         files = self._inbox.digest(uid)
@@ -256,7 +261,7 @@ class Service:
         self._metrics.scored()
         results = read_run(out)
         plan = make_plan([folder], out, results.options)[1]
-        (study,) = study_statements(results, plan)
+        study = next(study_statements(results, plan, uid), UNREADABLE)
         known = self._store.study(uid)
         if isinstance(study, str):
             log.warning("study %s has no object: %s", uid, study)
@@ -303,6 +308,7 @@ class Service:
                     self._store.gone(uid)
                     self._clock.forget(uid)
                     self._due_since.pop(uid, None)
+                    self._troubled.pop(uid, None)
             self._store.forget(keep * _MEMORY)
         except DiskFault as error:
             log.error("%s", error)

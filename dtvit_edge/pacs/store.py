@@ -12,7 +12,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from dtvit_edge.files import open_file
 
 WAITING, STORED, PARKED = "waiting", "stored", "parked"
 _VERSION = 1
+# Of a study: its files were deleted; they were, and some have come since, of which alone no result may come.
+_GONE, _LATE = 1, 2
 _TABLES = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS studies (
@@ -41,7 +43,7 @@ class KnownStudy:
     Attributes:
         files: digest of the files that were; fingerprint: of the result, empty where it has no object.
         report_class, report_uid: of the last SR, number: its InstanceNumber, 0 where there is none.
-        gone: its files were deleted since.
+        gone: its files were deleted since, whether or not some came again.
     """
 
     uid: str
@@ -99,13 +101,25 @@ class Store:
         rows = self._ask(
             "SELECT uid, files, fingerprint, report_class, report_uid, number, gone FROM studies WHERE uid = ?", uid
         )
-        return KnownStudy(*rows[0]) if rows else None
+        if not rows:
+            return None
+        known = KnownStudy(*rows[0])
+        return replace(known, gone=bool(known.gone))
 
     def seen(self, uid: str, files: str) -> None:
         """A study was scored, and there is nothing new to say."""
         with self._transaction() as do:
             do("INSERT INTO studies VALUES (?, ?, '', '', '', 0, 0, 0) "
-               "ON CONFLICT (uid) DO UPDATE SET files = excluded.files, age = 0, gone = 0", (uid, files))  # fmt: skip
+               "ON CONFLICT (uid) DO UPDATE SET files = excluded.files, age = 0, "
+               "gone = CASE gone WHEN 0 THEN 0 ELSE ? END",
+               (uid, files, _LATE))  # fmt: skip
+
+    def failed(self, uid: str) -> None:
+        """A study could not be scored: its files grow old as those of others, and the next service tries it again."""
+        with self._transaction() as do:
+            do("INSERT INTO studies VALUES (?, '', '', '', '', 0, 0, 0) "
+               "ON CONFLICT (uid) DO UPDATE SET files = '', gone = CASE gone WHEN 0 THEN 0 ELSE ? END",
+               (uid, _LATE))  # fmt: skip
 
     def put(
         self, uid: str, files: str, fingerprint: str, number: int, objects: Sequence[tuple[str, str, bytes]]
@@ -171,24 +185,24 @@ class Store:
     def older_than(self, seconds: float) -> list[str]:
         """Studies whose files are old enough to go, and of which nothing waits to be sent."""
         rows = self._ask(
-            "SELECT uid FROM studies WHERE age >= ? AND NOT gone "
-            "AND NOT EXISTS (SELECT 1 FROM objects WHERE study = studies.uid AND state = 'waiting')", seconds,
+            "SELECT uid FROM studies WHERE age >= ? AND gone != ? "
+            "AND NOT EXISTS (SELECT 1 FROM objects WHERE study = studies.uid AND state = 'waiting')", seconds, _GONE,
         )  # fmt: skip
         return [row[0] for row in rows]
 
     def gone(self, uid: str) -> None:
         """A study's files were deleted: the bytes of its objects go, and what they were called stays."""
         with self._transaction() as do:
-            do("UPDATE studies SET gone = 1 WHERE uid = ?", (uid,))
+            do("UPDATE studies SET gone = ? WHERE uid = ?", (_GONE, uid))
             do("UPDATE objects SET data = NULL WHERE study = ? AND state = ?", (uid, STORED))
 
     def forget(self, seconds: float) -> None:
         """Forget studies that went so long ago that nobody sends them again."""
         with self._transaction() as do:
             do("DELETE FROM objects WHERE state = 'stored' AND study IN "
-               "(SELECT uid FROM studies WHERE gone AND age >= ?)", (seconds,))  # fmt: skip
-            do("DELETE FROM studies WHERE gone AND age >= ? "
-               "AND NOT EXISTS (SELECT 1 FROM objects WHERE study = studies.uid)", (seconds,))  # fmt: skip
+               "(SELECT uid FROM studies WHERE gone = ? AND age >= ?)", (_GONE, seconds))  # fmt: skip
+            do("DELETE FROM studies WHERE gone = ? AND age >= ? "
+               "AND NOT EXISTS (SELECT 1 FROM objects WHERE study = studies.uid)", (_GONE, seconds))  # fmt: skip
 
     def _fact(self, name: str, value: str) -> str:
         self._connection.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))

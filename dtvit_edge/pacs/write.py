@@ -103,13 +103,17 @@ def write_objects(
     return Written(tuple(files), without)
 
 
-def study_statements(results: RunResults, plan: Plan) -> Iterator[StudyStatement | str]:
-    """Each study of a run, or why there can be no object of it."""
+def study_statements(results: RunResults, plan: Plan, study_uid: str | None = None) -> Iterator[StudyStatement | str]:
+    """Each study of a run, or why there can be no object of it.
+
+    Args:
+        study_uid: of this study alone, which the run may not have: none of its files could be read.
+    """
     uids = {csv_cell(uid): uid for uid in plan.study_uids}
     studies = {study.uid: study for study in results.studies}
     finished = datetime.fromisoformat(str(results.run["finished"])).astimezone()
     for cell, rows in results.slices_by_study():
-        if not cell or cell not in studies:
+        if not cell or cell not in studies or (study_uid is not None and cell != csv_cell(study_uid)):
             continue
         uid = uids.get(cell, "")
         if TWO_PATIENTS in studies[cell].reasons:

@@ -146,7 +146,7 @@ def read_run(out: Path) -> RunResults:
         raise ConfigError(f"{out} holds no finished run: it has no {Path(error.filename).name}") from error
     except OSError as error:
         raise ConfigError(f"{out} cannot be read: {error.strerror or type(error).__name__}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ConfigError(f"{out / RUN} is not as `score` writes it: {type(error).__name__}") from error
     return results
 

@@ -118,12 +118,6 @@ class OutputFolder:
         self._stamp: Stamp | None = None
         self._standing: Standing | None = None
         self._next = float("-inf")
-        try:
-            names = os.listdir(path)
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be looked at: {error.strerror}") from error
-        if not {JOURNAL, STUDIES} & set(names):
-            raise ConfigError(f"{path} holds no run: give the folder that `score` writes to")
         self.now()
 
     def now(self) -> Standing:
@@ -160,6 +154,13 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 def _read(out: Path) -> Standing:
+    # Else a folder that is gone, or whose disk is, would look like a run that has not found anything yet.
+    try:
+        names = os.listdir(out)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be looked at: {error.strerror}") from error
+    if not {JOURNAL, STUDIES} & set(names):
+        raise ConfigError(f"{out} holds no run: give the folder that `score` writes to")
     results = None
     if (out / RUN).exists():
         try:

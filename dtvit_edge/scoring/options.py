@@ -13,6 +13,11 @@ from dtvit_edge.errors import ConfigError
 
 READERS = ("auto", "pydicom")
 AUTO = backends.AUTO  # of a backend, and of a precision
+_KINDS: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
+    *((name, str, "a name") for name in ("backend", "precision", "reader")),
+    ("hint", (str, type(None)), "a name or nothing"),
+    *((name, bool, "true or false") for name in ("any_series", "keep_all", "deterministic")),
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,10 @@ class Options:
         return self.reader == "auto"
 
     def __post_init__(self) -> None:
+        # Not only a command asks: a table, an SR or a script may have been written by anybody.
+        for name, kind, words in _KINDS:
+            if not isinstance(getattr(self, name), kind):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}, expected {words}")
         if self.reader not in READERS:
             raise ConfigError(f"reader is {self.reader!r}, expected one of {', '.join(READERS)}")
         if self.threshold is not None:

@@ -68,6 +68,19 @@ def test_what_is_refused_for_good_is_parked_and_holds_nothing_up(store: Store, s
         assert sender.send_waiting() and states(store) == [STORED, STORED]
 
 
+def test_an_object_that_cannot_be_encoded_holds_up_no_other_and_is_parked_after_many_tries(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_module, "MOST_TRIES", 2)
+    store._connection.execute("UPDATE objects SET data = ? WHERE uid = '2.25.101'", (b"no DICOM",))
+    failed: list[str] = []
+    with OwnPacs() as pacs:
+        sender = sender_to(store, pacs, failed)
+        assert not sender.send_waiting() and states(store) == [WAITING, STORED]
+        assert sender.send_waiting() and states(store) == [PARKED, STORED]
+    assert failed == ["error", "parked"]
+
+
 @pytest.mark.parametrize("status", [0xA710, 0x0110])
 def test_what_cannot_be_taken_now_is_sent_again_under_the_same_uid(
     store: Store, status: int, monkeypatch: pytest.MonkeyPatch

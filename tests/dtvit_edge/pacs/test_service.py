@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -15,9 +18,12 @@ from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import ConfigError, DiskFault
 from dtvit_edge.pacs import service as service_module
+from dtvit_edge.pacs.incoming import Relevance
+from dtvit_edge.pacs.metrics import Metrics, StatusPages
 from dtvit_edge.pacs.reading import statement_of_object
 from dtvit_edge.pacs.service import Service
 from dtvit_edge.pacs.store import STORED
+from dtvit_edge.pacs.structured_report import object_bytes
 from dtvit_edge.scoring.options import Options
 from tests.support.open_models import slices_of
 from tests.support.pacs_objects import evidence_of
@@ -104,6 +110,8 @@ def test_a_result_that_changes_is_a_new_instance_that_names_the_one_before(
         assert not service._inbox.files_of(study).exists() and not service._inbox.results_of(study).exists()
         send(files[5:6], service.port)
         wait_for(lambda: service._metrics._studies._value.get() == 3 and idle(service))
+        send(files[6:7], service.port)  # nor is the next one
+        wait_for(lambda: service._metrics._studies._value.get() == 4 and idle(service))
         assert len(pacs.reports()) == 2
 
 
@@ -186,6 +194,76 @@ def test_a_report_that_the_pacs_refuses_is_parked_and_red_until_it_is_sent_again
                 wait_for(lambda: idle(service))
                 assert len(pacs.kept) == kept and len(pacs.sent) == 1 + kept
                 assert service._store.count(STORED) == kept
+
+
+def test_an_asker_that_goes_before_its_answer_leaves_nothing_in_the_log(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raised: list[BaseException] = [ConnectionResetError(), BrokenPipeError(), ValueError("PHANTOM^0001")]
+
+    def health() -> dict[str, Any]:
+        raise raised.pop(0)
+
+    with StatusPages(0, Metrics(), health) as pages:
+        for _ in range(3):
+            with pytest.raises((OSError, http.client.HTTPException)):
+                urllib.request.urlopen(f"http://127.0.0.1:{pages.port}/health")
+        wait_for(lambda: bool(caplog.messages))
+    assert caplog.messages == ["a status page could not be made: ValueError"] and not capsys.readouterr().err
+
+
+@pytest.mark.real  # seconds
+def test_a_name_where_a_peer_should_send_a_uid_is_refused_and_no_warning_quotes_it(
+    kinds: Kinds, tiny_bundle: Bundle, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    slice_ = pydicom.dcmread(slices_of(kinds["flagged"][0])[0])
+    with running(tiny_bundle, settings_of(tmp_path / "s", 1)) as service:
+        slice_.SOPInstanceUID = slice_.file_meta.MediaStorageSOPInstanceUID = "Secret^Name"
+        assert send_datasets([slice_], service.port) == [0xC000]
+    assert not [warning for warning in recwarn if "Secret" in str(warning.message)]
+
+
+@pytest.mark.real  # seconds
+def test_a_file_of_which_score_reads_nothing_or_another_study_leaves_the_service_well_and_takes_no_result_from_a_study(
+    kinds: Kinds, tiny_bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = slices_of(kinds["flagged"][0])
+    study = str(pydicom.dcmread(files[0]).StudyInstanceUID)
+    stray = pydicom.dcmread(files[0])
+    stray.StudyInstanceUID = "2.25.77"
+    unreadable = b"\xff" * 500
+    settings = settings_of(tmp_path / "s", 1, quiet_seconds=1.0)
+    with OwnPacs() as pacs, running(
+        tiny_bundle, replace(settings, pacs=replace(settings.pacs, port=pacs.port)), threshold=0.01
+    ) as service:  # fmt: skip
+        service._inbox.keep("2.25.78", "2.25.78.1", unreadable)
+        service._inbox.keep(study, "2.25.77.1", object_bytes(stray))
+        service._clock.arrived("2.25.78", Relevance(True))
+        assert set(send(files, service.port)) == {0}
+        wait_for(lambda: len(pacs.reports()) == 1 and idle(service) and service._metrics._studies._value.get() >= 2)
+        assert service.health()["status"] == "ok" and pacs.reports()[0].StudyInstanceUID == study
+        service._store.grow_older(25 * 3600)
+        service._tend(0)
+        assert not service._inbox.studies()
+    assert "study 2.25.78 has no object: none of its files can be read" in caplog.text
+
+
+@pytest.mark.real  # seconds
+def test_a_study_that_was_never_scored_is_deleted_with_the_others_and_then_no_reason_for_red(
+    kinds: Kinds, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*args: object, **options: object) -> object:
+        raise ValueError
+
+    monkeypatch.setattr(service_module, "run", failing)
+    monkeypatch.setattr(service_module, "RETRY_SECONDS", 0.1)
+    with running(tiny_bundle, settings_of(tmp_path / "s", 1), threshold=0.01) as service:
+        send(slices_of(kinds["flagged"][0]), service.port)
+        wait_for(lambda: 3 in service._troubled.values() and idle(service))
+        assert service.health()["status"] == "red"
+        service._store.grow_older(25 * 3600)
+        service._tend(0)
+        assert not service._inbox.studies() and service.health()["status"] == "ok"
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,39 @@ def test_files_go_when_they_are_old_and_nothing_waits_whatever_the_wall_clock_sa
     assert store.study("1.2") is None and store.study("1.3") is not None
 
 
+def test_a_study_whose_files_were_deleted_stays_one_when_some_come_late_and_those_go_as_well(tmp_path: Path) -> None:
+    store = Store(tmp_path / "db")
+    store.put("1.2", "files", "print", 1, [("2.1", "class", b"report")])
+    store.became("2.1", STORED)
+    store.gone("1.2")
+    for fails in (False, True):
+        if fails:
+            store.failed("1.2")
+        else:
+            store.seen("1.2", "late")  # so that the next late slice says no less than what the PACS has
+        known = store.study("1.2")
+        assert known is not None and known.gone is True and known.fingerprint == "print"
+    store.grow_older(100)
+    store.forget(100)
+    assert store.older_than(100) == ["1.2"] and store.study("1.2") is not None
+    store.gone("1.2")
+    assert store.older_than(100) == []
+    store.put("1.2", "all", "print", 2, [("2.2", "class", b"report")])
+    known = store.study("1.2")
+    assert known is not None and not known.gone
+
+
+def test_files_of_a_study_that_could_not_be_scored_grow_old_too_and_the_next_service_tries_it_again(
+    tmp_path: Path,
+) -> None:
+    store = Store(tmp_path / "db")
+    store.failed("1.2")
+    store.grow_older(100)
+    store.failed("1.2")
+    known = store.study("1.2")
+    assert known is not None and not known.files and store.older_than(100) == ["1.2"]
+
+
 def test_parked_objects_wait_again_only_when_they_are_asked_to(tmp_path: Path) -> None:
     store = Store(tmp_path / "db")
     store.put("1.2", "files", "print", 1, [("2.1", "class", b"report")])

@@ -132,6 +132,22 @@ def test_what_is_no_object_of_ours_is_refused_in_words(kinds: Kinds, tmp_path: P
     assert ours.Manufacturer == "dtvit-edge"
 
 
+@pytest.mark.parametrize("value", [[], {"a": 1}, 7, None])
+def test_an_object_that_asks_for_a_configuration_of_another_kind_is_refused_in_words(
+    value: object, kinds: Kinds, tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files, out = kinds["flagged"]
+    report_of(files, out, tmp_path / "to")
+    (file,) = (tmp_path / "to").iterdir()
+    changed = pydicom.dcmread(file)
+    for element in changed.iterall():
+        if element.keyword == "TextValue" and element.value.startswith("options="):
+            element.value = "options=" + json.dumps(json.loads(element.value[8:]) | {"backend": value})
+    save(tmp_path / "changed", changed)
+    assert main(["-q", "replay", str(tmp_path / "changed"), "--bundle", str(tiny_bundle.path), str(files)]) == 2
+    assert "backend is " in capsys.readouterr().err
+
+
 def test_a_key_image_is_of_flagged_studies_alone_and_has_the_notice_burned_in(kinds: Kinds, tmp_path: Path) -> None:
     for kind in ("flagged", "not_flagged", "partial", "not_scored"):
         files, out = kinds[kind]

@@ -262,6 +262,7 @@ def test_a_run_that_is_not_finished_or_another_bundles_is_refused(
     [
         ("run.json", '"thresholds"', '"other"'),
         ("run.json", "{", "["),
+        ("run.json", '"value": 0.', '"value": 1' + "0" * 400),
         ("studies.csv", ",partial,", ",finished,"),
         ("studies.csv", "flagged", "flag"),
         ("slices.csv", ",scored,,0", ",scored,,7"),

@@ -153,6 +153,28 @@ def test_a_broken_table_is_a_sentence_at_the_start_and_amid_it(out: Path, name: 
         client(out)
 
 
+@pytest.mark.parametrize("left", ["nothing", "an empty folder", "another folder"])
+def test_a_folder_that_is_gone_is_said_and_no_run_without_studies(
+    left: str, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dtvit_edge.report import standing
+
+    monkeypatch.setattr(standing, "TIMES_THE_COST", 0.0)
+    asked = client(out)
+    assert asked.get("/").status_code == 200
+    out.rename(out.with_name("away"))
+    if left != "nothing":
+        out.mkdir()
+    if left == "another folder":
+        (out / "notes.txt").write_text("nothing of a run")
+    for address in ("/", "/scanners.html", "/drift.html", "/files.html"):
+        answer = asked.get(address)
+        assert answer.status_code == 503 and "cannot be read now" in answer.text, address
+    out.rename(out.with_name("other")) if out.exists() else None
+    out.with_name("away").rename(out)
+    assert asked.get("/").status_code == 200
+
+
 def test_a_study_that_vanishes_is_a_page_that_is_not_there(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dtvit_edge.report import standing
 

@@ -177,6 +177,24 @@ def test_nothing_is_wider_than_the_window(served: Served, browser: Browser, widt
     context.close()
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_scanner_with_a_long_name_and_no_blank_is_no_wider_than_the_window(
+    width: int, tmp_path: Path, browser: Browser
+) -> None:
+    # As long as Manufacturer and ManufacturerModelName (LO) may be.
+    line = study_line("1.1", flagged="1", probability="0.9", scanner="W" * 64, date="20260105", name="A" * 16)
+    served = Served(write_tables(tmp_path / "out", [line]))
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    try:
+        page = context.new_page()
+        for address in ("/", "/study-1.1.html", "/scanners.html", "/drift.html", "/files.html"):
+            page.goto(served.address + address)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, address
+    finally:
+        context.close()
+        served.close()
+
+
 def test_ten_thousand_studies_have_a_small_first_page_at_once(tmp_path: Path, tab: Page) -> None:
     many = [
         study_line(f"1.{i}", flagged=str(i % 2), probability=f"0.{i:04}", scanner=f"S{i % 7}") for i in range(10_000)

@@ -72,6 +72,19 @@ def test_wrong_options_stop_before_the_first_file() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        *((name, value) for name in ("backend", "precision", "reader") for value in (None, [], {"a": 1}, 7)),
+        *((name, value) for name in ("any_series", "keep_all", "deterministic") for value in (None, "no", 1)),
+        ("hint", []), ("hint", False),
+    ],
+)  # fmt: skip
+def test_options_that_are_no_names_or_no_switches_are_refused_in_a_sentence(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is .*, expected"):
+        Options(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
         *(("threshold", value) for value in ("0.5", True, [0.5], np.array([0.5]))),
         *(("batch", value) for value in ("8", 8.0, True, np.float32(8))),
         ("threads", 1.5), ("workers", 1.5), ("device", "0"), ("device", False),
