@@ -32,7 +32,7 @@ from dtvit_edge.scoring.output_folder import STUDIES as STUDIES
 from dtvit_edge.scoring.output_folder import held_folder
 from dtvit_edge.scoring.result_files import ResultFiles
 from dtvit_edge.scoring.run_report import RunFacts, run_report
-from dtvit_edge.scoring.shards import FIELD, Shard, plan_digest
+from dtvit_edge.scoring.shards import FIELD, Shard, plan_digest, seal
 from dtvit_edge.scoring.studies import StudyScorer
 
 NOTHING_SCORED = 4  # exit status
@@ -182,6 +182,7 @@ class Output:
         said = run_report(bundle, self._identity, self._model, studies, counts, facts)
         if self._shard:
             said[FIELD] = self._shard.mark(self._identity, seen, files.contents())
+            seal(said)
         files.finish(said)
         return report
 
