@@ -50,6 +50,7 @@ def ray_session(address: str) -> Iterator[Any]:
     if "://" in address:
         raise ConfigError(f"--ray {address}: Ray's client is not used; run the command on a machine of the cluster")
     with ExitStack() as undo:
+        undo.enter_context(_unsaid())
         try:
             with _interrupts_later():
                 if address == LOCAL:
@@ -77,6 +78,22 @@ def ray_session(address: str) -> Iterator[Any]:
             said = str(error).strip().split("\n")[0][:200]
             raise ConfigError(f"no Ray at {address}: {type(error).__name__}: {said}") from error
         yield ray
+
+
+@contextmanager
+def _unsaid() -> Iterator[None]:
+    """Ray says of a lost worker on stdout, where results belong, and with addresses; no option of `init` keeps it."""
+    try:
+        from ray._private import worker
+    except ImportError:  # a Ray that has its parts elsewhere: its words are seen then
+        yield
+        return
+    before = getattr(worker, "_worker_logs_enabled", True)
+    worker._worker_logs_enabled = False
+    try:
+        yield
+    finally:
+        worker._worker_logs_enabled = before
 
 
 @contextmanager

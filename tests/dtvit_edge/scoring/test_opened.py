@@ -83,7 +83,7 @@ def test_a_model_that_cannot_be_opened_ends_the_reading_of_headers(
         raise BundleError("no such model")
 
     @contextmanager
-    def counted(name: str, count: int) -> Iterator[Any]:
+    def counted(stage: str, total: int) -> Iterator[Any]:
         def step(n: int) -> None:
             steps.append(n)
             failing.wait(60)
