@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import gc
 import os
@@ -16,6 +17,10 @@ SAME_EVENT_S = 1.0
 # Python looks for cycles each time that so many more objects were made than freed: 700 would be 0.05 s of loading
 # modules, which leave none.
 NEW_OBJECTS = 50_000
+# Python's own loading of modules: an exception in it, or in what the end of its locks calls, can leave the lock of all
+# imports held, and every other thread that loads something would wait for ever.
+_IMPORTING = "<frozen importlib._bootstrap>"
+_AGAIN_S = 0.005
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -62,18 +67,34 @@ class QuickEnd:
 
 
 def interrupt_on_signals() -> None:
-    """From now on SIGTERM and SIGHUP do what SIGINT does; one that is ignored, as `nohup` has it, stays ignored."""
-    last = -SAME_EVENT_S
+    """From now on SIGTERM and SIGHUP do what SIGINT does; one that is ignored, as `nohup` has it, stays ignored.
+
+    None of the three interrupts Python amid its locks of imports: it comes again a moment later.
+    """
+    last, main = -SAME_EVENT_S, _thread.get_ident()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal last
-        if time.monotonic() - last >= SAME_EVENT_S:
+        if frame is not None and frame.f_code.co_filename == _IMPORTING:
+            _thread.start_new_thread(_send_again, (number, main))
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
+        elif time.monotonic() - last >= SAME_EVENT_S:
             last = time.monotonic()
             raise KeyboardInterrupt
 
-    for number in SIGNALS:
-        if signal.getsignal(number) == signal.SIG_DFL:
+    for number in (*SIGNALS, signal.SIGINT):
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, interrupt)
+
+
+def _send_again(number: int, thread: int) -> None:
+    """Send a signal to the thread that handles it, which may be waiting for something."""
+    time.sleep(_AGAIN_S)
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(thread, number)
+    else:
+        signal.raise_signal(number)
 
 
 def ignore_signals() -> None:

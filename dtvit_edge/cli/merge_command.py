@@ -21,12 +21,14 @@ from dtvit_edge.spec import NOTICE
 def merge(shards: tuple[Path, ...], out: Path, overwrite: bool, as_json: bool) -> None:
     """Make one result of SHARDS, the output folders of `score --shard 1/N` to `N/N`.
 
-    Writes the slices.csv and studies.csv of one run over all studies to OUT, byte for byte, and run.json (last).
+    Writes the tables of one run over all studies to OUT, byte for byte, and run.json (last).
     Exit status: as of `score`; 2 where a shard is missing, doubled, not finished, or of another run.
     """
     from dtvit_edge.cluster.merge import merge as merge_shards
+    from dtvit_edge.report.files import remove_stale
 
     merged = merge_shards(shards, out, overwrite=overwrite)
+    remove_stale(out)  # pages of other results that lay there
     if as_json:
         summary = {
             "slices": merged.counts,

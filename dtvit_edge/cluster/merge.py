@@ -23,7 +23,7 @@ from dtvit_edge.scoring.output_folder import RUN, SERIES, SLICES, STUDIES, held_
 from dtvit_edge.scoring.result_files import ResultFiles, is_finished
 from dtvit_edge.scoring.run import NOTHING_SCORED
 from dtvit_edge.scoring.series_file import series_head
-from dtvit_edge.scoring.shards import FIELD, Shard
+from dtvit_edge.scoring.shards import FIELD, Shard, is_sealed
 from dtvit_edge.spec import digest_bytes
 
 MERGED = "shards"  # of run.json: what it was merged from
@@ -64,18 +64,16 @@ def merge(shards: Sequence[Path], out: Path, *, overwrite: bool = False) -> Merg
         raise ConfigError(f"{out} is one of the shards; give another folder for what they make together")
     parts = sorted((_Part(folder) for folder in shards), key=lambda part: part.shard.number)
     _check_together(parts)
-    identify = parts[0].identify
+    report = _report(parts)  # before anything is written
+    counts = report["counts"]
     with held_folder(out, overwrite=overwrite):
-        files = ResultFiles(out, parts[0].report["bundle"]["training"], identify=identify)
+        files = ResultFiles(out, "", identify=parts[0].identify)
         files.begin()
         for part in parts:
             for lines in part.studies():
                 files.take(*lines)
-        report = _report(parts)
         files.finish(report)
-    counts = report["counts"]
-    studies = sum(counts["studies"].values())
-    return Merged(studies, len(parts), counts["slices"], counts["reasons"], files.paths)
+    return Merged(sum(counts["studies"].values()), len(parts), counts["slices"], counts["reasons"], files.paths)
 
 
 class _Part:
@@ -93,20 +91,23 @@ class _Part:
             self.report = json.loads(read_regular(folder / RUN, _LONGEST_REPORT))
             if FIELD not in self.report:
                 raise ConfigError(f"{folder} holds no shard, but a run of all studies")
+            if not is_sealed(self.report):
+                raise ConfigError(f"{folder / RUN} was changed since its shard wrote it; run the shard again")
             mark = self.report[FIELD]
             self.shard = Shard(mark["number"], mark["count"])
             self.identity, self.seen = dict(mark["identity"]), str(mark["seen"])
             self._studies = [(str(uid), int(slices), int(series)) for uid, slices, series in mark["studies"]]
+            digests = dict(mark["sha256"])
             tables = {name: read_regular(folder / name, _LONGEST_TABLE) for name in (SLICES, STUDIES, SERIES)}
+            for name, data in tables.items():
+                if digest_bytes(data) != digests.get(name):
+                    raise ConfigError(f"{folder / name} is not the table that its shard wrote; run the shard again")
+            # No cell has a line end (`escaping.one_line`): a row is a line.
+            self._lines = [[f"{line}\n" for line in data.decode().split("\n")[:-1]] for data in tables.values()]
         except OSError as error:
             raise ConfigError(f"{folder} cannot be read: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             raise ConfigError(f"{folder / RUN} is not as `score --shard` writes it: {type(error).__name__}") from error
-        for name, data in tables.items():
-            if digest_bytes(data) != mark["sha256"].get(name):
-                raise ConfigError(f"{folder / name} is not the table that its shard wrote; run the shard again")
-        # No cell has a line end (`escaping.one_line`): a row is a line.
-        self._lines = [[f"{line}\n" for line in data.decode().split("\n")[:-1]] for data in tables.values()]
         heads = {
             (slice_head(), study_head(identify=identify), series_head(identify=identify)): identify
             for identify in (False, True)

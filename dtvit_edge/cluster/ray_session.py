@@ -14,7 +14,8 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from types import FrameType
 from typing import Any
 
 from dtvit_edge.environment import switch_telemetry_off, usable_cores
@@ -48,47 +49,82 @@ def ray_session(address: str) -> Iterator[Any]:
         raise MissingDependency(f"ray is not installed, and --ray runs on it; {INSTALL}") from error
     if "://" in address:
         raise ConfigError(f"--ray {address}: Ray's client is not used; run the command on a machine of the cluster")
-    folder = None
-    try:
-        with _signals_kept():
-            if address == LOCAL:
-                here = tempfile.gettempdir()
-                folder = tempfile.mkdtemp(prefix="dtvit-ray-", dir=here if len(here) <= _LONGEST_TEMPORARY else "/tmp")
-                log.info("Ray keeps its own files in %s, and removes them at the end", folder)
-                ray.init(
-                    LOCAL,
-                    num_cpus=usable_cores(),
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    object_store_memory=_STORE_BYTES,
-                    _temp_dir=os.path.join(folder, "r"),  # Ray opens it to everybody: that is for the folder above
-                    _node_ip_address="127.0.0.1",  # and no port to any other machine
-                )
-            else:
-                ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
-        said = str(error).strip().split("\n")[0][:200]
-        raise ConfigError(f"no Ray at {address}: {type(error).__name__}: {said}") from error
-    try:
+    with ExitStack() as undo:
+        undo.enter_context(_unsaid())
+        try:
+            with _interrupts_later():
+                if address == LOCAL:
+                    here = tempfile.gettempdir()
+                    here = here if len(here) <= _LONGEST_TEMPORARY else "/tmp"
+                    folder = tempfile.mkdtemp(prefix="dtvit-ray-", dir=here)
+                    undo.callback(shutil.rmtree, folder, ignore_errors=True)
+                    log.info("Ray keeps its own files in %s, and removes them at the end", folder)
+                if not ray.is_initialized():  # else it is the caller's own, and is refused
+                    undo.callback(ray.shutdown)
+                if address == LOCAL:
+                    ray.init(
+                        LOCAL,
+                        num_cpus=usable_cores(),
+                        include_dashboard=False,
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                        object_store_memory=_STORE_BYTES,
+                        _temp_dir=os.path.join(folder, "r"),  # Ray opens it to everybody: that is for the folder above
+                        _node_ip_address="127.0.0.1",  # and no port to any other machine
+                    )
+                else:
+                    ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        except Exception as error:
+            said = str(error).strip().split("\n")[0][:200]
+            raise ConfigError(f"no Ray at {address}: {type(error).__name__}: {said}") from error
         yield ray
-    finally:
-        ray.shutdown()
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Ray takes SIGTERM for itself, which ends a run in order here."""
-    if threading.current_thread() is not threading.main_thread():
+def _unsaid() -> Iterator[None]:
+    """Ray says of a lost worker on stdout, where results belong, and with addresses; no option of `init` keeps it."""
+    try:
+        from ray._private import worker
+    except ImportError:  # a Ray that has its parts elsewhere: its words are seen then
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = getattr(worker, "_worker_logs_enabled", True)
+    worker._worker_logs_enabled = False
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        worker._worker_logs_enabled = before
+
+
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """An interrupt comes when the block has ended, a second Ctrl-C at once.
+
+    Ray takes SIGTERM for itself, which ends a run in order here; and of a Ray that is half begun nobody could end the
+    processes. Only the main thread can set handlers, so that while it is in the block nobody but Ray is kept from it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    come: list[int] = []
+
+    def later(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and number in come:
+            raise KeyboardInterrupt
+        come.append(number)
+
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    kept = {number: handler for number, handler in before.items() if callable(handler)}
+    set_handler = signal.signal
+    for number in kept:
+        set_handler(number, later)
+    signal.signal = lambda number, handler: signal.getsignal(number)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        signal.signal = set_handler
+        for number, handler in kept.items():
+            set_handler(number, handler)
+    if come:
+        raise KeyboardInterrupt

@@ -11,6 +11,7 @@ import marshal
 import os.path
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
+from hashlib import blake2b
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -87,6 +88,12 @@ class Records:
             name, path, state, *_ = marshal.loads(own)
             file, state = os.path.join(shared[2], name), None if state is None else FileState(*state)
             yield file, _path(shared[3], name, path), state, (shared, own)
+
+    def contents(self) -> Iterator[bytes]:
+        """A digest of what each header says and of its path, the same wherever its file lies and whatever its times."""
+        for _, path, _, (shared, own) in self.packed():
+            said = marshal.dumps((path, marshal.loads(own)[3:], shared[:2], shared[4:]), 2)  # refers to nothing twice
+            yield blake2b(said, digest_size=16).digest()
 
     def is_as(self, other: Records) -> bool:
         """Whether both hold the same headers in the same order."""

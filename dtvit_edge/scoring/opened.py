@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -104,8 +104,25 @@ class OpenModel:
         return {}
 
 
+class Opening:
+    """A model that is being opened; called, it waits for it, and raises what opening it raised."""
+
+    def __init__(self, wait: Callable[[], RunModel], future: Future[Any] | None = None) -> None:
+        self._wait = wait
+        self._future = future
+
+    def __call__(self) -> RunModel:
+        """The model."""
+        return self._wait()
+
+    def has_not_failed(self) -> None:
+        """Raise what opening the model raised, if it has: what is done meanwhile is of no use then."""
+        if self._future is not None and self._future.done():
+            self._future.result()
+
+
 @contextmanager
-def opening(bundle: Bundle, chosen: RunModel | Resolved) -> Iterator[Callable[[], RunModel]]:
+def opening(bundle: Bundle, chosen: RunModel | Resolved) -> Iterator[Opening]:
     """Open a model while something else is done, such as reading headers: libraries load models without Python's lock.
 
     Args:
@@ -116,7 +133,7 @@ def opening(bundle: Bundle, chosen: RunModel | Resolved) -> Iterator[Callable[[]
         to a thread: there the model is opened in the one that asks for it.
     """
     if not isinstance(chosen, Resolved):
-        yield lambda: chosen
+        yield Opening(lambda: chosen)
         return
     with ExitStack() as stack:
 
@@ -127,7 +144,8 @@ def opening(bundle: Bundle, chosen: RunModel | Resolved) -> Iterator[Callable[[]
             return OpenModel(options, chosen.why, backend, executor)
 
         if backends.runs_engines(chosen.options.backend):
-            yield model
+            yield Opening(model)
             return
         with ThreadPoolExecutor(1, thread_name_prefix="opening") as thread:
-            yield thread.submit(model).result
+            future = thread.submit(model)
+            yield Opening(future.result, future)

@@ -8,7 +8,7 @@ may overwrite.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -32,7 +32,7 @@ from dtvit_edge.scoring.output_folder import STUDIES as STUDIES
 from dtvit_edge.scoring.output_folder import held_folder
 from dtvit_edge.scoring.result_files import ResultFiles
 from dtvit_edge.scoring.run_report import RunFacts, run_report
-from dtvit_edge.scoring.shards import FIELD, Shard, plan_digest
+from dtvit_edge.scoring.shards import FIELD, Shard, plan_digest, seal
 from dtvit_edge.scoring.studies import StudyScorer
 
 NOTHING_SCORED = 4  # exit status
@@ -72,12 +72,25 @@ class RunReport:
 
 
 def make_plan(
-    folders: Sequence[Path], out: Path | None, options: Options, progress: Progress = silent
+    folders: Sequence[Path],
+    out: Path | None,
+    options: Options,
+    progress: Progress = silent,
+    go_on: Callable[[], None] = lambda: None,
 ) -> tuple[Walk, Plan]:
-    """Walk and read headers; the output folder is left out where it lies inside."""
+    """Walk and read headers; the output folder is left out where it lies inside.
+
+    Args:
+        go_on: asked after each header; raises where a plan is of no use any more.
+    """
     walked = walk(folders, exclude=out)
     with progress("headers", len(walked.files)) as step:
-        plan = discover(walked, any_series=options.any_series, fast=options.fast, progress=lambda: step(1))
+
+        def read() -> None:
+            step(1)
+            go_on()
+
+        plan = discover(walked, any_series=options.any_series, fast=options.fast, progress=read)
     return walked, plan
 
 
@@ -110,7 +123,7 @@ def run(
     chosen = model or resolve_for(bundle, out, options, overwrite=overwrite)
     with opening(bundle, chosen) as opened:
         with facts.timings.stage("discover"):
-            walked, plan = make_plan(folders, out, chosen.options, progress)
+            walked, plan = make_plan(folders, out, chosen.options, progress, opened.has_not_failed)
         seen = plan_digest(walked, plan) if shard else ""
         del walked  # it is large, and not needed any more
         if shard:
@@ -182,6 +195,7 @@ class Output:
         said = run_report(bundle, self._identity, self._model, studies, counts, facts)
         if self._shard:
             said[FIELD] = self._shard.mark(self._identity, seen, files.contents())
+            seal(said)
         files.finish(said)
         return report
 

@@ -17,8 +17,10 @@ from typing import Any
 from dtvit_edge.dicom.plan import PackedParts, Plan
 from dtvit_edge.dicom.walk import Walk
 from dtvit_edge.errors import ConfigError
+from dtvit_edge.spec import digest_json
 
 FIELD = "shard"  # of run.json, and of a shard's identity
+_CHECK = "check"
 MOST_SHARDS = 100_000
 
 
@@ -69,8 +71,20 @@ class Shard:
         return {"number": self.number, "count": self.count, "identity": identity, "seen": seen, **contents}
 
 
+def seal(report: dict[str, Any]) -> None:
+    """Write a checksum of a shard's whole `run.json` into its mark: a merge adds up counts that no table can prove."""
+    report[FIELD][_CHECK] = digest_json(report)
+
+
+def is_sealed(report: dict[str, Any]) -> bool:
+    """Whether a shard's `run.json` is as it was sealed."""
+    mark = report[FIELD]
+    rest = {name: value for name, value in mark.items() if name != _CHECK}
+    return bool(mark[_CHECK] == digest_json({**report, FIELD: rest}))
+
+
 def plan_digest(walked: Walk, plan: Plan) -> str:
-    """A digest of what lies below the folders: paths and sizes, and study by study what was found in the headers.
+    """A digest of what lies below the folders: paths and sizes, and study by study all that was found in the headers.
 
     Neither times nor places are in it, so that machines may have the folders in copies, and under other mount points.
     """
@@ -81,7 +95,9 @@ def plan_digest(walked: Walk, plan: Plan) -> str:
     for uid, study in parts.studies.items():
         rejected = sorted(f"{r.path}\0{r.frame}\0{r.reason.code}" for r in study.rejected)
         touched = sorted(reason.code for reason in study.touched)
-        _add(digest, [uid, str(len(study.records)), *touched, "", *rejected])
+        _add(digest, [uid, *touched, "", *rejected])
+        for header in sorted(study.records.contents()):
+            digest.update(header)
     return digest.hexdigest()
 
 

@@ -16,7 +16,7 @@ from dtvit_edge.cluster.merge import merge
 from dtvit_edge.errors import ConfigError, DiskFault
 from dtvit_edge.scoring.api import Options
 from dtvit_edge.scoring.run import RunReport, run
-from dtvit_edge.scoring.shards import Shard
+from dtvit_edge.scoring.shards import Shard, seal
 from tests.support.made_once import made_once
 from tests.support.mixed_folder import mixed_folder
 from tests.support.scoring_runs import results
@@ -87,9 +87,12 @@ def test_an_interrupted_shard_goes_on(
     assert not (tmp_path / "out").exists()
 
 
-def edited(out: Path, change: Callable[[dict[str, Any]], object]) -> None:
+def edited(out: Path, change: Callable[[dict[str, Any]], object], *, sealed: bool = True) -> None:
     report = json.loads((out / "run.json").read_text())
     change(report)
+    if sealed and isinstance(report.get("shard"), dict):
+        report["shard"].pop("check")
+        seal(report)
     (out / "run.json").write_text(json.dumps(report))
 
 
@@ -114,7 +117,21 @@ REFUSED: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
         lambda f: edited(f / "2", lambda r: r["shard"].update(number=3)), ["1", "2", "3"], r"a study of another shard",
     ),
     "no JSON of ours": (lambda f: (f / "2" / "run.json").write_text("[]"), ["1", "2", "3"], r"2 holds no shard, but"),
-    "a mark that is none": (lambda f: edited(f / "2", lambda r: r.update(shard=7)), ["1", "2", "3"], r"TypeError"),
+    "a mark that is none": (lambda f: edited(f / "2", lambda r: r.update(shard=7)), ["1", "2", "3"], r"AttributeError"),
+    "counts that its tables do not have": (
+        lambda f: edited(f / "2", lambda r: r["counts"]["slices"].clear(), sealed=False), ["1", "2", "3"],
+        r"run.json was changed since its shard wrote it; run the shard again",
+    ),
+    "digests that are none": (
+        lambda f: edited(f / "2", lambda r: r["shard"].update(sha256=[])), ["1", "2", "3"], r"not the table",
+    ),
+    "a number without end": (
+        lambda f: edited(f / "2", lambda r: r["shard"]["studies"][0].__setitem__(1, float("inf"))), ["1", "2", "3"],
+        r"OverflowError",
+    ),
+    "counts that are none": (
+        lambda f: edited(f / "1", lambda r: r["counts"].update(studies=[])), ["1", "2", "3"], r"is not as `score",
+    ),
 }  # fmt: skip
 
 
@@ -137,6 +154,22 @@ def test_shards_over_folders_that_changed_in_between_are_refused(
     shard(tiny_bundle, later, tmp_path / "2", "2/3")
     with pytest.raises(ConfigError, match="saw other files below its folders than"):
         merge([three / "1", tmp_path / "2", three / "3"], tmp_path / "out")
+
+
+def test_shards_that_saw_other_headers_in_files_of_the_same_names_and_sizes_are_refused(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    """Else a slice that changed its study between both would be in two studies, or in none."""
+    folder = mixed_folder(tmp_path / "in")
+    shard(tiny_bundle, folder, tmp_path / "1", "1/2")
+    files = [next(f for f in sorted((folder / f"plain-{i}").iterdir()) if f.is_file()) for i in (1, 4)]
+    contents = [file.read_bytes() for file in files]
+    assert len({len(content) for content in contents}) == 1
+    for file, content in zip(files, reversed(contents), strict=True):
+        file.write_bytes(content)
+    shard(tiny_bundle, folder, tmp_path / "2", "2/2")
+    with pytest.raises(ConfigError, match="saw other files below its folders than"):
+        merge([tmp_path / "1", tmp_path / "2"], tmp_path / "out")
 
 
 def test_copies_of_the_folders_will_do(
@@ -173,7 +206,10 @@ def test_the_commands_of_shards_and_their_merge(
     assert results(tmp_path / "out") == results(whole[1])
     assert "studies of 2 shards" in capsys.readouterr().out
     assert main(["merge", *outs, "-o", str(tmp_path / "out")]) == 2, "it holds something already"
+    (tmp_path / "out" / "report").mkdir()
+    (tmp_path / "out" / "report" / "index.html").write_text("of other results")
     assert main(["merge", *outs, "-o", str(tmp_path / "out"), "--overwrite", "--json"]) == 3
+    assert not (tmp_path / "out" / "report" / "index.html").exists(), "pages of other results would lie beside these"
     assert json.loads(capsys.readouterr().out)["shards"] == 2
 
 

@@ -103,11 +103,12 @@ def test_two_nodes_leave_the_bytes_of_one_process_and_no_path_in_any_log(
     assert len(texts) > 5 and not any(PATIENT.encode() in text for text in texts)
 
 
-def test_a_worker_that_is_killed_costs_no_slice(
-    cluster: Any, bundle: Bundle, studies: Path, one: Path, tmp_path: Path
+def test_a_worker_that_is_killed_costs_no_slice_and_stdout_is_for_results(
+    cluster: Any, bundle: Bundle, studies: Path, one: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hook(bundle, "kill-once 919-1")
     score(bundle, studies, tmp_path / "out", cluster.address)
+    assert capsys.readouterr().out == "", "Ray's own words would stand amid what --json prints"
     assert bundle.path.with_name("done").exists(), "it was killed"
     keys = images_in(tmp_path / "out")
     assert results(tmp_path / "out") == results(one) and len(keys) == len(set(keys)) == 48

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import BundleError, ConfigError
 from dtvit_edge.scoring import opened
 from dtvit_edge.scoring import run as run_module
-from dtvit_edge.scoring.api import open_backend
+from dtvit_edge.scoring.api import Options, open_backend
 from tests.support.dicom_files import series
 from tests.support.scoring_runs import results, score
 
@@ -67,3 +70,29 @@ def test_a_model_that_cannot_be_opened_is_said_and_leaves_no_output_folder(
     with pytest.raises(BundleError, match="no such model"):
         score(tiny_bundle, tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_cannot_be_opened_ends_the_reading_of_headers(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large archive they take minutes, and over a share hours."""
+    failing, steps = threading.Event(), []
+
+    def refuses(*arguments: Any) -> Any:
+        failing.set()
+        raise BundleError("no such model")
+
+    @contextmanager
+    def counted(stage: str, total: int) -> Iterator[Any]:
+        def step(n: int) -> None:
+            steps.append(n)
+            failing.wait(60)
+            time.sleep(0.01)
+
+        yield step
+
+    series(tmp_path / "in", [5.0 * i for i in range(300)])
+    monkeypatch.setattr(opened, "open_backend", refuses)
+    with pytest.raises(BundleError, match="no such model"):
+        run_module.run(tiny_bundle, [tmp_path / "in"], tmp_path / "out", Options(), progress=counted)
+    assert 0 < len(steps) < 300 and not (tmp_path / "out").exists()

@@ -6,7 +6,10 @@ import errno
 import os
 import shutil
 import signal
+import sys
+import time
 from collections.abc import Callable, Iterator
+from importlib._bootstrap import _find_and_load  # type: ignore[attr-defined]
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +40,21 @@ def reference(tiny_bundle: Bundle, phantom_folder: Path, tmp_path_factory: pytes
 @pytest.fixture
 def signals() -> Iterator[None]:
     """The handlers of the command line, for one test."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
     interrupt_on_signals()
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_an_interrupt_amid_pythons_locks_of_imports_comes_a_moment_later(number: int, signals: None) -> None:
+    """One that leaves the lock of all imports held would let the thread that opens the model wait for ever."""
+    handler: Any = signal.getsignal(number)
+    amid = compile("handler(number, sys._getframe())", _find_and_load.__code__.co_filename, "exec")
+    exec(amid, {"handler": handler, "number": number, "sys": sys})  # it returns
+    with pytest.raises(KeyboardInterrupt):
+        time.sleep(10)
 
 
 def meanwhile(event: Callable[[], Any]) -> Callable[..., Any]:
