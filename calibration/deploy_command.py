@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from calibration.options import calibration_options, config_of
+from dtvit_edge.cli.option_set import FiniteRange
 from evaluation.limits import LIMIT_OPTIONS
 from export.options import import_options
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 @calibration_options
 @click.option(
     "--tune-seconds",
-    type=click.FloatRange(0, 3600),
+    type=FiniteRange(0, 3600),
     default=60,
     show_default=True,
     metavar="S",

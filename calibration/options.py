@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dtvit_edge.cli.option_set import option_set
+from dtvit_edge.cli.option_set import FiniteRange, option_set
 from evaluation.limits import limit_options, split_limits
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ calibration_options = option_set(
         "--alpha",
         default=0.5,
         show_default=True,
-        type=click.FloatRange(0, 1),
+        type=FiniteRange(0, 1),
         help="Set how much of the outliers smoothing moves from the activations into the weights.",
     ),
     click.option(

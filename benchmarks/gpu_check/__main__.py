@@ -16,6 +16,7 @@ from benchmarks.gpu_check.runner import PASSED, run_stages
 from benchmarks.gpu_check.settings import DEFAULT_PRECISIONS, Settings
 from benchmarks.gpu_check.stages import NOT_MEASURED, stages
 from dtvit_edge.cli import render
+from dtvit_edge.cli.option_set import FiniteRange
 from dtvit_edge.trt import library
 from dtvit_edge.trt.releases import PRECISIONS
 
@@ -30,9 +31,7 @@ from dtvit_edge.trt.releases import PRECISIONS
 @click.option("--list", "listed", is_flag=True, help="List the stages with their time limits, and run none.")
 @click.option("--summary", "told", is_flag=True, help="Say what the records in OUT prove, and run none.")
 @click.option("--missing", is_flag=True, help="Run only the stages that have not passed yet.")
-@click.option(
-    "--minutes", type=click.FloatRange(0), help="Begin no stage after this many minutes, and end the last then."
-)
+@click.option("--minutes", type=FiniteRange(0), help="Begin no stage after this many minutes, and end the last then.")
 @click.option(
     "--backend",
     default=library.AUTO,

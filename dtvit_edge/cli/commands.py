@@ -21,6 +21,7 @@ from dtvit_edge.cli.cluster_options import asked_of_ray, ray_options, shard_opti
 from dtvit_edge.cli.group import Commands
 from dtvit_edge.cli.merge_command import merge
 from dtvit_edge.cli.option_set import (
+    FiniteRange,
     accept_option,
     bundle_argument,
     bundle_options,
@@ -89,7 +90,7 @@ threads_option = click.option(
     "--threads", type=click.IntRange(1), metavar="N", help="Compute with N threads, where the backend runs on a CPU."
 )
 threshold_option = click.option(
-    "--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), metavar="P",
+    "--threshold", type=FiniteRange(0, 1, min_open=True, max_open=True), metavar="P",
     help="Call P and more positive, slices and studies, in this run.  [default: the bundle's]",
 )  # fmt: skip
 
@@ -99,7 +100,7 @@ threshold_option = click.option(
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), metavar="OUT", help="Write the results to this folder.")
 @click.option("--overwrite", is_flag=True, help="Replace the results of another run.")
-@click.option("--watch", "seconds", type=click.FloatRange(min=0.1), metavar="SECONDS",
+@click.option("--watch", "seconds", type=FiniteRange(0.1, 86400), metavar="SECONDS",
               help="Go on until interrupted: score files that are the same in two looks, SECONDS apart.")  # fmt: skip
 @click.option("--identify", is_flag=True,
               help="Add AccessionNumber, StudyDate and the study's folder to studies.csv, and the station's name to "

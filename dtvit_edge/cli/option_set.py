@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,21 @@ def option_set(*options: Decorator) -> Decorator:
         return command
 
     return decorate
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers: click takes `nan` for one in every range, and infinity where there is no end."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number.
+
+        Raises:
+            BadParameter: it is none in the range.
+        """
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no number in the range {self._describe_range()}.", param, ctx)
+        return number
 
 
 def _or_none(_: click.Context, __: click.Parameter, value: tuple[Path, ...]) -> tuple[Path, ...] | None:

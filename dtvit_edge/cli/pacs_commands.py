@@ -12,7 +12,14 @@ from typing import Any
 import click
 
 from dtvit_edge.cli import render
-from dtvit_edge.cli.option_set import accept_option, bundle_argument, bundle_options, device_option, json_option
+from dtvit_edge.cli.option_set import (
+    FiniteRange,
+    accept_option,
+    bundle_argument,
+    bundle_options,
+    device_option,
+    json_option,
+)
 from dtvit_edge.errors import VerdictError
 
 
@@ -86,15 +93,15 @@ def replay(
 @click.option("--port", type=click.IntRange(0, 65535), default=11112, show_default=True, help="Listen at this port.")
 @click.option("--allow", multiple=True, metavar="AET@HOST",
               help="Take studies from this application entity; may be repeated.  [default: the PACS]")  # fmt: skip
-@click.option("--after", "quiet_seconds", type=click.FloatRange(min=0.1), default=10.0, show_default=True,
+@click.option("--after", "quiet_seconds", type=FiniteRange(0.1, 86400), default=10.0, show_default=True,
               metavar="SECONDS", help="Score a study when no suitable slice has come for so long.")  # fmt: skip
-@click.option("--keep", "keep_hours", type=click.FloatRange(min=0.0), default=24.0, show_default=True,
+@click.option("--keep", "keep_hours", type=FiniteRange(0, 87600), default=24.0, show_default=True,
               metavar="HOURS", help="Delete received files after so long.")  # fmt: skip
 @click.option("--most-mib", type=click.IntRange(1, 1024), default=512, show_default=True, metavar="MIB",
               help="Refuse larger objects.")  # fmt: skip
 @click.option("--status-port", type=click.IntRange(0, 65535), default=8042, show_default=True, metavar="PORT",
               help="Serve /health and /metrics at this port of the loopback address.")  # fmt: skip
-@click.option("--heartbeat", "heartbeat_hours", type=click.FloatRange(min=0.0, min_open=True), metavar="HOURS",
+@click.option("--heartbeat", "heartbeat_hours", type=FiniteRange(0, 8760, min_open=True), metavar="HOURS",
               help="Send a phantom through the PACS and back so often; late or wrong is red.")  # fmt: skip
 @click.option("--key-image", "with_key_image", is_flag=True,
               help="Send the top slice of flagged studies as a secondary capture as well.")  # fmt: skip
@@ -106,7 +113,7 @@ def replay(
 @click.option("--threads", type=click.IntRange(1), metavar="N",
               help="Compute with N threads, where the backend runs on a CPU.")  # fmt: skip
 @device_option
-@click.option("--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), metavar="P",
+@click.option("--threshold", type=FiniteRange(0, 1, min_open=True, max_open=True), metavar="P",
               help="Call P and more positive.  [default: the bundle's]")  # fmt: skip
 @accept_option
 @bundle_options

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from dtvit_edge.cli import render
-from dtvit_edge.cli.option_set import bundle_argument, bundle_options, json_option
+from dtvit_edge.cli.option_set import FiniteRange, bundle_argument, bundle_options, json_option
 
 
 @click.command(short_help="Measure what scores fastest on this machine.")
 @bundle_argument
-@click.option("--seconds", type=click.FloatRange(1, 3600), default=60, show_default=True, metavar="S",
+@click.option("--seconds", type=FiniteRange(1, 3600), default=60, show_default=True, metavar="S",
               help="Measure for about S seconds.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print what was measured; write nothing.")
 @bundle_options

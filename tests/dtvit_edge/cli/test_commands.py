@@ -6,8 +6,10 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from dtvit_edge.bundle import Bundle
@@ -281,3 +283,19 @@ def test_importing_the_package_loads_little() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['dtvit_edge']"
+
+
+def _options_of(command: click.Command) -> Iterator[click.Parameter]:
+    yield from command.params
+    for below in getattr(command, "commands", {}).values():
+        yield from _options_of(below)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_option_that_takes_a_number_in_a_range_takes_none_that_is_not_finite(name: str) -> None:
+    command = cli.load(name) if name in WORKSTATION_COMMANDS else cli.commands[name]
+    for option in _options_of(command):
+        if isinstance(option.type, click.FloatRange):
+            for value in ("nan", "inf", "-inf", "1e400"):
+                with pytest.raises(click.BadParameter):
+                    option.type.convert(value, option, None)
