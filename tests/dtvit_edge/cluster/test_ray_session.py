@@ -56,7 +56,17 @@ def test_an_interrupt_while_ray_begins_ends_in_order_once_it_has_begun(
     assert signal.getsignal(number) is signal.default_int_handler
 
 
-def test_a_second_interrupt_while_ray_begins_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """As in a terminal: a shell that starts tests in the background lets them ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_interrupt_while_ray_begins_ends_it_at_once(
+    monkeypatch: pytest.MonkeyPatch, interruptible: None
+) -> None:
     def interrupted() -> None:
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)

@@ -41,6 +41,8 @@ def reference(tiny_bundle: Bundle, phantom_folder: Path, tmp_path_factory: pytes
 def signals() -> Iterator[None]:
     """The handlers of the command line, for one test."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    # As in a terminal: a shell that starts tests in the background lets them ignore SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     interrupt_on_signals()
     yield
     for number, handler in before.items():
