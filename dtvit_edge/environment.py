@@ -37,6 +37,11 @@ TELEMETRY_OFF = {
 _OPENVINO_TELEMETRY = "openvino_telemetry"
 
 
+def install_line(extra: str) -> str:
+    """What installs an extra of this package, which no index has."""
+    return f"pip install '.[{extra}]' (in a checkout; or the wheel's file instead of the dot)"
+
+
 def switch_telemetry_off() -> None:
     """Let no library report to anybody or keep ids for it; has an effect on those that are not loaded yet.
 

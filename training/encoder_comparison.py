@@ -164,7 +164,7 @@ def record_of(evaluations: Sequence[Evaluation], name: str, data: ImageSet, comm
         {
             "command": command,
             "data": name,
-            "budget": _budget(runs[0][1]),
+            "budget": runs[0][1].budget,
             "leaks": leaks,
             "rows": {head: [asdict(row) for row in made] for head, made in by_head.items()},
         },
@@ -241,12 +241,3 @@ def _judged(head: str, evaluation: Evaluation, run: TrainingRun, kept: Sequence[
     probability = evaluation.ich_probability if head == ICH_HEAD else evaluation.location_probability
     minutes = sum(epoch.get("cpu_seconds", 0.0) for epoch in run.history) / 60
     return Judged(evaluation.encoder, bool(run.config["augment"]), figures, probability[list(kept)], minutes)
-
-
-def _budget(run: TrainingRun) -> str:
-    config = run.config
-    images = config["epoch_images"] or len(run.split["train"])
-    return (
-        f"{config['epochs']} epochs of {images} images, batch {config['batch']}, {config['optimizer']} "
-        f"{config['learning_rate']:g}, {config['schedule']}, {config['precision']}"
-    )

@@ -53,6 +53,17 @@ class TrainingRun:
             raise ConfigError(f"{folder}: holds no finished epoch of `dtvit-edge train`: {error}") from error
 
     @property
+    def budget(self) -> str:
+        """What it was trained for, in words; neither the seed nor the weights that it began with."""
+        c = self.config
+        done = f"{c['epochs']} epochs" if self.finished else f"{len(self.history)} of {c['epochs']} epochs"
+        images = c["epoch_images"] or len(self.split["train"])
+        return (
+            f"{done} of {images} images, batch {c['batch']}, {c['optimizer']} {c['learning_rate']:g}, {c['schedule']}, "
+            f"{c['precision']}"
+        )
+
+    @property
     def finished(self) -> bool:
         """Whether every epoch that was asked for was trained."""
         return len(self.history) == self.config["epochs"]

@@ -190,14 +190,9 @@ def _split_name(run: TrainingRun | None) -> str:
 
 
 def _budget(run: TrainingRun) -> str:
-    c = run.config
-    done = f"{len(run.history)} of {c['epochs']} epochs" if not run.finished else f"{c['epochs']} epochs"
-    start = "random start" if c["init"] is None else f"start {c['init'][:12]}"
-    images = c["epoch_images"] or len(run.split["train"])
-    return (
-        f"{done} of {images} images, batch {c['batch']}, {c['optimizer']} {c['learning_rate']:g}, {c['schedule']}, "
-        f"{c['precision']}, {start}, seed {c['seed']}"
-    )
+    init = run.config["init"]
+    start = "random start" if init is None else f"start {init[:12]}"
+    return f"{run.budget}, {start}, seed {run.config['seed']}"
 
 
 def _cells(head_figures: HeadFigures | None, metrics: Sequence[str]) -> list[str]:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from dtvit_edge.backend import CPU_PRECISIONS, MODELS, Logits, check_names, check_pixels, not_open
 from dtvit_edge.backends.compiled_models import CompiledModel, find_compiled
 from dtvit_edge.bundle import ENGINES, Bundle, MemoryCopy, source_of
+from dtvit_edge.environment import install_line
 from dtvit_edge.errors import BundleError, DeviceFault
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES
 
 NAME = "openvino"
-INSTALL = "pip install '.[intel]' (in a checkout; or the wheel's file instead of the dot)"
+INSTALL = install_line("intel")
 HINTS = ("f32", "bf16")
 PRECISIONS = CPU_PRECISIONS
 RUNS = MODELS

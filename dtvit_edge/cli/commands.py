@@ -28,6 +28,8 @@ from dtvit_edge.cli.option_set import (
     device_option,
     json_option,
     refuse_given,
+    threads_option,
+    threshold_option,
 )
 from dtvit_edge.cli.pacs_commands import replay, serve, sr
 from dtvit_edge.cli.report_command import report, report_option, require_templates, with_pages
@@ -85,14 +87,6 @@ cli.add_command(sr)
 cli.add_command(triton)
 cli.add_command(tune)
 cli.add_command(view)
-
-threads_option = click.option(
-    "--threads", type=click.IntRange(1), metavar="N", help="Compute with N threads, where the backend runs on a CPU."
-)
-threshold_option = click.option(
-    "--threshold", type=FiniteRange(0, 1, min_open=True, max_open=True), metavar="P",
-    help="Call P and more positive, slices and studies, in this run.  [default: the bundle's]",
-)  # fmt: skip
 
 
 @cli.command(short_help="Score every study below some folders.")

@@ -51,6 +51,13 @@ accept_option = click.option(
 device_option = click.option(
     "--device", type=click.IntRange(0), metavar="N", help="Use the GPU that CUDA numbers N.  [default: 0]"
 )
+threads_option = click.option(
+    "--threads", type=click.IntRange(1), metavar="N", help="Compute with N threads, where the backend runs on a CPU."
+)
+threshold_option = click.option(
+    "--threshold", type=FiniteRange(0, 1, min_open=True, max_open=True), metavar="P",
+    help="Call P and more positive, slices and studies, in this run.  [default: the bundle's]",
+)  # fmt: skip
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
 # Of every command that takes a bundle: which one it has to be, and whose. It takes `expect_digest` and `trust`.
 bundle_options = option_set(

@@ -19,6 +19,8 @@ from dtvit_edge.cli.option_set import (
     bundle_options,
     device_option,
     json_option,
+    threads_option,
+    threshold_option,
 )
 from dtvit_edge.errors import VerdictError
 
@@ -110,11 +112,9 @@ def replay(
               help="Choose the backend: auto, or a name that `doctor` lists.")  # fmt: skip
 @click.option("--precision", default="auto", show_default=True, metavar="NAME",
               help="Choose the precision of the model or engine.")  # fmt: skip
-@click.option("--threads", type=click.IntRange(1), metavar="N",
-              help="Compute with N threads, where the backend runs on a CPU.")  # fmt: skip
+@threads_option
 @device_option
-@click.option("--threshold", type=FiniteRange(0, 1, min_open=True, max_open=True), metavar="P",
-              help="Call P and more positive.  [default: the bundle's]")  # fmt: skip
+@threshold_option
 @accept_option
 @bundle_options
 def serve(

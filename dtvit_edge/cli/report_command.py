@@ -83,4 +83,5 @@ def with_pages(done: RunReport, bundle: Bundle, folders: tuple[Path, ...], out: 
         return done
     from dtvit_edge.report.write import write_report
 
-    return replace(done, files=(*done.files, write_report(out, folders, bundle, progress=render.progress).index))
+    written = write_report(out, folders, bundle, plan=done.plan, progress=render.progress)
+    return replace(done, files=(*done.files, written.index))

@@ -23,10 +23,10 @@ from dtvit_edge.dicom.slice import Slice, SliceHeader, SliceImage
 from dtvit_edge.environment import machine
 from dtvit_edge.errors import BundleError, DeviceFault, DtvitError
 from dtvit_edge.results import SliceScore
-from dtvit_edge.scoring.api import make_pipeline, open_backend, open_executor
+from dtvit_edge.scoring.api import make_pipeline
 from dtvit_edge.scoring.configuration import resolve
-from dtvit_edge.scoring.identity import run_identity
 from dtvit_edge.scoring.image_reading import Reader
+from dtvit_edge.scoring.opened import opening_here
 from dtvit_edge.scoring.options import Options
 from dtvit_edge.scoring.shared_executor import SharedExecutor
 
@@ -97,17 +97,13 @@ class Worker:
             if bundle is None:
                 return Refused(platform.node(), f"it has no bundle of digest {order.digest[:12]}… at that path", True)
             bundle = replace(bundle, thresholds=order.thresholds)
-            resolved = resolve(bundle, order.options, order.begun)
-            options = resolved.options
-            backend = self._undo.enter_context(open_backend(bundle, options.backend, options))
-            executor = self._undo.enter_context(open_executor(bundle, backend, options))
+            model = self._undo.enter_context(opening_here(bundle, resolve(bundle, order.options, order.begun)))()
         except DtvitError as error:
             self.close()
             return Refused(platform.node(), str(error))
-        self._bundle_open, self._options = bundle, options
-        self._shared = SharedExecutor(executor, lambda: None)
-        identity = run_identity(bundle, backend, executor.batch, options)
-        return Opened(options, resolved.why, executor.batch, identity, machine(), platform.node())
+        self._bundle_open, self._options = bundle, model.options
+        self._shared = SharedExecutor(model.executor, lambda: None)
+        return Opened(model.options, model.why, model.batch, model.identity(bundle), machine(), platform.node())
 
     def sees(self, files: Sequence[tuple[str, FileState | None]]) -> int:
         """How many of some files are here as they were planned."""

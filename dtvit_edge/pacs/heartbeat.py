@@ -20,14 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.dicom.pydicom_warnings import quiet
-from dtvit_edge.dicom.uids import CTImageStorage, ExplicitVRLittleEndian
+from dtvit_edge.dicom.uids import CTImageStorage
 from dtvit_edge.files import make_folder
+from dtvit_edge.pacs.association import associate
 from dtvit_edge.pacs.peers import Peer
 from dtvit_edge.pacs.reading import statement_of_object
 from dtvit_edge.pacs.sender import FIND, found_at
 from dtvit_edge.pacs.statement import Statement, statement_of
 from dtvit_edge.pacs.store import STORED, Store
 from dtvit_edge.pacs.structured_report import COMPREHENSIVE, COMPREHENSIVE_3D
+from dtvit_edge.pacs.uids import derived_uid
 from dtvit_edge.report.run_results import read_run
 from dtvit_edge.scoring.opened import OpenModel
 from dtvit_edge.scoring.run import run
@@ -127,11 +129,11 @@ class Heartbeat:
             report = pydicom.dcmread(io.BytesIO(data))
             said = statement_of_object(report)
         differences = [d for d in self._expected.differences(said) if not d.startswith("top_sop_uid")]
-        if said.top_sop_uid != self._sop_uid(self._study, self._top):
+        if said.top_sop_uid != _sop_uid(self._study, self._top):
             differences.append("another top slice")
         if differences:
             return "wrong: " + "; ".join(differences)
-        association = self._associate([FIND])
+        association = associate(self._pacs, self._title, [FIND])
         if association is None:
             return "late: the PACS cannot be asked"
         try:
@@ -143,13 +145,13 @@ class Heartbeat:
     def _send(self, study_uid: str) -> None:
         """Send the phantom to the PACS, under UIDs of this beat."""
         try:
-            association = self._associate([CTImageStorage])
+            association = associate(self._pacs, self._title, [CTImageStorage])
             if association is None:
                 self.trouble = "late: the PACS cannot be reached"
                 return
             try:
                 for index, dataset in enumerate(self._slices):
-                    answer = association.send_c_store(_named(dataset, study_uid, self._sop_uid(study_uid, index)))
+                    answer = association.send_c_store(_named(dataset, study_uid, _sop_uid(study_uid, index)))
                     if answer.get("Status") != 0:
                         self.trouble = "late: the PACS does not take the phantom"
                         return
@@ -158,19 +160,9 @@ class Heartbeat:
         except Exception as error:
             self.trouble = f"late: the phantom could not be sent: {type(error).__name__}"
 
-    def _associate(self, classes: list[str]) -> Any:
-        from pynetdicom import AE
 
-        entity = AE(ae_title=self._title)
-        entity.acse_timeout = entity.dimse_timeout = entity.connection_timeout = 30
-        for sop_class in classes:
-            entity.add_requested_context(sop_class, ExplicitVRLittleEndian)
-        association = entity.associate(self._pacs.host, self._pacs.port, ae_title=self._pacs.title)
-        return association if association.is_established else None
-
-    @staticmethod
-    def _sop_uid(study_uid: str, index: int) -> str:
-        return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'{study_uid}/{index}').int}"
+def _sop_uid(study_uid: str, index: int) -> str:
+    return derived_uid("heartbeat", study_uid, str(index))
 
 
 def _phantom() -> list[Dataset]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from importlib.util import find_spec
 
+from dtvit_edge.environment import install_line
 from dtvit_edge.errors import MissingDependency
 
-INSTALL = "pip install '.[pacs]' (in a checkout; or the wheel's file instead of the dot)"
+INSTALL = install_line("pacs")
 OBJECTS = ("highdicom",)
 SERVICE = ("highdicom", "pynetdicom", "prometheus_client")
 

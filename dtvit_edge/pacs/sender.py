@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from dtvit_edge.dicom.pydicom_warnings import quiet
-from dtvit_edge.dicom.uids import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from dtvit_edge.errors import DiskFault
+from dtvit_edge.pacs.association import associate
 from dtvit_edge.pacs.key_image import SECONDARY_CAPTURE
 from dtvit_edge.pacs.peers import Peer
 from dtvit_edge.pacs.store import PARKED, STORED, WAITING, OutgoingObject, Store
@@ -28,7 +28,7 @@ _PASSING = (0x0110, 0x0213)
 # So often a peer may say that it cannot now, about one object.
 MOST_TRIES = 60
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 120.0
-_TIMEOUT_SECONDS = 30.0
+_CLASSES = (COMPREHENSIVE_3D, COMPREHENSIVE, SECONDARY_CAPTURE, FIND)
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class Sender:
         waiting = self._store.objects(WAITING)
         if not waiting:
             return True
-        association = self._associate()
+        association = associate(self._pacs, self._title, _CLASSES)
         if association is None:
             self._failed("no_association")
             return False
@@ -118,17 +118,6 @@ class Sender:
             return all(done) and not self._ended
         finally:
             association.release()
-
-    def _associate(self) -> Any:
-        from pynetdicom import AE
-
-        entity = AE(ae_title=self._title)
-        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = _TIMEOUT_SECONDS
-        entity.connection_timeout = _TIMEOUT_SECONDS
-        for sop_class in (COMPREHENSIVE_3D, COMPREHENSIVE, SECONDARY_CAPTURE, FIND):
-            entity.add_requested_context(sop_class, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-        association = entity.associate(self._pacs.host, self._pacs.port, ae_title=self._pacs.title)
-        return association if association.is_established else None
 
     def _tried(self, association: Any, one: OutgoingObject) -> bool:
         """Send one; an object that raises holds back no other one."""

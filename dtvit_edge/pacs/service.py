@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -35,10 +34,10 @@ from dtvit_edge.pacs.uids import derived_uid
 from dtvit_edge.pacs.write import StudyStatement, study_statements
 from dtvit_edge.reasons import Status
 from dtvit_edge.report.run_results import read_run
-from dtvit_edge.scoring.api import Options, open_backend, open_executor
+from dtvit_edge.scoring.api import Options
 from dtvit_edge.scoring.lock import FolderLock
-from dtvit_edge.scoring.opened import OpenModel
-from dtvit_edge.scoring.run import make_plan, resolve_for, run
+from dtvit_edge.scoring.opened import OpenModel, opening_here
+from dtvit_edge.scoring.run import resolve_for, run
 
 DATABASE = "service.sqlite"
 # A study that could not be scored is tried again so often, after so long.
@@ -132,7 +131,8 @@ class Service:
             self._inbox.open()
             self._store = Store(settings.folder / DATABASE)
             stack.callback(self._store.close)
-            self._model = stack.enter_context(self._opened_model())
+            chosen = resolve_for(self._bundle, settings.folder, self._options)
+            self._model = stack.enter_context(opening_here(self._bundle, chosen))()
             self._sender = Sender(
                 self._store, settings.pacs, settings.receiver.title, self._was_stored, self._metrics.failed
             )
@@ -180,15 +180,6 @@ class Service:
             "free_bytes": self._inbox.free_bytes(),
             "heartbeat": None if self._heartbeat is None else self._heartbeat.state,
         }
-
-    @contextmanager
-    def _opened_model(self) -> Iterator[OpenModel]:
-        chosen = resolve_for(self._bundle, self._settings.folder, self._options)
-        with (
-            open_backend(self._bundle, chosen.options.backend, chosen.options) as backend,
-            open_executor(self._bundle, backend, chosen.options) as executor,
-        ):
-            yield OpenModel(chosen.options, chosen.why, backend, executor)
 
     def _expose(self) -> None:
         watch = self._metrics.watch
@@ -255,13 +246,11 @@ class Service:
             return
         folder, out = self._inbox.files_of(uid), self._inbox.results_of(uid)
         try:
-            run(self._bundle, [folder], out, self._options, model=self._model)
+            done = run(self._bundle, [folder], out, self._options, model=self._model)
         except ConfigError:  # begun with another model or version: this one counts from now on
-            run(self._bundle, [folder], out, self._options, model=self._model, overwrite=True)
+            done = run(self._bundle, [folder], out, self._options, model=self._model, overwrite=True)
         self._metrics.scored()
-        results = read_run(out)
-        plan = make_plan([folder], out, results.options)[1]
-        study = next(study_statements(results, plan, uid), UNREADABLE)
+        study = next(study_statements(read_run(out), done.plan, uid), UNREADABLE)
         known = self._store.study(uid)
         if isinstance(study, str):
             log.warning("study %s has no object: %s", uid, study)

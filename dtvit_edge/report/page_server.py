@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from dtvit_edge.environment import install_line
 from dtvit_edge.errors import ConfigError, DeviceFault, MissingDependency
 from dtvit_edge.files import read_regular
 from dtvit_edge.report.access import TOKEN, App, Guard, Refusal, unforeseen
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-INSTALL = "pip install '.[view]' (in a checkout; or the wheel's file instead of the dot)"
+INSTALL = install_line("view")
 FILES_A_PAGE = 100
 # A page that `score --report` wrote has a megabyte at most.
 _LONGEST_PAGE = 2**21

@@ -11,6 +11,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
+from dtvit_edge.environment import install_line
 from dtvit_edge.errors import MissingDependency
 from dtvit_edge.escaping import one_line
 from dtvit_edge.spec import NOTICE
@@ -75,8 +76,7 @@ def _environment() -> Any:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as error:
         raise MissingDependency(
-            "jinja2 is not installed, and reports are made with it; "
-            "pip install '.[report]' (in a checkout; or the wheel's file instead of the dot)"
+            f"jinja2 is not installed, and reports are made with it; {install_line('report')}"
         ) from error
     return Environment(
         loader=PackageLoader("dtvit_edge.report"),

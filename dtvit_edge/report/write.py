@@ -43,13 +43,19 @@ class Report:
 
 
 def write_report(
-    out: Path, folders: Sequence[Path], bundle: Bundle | None = None, *, progress: Progress = silent
+    out: Path,
+    folders: Sequence[Path],
+    bundle: Bundle | None = None,
+    *,
+    plan: Plan | None = None,
+    progress: Progress = silent,
 ) -> Report:
     """Write the report of the run in `out` into `out/report`.
 
     Args:
         folders: what was scored; pictures, positions and gaps come from there.
         bundle: the one that answered; without it there are no evidence maps.
+        plan: of that run, where it is known; else the folders are read again.
 
     Raises:
         ConfigError: no finished run, another bundle's run, or a folder that is not there or cannot be written.
@@ -61,7 +67,7 @@ def write_report(
     if bundle is not None and bundle.digest != results.run["bundle"]["digest"]:
         raise ConfigError(f"{out} holds a run of another bundle: {results.run['bundle']['digest']}")
     options, spec = results.options, results.spec
-    _, plan = make_plan(folders, out, options, progress)
+    plan = plan or make_plan(folders, out, options, progress)[1]
     plans = {csv_cell(uid): uid for uid in plan.study_uids}
     # Two UIDs can have one spelling in a table; then nothing says which images belong to which row.
     rows = {study.uid: study for study in results.studies if study.uid not in results.repeated}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from dtvit_edge import backends
 from dtvit_edge.backend import Backend
@@ -104,14 +104,17 @@ class OpenModel:
         return {}
 
 
-class Opening:
+Model = TypeVar("Model", bound=RunModel)
+
+
+class Opening(Generic[Model]):
     """A model that is being opened; called, it waits for it, and raises what opening it raised."""
 
-    def __init__(self, wait: Callable[[], RunModel], future: Future[Any] | None = None) -> None:
+    def __init__(self, wait: Callable[[], Model], future: Future[Any] | None = None) -> None:
         self._wait = wait
         self._future = future
 
-    def __call__(self) -> RunModel:
+    def __call__(self) -> Model:
         """The model."""
         return self._wait()
 
@@ -122,7 +125,7 @@ class Opening:
 
 
 @contextmanager
-def opening(bundle: Bundle, chosen: RunModel | Resolved) -> Iterator[Opening]:
+def opening(bundle: Bundle, chosen: RunModel | Resolved) -> Iterator[Opening[Any]]:
     """Open a model while something else is done, such as reading headers: libraries load models without Python's lock.
 
     Args:
@@ -132,9 +135,16 @@ def opening(bundle: Bundle, chosen: RunModel | Resolved) -> Iterator[Opening]:
         What waits for the model. It raises what `api.open_backend` and `api.open_executor` do. A GPU's context belongs
         to a thread: there the model is opened in the one that asks for it.
     """
-    if not isinstance(chosen, Resolved):
+    if isinstance(chosen, Resolved):
+        with opening_here(bundle, chosen) as opened:
+            yield opened
+    else:
         yield Opening(lambda: chosen)
-        return
+
+
+@contextmanager
+def opening_here(bundle: Bundle, chosen: Resolved) -> Iterator[Opening[OpenModel]]:
+    """See `opening`, of a model that is opened in this process."""
     with ExitStack() as stack:
 
         def model() -> OpenModel:

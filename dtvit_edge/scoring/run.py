@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ class RunReport:
         counts: slices by status; reasons: slices by reason code.
         shard: the part that it was; None of all studies.
         resumed: slices taken from the journal; processed: slices of suitable series that were read and scored.
+        plan: what was scored, for what is made of it beside the tables.
     """
 
     studies: tuple[StudyScore, ...]
@@ -56,6 +57,7 @@ class RunReport:
     resumed: int
     processed: int
     files: tuple[Path, ...]
+    plan: Plan = field(repr=False, compare=False)
     shard: Shard | None = None
 
     @property
@@ -184,6 +186,7 @@ class Output:
             resumed=scorer.resumed,
             processed=scorer.processed,
             files=files.paths,
+            plan=plan,
             shard=self._shard,
         )
         counts = {

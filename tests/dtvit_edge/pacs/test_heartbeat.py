@@ -12,12 +12,13 @@ import pytest
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.pacs.heartbeat import Heartbeat
 from dtvit_edge.pacs.peers import Peer
-from dtvit_edge.pacs.service import Service
 from dtvit_edge.pacs.store import STORED, Store
 from dtvit_edge.pacs.structured_report import COMPREHENSIVE_3D, Naming, object_bytes, structured_report
+from dtvit_edge.scoring.configuration import resolve
+from dtvit_edge.scoring.opened import opening_here
 from dtvit_edge.scoring.options import Options
 from tests.support.pacs_objects import statement_in
-from tests.support.pacs_peers import HOST, OwnPacs, settings_of, wait_for
+from tests.support.pacs_peers import HOST, OwnPacs, wait_for
 
 pytest.importorskip("pynetdicom", reason="the extra `pacs` is not installed")
 pytest.importorskip("highdicom", reason="the extra `pacs` is not installed")
@@ -34,11 +35,12 @@ class Hands:
 @pytest.fixture
 def beating(tiny_bundle: Bundle, tmp_path: Path) -> Iterator[tuple[Heartbeat, Hands, OwnPacs, Store]]:
     hands, store = Hands(), Store(tmp_path / "db")
-    with OwnPacs() as pacs:
-        service = Service(tiny_bundle, Options(backend="onnxruntime"), settings_of(tmp_path / "s", pacs.port))
-        with service._opened_model() as model:
-            to = Peer("PACS", HOST, pacs.port)
-            yield Heartbeat(1, to, "DTVIT", store, tiny_bundle, model, 10, clock=hands), hands, pacs, store
+    with (
+        OwnPacs() as pacs,
+        opening_here(tiny_bundle, resolve(tiny_bundle, Options(backend="onnxruntime"))) as opened,
+    ):
+        to = Peer("PACS", HOST, pacs.port)
+        yield Heartbeat(1, to, "DTVIT", store, tiny_bundle, opened(), 10, clock=hands), hands, pacs, store
 
 
 def test_a_beat_is_late_where_nothing_comes_back_and_the_next_one_begins_in_its_time(
