@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dtvit_edge.cli.option_set import FiniteRange, bundle_options
+from dtvit_edge.cli.option_set import bundle_options
 
 if TYPE_CHECKING:
     from evaluation.metrics import Interval
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--labels", type=click.Path(path_type=Path), metavar="CSV",
               help="Tune on this labelled set, a CSV with the columns path, patient, ich and location; the slices of "
               "one patient count as one study.")  # fmt: skip
-@click.option("--sensitivity", default=0.95, show_default=True, type=FiniteRange(0, 1, min_open=True), metavar="S",
+@click.option("--sensitivity", default=0.95, show_default=True, type=click.FloatRange(0, 1, min_open=True), metavar="S",
               help="Take the highest threshold that finds at least this share of the positives.")  # fmt: skip
 @click.option("--reset", is_flag=True, help="Go back to 0.5, not tuned.")
 @click.option("--seed", default=0, show_default=True, help="Set the seed of the bootstrap.")

@@ -12,8 +12,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,14 +22,13 @@ from benchmarks.results import names
 from benchmarks.results.names import key_of
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.reasons import Status
+from dtvit_edge.scoring.configuration import resolve
+from dtvit_edge.scoring.opened import opening_here
 from dtvit_edge.scoring.run import RUN, run
 
 INSIDE_TIMER = (
     "run.run over all folders: discover, read, preprocess, infer, aggregate, write; opening the model is kept apart"
 )
-# The stages of a run's progress between which the model is opened.
-HEADERS, SLICES = "headers", "slices"
-
 Decisions = dict[str, bool]
 
 
@@ -68,10 +66,13 @@ def score(
     options = configuration.options(threads, workers=workers, any_series=True, keep_all=True)
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "out"
-        opening = _Opening()
         start = time.perf_counter()
-        report = run(configuration.bundle, list(folders), out, options, progress=opening)
-        seconds = time.perf_counter() - start - opening.seconds
+        with opening_here(configuration.bundle, resolve(configuration.bundle, options)) as opened:
+            model = opened()
+            opening_s = time.perf_counter() - start
+            start = time.perf_counter()
+            report = run(configuration.bundle, list(folders), out, options, model=model)
+            seconds = time.perf_counter() - start
         stages = json.loads((out / RUN).read_text(encoding="utf-8"))["seconds"]
         with (out / "slices.csv").open(encoding="utf-8", newline="") as file:
             scored = [row for row in csv.DictReader(file) if row["status"] == Status.SCORED]
@@ -79,7 +80,7 @@ def score(
         raise VerdictError(f"{configuration.name}: a run over the studies scored nothing")
     return FolderRun(
         seconds,
-        opening.seconds,
+        opening_s,
         {stage: float(value) for stage, value in stages.items()},
         len(scored),
         {row["sop_uid"]: row["ich"] == "1" for row in scored},
@@ -157,18 +158,3 @@ def measure(
             runs.add(name, calls[name]())
             step(1)
     return runs
-
-
-class _Opening:
-    """A Progress that sees how long a run opens its model."""
-
-    def __init__(self) -> None:
-        self._since = self.seconds = 0.0
-
-    @contextmanager
-    def __call__(self, stage: str, total: int) -> Iterator[Callable[[int], None]]:
-        if stage == SLICES:
-            self.seconds = time.perf_counter() - self._since
-        yield lambda steps: None
-        if stage == HEADERS:
-            self._since = time.perf_counter()

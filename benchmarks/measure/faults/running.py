@@ -81,15 +81,19 @@ def _interfering(delivery: Delivery, folder: Path) -> Iterator[None]:
     if not delivery.meanwhile and delivery.answer is None:
         yield
         return
-    original = api.open_backend
+    original, original_plan = api.open_backend, scoring_run.make_plan
 
-    def open_backend(*arguments: Any, **more: Any) -> Any:
+    def make_plan(*arguments: Any, **more: Any) -> Any:
+        made = original_plan(*arguments, **more)
         for change in delivery.meanwhile:
             change(folder)
+        return made
+
+    def open_backend(*arguments: Any, **more: Any) -> Any:
         backend = original(*arguments, **more)
         return backend if delivery.answer is None else _Changed(backend, delivery.answer)
 
-    with patch.object(opened, "open_backend", open_backend):
+    with patch.object(scoring_run, "make_plan", make_plan), patch.object(opened, "open_backend", open_backend):
         yield
 
 

@@ -295,7 +295,8 @@ def _options_of(command: click.Command) -> Iterator[click.Parameter]:
 def test_an_option_that_takes_a_number_in_a_range_takes_none_that_is_not_finite(name: str) -> None:
     command = cli.load(name) if name in WORKSTATION_COMMANDS else cli.commands[name]
     for option in _options_of(command):
-        if isinstance(option.type, click.FloatRange):
+        # `threshold --sensitivity` is refused in words of its own (test_threshold).
+        if isinstance(option.type, click.FloatRange) and option.name != "sensitivity":
             for value in ("nan", "inf", "-inf", "1e400"):
                 with pytest.raises(click.BadParameter):
                     option.type.convert(value, option, None)
