@@ -23,7 +23,7 @@ from benchmarks.results.names import key_of
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.reasons import Status
 from dtvit_edge.scoring.configuration import resolve
-from dtvit_edge.scoring.opened import opening_here
+from dtvit_edge.scoring.opened import opened_model
 from dtvit_edge.scoring.run import RUN, run
 
 INSIDE_TIMER = (
@@ -67,8 +67,7 @@ def score(
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "out"
         start = time.perf_counter()
-        with opening_here(configuration.bundle, resolve(configuration.bundle, options)) as opened:
-            model = opened()
+        with opened_model(configuration.bundle, resolve(configuration.bundle, options)) as model:
             opening_s = time.perf_counter() - start
             start = time.perf_counter()
             report = run(configuration.bundle, list(folders), out, options, model=model)

@@ -26,7 +26,7 @@ from dtvit_edge.results import SliceScore
 from dtvit_edge.scoring.api import make_pipeline
 from dtvit_edge.scoring.configuration import resolve
 from dtvit_edge.scoring.image_reading import Reader
-from dtvit_edge.scoring.opened import opening_here
+from dtvit_edge.scoring.opened import opened_model
 from dtvit_edge.scoring.options import Options
 from dtvit_edge.scoring.shared_executor import SharedExecutor
 
@@ -97,7 +97,7 @@ class Worker:
             if bundle is None:
                 return Refused(platform.node(), f"it has no bundle of digest {order.digest[:12]}… at that path", True)
             bundle = replace(bundle, thresholds=order.thresholds)
-            model = self._undo.enter_context(opening_here(bundle, resolve(bundle, order.options, order.begun)))()
+            model = self._undo.enter_context(opened_model(bundle, resolve(bundle, order.options, order.begun)))
         except DtvitError as error:
             self.close()
             return Refused(platform.node(), str(error))

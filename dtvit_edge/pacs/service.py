@@ -36,7 +36,7 @@ from dtvit_edge.reasons import Status
 from dtvit_edge.report.run_results import read_run
 from dtvit_edge.scoring.api import Options
 from dtvit_edge.scoring.lock import FolderLock
-from dtvit_edge.scoring.opened import OpenModel, opening_here
+from dtvit_edge.scoring.opened import OpenModel, opened_model
 from dtvit_edge.scoring.run import resolve_for, run
 
 DATABASE = "service.sqlite"
@@ -132,7 +132,7 @@ class Service:
             self._store = Store(settings.folder / DATABASE)
             stack.callback(self._store.close)
             chosen = resolve_for(self._bundle, settings.folder, self._options)
-            self._model = stack.enter_context(opening_here(self._bundle, chosen))()
+            self._model = stack.enter_context(opened_model(self._bundle, chosen))
             self._sender = Sender(
                 self._store, settings.pacs, settings.receiver.title, self._was_stored, self._metrics.failed
             )

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
-from dtvit_edge import backends
 from dtvit_edge.backend import Backend
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.dicom.slice import SliceHeader, SliceImage
@@ -104,58 +102,26 @@ class OpenModel:
         return {}
 
 
-Model = TypeVar("Model", bound=RunModel)
-
-
-class Opening(Generic[Model]):
-    """A model that is being opened; called, it waits for it, and raises what opening it raised."""
-
-    def __init__(self, wait: Callable[[], Model], future: Future[Any] | None = None) -> None:
-        self._wait = wait
-        self._future = future
-
-    def __call__(self) -> Model:
-        """The model."""
-        return self._wait()
-
-    def has_not_failed(self) -> None:
-        """Raise what opening the model raised, if it has: what is done meanwhile is of no use then."""
-        if self._future is not None and self._future.done():
-            self._future.result()
-
-
 @contextmanager
-def opening(bundle: Bundle, chosen: RunModel | Resolved) -> Iterator[Opening[Any]]:
-    """Open a model while something else is done, such as reading headers: libraries load models without Python's lock.
+def opened_model(bundle: Bundle, chosen: Resolved) -> Iterator[OpenModel]:
+    """A model, open in this process until the block ends.
 
-    Args:
-        chosen: what is to be opened, or an open model of the bundle, which stays open.
-
-    Returns:
-        What waits for the model. It raises what `api.open_backend` and `api.open_executor` do. A GPU's context belongs
-        to a thread: there the model is opened in the one that asks for it.
+    Raises:
+        as `api.open_backend` and `api.open_executor`.
     """
-    if isinstance(chosen, Resolved):
-        with opening_here(bundle, chosen) as opened:
-            yield opened
-    else:
-        yield Opening(lambda: chosen)
+    options = chosen.options
+    with (
+        open_backend(bundle, options.backend, options) as backend,
+        open_executor(bundle, backend, options) as executor,
+    ):
+        yield OpenModel(options, chosen.why, backend, executor)
 
 
 @contextmanager
-def opening_here(bundle: Bundle, chosen: Resolved) -> Iterator[Opening[OpenModel]]:
-    """See `opening`, of a model that is opened in this process."""
-    with ExitStack() as stack:
-
-        def model() -> OpenModel:
-            options = chosen.options
-            backend = stack.enter_context(open_backend(bundle, options.backend, options))
-            executor = stack.enter_context(open_executor(bundle, backend, options))
-            return OpenModel(options, chosen.why, backend, executor)
-
-        if backends.runs_engines(chosen.options.backend):
-            yield Opening(model)
-            return
-        with ThreadPoolExecutor(1, thread_name_prefix="opening") as thread:
-            future = thread.submit(model)
-            yield Opening(future.result, future)
+def model_of(bundle: Bundle, chosen: RunModel | Resolved) -> Iterator[RunModel]:
+    """What is to be opened, open until the block ends; or a model that is open already, and stays open."""
+    if isinstance(chosen, Resolved):
+        with opened_model(bundle, chosen) as model:
+            yield model
+    else:
+        yield chosen

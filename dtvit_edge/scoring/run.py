@@ -8,7 +8,7 @@ may overwrite.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -25,7 +25,7 @@ from dtvit_edge.scoring.api import Options, images_of
 from dtvit_edge.scoring.configuration import Resolved, resolve
 from dtvit_edge.scoring.journal import FILE_NAME as JOURNAL
 from dtvit_edge.scoring.journal import Journal, begun_configuration
-from dtvit_edge.scoring.opened import RunModel, opening
+from dtvit_edge.scoring.opened import RunModel, model_of
 from dtvit_edge.scoring.output_folder import RUN as RUN
 from dtvit_edge.scoring.output_folder import SLICES as SLICES
 from dtvit_edge.scoring.output_folder import STUDIES as STUDIES
@@ -78,21 +78,11 @@ def make_plan(
     out: Path | None,
     options: Options,
     progress: Progress = silent,
-    go_on: Callable[[], None] = lambda: None,
 ) -> tuple[Walk, Plan]:
-    """Walk and read headers; the output folder is left out where it lies inside.
-
-    Args:
-        go_on: asked after each header; raises where a plan is of no use any more.
-    """
+    """Walk and read headers; the output folder is left out where it lies inside."""
     walked = walk(folders, exclude=out)
     with progress("headers", len(walked.files)) as step:
-
-        def read() -> None:
-            step(1)
-            go_on()
-
-        plan = discover(walked, any_series=options.any_series, fast=options.fast, progress=read)
+        plan = discover(walked, any_series=options.any_series, fast=options.fast, progress=lambda: step(1))
     return walked, plan
 
 
@@ -123,14 +113,16 @@ def run(
     """
     facts = RunFacts()
     chosen = model or resolve_for(bundle, out, options, overwrite=overwrite)
-    with opening(bundle, chosen) as opened:
+    # First: of a large archive headers take minutes, and over a share hours, after which a model that cannot be opened
+    # would be said.
+    with model_of(bundle, chosen) as opened:
         with facts.timings.stage("discover"):
-            walked, plan = make_plan(folders, out, chosen.options, progress, opened.has_not_failed)
+            walked, plan = make_plan(folders, out, chosen.options, progress)
         seen = plan_digest(walked, plan) if shard else ""
         del walked  # it is large, and not needed any more
         if shard:
             plan = shard.part(plan)
-        with open_output(bundle, opened(), out, overwrite=overwrite, identify=identify, shard=shard) as output:
+        with open_output(bundle, opened, out, overwrite=overwrite, identify=identify, shard=shard) as output:
             return output.score(plan, facts, progress, seen=seen)
 
 

@@ -25,7 +25,7 @@ from dtvit_edge.errors import ConfigError
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.reasons import PASSING
 from dtvit_edge.scoring.change_events import change_events
-from dtvit_edge.scoring.opened import RunModel, opening
+from dtvit_edge.scoring.opened import RunModel, model_of
 from dtvit_edge.scoring.options import Options
 from dtvit_edge.scoring.run import RunReport, open_output, resolve_for
 from dtvit_edge.scoring.run_report import RunFacts
@@ -69,8 +69,8 @@ def watch(
     chosen = model or resolve_for(bundle, out, options, overwrite=overwrite)
     growing = GrowingFolders(folders, out, chosen.options)
     with (
-        opening(bundle, chosen) as opened,
-        open_output(bundle, opened(), out, overwrite=overwrite, identify=identify) as output,
+        model_of(bundle, chosen) as opened,
+        open_output(bundle, opened, out, overwrite=overwrite, identify=identify) as output,
         nullcontext() if sleep else change_events(folders, out, seconds) as events,
     ):
         begun()

@@ -15,7 +15,7 @@ from dtvit_edge.pacs.peers import Peer
 from dtvit_edge.pacs.store import STORED, Store
 from dtvit_edge.pacs.structured_report import COMPREHENSIVE_3D, Naming, object_bytes, structured_report
 from dtvit_edge.scoring.configuration import resolve
-from dtvit_edge.scoring.opened import opening_here
+from dtvit_edge.scoring.opened import opened_model
 from dtvit_edge.scoring.options import Options
 from tests.support.pacs_objects import statement_in
 from tests.support.pacs_peers import HOST, OwnPacs, wait_for
@@ -37,10 +37,10 @@ def beating(tiny_bundle: Bundle, tmp_path: Path) -> Iterator[tuple[Heartbeat, Ha
     hands, store = Hands(), Store(tmp_path / "db")
     with (
         OwnPacs() as pacs,
-        opening_here(tiny_bundle, resolve(tiny_bundle, Options(backend="onnxruntime"))) as opened,
+        opened_model(tiny_bundle, resolve(tiny_bundle, Options(backend="onnxruntime"))) as model,
     ):
         to = Peer("PACS", HOST, pacs.port)
-        yield Heartbeat(1, to, "DTVIT", store, tiny_bundle, opened(), 10, clock=hands), hands, pacs, store
+        yield Heartbeat(1, to, "DTVIT", store, tiny_bundle, model, 10, clock=hands), hands, pacs, store
 
 
 def test_a_beat_is_late_where_nothing_comes_back_and_the_next_one_begins_in_its_time(
