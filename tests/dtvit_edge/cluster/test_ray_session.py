@@ -46,7 +46,7 @@ def test_an_interrupt_while_ray_begins_ends_in_order_once_it_has_begun(
 
     def interrupted() -> None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))  # as Ray does
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)  # in this thread: one that another thread takes comes later
 
     called = stand_in(monkeypatch, interrupted)
     with pytest.raises(KeyboardInterrupt), ray_session("local"):
@@ -69,7 +69,7 @@ def test_a_second_interrupt_while_ray_begins_ends_it_at_once(
 ) -> None:
     def interrupted() -> None:
         for _ in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     called = stand_in(monkeypatch, interrupted)
     with pytest.raises(KeyboardInterrupt), ray_session("local"):
