@@ -94,6 +94,9 @@ class OpenVinoBackend:
         config: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": self.hint,
             "PERFORMANCE_HINT": "LATENCY",
+            # It would pin the calling thread to core 0, in every process alike: two runs on a machine would share one
+            # core, and what this thread starts inherits it.
+            "ENABLE_CPU_PINNING": False,
         }
         if self.threads is not None:
             config["INFERENCE_NUM_THREADS"] = self.threads

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from functools import partial
 
 import numpy as np
@@ -39,6 +42,33 @@ def test_results_survive_the_next_call(tiny_bundle: Bundle, name: str) -> None:
         backend.infer(pixels[2:4] // 2)
         for output in kept:
             np.testing.assert_array_equal(first[output], kept[output])
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not say where a thread may run")
+@pytest.mark.parametrize("threads", [1, None])
+def test_a_backend_keeps_to_no_core_while_it_works(tiny_bundle: Bundle, name: str, threads: int | None) -> None:
+    """Where each process pins its thread to the first core, two runs on a machine take as long as one after the other."""
+    pixels = np.repeat(tiny_bundle.golden().pixels[:1], 64, axis=0)
+    ends, calls, seen = threading.Event(), 0, set()
+
+    def work() -> None:
+        nonlocal calls
+        with backends.create(name, partial(tiny_bundle.model_bytes, "fp32"), "fp32", threads=threads) as backend:
+            while not ends.is_set():
+                backend.infer(pixels)
+                calls += 1
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        while calls < 20 and worker.is_alive():
+            time.sleep(0.001)
+            if calls:  # while a model is opened, its thread may look at cores one by one
+                seen.add(frozenset(os.sched_getaffinity(worker.native_id or 0)))
+    finally:
+        ends.set()
+        worker.join()
+    assert seen == {frozenset(os.sched_getaffinity(0))}
 
 
 def test_a_backend_says_what_it_is(tiny_bundle: Bundle, name: str) -> None:
