@@ -85,12 +85,12 @@ bedside-tools:
 # A worker begins with a half of the tests in their order, so that a module's fixtures are seldom made twice. With more
 # threads than one the workers, and what they start, would wait for each other at full speed.
 test: lint $(NATIVE)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m 'not real'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m 'not real' --durations 20 --durations-min 3
 
 # Against servers and libraries of other people, where they are installed; a test that needs one that is absent skips and
 # says so. pytest's status 5 means that no test was collected.
 test-real: $(VENV)/.dev $(VENV)/.real $(NATIVE)
-	$(BIN)/python -m pytest -m real -rs || test $$? -eq 5
+	$(BIN)/python -m pytest -m real -rs --durations 20 --durations-min 3 || test $$? -eq 5
 
 # The wheel by itself under another interpreter: `make test-wheel PYTHON=python3.10`. The tests are copied away from the
 # checkout, so that it is the wheel that they import; those of the workstation's rooms are left out and named. ONNX

@@ -1,6 +1,6 @@
 """What the paper leaves open, tried out: what each choice does to the head's mask and to the AUC on PHE-SICH-CT-IDS.
 
-    python -m training.ablation FOLDER WEIGHTS
+    python -m training.ablation FOLDER WEIGHTS [--work FOLDER]
 
 Each row changes one choice of the preprocessing. A frozen encoder sees the slices so prepared, and a logistic
 regression on its features is judged on patients that it has not seen (five folds by patient, the same for every row).
@@ -11,6 +11,7 @@ window cannot be tried on them.
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -28,10 +29,12 @@ from sklearn.preprocessing import StandardScaler
 
 from dtvit_edge.cli import render
 from dtvit_edge.errors import ConfigError
+from dtvit_edge.files import write_atomically
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.preprocess.mask import head_mask
-from dtvit_edge.spec import WINDOWED_8_BIT, PreprocessSpec, digest_file
+from dtvit_edge.spec import WINDOWED_8_BIT, PreprocessSpec, digest_file, digest_json
 from evaluation.images import read_image
+from evaluation.labels import labels_digest
 from evaluation.metrics import RESAMPLES, Answers, auc, difference
 from evaluation.records import Record, append
 from export.checkpoint import read_tensors
@@ -45,6 +48,7 @@ OURS = "as here"
 HEADS = "two layers instead of one"
 FOLDS = 5
 _BATCH = 16
+_SAID = "said: "
 # dx^2 + dy^2 <= 9, as scikit-image's disk(3): 29 pixels.
 _DISK_3 = (0, 2, 2, 3, 2, 2, 0)
 
@@ -75,6 +79,21 @@ class Masks:
 
     overlap: NDArray[np.float64]
     lost: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a row's classifiers say of each slice, and what the row took.
+
+    Attributes:
+        said: by the name of the classifier's row, (N,) probability of a haemorrhage.
+        masks: None where the choice changes no mask.
+        minutes: of CPU time.
+    """
+
+    said: dict[str, NDArray[np.float64]]
+    masks: Masks | None
+    minutes: float
 
 
 @dataclass(frozen=True)
@@ -167,6 +186,43 @@ def row(
     return Row(*figures, float(compared.overlap.mean()), differ, cut)
 
 
+def try_out(name: str, slices: Sequence[AnnotatedSlice], encoder: torch.nn.Module) -> Tried:
+    """Compute one row of `variants`."""
+    started = time.process_time()
+    specs = variants()
+    spec, ours = specs[name], specs[OURS]
+    truth = np.array([int(bool(s.labelled.ich)) for s in slices], np.int64)
+    patients = [s.labelled.patient for s in slices]
+    values = features(slices, spec, encoder)
+    said = {name: out_of_fold(values, truth, patients)}
+    if name == OURS:
+        said[HEADS] = out_of_fold(values, truth, patients, hidden=values.shape[1])
+    changes_masks = spec.device_mask and spec.resize is not None and spec.filter == ours.filter
+    seen = masks(slices, spec, ours) if changes_masks else None
+    return Tried(said, seen, (time.process_time() - started) / 60)
+
+
+def kept(file: Path) -> Tried | None:
+    """A row of an earlier run; None where it has not come so far."""
+    if not file.is_file():
+        return None
+    with np.load(file) as arrays:
+        said = {name.removeprefix(_SAID): arrays[name] for name in arrays.files if name.startswith(_SAID)}
+        seen = Masks(arrays["overlap"], arrays["lost"]) if "overlap" in arrays else None
+        return Tried(said, seen, float(arrays["minutes"]))
+
+
+def keep(file: Path, tried: Tried) -> None:
+    """Write a row for a later run."""
+    arrays: dict[str, NDArray[np.float64]] = {_SAID + name: values for name, values in tried.said.items()}
+    if tried.masks is not None:
+        arrays |= {"overlap": tried.masks.overlap, "lost": tried.masks.lost}
+    data = io.BytesIO()
+    np.savez(data, minutes=np.array(tried.minutes), **arrays)  # type: ignore[arg-type]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, data.getvalue())
+
+
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("weights", type=click.Path(path_type=Path, exists=True, dir_okay=False))
@@ -174,9 +230,14 @@ def row(
 @click.option("--every", default=2, show_default=True, type=click.IntRange(1), help="Take one slice of so many.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="Compute with so many threads.")
 @click.option(
+    "--work",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep each row in this folder, and take those that are there.",
+)
+@click.option(
     "--record", default=RECORDS, show_default=True, type=click.Path(path_type=Path), help="Append the record to this."
 )
-def main(folder: Path, weights: Path, encoder: str, every: int, threads: int, record: Path) -> None:
+def main(folder: Path, weights: Path, encoder: str, every: int, threads: int, work: Path | None, record: Path) -> None:
     """Try out on FOLDER (PHE-SICH-CT-IDS) what the paper leaves open, with the encoder of WEIGHTS."""
     torch.set_num_threads(threads)
     try:
@@ -186,28 +247,31 @@ def main(folder: Path, weights: Path, encoder: str, every: int, threads: int, re
         raise click.ClickException(str(error)) from error
     truth = np.array([int(bool(s.labelled.ich)) for s in slices], np.int64)
     patients = [s.labelled.patient for s in slices]
+    digest = digest_file(weights)
+    shown = [labels_digest([s.labelled for s in slices]), [s.box for s in slices]]
     said: dict[str, NDArray[np.float64]] = {}
     seen: dict[str, Masks] = {}
     minutes: dict[str, list[float]] = {}
-    specs = variants()
-    for name, spec in specs.items():
-        started = time.process_time()
-        values = features(slices, spec, network)
-        said[name] = out_of_fold(values, truth, patients)
-        if name == OURS:
-            said[HEADS] = out_of_fold(values, truth, patients, hidden=values.shape[1])
-        elif spec.device_mask and spec.resize is not None and spec.filter == specs[OURS].filter:
-            seen[name] = masks(slices, spec, specs[OURS])
-        minutes[name] = [(time.process_time() - started) / 60]
-        render.echo(f"{name}: {minutes[name][0]:.1f} minutes", err=True)
-    seen[OURS] = masks(slices, specs[OURS], specs[OURS])
+    for name, spec in variants().items():
+        asked = digest_json([name, spec.digest, encoder, digest, FOLDS, *shown])
+        file = work / f"{asked[:16]}.npz" if work else None
+        tried = kept(file) if file else None
+        if tried is None:
+            tried = try_out(name, slices, network)
+            if file:
+                keep(file, tried)
+        said |= tried.said
+        if tried.masks is not None:
+            seen[name] = tried.masks
+        minutes[name] = [tried.minutes]
+        render.echo(f"{name}: {tried.minutes:.1f} minutes", err=True)
     rows = [row(name, truth, patients, said, seen) for name in said]
     for each in rows:
         render.echo(f"{each.name:<28} {each.auc:.4f} {each.difference:+.4f} ({each.low:+.4f} to {each.high:+.4f})")
     summary = {"slices": float(len(slices)), "patients": float(len(set(patients))), "AUC": rows[0].auc}
     command = f"{COMMAND} --encoder {encoder} --every {every} --threads {threads}"
     options = {"encoder": encoder, "every": every, "folds": FOLDS, "command": command, "rows": list(map(asdict, rows))}
-    append(record, Record(WHAT, "CPU minutes", minutes, summary, {"weights": digest_file(weights)}, options))
+    append(record, Record(WHAT, "CPU minutes", minutes, summary, {"weights": digest}, options))
 
 
 if __name__ == "__main__":

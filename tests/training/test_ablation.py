@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
+from click.testing import CliRunner
 
 from dtvit_edge.preprocess.mask import structuring_element
 from dtvit_edge.spec import PreprocessSpec
 from evaluation.labels import LabelledSlice
 from evaluation.records import Record
+from training import ablation
 from training.ablation import OURS, Masks, Row, masks, out_of_fold, row, variants
 from training.paper_tables import choices
 from training.phe_sich import AnnotatedSlice
@@ -76,3 +80,33 @@ def test_the_table_shows_each_choice_beside_ours_and_leaves_empty_what_it_does_n
     assert table.rows[0] == (OURS, "0.9800", "", "1.0000", "0.0 %", "0")
     assert table.rows[1] == ("no head mask", "0.9700", "-0.0100 (-0.0200 to +0.0010)", "", "", "")
     assert "10 slices of 3 patients" in table.markdown()
+
+
+def test_a_run_that_was_interrupted_goes_on_with_the_row_that_it_had_begun(
+    head: AnnotatedSlice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slices = [replace(head, labelled=replace(head.labelled, patient=str(n), ich=n % 2 == 0)) for n in range(20)]
+    computed: list[str] = []
+
+    def features(slices: list[AnnotatedSlice], spec: PreprocessSpec, encoder: object) -> np.ndarray:
+        computed.append(spec.digest)
+        if len(computed) == 3:
+            raise KeyboardInterrupt
+        return np.random.default_rng(int(spec.digest[:8], 16)).normal(size=(len(slices), 4)).astype(np.float32)
+
+    for name, value in {"features": features, "annotated_slices": lambda folder: slices}.items():
+        monkeypatch.setattr(ablation, name, value)
+    monkeypatch.setattr(ablation, "row", partial(row, resamples=20))
+    monkeypatch.setattr(ablation, "read_tensors", lambda weights: [{}])
+    monkeypatch.setattr(ablation, "create_encoder", lambda name, tensors: torch.nn.Identity())
+    (tmp_path / "weights").write_bytes(b"weights")
+    specs = [spec.digest for spec in variants().values()]
+
+    def run(*more: str) -> list[str]:
+        asked = [str(tmp_path), str(tmp_path / "weights"), "--every", "1", "--record", str(tmp_path / "record"), *more]
+        return CliRunner().invoke(ablation.main, asked).stdout.splitlines()
+
+    assert run("--work", str(tmp_path / "work")) == []
+    rows = run("--work", str(tmp_path / "work"))
+    assert computed == specs[:3] + specs[2:]
+    assert len(rows) == len(specs) + 1 and rows == run()
