@@ -21,8 +21,8 @@ from calibration.ranges import METHODS, Range
 from calibration.sensitivity import Cost, by_block, rank
 from calibration.smoothing import ALPHA, smooth
 from dtvit_edge.bundle import MODEL_FILES, Bundle, FileRecord, tolerance_of, write_bundle
-from dtvit_edge.bundle.verdicts import OPTIONAL
 from dtvit_edge.errors import ConfigError, VerdictError
+from dtvit_edge.precisions import BY_NAME, CALIBRATE, MODEL_PRECISIONS, OPTIONAL, REFERENCE_PRECISION
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.selftest import largest_deviation
 from evaluation import gate
@@ -44,7 +44,7 @@ _SHIFTED_CALIBRATION = 64
 # Of the slices that give the ranges, one in so many is counted in histograms, which say where clipping would pay and
 # take as long as all else about a slice; the ends of a range are those of all slices.
 _COUNTED = 4
-LOWER = ("fp16", "int8", "int8-fp16", "fp8")
+LOWER = tuple(row.name for row in MODEL_PRECISIONS if row.engine != REFERENCE_PRECISION)
 # Precisions that a backend may be told to compute the rest of in a hint: each is a configuration with a verdict.
 HINTED = ("int8",)
 
@@ -180,7 +180,7 @@ def calibrate(
         "kept_higher": list(kept_higher),
         # Times differ from run to run, and the same calibration gives the same bundle.
         "curve": [{"kept": point.kept, "rms": point.rms} for point in points],
-        "ops": {name: placement(files[name]) for name in ("int8", "int8-fp16", "fp8")},
+        "ops": {name: placement(files[name]) for name in LOWER if BY_NAME[name].made_by == CALIBRATE},
         "sensitivity": {"ops": [asdict(c) for c in costs], "blocks": [asdict(c) for c in by_block(costs)]},
         "verdicts": [verdict.to_dict() for verdict in verdicts],
         "configurations": {verdict.precision: verdict.to_dict() for verdict in configurations},

@@ -10,15 +10,13 @@ from calibration.deploy_steps import BUILD, LEFT, Outcome, Step
 from dtvit_edge.bundle import ENGINES, Bundle
 from dtvit_edge.cuda.driver import find
 from dtvit_edge.errors import BuildError, BundleError, VerdictError
+from dtvit_edge.precisions import ENGINE_PRECISIONS, graphs_of, required_capability
 from dtvit_edge.scoring.proof import prove_chain
 from dtvit_edge.trt import backend, library
 from dtvit_edge.trt.build import BuildOptions, build_engine
-from dtvit_edge.trt.releases import TITLES, has_fp8
+from dtvit_edge.trt.releases import TITLES, multiplies
 from dtvit_edge.trt.store import load_engine
 from evaluation.gate import FAILED, PASSED
-
-# A precision of an engine, and the files of which the bundle has to hold one: what was refused there is not built.
-_FILES = {"fp32": ("fp32",), "fp16": ("fp16",), "int8": ("int8", "int8-fp16"), "fp8": ("fp8",)}
 
 
 def build_engines(bundle: Bundle, say: Callable[[str], None]) -> Step:
@@ -29,7 +27,9 @@ def build_engines(bundle: Bundle, say: Callable[[str], None]) -> Step:
     Raises:
         MissingDependency, DeviceFault, BuildKilled: as `build_engine`.
     """
-    precisions = [name for name, files in _FILES.items() if any(file in bundle.manifest.models for file in files)]
+    # What was refused as a file is not built.
+    models = bundle.manifest.models
+    precisions = [name for name in ENGINE_PRECISIONS if any(row.name in models for row in graphs_of(name))]
     why_not = {flavour: backend.unavailable(flavour) for flavour in TITLES}
     flavour = next((name for name, reason in why_not.items() if reason is None), None)
     if flavour is None:
@@ -51,8 +51,10 @@ def _build(bundle: Bundle, precision: str, flavour: str) -> Outcome:
     """Keep or build one engine."""
     _, release = library.load(flavour)
     gpu = find()
-    if precision == "fp8" and gpu is not None and not (release.typed and has_fp8(gpu.sm)):
-        return Outcome(precision, LEFT, f"SM {gpu.sm} with {release.title} has no FP8; SM 8.9 with TensorRT 10 has")
+    least = required_capability(precision)
+    if least and gpu is not None and not (release.typed and multiplies(precision, gpu.sm)):
+        enough = f"SM {'.'.join(map(str, least))} with TensorRT 10 has"
+        return Outcome(precision, LEFT, f"SM {gpu.sm} with {release.title} has no {precision.upper()}; {enough}")
     if gpu is not None:
         try:
             record = load_engine(bundle, flavour, release.text, gpu, precision).record

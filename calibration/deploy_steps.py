@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dtvit_edge.bundle import MODEL_FILES, REFUSED, Bundle
-from dtvit_edge.bundle.verdicts import FAILED, INCONCLUSIVE, OPTIONAL, PASSED, gate_verdicts
+from dtvit_edge.bundle.verdicts import FAILED, INCONCLUSIVE, PASSED, gate_verdicts
+from dtvit_edge.precisions import OPTIONAL
 
 EXPORT, CALIBRATE, BUILD, TUNE = "export", "calibrate", "build", "tune"
 NOT_ASKED, LEFT = "not asked for", "left for the device"

@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 from dtvit_edge.errors import BundleError, ConfigError
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES
 
-# A graph typed as float16 runs slower on a CPU than PyTorch does: CPU backends never get one.
-CPU_PRECISIONS = ("fp32", "fp32-op16", "int8")
-
 # What a backend runs: the bundle's models as they are, or engines that `build` made of them.
 MODELS, ENGINES = "models", "engines"
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dtvit_edge.backend import Backend, Logits
 from dtvit_edge.bundle import Bundle, Golden, Manifest
 from dtvit_edge.errors import BundleError, VerdictError
+from dtvit_edge.precisions import graphs_of
 from dtvit_edge.spec import OUTPUT_NAMES
 
 BATCHES = (1, 3, 8)
@@ -96,7 +97,7 @@ def tolerance_key(manifest: Manifest, precision: str) -> str:
     Raises:
         BundleError: it has none.
     """
-    for key in ("int8-fp16", "int8") if precision == "int8" else (precision,):
+    for key in (*(row.name for row in graphs_of(precision) if row.typed), precision):
         if key in manifest.tolerances:
             return key
     raise BundleError(f"{manifest.name}: the manifest has no tolerance for {precision}; export or calibrate it again")

@@ -29,7 +29,7 @@ from sklearn.preprocessing import StandardScaler
 
 from dtvit_edge.cli import render
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.files import write_atomically
+from dtvit_edge.files import make_folder, write_atomically
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.preprocess.mask import head_mask
 from dtvit_edge.spec import WINDOWED_8_BIT, PreprocessSpec, digest_file, digest_json
@@ -219,7 +219,7 @@ def keep(file: Path, tried: Tried) -> None:
         arrays |= {"overlap": tried.masks.overlap, "lost": tried.masks.lost}
     data = io.BytesIO()
     np.savez(data, minutes=np.array(tried.minutes), **arrays)  # type: ignore[arg-type]
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(file.parent)
     write_atomically(file, data.getvalue())
 
 

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtvit_edge.backend import CPU_PRECISIONS, MODELS, Logits, check_names, check_pixels, not_open
+from dtvit_edge.backend import MODELS, Logits, check_names, check_pixels, not_open
 from dtvit_edge.backends.compiled_models import CompiledModel, find_compiled
 from dtvit_edge.bundle import ENGINES, Bundle, MemoryCopy, source_of
 from dtvit_edge.environment import install_line
 from dtvit_edge.errors import BundleError, DeviceFault
+from dtvit_edge.precisions import CPU_PRECISIONS
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES
 
 NAME = "openvino"

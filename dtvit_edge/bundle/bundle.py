@@ -33,20 +33,10 @@ from dtvit_edge.bundle.signature import (
 from dtvit_edge.bundle.thresholds import Thresholds, read_thresholds, thresholds_bytes
 from dtvit_edge.errors import BundleError, DigestMismatch
 from dtvit_edge.files import read_regular
+from dtvit_edge.precisions import MODEL_FILES
 from dtvit_edge.spec import digest_bytes
 
 SUFFIX = ".dtvit"
-REFERENCE_PRECISION = "fp32"
-
-# Files by precision; the runtime and export both take names from here.
-MODEL_FILES = {
-    "fp32": "model.fp32.onnx",
-    "fp32-op16": "model.fp32-op16.onnx",  # TensorRT 8.5
-    "fp16": "model.fp16.onnx",  # typed: TensorRT 10 and newer, TensorRT for RTX
-    "int8": "model.int8.onnx",  # FP32 scales: CPU backends, TensorRT 8.6 to 10 with flags
-    "int8-fp16": "model.int8-fp16.onnx",  # typed, FP16 scales: TensorRT 10 and newer, TensorRT for RTX
-    "fp8": "model.fp8.onnx",  # typed, E4M3 with FP16 scales: the same on Ada, Hopper and newer
-}
 ENGINES = "engines"  # what a device builds; the manifest does not name it
 BUILT_SUFFIXES = (".plan", ".blob")  # of an engine of TensorRT, of a compiled model of OpenVINO
 

@@ -18,14 +18,13 @@ from dtvit_edge.bundle.strict_json import strict_json
 from dtvit_edge.bundle.verdicts import configuration_name
 from dtvit_edge.errors import BundleError, ConfigError
 from dtvit_edge.files import read_regular, write_atomically
+from dtvit_edge.precisions import EXACTNESS
 
 DEVICE_PROFILE = "device-profile.json"
 PROFILE_VERSION = 1
 _MOST_BYTES = 1 << 20
 # Of threads or slices a batch: more would be a mistake, or meant to exhaust the machine.
 _MOST = 4096
-# The nearer to the reference's arithmetic, the earlier; a hint comes behind the same precision without one.
-EXACTNESS = ("fp32", "fp32-op16", "fp16", "int8-fp16", "int8", "fp8")
 
 CONFIGURATION_SCHEMA: Json = fields(
     "A configuration of `score`.",

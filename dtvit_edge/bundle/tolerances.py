@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dtvit_edge.precisions import BY_NAME, REFERENCE_PRECISION
+
 # A float32 file may differ from the float64 logits by this many times what PyTorch's own float32 does. Other libraries
 # sum in other orders: of 12 encoders none needed more than 4.
 ROUNDING_FACTOR = 8.0
 # And by this in any case: PyTorch's own rounding is a maximum over few slices, and may be small by luck.
 FP32_FLOOR = 1e-5
-FP32_PRECISIONS = ("fp32", "fp32-op16")
 
 # Lower precisions may differ by a share of the standard deviation of the golden logits, since an error is large or
 # small against what tells slices apart. Untrained ViT-Tiny measured 0.025 in float16, a trained ViT below 0.001.
@@ -29,6 +30,6 @@ def tolerance_of(precision: str, rounding: float, spread: Mapping[str, float]) -
     Args:
         rounding, spread: of the `manifest.Reference`.
     """
-    if precision in FP32_PRECISIONS:
+    if BY_NAME[precision].engine == REFERENCE_PRECISION:
         return max(ROUNDING_FACTOR * rounding, FP32_FLOOR)
     return SPREAD_SHARES[precision] * min(spread.values())

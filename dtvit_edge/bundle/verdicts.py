@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
 NOT_GATED = "not gated"  # a limit was switched off: nothing was proved
 NOT_ASSESSED = "not assessed"
-# Few devices run it: a no leaves it out, and fails no command.
-OPTIONAL = frozenset({"fp8"})
 VERDICTS = (PASSED, FAILED, INCONCLUSIVE, NOT_GATED)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from dtvit_edge.bundle.bundle import ENGINES, MOST_MANIFEST_BYTES, REFERENCE_PRECISION, Bundle
+from dtvit_edge.bundle.bundle import ENGINES, MOST_MANIFEST_BYTES, Bundle
 from dtvit_edge.bundle.graph_scan import check_graph
 from dtvit_edge.bundle.leftovers import clear_leftovers, earlier_of, staging_of
 from dtvit_edge.bundle.manifest import MANIFEST, FileRecord, Manifest
@@ -16,6 +16,7 @@ from dtvit_edge.bundle.signature import SIGNATURE, say_removed
 from dtvit_edge.bundle.thresholds import Thresholds, read_thresholds, thresholds_bytes, write_thresholds
 from dtvit_edge.errors import BundleError, ConfigError
 from dtvit_edge.files import make_folder, read_regular, write_atomically
+from dtvit_edge.precisions import REFERENCE_PRECISION
 from dtvit_edge.spec import digest_bytes
 
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from dtvit_edge.bundle import MODEL_FILES, Bundle
+from dtvit_edge.precisions import BY_NAME
 
 SEVERITIES = ("refuses", "decomposes", "not_fused", "note", "ok")
 
-# The opset of a file that is not made yet, and what it is made from.
-_PLANNED_OPSET = {"fp32-op16": 16, "int8-fp16": 19, "fp8": 19}
-_BASE = "fp32"
+_BASE = "fp32"  # what a file that is not made yet will be made from
 
 
 @dataclass(frozen=True)
@@ -90,8 +89,9 @@ class GraphFacts:
 
     def opset(self, key: str) -> int:
         """A file's opset; of one that is not made yet, the opset that it would have."""
-        if not self.has(key) and key in _PLANNED_OPSET:
-            return _PLANNED_OPSET[key]
+        planned = BY_NAME[key].opset
+        if not self.has(key) and planned is not None:
+            return planned
         opset: int = self._get(key if self.has(key) else _BASE, "opset", int)
         return opset
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from dtvit_edge.backend import CPU_PRECISIONS
 from dtvit_edge.bundle import MODEL_FILES, NOT_HERE
 from dtvit_edge.errors import BuildError
+from dtvit_edge.precisions import BY_NAME, CALIBRATE, CPU_PRECISIONS
 from dtvit_edge.targets.facts import Finding, GraphFacts, NotKnown
 from dtvit_edge.targets.table import Stack, dotted
-from dtvit_edge.trt.releases import FP8_CAPABILITY, PRECISIONS, command_for
+from dtvit_edge.trt.releases import PRECISIONS, command_for
 
 # What may become of a file. `absent`: it would be used, and this copy of the bundle lacks it. `not_known`: the manifest
 # lacks the facts to say.
@@ -114,17 +114,18 @@ def _opset(key: str, facts: GraphFacts, stack: Stack) -> str:
 
 
 def _fp16_scales(key: str, facts: GraphFacts, stack: Stack) -> str:
-    if key not in ("int8-fp16", "fp8") or stack.tensorrt is None:
+    if not BY_NAME[key].typed or BY_NAME[key].made_by != CALIBRATE or stack.tensorrt is None:
         return ""
     if not stack.tensorrt.typed:
         return "Q/DQ with FP16 scales needs opset 19 and TensorRT 10"
     return f"Q/DQ with FP16 scales needs opset 19, the file has {facts.opset(key)}" if facts.opset(key) < 19 else ""
 
 
-def _fp8(key: str, facts: GraphFacts, stack: Stack) -> str:
-    if key != "fp8" or stack.tensorrt is None or not stack.sm or max(stack.sm) >= FP8_CAPABILITY:
+def _capability(key: str, facts: GraphFacts, stack: Stack) -> str:
+    least = BY_NAME[key].capability
+    if least is None or stack.tensorrt is None or not stack.sm or max(stack.sm) >= least:
         return ""
-    return f"FP8 needs SM {dotted(FP8_CAPABILITY)} (Ada) or newer, here it is {', '.join(map(dotted, stack.sm))}"
+    return f"{key.upper()} needs SM {dotted(least)} or newer, here it is {', '.join(map(dotted, stack.sm))}"
 
 
 def _layer_norm(key: str, facts: GraphFacts, stack: Stack) -> str:
@@ -141,4 +142,4 @@ def _cpu_types(key: str, facts: GraphFacts, stack: Stack) -> str:
 
 
 # Each gives words where the stack cannot run the file; the first that does is told, under its own name.
-FILE_RULES = (_cpu_types, _fp8, _fp16_scales, _opset, _layer_norm)
+FILE_RULES = (_cpu_types, _capability, _fp16_scales, _opset, _layer_norm)

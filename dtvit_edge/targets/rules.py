@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from dtvit_edge.bundle import MODEL_FILES
+from dtvit_edge.precisions import MODEL_PRECISIONS
 from dtvit_edge.spec import INPUT_NAME
 from dtvit_edge.targets import dla
 from dtvit_edge.targets.facts import SEVERITIES, Finding, GraphFacts, NotKnown
 from dtvit_edge.targets.model_files import refusal, serving_key
 from dtvit_edge.targets.table import PYTHON_FLOOR, QKV_BUG, Stack, dotted
-from dtvit_edge.trt.releases import FP8_CAPABILITY, PRECISIONS, RTX
+from dtvit_edge.trt.releases import PRECISIONS, RTX
 
 Rule = Callable[[GraphFacts, Stack], Iterator[Finding]]
 
@@ -153,13 +154,16 @@ def _quantization(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
         )
 
 
-def _fp8(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
-    if not facts.has("fp8") or refusal("fp8", facts, stack):
-        return
-    older = [dotted(sm) for sm in stack.sm if sm < FP8_CAPABILITY]
-    if older or not stack.sm:
-        without = f"; SM {', '.join(older)} have none" if older else ""
-        yield Finding("note", "fp8", f"FP8 needs SM {dotted(FP8_CAPABILITY)} (Ada) or newer{without}.")
+def _capability(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
+    for row in MODEL_PRECISIONS:
+        if row.capability is None or not facts.has(row.name) or refusal(row.name, facts, stack):
+            continue
+        older = [dotted(sm) for sm in stack.sm if sm < row.capability]
+        if older or not stack.sm:
+            without = f"; SM {', '.join(older)} have none" if older else ""
+            yield Finding(
+                "note", "capability", f"{row.name.upper()} needs SM {dotted(row.capability)} or newer{without}."
+            )
 
 
 def _int8_attention(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
@@ -266,7 +270,7 @@ RULES: tuple[Rule, ...] = (
     _precisions,
     _layer_norm,
     _quantization,
-    _fp8,
+    _capability,
     _int8_attention,
     _typing,
     _bugs,

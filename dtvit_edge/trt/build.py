@@ -19,6 +19,7 @@ from dtvit_edge.cuda import device
 from dtvit_edge.cuda.driver import MIB, Gpu
 from dtvit_edge.environment import available_memory, machine
 from dtvit_edge.errors import BuildError, ConfigError, DigestMismatch, MissingDependency, VerdictError
+from dtvit_edge.precisions import required_capability
 from dtvit_edge.selftest import SelfTest, tolerance_key
 from dtvit_edge.spec import digest_file
 from dtvit_edge.trt import backend, layers, library, process
@@ -32,7 +33,7 @@ from dtvit_edge.trt.releases import (
     PRECISIONS,
     RTX,
     Release,
-    has_fp8,
+    multiplies,
 )
 from dtvit_edge.trt.staging import staging
 from dtvit_edge.trt.store import (
@@ -122,7 +123,7 @@ def build_engine(bundle: Bundle, options: BuildOptions, prove: Proof) -> BuildRe
             raise ConfigError(f"{release.title} has no cuBLAS and cuDNN tactics that could be left out")
         if options.builder_optimization_level is not None and not release.has_optimization_level:
             raise ConfigError(f"{release.title} has no builder optimization level; 8.6 and newer have")
-        _require_fp8(options.precision, capabilities or ((gpu.sm,) if gpu else ()))
+        _require_capability(options.precision, capabilities or ((gpu.sm,) if gpu else ()))
         opener = None
         if not options.ahead_of_time:
             _require_gpu(gpu, release)
@@ -247,12 +248,15 @@ def _require_gpu(gpu: Gpu | None, release: Release) -> None:
 
 
 def _default_capabilities(options: BuildOptions) -> tuple[str, ...]:
-    return tuple(sm for sm in DEFAULT_CAPABILITIES if options.precision != "fp8" or has_fp8(sm))
+    return tuple(sm for sm in DEFAULT_CAPABILITIES if multiplies(options.precision, sm))
 
 
-def _require_fp8(precision: str, capabilities: Sequence[str]) -> None:
-    if precision == "fp8" and (older := [sm for sm in capabilities if not has_fp8(sm)]):
-        raise BuildError(f"SM {', '.join(older)} has no FP8; SM 8.9 (Ada) and newer have: build int8 or fp16 there")
+def _require_capability(precision: str, capabilities: Sequence[str]) -> None:
+    if older := [sm for sm in capabilities if not multiplies(precision, sm)]:
+        least = ".".join(map(str, required_capability(precision) or ()))
+        raise BuildError(
+            f"SM {', '.join(older)} has no {precision.upper()}; SM {least} and newer have: build int8 or fp16 there"
+        )
 
 
 def _device(release: Release, gpu: str | None, capabilities: Sequence[str]) -> str:

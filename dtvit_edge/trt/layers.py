@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dtvit_edge.errors import VerdictError
+from dtvit_edge.precisions import graphs_of
 
 # The first line of the message in which the builder lists the engine's layers.
 LOG_TITLE = "Layers:"
@@ -94,14 +95,14 @@ def check_precision(asked: str, layers: Sequence[Layer]) -> list[str]:
     """
     if not layers:
         return [f"the precision of the layers could not be read back; whether this engine is {asked} is not known"]
-    narrow = {"fp32": (), "fp16": ("fp16", "bf16"), "int8": ("int8", "fp8"), "fp8": ("fp8",)}[asked]
+    narrow = graphs_of(asked)[0].computes_in
     counts = count(layers)
     said = ", ".join(f"{number} {precision}" for precision, number in counts.items()) or "none with a precision"
-    if asked == "fp32":
+    if not narrow:
         reduced = [precision for precision in counts if precision != "fp32"]
-        return [f"fp32 was asked for, and layers compute in {', '.join(reduced)} ({said})"] if reduced else []
+        return [f"{asked} was asked for, and layers compute in {', '.join(reduced)} ({said})"] if reduced else []
     if any(precision in counts for precision in narrow):
-        given = "fp8" if asked == "fp8" else "int8"
+        given = "int8" if asked == "fp16" else narrow[0]
         mixed = Counter(layer.precision for layer in layers if given in layer.inputs and layer.precision != given)
         return [
             f"{number} layers are given {given} and compute in {precision}: those products gain no speed from {given}"

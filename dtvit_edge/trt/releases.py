@@ -31,16 +31,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from dtvit_edge.errors import BuildError
+from dtvit_edge.precisions import BY_NAME, CALIBRATE, ENGINE_PRECISIONS, graphs_of, required_capability
 
 TENSORRT, RTX = "tensorrt", "tensorrt-rtx"
 TITLES = {TENSORRT: "TensorRT", RTX: "TensorRT for RTX"}
-PRECISIONS = ("fp32", "fp16", "int8", "fp8")
+PRECISIONS = ENGINE_PRECISIONS
 # What TensorRT for RTX compiles ahead of time where nothing else is asked for: Ampere, Ada and Blackwell boards.
 DEFAULT_CAPABILITIES = ("8.6", "8.9", "12.0")
 DEFAULT_MAX_BATCH = 8
-# FP8 products are Ada's, Hopper's and newer: for an older GPU the builder of TensorRT for RTX 1.7 says "Cannot compile
-# for target(s) sm86, because the model contains HW-specific datatypes: fp8_e4m3".
-FP8_CAPABILITY = (8, 9)
 # This compute capability is compiled alone or not at all (TensorRT for RTX's documentation).
 COMPILED_ALONE = "7.5"
 
@@ -185,9 +183,10 @@ class Release:
             BuildError: this release cannot make one.
         """
         if self.typed:
-            return {"fp32": "fp32", "fp16": "fp16", "int8": "int8-fp16", "fp8": "fp8"}[precision]
-        if precision == "fp8":
-            raise BuildError(f"{self.title} reads no FP8 graph; TensorRT 10 and newer and TensorRT for RTX do")
+            return graphs_of(precision)[0].name
+        if precision != "fp16" and all(row.typed for row in graphs_of(precision)):  # FP16 is a flag here
+            name = precision.upper()
+            raise BuildError(f"{self.title} reads no {name} graph; TensorRT 10 and newer and TensorRT for RTX do")
         if self.version >= (8, 6):
             return "int8" if precision == "int8" else "fp32"
         if precision == "int8":
@@ -233,14 +232,19 @@ def batch_profiles(release: Release, max_batch: int) -> list[dict[str, int]]:
 
 def command_for(graph: str, bundle: str = "NAME.dtvit") -> str:
     """The command that puts a model (a key of `dtvit_edge.bundle.MODEL_FILES`) into a bundle, quoted already."""
-    if graph in ("int8", "int8-fp16", "fp8"):
+    if BY_NAME[graph].made_by == CALIBRATE:
         return f"dtvit-edge calibrate {bundle} --slices DIR"
     return f"dtvit-edge export WEIGHTS -o {bundle}"
 
 
-def has_fp8(capability: str) -> bool:
-    """A GPU of this compute capability, as `8.9`, multiplies FP8."""
-    return parse_version(capability) >= FP8_CAPABILITY
+def multiplies(precision: str, capability: str) -> bool:
+    """Whether a GPU of this compute capability, as `8.9`, multiplies what engines of a precision ask for.
+
+    For one that does not the builder of TensorRT for RTX 1.7 says "Cannot compile for target(s) sm86, because the model
+    contains HW-specific datatypes: fp8_e4m3".
+    """
+    least = required_capability(precision)
+    return least is None or parse_version(capability) >= least
 
 
 def parse_version(text: str) -> tuple[int, ...]:

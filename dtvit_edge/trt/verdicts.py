@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dtvit_edge.bundle import REFERENCE_PRECISION, Manifest
-from dtvit_edge.bundle.verdicts import NOT_ASSESSED, OPTIONAL, PASSED, verdict_of
+from dtvit_edge.bundle.verdicts import NOT_ASSESSED, PASSED, verdict_of
 from dtvit_edge.errors import BundleError
+from dtvit_edge.precisions import OPTIONAL
 from dtvit_edge.selftest import tolerance_key
 from dtvit_edge.trt.releases import PRECISIONS
 

@@ -47,9 +47,10 @@ def test_results_survive_the_next_call(tiny_bundle: Bundle, name: str) -> None:
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not say where a thread may run")
 @pytest.mark.parametrize("threads", [1, None])
 def test_a_backend_keeps_to_no_core_while_it_works(tiny_bundle: Bundle, name: str, threads: int | None) -> None:
-    """Where each process pins its thread to the first core, two runs on a machine take as long as one after the other."""
+    """Where each process pins its thread to the first core, two runs on a machine share that core."""
     pixels = np.repeat(tiny_bundle.golden().pixels[:1], 64, axis=0)
-    ends, calls, seen = threading.Event(), 0, set()
+    ends, calls = threading.Event(), 0
+    seen: set[frozenset[int]] = set()
 
     def work() -> None:
         nonlocal calls

@@ -12,7 +12,6 @@ import pytest
 from dtvit_edge.bundle import MODEL_FILES, Bundle
 from dtvit_edge.bundle.device_profile import (
     DEVICE_PROFILE,
-    EXACTNESS,
     Configuration,
     DeviceProfile,
     read_profile,
@@ -20,6 +19,7 @@ from dtvit_edge.bundle.device_profile import (
     write_profile,
 )
 from dtvit_edge.errors import BundleError, ConfigError
+from dtvit_edge.precisions import EXACTNESS
 from tests.support.tuning_world import profile_of
 
 CHOSEN = Configuration("openvino", "int8", "bf16", 2, 8)

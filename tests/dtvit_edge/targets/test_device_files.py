@@ -17,7 +17,7 @@ from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import BuildError, BundleError, ConfigError, DigestMismatch
 from dtvit_edge.targets.device_files import device_files
 from dtvit_edge.targets.table import TARGETS, dotted
-from dtvit_edge.trt.releases import PRECISIONS, has_fp8
+from dtvit_edge.trt.releases import PRECISIONS, multiplies
 from dtvit_edge.trt.store import ENGINES, install
 from tests.dtvit_edge.trt.test_store import AHEAD, record
 
@@ -68,7 +68,7 @@ def test_the_choice_is_that_of_build(bundle: Bundle, target: str) -> None:
             try:
                 taken = stack.tensorrt.graph_for(precision)
                 stack.tensorrt.check_graph(taken, bundle.manifest.models)
-                if precision == "fp8" and stack.sm and not any(has_fp8(dotted(sm)) for sm in stack.sm):
+                if precision == "fp8" and stack.sm and not any(multiplies("fp8", dotted(sm)) for sm in stack.sm):
                     raise BuildError("no GPU of this stack has FP8")
             except BuildError:
                 with pytest.raises(ConfigError, match=precision):

@@ -83,8 +83,8 @@ def test_the_choice_is_that_of_build(name: str) -> None:
         (JP60, "int8-fp16", "Q/DQ with FP16 scales needs opset 19 and TensorRT 10"),
         (CPU, "fp16", "slower on a CPU than PyTorch"),
         (CPU, "int8-fp16", "slower on a CPU than PyTorch"),
-        (JP60, "fp8", "FP8 needs SM 8.9 (Ada) or newer, here it is 8.7"),
-        (JP61, "fp8", "FP8 needs SM 8.9 (Ada) or newer, here it is 8.7"),
+        (JP60, "fp8", "FP8 needs SM 8.9 or newer, here it is 8.7"),
+        (JP61, "fp8", "FP8 needs SM 8.9 or newer, here it is 8.7"),
         (CPU, "fp8", "slower on a CPU than PyTorch"),
     ],
 )

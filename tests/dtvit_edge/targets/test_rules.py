@@ -148,12 +148,12 @@ def test_int8_attention_is_not_fused_and_why(attention: dict[str, int], words: s
 
 
 def test_fp8_is_for_the_newer_gpus_of_a_target_alone() -> None:
-    assert one(complete(), RTX_PC, "fp8").sentence == "FP8 needs SM 8.9 (Ada) or newer; SM 7.5, 8.0, 8.6 have none."
-    assert one(complete(), JP72, "fp8").sentence == "FP8 needs SM 8.9 (Ada) or newer; SM 8.7 have none."
-    assert one(complete(), TRT11, "fp8").sentence == "FP8 needs SM 8.9 (Ada) or newer."
-    assert one(complete(), JP61, "fp8").severity == "refuses"
-    assert not findings_about(complete(), JP70, "fp8")  # Thor alone
-    assert not findings_about(complete(fp8=None), RTX_PC, "fp8")
+    assert one(complete(), RTX_PC, "capability").sentence == "FP8 needs SM 8.9 or newer; SM 7.5, 8.0, 8.6 have none."
+    assert one(complete(), JP72, "capability").sentence == "FP8 needs SM 8.9 or newer; SM 8.7 have none."
+    assert one(complete(), TRT11, "capability").sentence == "FP8 needs SM 8.9 or newer."
+    assert one(complete(), JP61, "capability").severity == "refuses"
+    assert not findings_about(complete(), JP70, "capability")  # Thor alone
+    assert not findings_about(complete(fp8=None), RTX_PC, "capability")
 
 
 def test_int8_attention_elsewhere() -> None:
