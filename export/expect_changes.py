@@ -101,10 +101,6 @@ def spec_changes(spec: PreprocessSpec) -> list[SpecChange]:
     return [change for change in changes if _is_change(change, spec)]
 
 
-def _normalised_by(mean: tuple[float, ...], std: tuple[float, ...]) -> Callable[[PreprocessSpec], PreprocessSpec]:
-    return lambda spec: replace(spec, mean=mean[: len(spec.mean)], std=std[: len(spec.mean)])
-
-
 def _is_change(change: SpecChange, spec: PreprocessSpec) -> bool:
     try:
         return change.changed(spec) != spec
