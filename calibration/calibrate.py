@@ -241,7 +241,7 @@ class _Calibrator(Judge):
         model.CopyFrom(self.model)
         if self.config.alpha is None:
             return model, _spans(self.ops, ranges)
-        _, ranges = smooth(model, weights, ranges, self.config.alpha)
+        ranges = smooth(model, weights, ranges, self.config.alpha)
         few = pixels[:BATCH]
         before, after = (run_batches(open_session(d), few, BATCH) for d in (self.fp32, model.SerializeToString()))
         worst = max(float(np.abs(before[name] - after[name]).max()) for name in before)

@@ -77,7 +77,7 @@ def measure(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> Errors:
     ranges = channel_ranges(model.SerializeToString(), products, pixels)
     folded = onnx.ModelProto()
     folded.CopyFrom(model)
-    _, after = smooth(folded, products, ranges)
+    after = smooth(folded, products, ranges)
     int8_logits = []
     for graph, values, symmetric in ((model, ranges, True), (folded, after, False)):
         spans = {}

@@ -25,7 +25,7 @@ def int8(small_bundle: Bundle) -> bytes:
     model = onnx.load_model_from_string(data)
     ops = weight_ops(model)
     seen = channel_ranges(data, ops, golden_pixels(small_bundle.manifest.spec))
-    _, seen = smooth(model, ops, seen)
+    seen = smooth(model, ops, seen)
     spans = {op.activation: seen[op.activation] for op in ops}
     return checked(
         quantise(model, ops, {k: Range(float(v.low.min()), float(v.high.max())) for k, v in spans.items()}), 1
