@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from dtvit_edge.bundle import Bundle
 from dtvit_edge.scoring.aggregate import mean_of_highest
 from dtvit_edge.spec import LOCATION_HEAD, OUTPUT_NAMES
 from evaluation.limits import HIGH_QUANTILE
+from evaluation.metrics import rows_by_patient
 
 Logits = dict[str, NDArray[np.float32]]
 Probabilities = NDArray[np.float64]
@@ -86,12 +86,8 @@ def study_agreement(p: Probabilities, q: Probabilities, studies: Sequence[str], 
     Args:
         studies: N names. A study has the slices that the set has of it.
     """
-    rows: dict[str, list[int]] = defaultdict(list)
-    for i, study in enumerate(studies):
-        rows[study].append(i)
-    a, b = (
-        np.array([mean_of_highest(v[places].tolist(), rule.top_places) for places in rows.values()]) for v in (p, q)
-    )
+    groups = rows_by_patient(studies)
+    a, b = (np.array([mean_of_highest(v[rows].tolist(), rule.top_places) for rows in groups]) for v in (p, q))
     return slice_agreement(a, b, rule.study_threshold)
 
 
