@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from calibration.options import calibration_options, config_of
-from dtvit_edge.cli.option_set import bundle_options
+from dtvit_edge.cli.option_set import bundle_argument, bundle_options, json_option
 
 if TYPE_CHECKING:
     from calibration.calibrate import CalibrationResult
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@bundle_argument
 @calibration_options
 @bundle_options
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option
 def calibrate(
     bundle: Path,
     slices: tuple[Path, ...],

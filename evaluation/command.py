@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dtvit_edge.cli.option_set import bundle_options
+from dtvit_edge.cli.option_set import bundle_argument, bundle_options, json_option
 
 if TYPE_CHECKING:
     from evaluation.metrics import Interval
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@bundle_argument
 @click.option("--labels", type=click.Path(path_type=Path), metavar="CSV",
               help="Tune on this labelled set, a CSV with the columns path, patient, ich and location; the slices of "
               "one patient count as one study.")  # fmt: skip
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--reset", is_flag=True, help="Go back to 0.5, not tuned.")
 @click.option("--seed", default=0, show_default=True, help="Set the seed of the bootstrap.")
 @bundle_options
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option
 def threshold(
     bundle: Path,
     labels: Path | None,
