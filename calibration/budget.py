@@ -10,19 +10,18 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import onnxruntime
-
 from calibration.quantizable import QuantizableOp
-from calibration.sensitivity import BATCH, Cost
+from calibration.sensitivity import Cost
+from dtvit_edge.backend import Backend, in_batches
+from dtvit_edge.backends.onnxruntime import BATCH, OnnxRuntimeBackend
 from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.progress import Progress, silent
 from evaluation.agreement import Logits, logit_error
 from evaluation.sampling import Pixels
-from export.onnx_graph import open_session
-from export.parity import run_batches
 
 RMS, LATENCY = "rms", "latency"
 SYNTAX = f"{RMS}=ERROR or {LATENCY}=SHARE, as {RMS}=0.05 or {LATENCY}=0.4"
@@ -109,15 +108,19 @@ def curve(
         costs: of the ops, the worst first; pixels, reference: a few slices with fp32's logits of them.
         most: the largest number of ops that may be kept.
     """
-    sessions, errors = [open_session(fp32, _THREADS)], {}
+    errors = {}
     kept_ops = list(steps(min(most, len(ops) - 1)))
-    with progress("error against time", len(kept_ops) + 1) as step:
+    with ExitStack() as stack, progress("error against time", len(kept_ops) + 1) as step:
+
+        def opened(model: bytes, precision: str) -> Backend:
+            return stack.enter_context(OnnxRuntimeBackend(lambda: model, precision, threads=_THREADS))
+
+        graphs = [opened(fp32, "fp32")]
         for kept in kept_ops:
-            session = open_session(quantised(without_costliest(ops, costs, kept)), _THREADS)
-            errors[kept] = logit_error(reference, run_batches(session, pixels, BATCH))
-            sessions.append(session)
+            graphs.append(opened(quantised(without_costliest(ops, costs, kept)), "int8"))
+            errors[kept] = logit_error(reference, in_batches(graphs[-1].infer, pixels, BATCH))
             step(1)
-        whole, *shares = _processor_times(sessions, pixels)
+        whole, *shares = _processor_times(graphs, pixels)
         step(1)
     return tuple(Point(kept, errors[kept], share / whole) for kept, share in zip(kept_ops, shares, strict=True))
 
@@ -143,13 +146,13 @@ def choose(points: Sequence[Point], budget: Budget) -> Point:
     return min(within, key=lambda p: p.kept) if budget.kind == RMS else max(within, key=lambda p: p.kept)
 
 
-def _processor_times(sessions: Sequence[onnxruntime.InferenceSession], pixels: Pixels) -> list[float]:
+def _processor_times(graphs: Sequence[Backend], pixels: Pixels) -> list[float]:
     """Seconds of one slice through each, medians over rounds in which all take turns; other processes do not count."""
-    samples: list[list[float]] = [[] for _ in sessions]
+    samples: list[list[float]] = [[] for _ in graphs]
     for round_ in range(_ROUNDS + 1):
-        for session, taken in zip(sessions, samples, strict=True):
+        for graph, taken in zip(graphs, samples, strict=True):
             began = time.process_time()
-            run_batches(session, pixels[:1], 1)
+            graph.infer(pixels[:1])
             if round_:  # the first warms up
                 taken.append(time.process_time() - began)
     return [statistics.median(taken) for taken in samples]

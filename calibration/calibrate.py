@@ -14,12 +14,13 @@ from onnx import ModelProto
 from calibration.activations import ChannelRange, channel_ranges, histograms
 from calibration.budget import Budget, Point, choose, curve, without_costliest
 from calibration.float8 import quantise_fp8
-from calibration.judging import BATCH, VALIDATION, Judge
+from calibration.judging import VALIDATION, Judge
 from calibration.quantise import checked, placement, quantise, typed
 from calibration.quantizable import RECIPES, QuantizableOp, attention_ops, weight_ops
 from calibration.ranges import METHODS, Range
 from calibration.sensitivity import Cost, by_block, rank
 from calibration.smoothing import ALPHA, smooth
+from dtvit_edge.backends.onnxruntime import BATCH, logits_of
 from dtvit_edge.bundle import MODEL_FILES, Bundle, FileRecord, tolerance_of, write_bundle
 from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.precisions import BY_NAME, CALIBRATE, MODEL_PRECISIONS, OPTIONAL, REFERENCE_PRECISION
@@ -32,9 +33,7 @@ from evaluation.limits import Limits
 from evaluation.sampling import SETS, Pixels, SliceSet
 from export.bundle_export import versions
 from export.facts import quantised_facts
-from export.onnx_graph import open_session
 from export.output import check_contents
-from export.parity import run_batches
 from export.profile import distribution
 
 # Validation slices under each shift by which the methods are compared: what they lose elsewhere differs by far more.
@@ -241,9 +240,9 @@ class _Calibrator(Judge):
         model.CopyFrom(self.model)
         if self.config.alpha is None:
             return model, _spans(self.ops, ranges)
-        _, ranges = smooth(model, weights, ranges, self.config.alpha)
+        ranges = smooth(model, weights, ranges, self.config.alpha)
         few = pixels[:BATCH]
-        before, after = (run_batches(open_session(d), few, BATCH) for d in (self.fp32, model.SerializeToString()))
+        before, after = (logits_of(d, "fp32", few) for d in (self.fp32, model.SerializeToString()))
         worst = max(float(np.abs(before[name] - after[name]).max()) for name in before)
         if not worst <= self.bundle.manifest.tolerances["fp32"]:
             raise VerdictError(
@@ -268,11 +267,11 @@ class _Calibrator(Judge):
         order: dict[str, tuple[bool, int, float, str]] = {}
         for method, method_ranges in ranges.items():
             data = quantise(model, self.ops, method_ranges)
-            logits = self.run(f"trying {method}", data, self.sets[VALIDATION].pixels)
+            logits = self.run("int8", data, self.sets[VALIDATION].pixels, f"trying {method}")
             verdict = self.compare("int8", logits, VALIDATION)
             squares = [verdict.rms**2]
             for name, pixels in few.items():
-                elsewhere = self.run(f"trying {method}: {name}", data, pixels)
+                elsewhere = self.run("int8", data, pixels, f"trying {method}: {name}")
                 known = {head: values[: len(pixels)] for head, values in self.reference(name).items()}
                 squares.append(logit_error(known, elsewhere) ** 2)
             errors[method] = (self.flips(verdict), float(np.sqrt(np.mean(squares))))
@@ -333,8 +332,7 @@ def _install(
             facts = quantised_facts(files[name], manifest.models["fp32"].facts)
             models[name] = FileRecord(MODEL_FILES[name], "", 0, facts)
             contents[MODEL_FILES[name]] = files[name]
-            logits = run_batches(open_session(files[name]), golden.pixels, BATCH)
-            worst = largest_deviation(logits, golden)
+            worst = largest_deviation(logits_of(files[name], name, golden.pixels), golden)
             if not np.isfinite(worst):
                 raise VerdictError(f"{name}: a logit of the golden slices is not finite; nothing was written")
             # Backends round int8 differently: as far again from fp32, and a share of what tells slices apart.

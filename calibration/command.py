@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from calibration.options import calibration_options, config_of
-from dtvit_edge.cli.option_set import bundle_options
+from dtvit_edge.cli.option_set import BundleOpener, bundle_argument, bundle_opener, json_option
 
 if TYPE_CHECKING:
     from calibration.calibrate import CalibrationResult
@@ -20,17 +20,15 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@bundle_argument
 @calibration_options
-@bundle_options
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@bundle_opener
+@json_option
 def calibrate(
-    bundle: Path,
+    open_bundle: BundleOpener,
     slices: tuple[Path, ...],
     test_slices: tuple[Path, ...],
     other: tuple[Path, ...],
-    expect_digest: str | None,
-    trust: tuple[Path, ...] | None,
     as_json: bool,
     **chosen: Any,
 ) -> None:
@@ -43,12 +41,11 @@ def calibrate(
     """
     from calibration.calibrate import calibrate as run
     from calibration.slices import find_candidates, load
-    from dtvit_edge.bundle import Bundle
     from dtvit_edge.cli import render
     from dtvit_edge.errors import VerdictError
     from export.output import check_contents
 
-    opened = Bundle.open(bundle, expect_digest=expect_digest, trust=trust)
+    opened = open_bundle()
     opened.require_whole()
     check_contents(opened.path)
     config = config_of(**chosen)
@@ -99,7 +96,7 @@ def _show(result: CalibrationResult, limits: Limits, *, as_json: bool) -> None:
             "method": result.method,
             "methods": result.methods,
             "kept_higher": result.kept_higher,
-            "curve": [point.to_dict() for point in result.curve],
+            "curve": [asdict(point) for point in result.curve],
             "sizes": result.sizes,
             "verdicts": [verdict.to_dict() for verdict in result.verdicts],
             "configurations": {verdict.precision: verdict.to_dict() for verdict in result.configurations},

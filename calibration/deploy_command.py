@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from calibration.options import calibration_options, config_of
-from dtvit_edge.cli.option_set import FiniteRange
+from dtvit_edge.cli.option_set import FiniteRange, json_option
 from evaluation.limits import LIMIT_OPTIONS
 from export.options import import_options
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 @click.argument("weights", type=click.Path(path_type=Path))
 @click.option(
     "-o",
+    "--out",
     "--output",
+    "output",
     required=True,
     type=click.Path(path_type=Path),
     metavar="NAME.dtvit",
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     metavar="S",
     help="Measure for about S seconds which configuration scores fastest on this machine; 0 leaves it to the device.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option
 def deploy(
     weights: Path,
     output: Path,

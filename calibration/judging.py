@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
-
-import onnxruntime
+from functools import cached_property
 
 from dtvit_edge import backends
+from dtvit_edge.backend import Backend, Logits, in_batches
+from dtvit_edge.backends.onnxruntime import OnnxRuntimeBackend, logits_of
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.bundle.verdicts import configuration_name
 from dtvit_edge.progress import Progress
 from evaluation import gate
-from evaluation.agreement import DecisionRule, Logits, in_batches
+from evaluation.agreement import DecisionRule
 from evaluation.gate import Compared, Verdict
 from evaluation.limits import Limits
 from evaluation.sampling import SETS, Pixels, SliceSet
 from evaluation.scanner_shifts import shifted_sets
-from export.onnx_graph import open_session
-from export.parity import run_batches
 
-BATCH = 8
 _, VALIDATION, TEST = SETS
 _OF_VALIDATION = f"{VALIDATION}, "
 # Validation slices under each shift of the scanner: enough to choose by, and too few to prove anything.
@@ -50,33 +47,27 @@ class Judge:
             return self.sets[name]
         return (self.validation_elsewhere if name.startswith(_OF_VALIDATION) else self.elsewhere)[name]
 
-    def run(self, name: str, data: bytes, pixels: Pixels) -> Logits:
-        """The logits of a model file on ONNX Runtime; `name` is what the progress shows."""
-        with self.progress(name, len(pixels)) as step:
-            return run_batches(open_session(data), pixels, BATCH, step)
+    def run(self, precision: str, data: bytes, pixels: Pixels, shown: str = "") -> Logits:
+        """The logits of a model file on ONNX Runtime; `shown` is what the progress shows, else the precision."""
+        with self.progress(shown or precision, len(pixels)) as step:
+            return logits_of(data, precision, pixels, step=step)
 
     def assess(self, precision: str, data: bytes) -> Verdict:
         """The gate's verdict on a model file over the test set, as it is and under all shifts of the scanner."""
-        session = open_session(data)
-
-        def run(pixels: Pixels, step: Callable[[int], None]) -> Logits:
-            return run_batches(session, pixels, BATCH, step)
-
-        return self._judge(precision, run, f"onnxruntime {onnxruntime.__version__}")
+        with OnnxRuntimeBackend(lambda: data, precision) as backend:
+            return self._judge(precision, backend)
 
     def passes(self, precision: str, data: bytes) -> bool:
         """Whether a model file passes on the validation set and under each shift of the scanner; the first no ends it.
 
         What said no last time is asked first.
         """
-        session = open_session(data)
-        for name in sorted(self._asked, key=self._asked.__getitem__):
-            slices = self._slices(name)
-            with self.progress(f"comparing {precision} with fp32: {name}", len(slices)) as step:
-                logits = run_batches(session, slices.pixels, BATCH, step)
-            if not self._keeps_limits(precision, name, logits):
-                self._asked[name] = min(self._asked.values()) - 1
-                return False
+        with OnnxRuntimeBackend(lambda: data, precision) as backend:
+            for name in sorted(self._asked, key=self._asked.__getitem__):
+                logits = self._logits_of(backend, self._slices(name), f"{precision} with fp32: {name}")
+                if not self._keeps_limits(precision, name, logits):
+                    self._asked[name] = min(self._asked.values()) - 1
+                    return False
         return True
 
     def assess_hinted(self, precision: str, data: bytes) -> tuple[Verdict, ...]:
@@ -87,24 +78,28 @@ class Judge:
                 continue
             for hint in backends.native_hints(name) if backends.availability()[name] is None else ():
                 with backends.create(name, lambda: data, precision, hint=hint) as backend:
-                    run = partial(in_batches, backend.infer, batch=backend.batch)
-                    ran_on = f"{name} {backend.describe()['version'].partition('-')[0]}, hint {hint}"
-                    verdicts.append(self._judge(configuration_name(precision, hint), run, ran_on))
+                    verdicts.append(self._judge(configuration_name(precision, hint), backend, f", hint {hint}"))
         return tuple(verdicts)
 
-    def _judge(self, name: str, run: Callable[..., Logits], ran_on: str) -> Verdict:
+    def _judge(self, name: str, backend: Backend, hint: str = "") -> Verdict:
         """Run a configuration over the test set, and over what is asked besides, and compare it with fp32."""
-
-        def logits_of(slices: SliceSet, where: str) -> Logits:
-            with self.progress(f"comparing {name} with fp32{where}", len(slices)) as step:
-                return run(slices.pixels, step=step)
-
-        logits = logits_of(self.sets[TEST], "")
+        logits = self._logits_of(backend, self.sets[TEST], f"{name} with fp32")
         compared = [
-            Compared(other, self.reference(other), logits_of(slices, f": {other}"), slices.labels)
+            Compared(
+                other,
+                self.reference(other),
+                self._logits_of(backend, slices, f"{name} with fp32: {other}"),
+                slices.labels,
+            )
             for other, slices in self.elsewhere.items()
         ]
+        described = backend.describe()
+        ran_on = f"{described['backend']} {described['version'].partition('-')[0]}{hint}"
         return self.compare(name, logits, TEST, compared, ran_on)
+
+    def _logits_of(self, backend: Backend, slices: SliceSet, what: str) -> Logits:
+        with self.progress(f"comparing {what}", len(slices)) as step:
+            return in_batches(backend.infer, slices.pixels, backend.batch, step)
 
     @cached_property
     def _asked(self) -> dict[str, int]:

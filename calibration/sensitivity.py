@@ -12,12 +12,9 @@ from onnx import ModelProto
 from calibration.quantise import quantise
 from calibration.quantizable import QuantizableOp
 from calibration.ranges import Range
+from dtvit_edge.backends.onnxruntime import logits_of
 from dtvit_edge.progress import Progress, silent
 from evaluation.agreement import Logits, logit_error
-from export.onnx_graph import open_session
-from export.parity import run_batches
-
-BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,8 @@ def rank(
     costs = []
     with progress("sensitivity", len(ops)) as step:
         for op in ops:
-            session = open_session(quantise(model, [op], ranges))
-            costs.append(Cost(op.name, logit_error(reference, run_batches(session, pixels, BATCH))))
+            logits = logits_of(quantise(model, [op], ranges), "int8", pixels)
+            costs.append(Cost(op.name, logit_error(reference, logits)))
             step(1)
     return tuple(sorted(costs, key=lambda cost: (-cost.rms, cost.name)))
 

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.calibrate import Config
-from calibration.judging import BATCH
+from dtvit_edge.backend import softmax
+from dtvit_edge.backends.onnxruntime import logits_of
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.progress import Progress, silent
-from dtvit_edge.spec import OUTPUT_NAMES
-from evaluation.agreement import softmax
+from dtvit_edge.spec import ICH_OUTPUT
 from evaluation.gate import OTHER
 from evaluation.sampling import (
     SETS,
@@ -28,8 +28,6 @@ from evaluation.sampling import (
     load_sets,
     split_into_sets,
 )
-from export.onnx_graph import open_session
-from export.parity import run_batches
 
 
 def find_candidates(
@@ -88,8 +86,8 @@ def ich_predictor(bundle: Bundle, progress: Progress = silent) -> IchPredictor:
 
     def predict_ich(pixels: Pixels) -> NDArray[np.bool_]:
         with progress("looking for haemorrhage", len(pixels)) as step:
-            logits = run_batches(open_session(bundle.model_bytes("fp32")), pixels, BATCH, step)
-        flagged: NDArray[np.bool_] = softmax(logits[OUTPUT_NAMES[0]])[:, 1] >= bundle.thresholds.slice.value
+            logits = logits_of(bundle.model_bytes("fp32"), "fp32", pixels, step=step)
+        flagged: NDArray[np.bool_] = softmax(logits[ICH_OUTPUT])[:, 1] >= bundle.thresholds.slice.value
         return flagged
 
     return predict_ich

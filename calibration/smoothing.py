@@ -14,7 +14,6 @@ mean, against 0.033 without, where one width differs from the next by up to 0.01
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,19 +28,9 @@ ALPHA = 0.5  # how much of the difficulty moves from activations to weights; Smo
 Ranges = Mapping[str, ChannelRange]
 
 
-@dataclass(frozen=True)
-class Fold:
-    """What was folded: from where, into which ops, and the largest and smallest factor."""
-
-    source: str
-    ops: tuple[str, ...]
-    largest: float
-    smallest: float
-
-
 def smooth(
     model: ModelProto, ops: Sequence[QuantizableOp], ranges: Ranges, alpha: float = ALPHA
-) -> tuple[tuple[Fold, ...], dict[str, ChannelRange]]:
+) -> dict[str, ChannelRange]:
     """Fold in place whatever can be.
 
     Args:
@@ -49,29 +38,30 @@ def smooth(
         ranges: `activations.channel_ranges` of the model as it is.
 
     Returns:
-        What was folded, and the ranges of the model as it is now: the old ones shifted and divided.
+        The ranges of the model as it is now: the old ones shifted and divided.
     """
     graph = WeightGraph(model)
     after = dict(ranges)
-    folds = [fold for node in model.graph.node if (fold := _fold_norm(graph, node, ops, after, alpha))]
+    for node in model.graph.node:
+        _fold_norm(graph, node, ops, after, alpha)
     by_name = {p.name: p for p in ops}
     for name, proj in by_name.items():
         block, _, role = name.rpartition(".")
         source = by_name.get(f"{block}.qkv") or by_name.get(f"{block}.kv")
-        if role == "proj" and source and (fold := _fold_values(graph, source, proj, after, alpha)):
-            folds.append(fold)
-    return tuple(folds), after
+        if role == "proj" and source:
+            _fold_values(graph, source, proj, after, alpha)
+    return after
 
 
 def _fold_norm(
     graph: WeightGraph, node: NodeProto, ops: Sequence[QuantizableOp], ranges: dict[str, ChannelRange], alpha: float
-) -> Fold | None:
+) -> None:
     """A LayerNorm's scale and bias against the ops behind it, if nothing else reads it."""
     if node.op_type != "LayerNormalization":
-        return None
+        return
     behind = [p for p in ops if graph.source(p.activation) == node.output[0]]
     if not behind or graph.readers_of(node.output[0]) != {p.node for p in behind}:
-        return None
+        return
     seen = ranges[behind[0].activation]
     for p in behind[1:]:
         seen = seen.joined(ranges[p.activation])
@@ -86,18 +76,17 @@ def _fold_norm(
         graph.set_weight(p.weight, graph.weight(p.weight) * factors[:, None])
     for name in {p.activation for p in behind}:
         ranges[name] = ranges[name].moved(shift, factors)
-    return _fold(node.name, behind, factors)
 
 
 def _fold_values(
     graph: WeightGraph, source: QuantizableOp, proj: QuantizableOp, ranges: dict[str, ChannelRange], alpha: float
-) -> Fold | None:
+) -> None:
     """v's columns, the last of qkv or kv, against proj's rows; softmax mixes tokens, never channels."""
     rows, columns = graph.weight(source.weight), graph.weight(proj.weight)
     width = columns.shape[0]
     bias = graph.bias(source)
     if rows.shape[1] not in (2 * width, 3 * width) or bias is None:
-        return None
+        return
     shift = _shift(ranges[proj.activation], [graph.bias(proj)])
     seen = ranges[proj.activation].moved(shift, np.ones_like(shift))
     factors = _factors(seen.largest, np.abs(columns).max(axis=1), alpha)
@@ -109,7 +98,6 @@ def _fold_values(
     _give_back(graph, proj, shift)
     graph.set_weight(proj.weight, columns * factors[:, None])
     ranges[proj.activation] = ranges[proj.activation].moved(shift, factors)
-    return _fold(source.node, [proj], factors)
 
 
 def _shift(seen: ChannelRange, biases: Sequence[str | None]) -> NDArray[np.float32]:
@@ -135,7 +123,3 @@ def _factors(activation: NDArray[np.float32], weight: NDArray[np.float32], alpha
     exponent -= np.rint(np.median(exponent[usable])) if usable.any() else 0
     factors: NDArray[np.float32] = np.exp2(np.where(usable, exponent, 0)).astype(np.float32)
     return factors
-
-
-def _fold(source: str, ops: Sequence[QuantizableOp], factors: NDArray[np.float32]) -> Fold:
-    return Fold(source, tuple(p.name for p in ops), float(factors.max()), float(factors.min()))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dtvit_edge.errors import BundleError, ConfigError
-from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES
+from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES, OUTPUT_SIZES
 
 # What a backend runs: the bundle's models as they are, or engines that `build` made of them.
 MODELS, ENGINES = "models", "engines"
@@ -59,6 +60,29 @@ class Backend(Protocol):
             DeviceFault: the device failed.
         """
         ...
+
+
+def in_batches(
+    infer: Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.float32]]],
+    pixels: NDArray[np.uint8],
+    batch: int,
+    step: Callable[[int], None] = lambda slices: None,
+) -> Logits:
+    """All slices through a backend's `infer`, `batch` at a time, `step` told of each; logits by output name."""
+    parts: list[Mapping[str, NDArray[np.float32]]] = []
+    for start in range(0, len(pixels), batch):
+        part = np.ascontiguousarray(pixels[start : start + batch])
+        parts.append(infer(part))
+        step(len(part))
+    none = {name: np.zeros((0, OUTPUT_SIZES[name]), np.float32) for name in OUTPUT_NAMES}
+    return {name: np.concatenate([part[name] for part in (none, *parts)]) for name in OUTPUT_NAMES}
+
+
+def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Probabilities in float64, by row."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    shares: NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
+    return shares
 
 
 def check_names(inputs: list[str], outputs: list[str]) -> None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dtvit_edge.backend import Logits as Logits
+from dtvit_edge.backend import in_batches as in_batches
+from dtvit_edge.backend import softmax as softmax
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.scoring.aggregate import mean_of_highest
 from dtvit_edge.spec import LOCATION_HEAD, OUTPUT_NAMES
 from evaluation.limits import HIGH_QUANTILE
+from evaluation.metrics import rows_by_patient
 
-Logits = dict[str, NDArray[np.float32]]
 Probabilities = NDArray[np.float64]
 
 
@@ -60,21 +62,6 @@ class Agreement:
     high_difference: float
 
 
-def in_batches(
-    infer: Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.float32]]],
-    pixels: NDArray[np.uint8],
-    batch: int,
-    step: Callable[[int], None] = lambda slices: None,
-) -> Logits:
-    """All slices through a backend's `infer`, `batch` at a time, `step` told of each; logits by output name."""
-    parts = []
-    for start in range(0, len(pixels), batch):
-        part = pixels[start : start + batch]
-        parts.append(dict(infer(part)))
-        step(len(part))
-    return {name: np.concatenate([part[name] for part in parts]) for name in OUTPUT_NAMES}
-
-
 def slice_agreement(p: Probabilities, q: Probabilities, threshold: float) -> Agreement:
     """The haemorrhage head by slice: (N,) probabilities of fp32 and of the precision."""
     return _agreement(p >= threshold, q >= threshold, np.abs(p - q))
@@ -86,12 +73,8 @@ def study_agreement(p: Probabilities, q: Probabilities, studies: Sequence[str], 
     Args:
         studies: N names. A study has the slices that the set has of it.
     """
-    rows: dict[str, list[int]] = defaultdict(list)
-    for i, study in enumerate(studies):
-        rows[study].append(i)
-    a, b = (
-        np.array([mean_of_highest(v[places].tolist(), rule.top_places) for places in rows.values()]) for v in (p, q)
-    )
+    groups = rows_by_patient(studies)
+    a, b = (np.array([mean_of_highest(v[rows].tolist(), rule.top_places) for rows in groups]) for v in (p, q))
     return slice_agreement(a, b, rule.study_threshold)
 
 
@@ -106,13 +89,6 @@ def logit_error(reference: Logits, logits: Logits) -> float:
     squares = [float(((reference[n].astype(np.float64) - logits[n]) ** 2).mean()) for n in OUTPUT_NAMES]
     total = sum(squares) / len(squares)
     return math.sqrt(total) if math.isfinite(total) else math.inf
-
-
-def softmax(logits: NDArray[np.float32]) -> Probabilities:
-    """Probabilities in float64, by row."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    shares: Probabilities = shifted / shifted.sum(axis=1, keepdims=True)
-    return shares
 
 
 def _agreement(before: NDArray[Any], after: NDArray[Any], difference: Probabilities) -> Agreement:

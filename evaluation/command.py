@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dtvit_edge.cli.option_set import bundle_options
+from dtvit_edge.cli.option_set import BundleOpener, bundle_argument, bundle_opener, json_option
 
 if TYPE_CHECKING:
     from evaluation.metrics import Interval
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@bundle_argument
 @click.option("--labels", type=click.Path(path_type=Path), metavar="CSV",
               help="Tune on this labelled set, a CSV with the columns path, patient, ich and location; the slices of "
               "one patient count as one study.")  # fmt: skip
@@ -25,30 +25,23 @@ if TYPE_CHECKING:
               help="Take the highest threshold that finds at least this share of the positives.")  # fmt: skip
 @click.option("--reset", is_flag=True, help="Go back to 0.5, not tuned.")
 @click.option("--seed", default=0, show_default=True, help="Set the seed of the bootstrap.")
-@bundle_options
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@bundle_opener
+@json_option
 def threshold(
-    bundle: Path,
-    labels: Path | None,
-    sensitivity: float,
-    reset: bool,
-    seed: int,
-    expect_digest: str | None,
-    trust: tuple[Path, ...] | None,
-    as_json: bool,
+    open_bundle: BundleOpener, labels: Path | None, sensitivity: float, reset: bool, seed: int, as_json: bool
 ) -> None:
     """Set above which probability a slice or a study is positive, on labelled slices, for BUNDLE.
 
     The thresholds are written to BUNDLE's thresholds.json, which changes no digest and voids no engine. Tune on
     patients who were not trained on: on the patients of the training, the sensitivity is better than it will be.
     """
-    from dtvit_edge.bundle import THRESHOLDS, Bundle, Thresholds, remove_thresholds, write_thresholds
+    from dtvit_edge.bundle import THRESHOLDS, Thresholds, remove_thresholds, write_thresholds
     from dtvit_edge.cli import render
 
     if reset == (labels is not None):
         raise click.UsageError("give either --labels CSV or --reset")
     # Thresholds of another manifest are what this command mends.
-    opened = Bundle.open(bundle, expect_digest=expect_digest, trust=trust, ignore_thresholds=True)
+    opened = open_bundle(ignore_thresholds=True)
     if labels is None:
         remove_thresholds(opened.path)
         render.echo_lines(json.dumps(Thresholds().to_dict()) if as_json else "thresholds are 0.5, not tuned")

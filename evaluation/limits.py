@@ -68,55 +68,41 @@ def exceeds(exceptions: int, count: int, allowed: float) -> bool | None:
     return True if 1 - fewer < SIGNIFICANCE else None
 
 
-# What a command is given by them, and the field of `Limits` that it sets.
-LIMIT_OPTIONS = {
-    "agreement": "agreement",
-    "delta_auc": "auc",
-    "least_slices": "slices",
-    "shift_agreement": "shift_agreement",
-    "difference": "difference",
-    "shift_slices": "shift_slices",
+# By what a command is given by them: the field of `Limits` that an option sets, and its help.
+_OPTIONS = {
+    "agreement": (
+        "agreement",
+        "Ask of the gate that each head decides at least this share of the test slices, and of their studies, as fp32 "
+        "does.",
+    ),
+    "delta_auc": ("auc", "Allow the AUC of the haemorrhage head to differ from that of fp32 by at most this much."),
+    "least_slices": ("slices", "Call the gate's verdict inconclusive where the test set has fewer slices than this."),
+    "shift_agreement": (
+        "shift_agreement",
+        "Ask for this share of equal decisions under each shift of the scanner, and on slices of another site.",
+    ),
+    "difference": (
+        "difference",
+        "Allow the haemorrhage probability to differ by at most this much on 99.5 % of the slices, everywhere.",
+    ),
+    "shift_slices": (
+        "shift_slices",
+        "Shift at most this many slices of the test set, once for each of eight shifts; 0 leaves the shifts out, and "
+        "then no precision counts as passed.",
+    ),
 }
+LIMIT_OPTIONS = {option: field for option, (field, _) in _OPTIONS.items()}
 limit_options = option_set(
-    click.option(
-        "--agreement",
-        default=DEFAULT_LIMITS.agreement,
-        show_default=True,
-        help="Ask of the gate that each head decides at least this share of the test slices, and of their studies, as "
-        "fp32 does.",
-    ),
-    click.option(
-        "--delta-auc",
-        default=DEFAULT_LIMITS.auc,
-        show_default=True,
-        help="Allow the AUC of the haemorrhage head to differ from that of fp32 by at most this much.",
-    ),
-    click.option(
-        "--least-slices",
-        default=DEFAULT_LIMITS.slices,
-        show_default=True,
-        help="Call the gate's verdict inconclusive where the test set has fewer slices than this.",
-    ),
-    click.option(
-        "--shift-agreement",
-        default=DEFAULT_LIMITS.shift_agreement,
-        show_default=True,
-        help="Ask for this share of equal decisions under each shift of the scanner, and on slices of another site.",
-    ),
-    click.option(
-        "--difference",
-        default=DEFAULT_LIMITS.difference,
-        show_default=True,
-        help="Allow the haemorrhage probability to differ by at most this much on 99.5 % of the slices, everywhere.",
-    ),
-    click.option(
-        "--shift-slices",
-        default=DEFAULT_LIMITS.shift_slices,
-        show_default=True,
-        type=click.IntRange(0),
-        help="Shift at most this many slices of the test set, once for each of eight shifts; 0 leaves the shifts out, "
-        "and then no precision counts as passed.",
-    ),
+    *(
+        click.option(
+            f"--{option.replace('_', '-')}",
+            default=getattr(DEFAULT_LIMITS, field),
+            show_default=True,
+            type=click.IntRange(0) if field == "shift_slices" else None,
+            help=help_text,
+        )
+        for option, (field, help_text) in _OPTIONS.items()
+    )
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -166,6 +166,14 @@ def difference(
     return _interval(value, drawn)
 
 
+def rows_by_patient(patients: Sequence[str]) -> list[NDArray[np.int64]]:
+    """The rows of each patient, in order of first appearance."""
+    rows: dict[str, list[int]] = defaultdict(list)
+    for i, patient in enumerate(patients):
+        rows[patient].append(i)
+    return [np.array(indices) for indices in rows.values()]
+
+
 def _mean(figure: Callable[[Labels, Probabilities], float], answers: Answers, rows: NDArray[np.int64] | slice) -> float:
     return float(np.mean([figure(answers.truth[rows], model[rows]) for model in answers.models]))
 
@@ -174,23 +182,16 @@ def _drawn(
     figure: Callable[[Labels, Probabilities], float], answers: Answers, resamples: int | None, seed: int
 ) -> NDArray[np.float64]:
     """The figure of each resample of the patients; NaN where it does not exist."""
-    groups = _groups(answers.patients)
+    return np.array([_mean(figure, answers, rows) for rows in _draws(answers.patients, resamples, seed)])
+
+
+def _draws(patients: Sequence[str], resamples: int | None, seed: int) -> Iterator[NDArray[np.int64]]:
+    """The rows of each resample of the patients."""
+    groups = rows_by_patient(patients)
     rng = np.random.default_rng(seed)
-    with config_context(assume_finite=True, skip_parameter_validation=True):
-        return np.array(
-            [
-                _mean(figure, answers, np.concatenate([groups[i] for i in rng.integers(0, len(groups), len(groups))]))
-                for _ in range(RESAMPLES if resamples is None else resamples)
-            ]
-        )
-
-
-def _groups(patients: Sequence[str]) -> list[NDArray[np.int64]]:
-    """The rows of each patient, in order of first appearance."""
-    rows: dict[str, list[int]] = defaultdict(list)
-    for i, patient in enumerate(patients):
-        rows[patient].append(i)
-    return [np.array(indices) for indices in rows.values()]
+    with config_context(assume_finite=True, skip_parameter_validation=True):  # checked once, for all resamples
+        for _ in range(RESAMPLES if resamples is None else resamples):
+            yield np.concatenate([groups[i] for i in rng.integers(0, len(groups), len(groups))])
 
 
 def _with_intervals(
@@ -208,18 +209,11 @@ def _with_intervals(
         raise ConfigError(f"{len(truth)} labels, {len(probability)} probabilities and {len(patients)} patients")
     if not np.isfinite(probability).all():
         raise ConfigError("a probability is not finite")
-    groups = _groups(patients)
-    values = figures(truth, probability)
-    drawn: dict[str, list[float]] = {name: [] for name in values}
-    rng = np.random.default_rng(seed)
-    with config_context(assume_finite=True, skip_parameter_validation=True):  # checked above, once for all resamples
-        for _ in range(RESAMPLES if resamples is None else resamples):
-            chosen = np.concatenate([groups[i] for i in rng.integers(0, len(groups), len(groups))])
-            for name, value in figures(truth[chosen], probability[chosen]).items():
-                drawn[name].append(value)
+    groups = rows_by_patient(patients)
+    drawn = [figures(truth[rows], probability[rows]) for rows in _draws(patients, resamples, seed)]
     matrix = confusion_matrix(truth, said, labels=list(range(classes)))
     return HeadFigures(
-        {name: _interval(value, drawn[name]) for name, value in values.items()},
+        {n: _interval(v, [one[n] for one in drawn]) for n, v in figures(truth, probability).items()},
         tuple(tuple(int(n) for n in row) for row in matrix),
         len(truth),
         len(groups),

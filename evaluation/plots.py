@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from dtvit_edge import escaping
 from dtvit_edge.files import write_atomically
-from dtvit_edge.spec import ICH_LABELS, LOCATION_LABELS
+from dtvit_edge.spec import HEAD_LABELS
 from evaluation.metrics import HeadFigures
-from evaluation.tables import csv_text, notes_markdown, png_bytes
+from evaluation.tables import csv_text, notes_markdown
 
 Cell = str | int | float
+DPI = 130
 
 
 @dataclass(frozen=True)
@@ -42,46 +43,32 @@ class Plot:
 
     def write(self, out: Path) -> None:
         """`NAME.png`, `NAME.csv` and `NAME.md` into a folder."""
-        write_atomically(out / f"{self.name}.png", png_bytes(self.figure))
+        picture = io.BytesIO()
+        self.figure.savefig(picture, format="png", dpi=DPI, bbox_inches="tight")
+        write_atomically(out / f"{self.name}.png", picture.getvalue())
         write_atomically(out / f"{self.name}.csv", csv_text(self.columns, self.rows))
         write_atomically(out / f"{self.name}.md", self.markdown())
 
 
-class EvaluatedModel(Protocol):
-    """A model that was evaluated; a head is None where it was not assessed."""
-
-    @property
-    def name(self) -> str:
-        """What the panels call it."""
-        ...
-
-    @property
-    def ich(self) -> HeadFigures | None:
-        """The haemorrhage head's figures."""
-        ...
-
-    @property
-    def location(self) -> HeadFigures | None:
-        """The location head's figures."""
-        ...
-
-
 def confusions(
-    models: Sequence[EvaluatedModel],
+    models: Sequence[tuple[str, HeadFigures | None, HeadFigures | None]],
     notes: Sequence[str],
     *,
     name: str = "fig4",
     title: str = "Fig. 4: confusion matrices",
 ) -> Plot:
-    """Confusion matrices of both heads, a row of panels for each model; the paper's Fig. 4."""
+    """Confusion matrices of both heads, a row of panels for each model; the paper's Fig. 4.
+
+    Args:
+        models: what the panels call it, and the figures of the haemorrhage and the location head; None where a head was
+            not assessed.
+    """
     figure = Figure(figsize=(7, 3.1 * len(models)), layout="constrained")
     rows: list[tuple[Cell, ...]] = []
-    heads: Mapping[str, tuple[str, ...]] = {"ich": ICH_LABELS, "location": LOCATION_LABELS}
-    for line, model in enumerate(models):
-        for place, (head, labels) in enumerate(heads.items(), start=1):
-            head_figures: HeadFigures | None = getattr(model, head)
+    for line, (model, *heads) in enumerate(models):
+        for place, ((head, labels), head_figures) in enumerate(zip(HEAD_LABELS.items(), heads, strict=True), start=1):
             axes = figure.add_subplot(len(models), 2, 2 * line + place)
-            axes.set_title(f"{model.name}, {head}" + ("" if head_figures else ": not assessed"), fontsize=9)
+            axes.set_title(f"{model}, {head}" + ("" if head_figures else ": not assessed"), fontsize=9)
             if head_figures is None:
                 axes.axis("off")
                 continue
@@ -94,6 +81,6 @@ def confusions(
             for (true, said), count in np.ndenumerate(matrix):
                 dark = count > 0.5 * matrix[true].sum()
                 axes.text(said, true, str(count), ha="center", va="center", color="white" if dark else "black")
-                rows.append((model.name, head, labels[true], labels[said], int(count)))
+                rows.append((model, head, labels[true], labels[said], int(count)))
     columns = ("model", "head", "true", "predicted", "slices")
     return Plot(name, title, figure, columns, tuple(rows), tuple(notes))

@@ -1,4 +1,4 @@
-"""A table as Markdown, CSV and PNG, with what it was made from below it."""
+"""A table as Markdown and CSV, with what it was made from below it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
-
 from dtvit_edge import escaping
 from dtvit_edge.files import write_atomically
-
-_ROW_INCHES, _CHARACTER_INCHES = 0.28, 0.085
-DPI = 130
 
 
 @dataclass(frozen=True)
@@ -39,39 +33,10 @@ class Table:
         lines += [_row(self.columns), _row(["---"] * len(self.columns)), *map(_row, self.rows), ""]
         return "\n".join(lines) + "\n" + notes_markdown(self.notes)
 
-    def csv(self) -> str:
-        """The cells alone."""
-        return csv_text(self.columns, self.rows)
-
     def write(self, out: Path) -> None:
-        """`NAME.md`, `NAME.csv` and `NAME.png` into a folder."""
+        """`NAME.md` and `NAME.csv` into a folder."""
         write_atomically(out / f"{self.name}.md", self.markdown())
-        write_atomically(out / f"{self.name}.csv", self.csv())
-        write_atomically(out / f"{self.name}.png", png_bytes(self._draw()))
-
-    def _draw(self) -> Figure:
-        widths = [max(len(cell) for cell in column) + 2 for column in zip(self.columns, *self.rows, strict=True)]
-        total = sum(widths)
-        figure = Figure(figsize=(total * _CHARACTER_INCHES, (len(self.rows) + 1) * _ROW_INCHES))
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.axis("off")
-        drawn = axes.table(
-            cellText=[list(row) for row in self.rows],
-            colLabels=list(self.columns),
-            colWidths=[width / total for width in widths],
-            cellLoc="left",
-            bbox=Bbox.unit(),
-        )
-        drawn.auto_set_font_size(False)
-        drawn.set_fontsize(9)
-        for (row, _), cell in drawn.get_celld().items():
-            cell.set_linewidth(0.4)
-            if row == 0:
-                cell.set_text_props(weight="bold")
-        figure.suptitle(self.title, y=1.0 + 0.35 / figure.get_figheight(), fontsize=11)
-        if self.notes:
-            figure.text(0, -0.1 / figure.get_figheight(), "\n".join(self.notes), va="top", fontsize=7, wrap=False)
-        return figure
+        write_atomically(out / f"{self.name}.csv", csv_text(self.columns, self.rows))
 
 
 def csv_text(columns: Sequence[str], rows: Sequence[Sequence[str | int | float]]) -> str:
@@ -81,13 +46,6 @@ def csv_text(columns: Sequence[str], rows: Sequence[Sequence[str | int | float]]
     writer.writerow(columns)
     writer.writerows([_cell(cell) for cell in row] for row in rows)
     return text.getvalue()
-
-
-def png_bytes(figure: Figure) -> bytes:
-    """A figure as the bytes of a PNG file."""
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=DPI, bbox_inches="tight")
-    return picture.getvalue()
 
 
 def notes_markdown(notes: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dtvit_edge.cli import render
+from dtvit_edge.cli.option_set import json_option
 from dtvit_edge.spec import LOCATION_HEAD, UNTRAINED_LOCATION
 from export.options import import_options
 
@@ -22,14 +23,14 @@ _OF_STUDIES: tuple[str, ...] = ("preprocess.thickness", "preprocess.top_places")
 
 @click.command()
 @click.argument("weights", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="NAME.dtvit",
+@click.option("-o", "--out", "--output", "output", type=click.Path(path_type=Path), metavar="NAME.dtvit",
               help="Write the bundle to this folder.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace a bundle of that name.")
 @import_options
 @click.option("--dump-import", "dump", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Write what is concluded about WEIGHTS as an import.toml, to be corrected, and export "
               "nothing.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option
 def export(
     weights: Path,
     output: Path | None,
@@ -55,7 +56,7 @@ def export(
         render.echo(f"import    {dump}")
         return
     if output is None:
-        raise click.UsageError("Missing option '-o' / '--output'.")
+        raise click.UsageError("Missing option '-o' / '--out'.")
     bundle = export_bundle(
         weights,
         output,

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from dtvit_edge.backend import softmax
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.spec import FILTERS, FITS, ICH_LABELS, LOCATION_LABELS, PreprocessSpec, WindowKind
 from export.expectations import Target
@@ -101,10 +102,6 @@ def spec_changes(spec: PreprocessSpec) -> list[SpecChange]:
     return [change for change in changes if _is_change(change, spec)]
 
 
-def _normalised_by(mean: tuple[float, ...], std: tuple[float, ...]) -> Callable[[PreprocessSpec], PreprocessSpec]:
-    return lambda spec: replace(spec, mean=mean[: len(spec.mean)], std=std[: len(spec.mean)])
-
-
 def _is_change(change: SpecChange, spec: PreprocessSpec) -> bool:
     try:
         return change.changed(spec) != spec
@@ -166,13 +163,6 @@ def ours(pair: Pair, target: Target) -> Array:
         if len(target.labels) == 1:  # one logit is the difference of two
             columns = {ICH_LABELS[1]: ich[:, 1] - ich[:, 0], ICH_LABELS[0]: ich[:, 0] - ich[:, 1]}
     return np.stack([columns[label] for label in target.labels], axis=1)
-
-
-def softmax(logits: Array) -> Array:
-    """Over the last axis."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    result: Array = powers / powers.sum(axis=1, keepdims=True)
-    return result
 
 
 def sigmoid(logits: Array) -> Array:

@@ -15,11 +15,11 @@ import warnings
 from collections.abc import Iterator
 
 import onnx
-import onnxruntime
 import torch
 from onnx import ModelProto, TensorProto, helper
 from torch import Tensor, nn
 
+from dtvit_edge.backends.onnxruntime import open_session as open_session
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.spec import ICH_LABELS, INPUT_NAME, LOCATION_LABELS, OUTPUT_NAMES
 from export.encoders import INPUT_SIZE
@@ -125,21 +125,6 @@ def _set_weights_aside(model: ModelProto) -> None:
 
 # Bytes of a weight above which the checker does without its values; shapes and constants are smaller.
 _LARGE = 4096
-
-# It writes a bias in units of the input's scale times the weight's, and in float16 their product underflows: of a
-# ResNet18's int8-fp16 file 24 % of the decisions agreed (ONNX Runtime 1.32).
-_HARMFUL_OPTIMIZERS = ["WeightBiasQuantization"]
-
-
-def open_session(data: bytes, threads: int = 0) -> onnxruntime.InferenceSession:
-    """ONNX Runtime on the CPU over a model's bytes; `threads` 0 leaves the number to it."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(
-        data, options, providers=["CPUExecutionProvider"], disabled_optimizers=_HARMFUL_OPTIMIZERS
-    )
 
 
 def serialise(model: ModelProto) -> bytes:

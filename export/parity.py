@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import onnxruntime
-from numpy.typing import NDArray
 
+from dtvit_edge.backend import in_batches
+from dtvit_edge.backends.onnxruntime import OnnxRuntimeBackend
 from dtvit_edge.bundle import MOST_ROUNDING, Golden, Reference, tolerance_of
 from dtvit_edge.bundle.tolerances import FP32_FLOOR
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.selftest import largest_deviation
-from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES
-from export.onnx_graph import open_session
+from dtvit_edge.spec import OUTPUT_NAMES
 
 BATCHES = (1, 3, 8)
 # What tells images apart has to be this many times the tolerance: less, and answers to the wrong image would pass.
@@ -58,22 +56,22 @@ def prove_parity(precision: str, data: bytes, golden: Golden, reference: Referen
     Raises:
         VerdictError: a difference above the tolerance, or a value that is not finite.
     """
-    session = open_session(data)
     tolerance = tolerance_of(precision, reference.rounding, reference.spread)
     differences: dict[str, float] = {}
-    for batch in BATCHES:
-        rows = rows_of(batch, len(golden))
-        logits = run_batches(session, golden.pixels[rows], batch)
-        for name in OUTPUT_NAMES:
-            if not np.isfinite(logits[name]).all():
-                raise VerdictError(f"{precision}: {name} is not finite at batch {batch}")
-        worst = largest_deviation(logits, golden, rows)
-        if not worst <= tolerance:
-            raise VerdictError(
-                f"{precision}: ONNX Runtime differs from PyTorch by {worst:.3g} at batch {batch}, "
-                f"allowed {tolerance:.3g}"
-            )
-        differences[str(batch)] = worst
+    with OnnxRuntimeBackend(lambda: data, precision) as backend:
+        for batch in BATCHES:
+            rows = rows_of(batch, len(golden))
+            logits = in_batches(backend.infer, golden.pixels[rows], batch)
+            for name in OUTPUT_NAMES:
+                if not np.isfinite(logits[name]).all():
+                    raise VerdictError(f"{precision}: {name} is not finite at batch {batch}")
+            worst = largest_deviation(logits, golden, rows)
+            if not worst <= tolerance:
+                raise VerdictError(
+                    f"{precision}: ONNX Runtime differs from PyTorch by {worst:.3g} at batch {batch}, "
+                    f"allowed {tolerance:.3g}"
+                )
+            differences[str(batch)] = worst
     return {"tolerance": tolerance, "max_abs_difference": differences, "slices": len(golden)}
 
 
@@ -90,18 +88,3 @@ def rows_of(batch: int, count: int) -> slice:
     if batch == largest:
         return slice(0, first)
     return slice(count - middle * max(1, -(-(count - first) // middle)), count)
-
-
-def run_batches(
-    session: onnxruntime.InferenceSession,
-    pixels: NDArray[np.uint8],
-    batch: int,
-    step: Callable[[int], None] = lambda slices: None,
-) -> dict[str, NDArray[np.float32]]:
-    """All slices through a session, `batch` at a time, `step` told of each; logits by output name."""
-    parts = []
-    for start in range(0, len(pixels), batch):
-        part = pixels[start : start + batch]
-        parts.append(session.run(list(OUTPUT_NAMES), {INPUT_NAME: part}))
-        step(len(part))
-    return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(OUTPUT_NAMES)}

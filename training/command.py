@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from dtvit_edge.cli.option_set import Decorator, option_set
 from dtvit_edge.spec import TRAINING_STATES
 
-# Options of `config.TrainConfig`, for every command that trains.
-_BUDGET = (
+_WORKERS = click.option(
+    "--workers", default=2, show_default=True, type=click.IntRange(1), help="Read the images in this many processes."
+)
+record_option = click.option(
+    "--record", type=click.Path(path_type=Path), help="Append the figures to this file of records (.jsonl)."
+)
+# What every training has: options of `config.TrainConfig`, and how much of the machine it takes.
+training_options = option_set(
     click.option(
         "--training",
         required=True,
@@ -74,39 +80,21 @@ _BUDGET = (
     click.option(
         "--seed", default=0, show_default=True, help="Set the seed of the split, of the order and of augmentation."
     ),
-)
-_MACHINE = (
+    _WORKERS,
     click.option(
-        "--workers",
-        default=2,
-        show_default=True,
-        type=click.IntRange(1),
-        help="Read the images in this many processes.",
-    ),
-    click.option(
-        "--threads",
-        type=click.IntRange(1),
-        help="Train with this many CPU threads; without it PyTorch decides.",
+        "--threads", type=click.IntRange(1), help="Train with this many CPU threads; without it PyTorch decides."
     ),
 )
 
 
-def training_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that every training has."""
-    for option in reversed((*_BUDGET, *_MACHINE)):
-        command = option(command)
-    return command
+def out_option(help_text: str) -> Decorator:
+    """Where a command writes."""
+    return click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help=help_text)
 
 
 @click.command()
 @click.argument("data")
-@click.option(
-    "-o",
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Write the weights and the history into this folder.",
-)
+@out_option("Write the weights and the history into this folder.")
 @click.option(
     "--encoder",
     default="vit_base_patch16_224",
@@ -169,18 +157,10 @@ def train(data: str, out: Path, workers: int, threads: int | None, **options: An
 @click.command()
 @click.argument("data")
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Write the tables and figures into this folder.",
-)
+@out_option("Write the tables and figures into this folder.")
 @click.option("--seed", default=0, show_default=True, help="Set the seed of the bootstrap.")
-@click.option("--record", type=click.Path(path_type=Path), help="Append the figures to this file of records (.jsonl).")
-@click.option(
-    "--workers", default=2, show_default=True, type=click.IntRange(1), help="Read the images in this many processes."
-)
+@record_option
+@_WORKERS
 def evaluate(data: str, models: tuple[Path, ...], out: Path, seed: int, record: Path | None, workers: int) -> None:
     """Evaluate MODELS on DATA, and draw the paper's tables and figures.
 

@@ -25,7 +25,7 @@ from evaluation.image_sets import load_image_set
 from evaluation.records import append
 from export.encoders import DEFAULT_ENCODER
 from training import encoder_comparison
-from training.command import training_options
+from training.command import out_option, record_option, training_options
 from training.config import TrainConfig
 from training.evaluate import evaluate_model
 from training.report import record_of, write_report
@@ -60,13 +60,7 @@ def plan(
 
 @click.command()
 @click.argument("data")
-@click.option(
-    "-o",
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Write a folder for each training, and the report, into this one.",
-)
+@out_option("Write a folder for each training, and the report, into this one.")
 @click.option(
     "--encoders",
     default=",".join(ENCODERS),
@@ -89,7 +83,7 @@ def plan(
     show_default=True,
     help="Train the first encoder under the paper's protocol too.",
 )
-@click.option("--record", type=click.Path(path_type=Path), help="Append the figures to this file of records (.jsonl).")
+@record_option
 @training_options
 def main(
     data: str,

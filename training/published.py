@@ -36,15 +36,6 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Statement:
-    """Something that is no number; as `Published` otherwise."""
-
-    text: str
-    place: str
-    source: str
-
-
-@dataclass(frozen=True)
 class PaperRow:
     """A row of Table 2 or 3.
 
@@ -76,11 +67,6 @@ def facts() -> dict[str, Any]:
 def group(name: str) -> tuple[Published, ...]:
     """The figures of one of the file's lists, such as `accuracies`."""
     return tuple(Published(**entry) for entry in facts()[name])
-
-
-def statements() -> tuple[Statement, ...]:
-    """What is said without a number."""
-    return tuple(Statement(**entry) for entry in facts()["statements"])
 
 
 def paper_rows() -> tuple[PaperRow, ...]:

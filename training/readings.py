@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -31,14 +32,13 @@ class Reading:
     fits: tuple[str, ...]
     counts: tuple[int, int, int, int]
 
-    @property
-    def complete(self) -> bool:
-        """True where every printed figure follows."""
-        return len(self.fits) == len(METRICS)
 
+def figures(tp: Any, fn: Any, fp: Any, tn: Any) -> dict[str, Any]:
+    """The paper's equations 1 to 3 and 5, and specificity as TN / (TN + FP), which the paper does not define.
 
-def figures(tp: int, fn: int, fp: int, tn: int) -> dict[str, float]:
-    """The paper's equations 1 to 3 and 5, and specificity as TN / (TN + FP), which the paper does not define."""
+    Args:
+        tp, fn, fp, tn: counts, or arrays of one shape with many of each.
+    """
     precision, recall = tp / (tp + fp), tp / (tp + fn)
     return {
         "accuracy": (tp + tn) / (tp + tn + fp + fn),
@@ -94,22 +94,13 @@ def macro_fits(row: PaperRow) -> tuple[str, ...]:
 
 def _best(name: str, printed: dict[str, float], positives: int, negatives: int) -> Reading:
     """The counts that give most of the printed figures; recall and one more leave few to try."""
-    misses, alarms = np.arange(positives), np.arange(negatives)[:, None]
-    hits, rejected = positives - misses, negatives - alarms
-    with np.errstate(invalid="ignore"):
-        precision, recall = hits / (hits + alarms), np.broadcast_to(hits / positives, (negatives, positives))
-        given = {
-            "accuracy": (hits + rejected) / (positives + negatives),
-            "precision": precision,
-            "recall": recall,
-            "f1": 2 * precision * recall / (precision + recall),
-            "specificity": np.broadcast_to(rejected / negatives, (negatives, positives)),
-        }
+    alarms, misses = np.indices((negatives, positives))
+    given = figures(positives - misses, misses, alarms, negatives - alarms)
     half = 0.5 * 10**-_DECIMALS + 1e-12
     fits = {metric: np.abs(given[metric] - printed[metric]) <= half for metric in METRICS}
     distance = sum(np.abs(given[metric] - printed[metric]) for metric in METRICS)
     number = sum(fit.astype(int) for fit in fits.values())
     most = np.flatnonzero((number == number.max()).ravel())
-    row, column = np.unravel_index(most[np.argmin(np.asarray(distance).ravel()[most])], number.shape)
+    row, column = np.unravel_index(most[np.argmin(distance.ravel()[most])], number.shape)
     counts = (positives - int(column), int(column), int(row), negatives - int(row))
     return Reading(name, tuple(metric for metric in METRICS if fits[metric][row, column]), counts)

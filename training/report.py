@@ -49,7 +49,7 @@ def write_report(
         _figure_1(data, evaluations, spec, notes),
         _figure_3(arms, notes),
         paper_tables.claims_table(claims.check(arms[True], arms[False])),
-        confusions(evaluations, notes),
+        confusions([(e.name, e.ich, e.location) for e in evaluations], notes),
         _comparison("table2", "Table 2: with and without augmentation", evaluations, ARM, notes),
         paper_tables.printed(2),
         _comparison("table3", "Table 3: encoders", evaluations, ENCODER, notes),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -213,13 +212,6 @@ def reliability(view: RunView) -> Plot | None:
                    ("configuration", "mean_probability", "share_positive"), tuple(rows), tuple(notes))  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Matrices:
-    name: str
-    ich: HeadFigures | None
-    location: HeadFigures | None
-
-
 def confusion(view: RunView) -> Plot | None:
     """Confusion matrices of both heads, for the fastest configuration of every precision."""
     samples, threshold = view.accuracy.samples, float(view.accuracy.options["threshold"]["value"])
@@ -230,8 +222,8 @@ def confusion(view: RunView) -> Plot | None:
         ich = _matrix(samples[names.ICH_LABELS], [float(p >= threshold) for p in samples[configuration]], ICH_HEAD)
         located = samples.get(key_of(configuration, LOCATION_HEAD))
         location = _matrix(samples[names.LOCATION_LABELS], located, LOCATION_HEAD) if located else None
-        rows.append(_Matrices(plain(configuration), ich, location))
-    if not any(row.ich or row.location for row in rows):
+        rows.append((plain(configuration), ich, location))
+    if not any(ich or location for _, ich, location in rows):
         return None
     notes = (f"threshold {threshold:g} ({view.accuracy.options['threshold']['source']})",)
     return confusions(rows, notes, name=f"confusion-{view.slug}", title=f"Confusion matrices: {view.title}")

@@ -25,18 +25,17 @@ from calibration.quantise import quantise
 from calibration.quantizable import weight_ops
 from calibration.ranges import Range
 from calibration.smoothing import smooth
+from dtvit_edge.backends.onnxruntime import logits_of
 from dtvit_edge.cli import render
 from dtvit_edge.spec import OUTPUT_NAMES, PreprocessSpec, digest_bytes
 from evaluation.agreement import Logits, logit_error
 from evaluation.records import Record, append
 from export.golden import golden_pixels
-from export.onnx_graph import export_fp32, open_session
-from export.parity import run_batches
+from export.onnx_graph import export_fp32
 from export.rewrites import rewrite
 from export.untrained import SMALL_VIT, untrained_model
 
 WHAT = "int8 of a model with LayerNorm outliers: plain min-max against outliers folded first"
-BATCH = 8
 CHANNELS, FACTOR = 4, 100
 
 
@@ -73,11 +72,11 @@ def model_with_outliers(encoder: str, seed: int = 0) -> onnx.ModelProto:
 def measure(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> Errors:
     """Quantise a graph by min-max over the slices: symmetric as it is, and with outliers and offsets folded."""
     products = weight_ops(model)
-    reference = _logits(model.SerializeToString(), pixels)
+    reference = logits_of(model.SerializeToString(), "fp32", pixels)
     ranges = channel_ranges(model.SerializeToString(), products, pixels)
     folded = onnx.ModelProto()
     folded.CopyFrom(model)
-    _, after = smooth(folded, products, ranges)
+    after = smooth(folded, products, ranges)
     int8_logits = []
     for graph, values, symmetric in ((model, ranges, True), (folded, after, False)):
         spans = {}
@@ -85,7 +84,7 @@ def measure(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> Errors:
             low, high = float(values[name].low.min()), float(values[name].high.max())
             largest = max(-low, high)
             spans[name] = Range(-largest, largest) if symmetric else Range(low, high)
-        int8_logits.append(_logits(quantise(graph, products, spans), pixels))
+        int8_logits.append(logits_of(quantise(graph, products, spans), "int8", pixels))
     plain, smoothed = ([_slice_error(reference, logits, i) for i in range(len(pixels))] for logits in int8_logits)
     deviation = float(np.mean([reference[name].std(axis=0).mean() for name in OUTPUT_NAMES]))
     return Errors(
@@ -96,10 +95,6 @@ def measure(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> Errors:
 def _slice_error(reference: Logits, logits: Logits, place: int) -> float:
     part = slice(place, place + 1)
     return logit_error({n: v[part] for n, v in reference.items()}, {n: v[part] for n, v in logits.items()})
-
-
-def _logits(graph: bytes, pixels: NDArray[np.uint8]) -> Logits:
-    return run_batches(open_session(graph), pixels, BATCH)
 
 
 @click.command()

@@ -51,6 +51,11 @@ class Thresholds:
     temperature: float | None = None
     evidence: dict[str, Any] | None = None
 
+    @property
+    def values(self) -> dict[str, float]:
+        """The thresholds alone, by level."""
+        return {"slice": self.slice.value, "study": self.study.value}
+
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
         return asdict(self)

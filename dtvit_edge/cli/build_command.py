@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from dtvit_edge.cli import render
-from dtvit_edge.cli.option_set import bundle_argument, bundle_options, device_option, json_option, refuse_given
+from dtvit_edge.cli.option_set import (
+    BundleOpener,
+    bundle_argument,
+    bundle_opener,
+    device_option,
+    json_option,
+    refuse_given,
+)
 from dtvit_edge.trt.releases import DEFAULT_CAPABILITIES, DEFAULT_MAX_BATCH, PRECISIONS
 
 
@@ -32,12 +38,10 @@ from dtvit_edge.trt.releases import DEFAULT_CAPABILITIES, DEFAULT_MAX_BATCH, PRE
 @click.option("--sm", "capabilities", multiple=True, metavar="X.Y",
               help="Compile ahead of time for this compute capability; may be repeated.  "
               f"[default: {', '.join(DEFAULT_CAPABILITIES)}]")  # fmt: skip
-@bundle_options
+@bundle_opener
 @json_option
 def build(
-    bundle: Path,
-    expect_digest: str | None,
-    trust: tuple[Path, ...] | None,
+    open_bundle: BundleOpener,
     hint: str | None,
     no_library_tactics: bool,
     precision: str | None,
@@ -51,10 +55,9 @@ def build(
     --precision, one of each precision that passed its gate; --json is then a list. Exit status 1 where the slices do
     not pass, or where the engine is not of the precision that was asked for.
     """
-    from dtvit_edge.bundle import Bundle
     from dtvit_edge.scoring.proof import prove_chain
 
-    opened = Bundle.open(bundle, expect_digest=expect_digest, trust=trust)
+    opened = open_bundle()
     records: list[Any] = []
     if options["backend"] == "openvino":
         from dtvit_edge.backends.openvino_build import build_compiled, passed_models

@@ -21,10 +21,11 @@ from dtvit_edge.cli.cluster_options import asked_of_ray, ray_options, shard_opti
 from dtvit_edge.cli.group import Commands
 from dtvit_edge.cli.merge_command import merge
 from dtvit_edge.cli.option_set import (
+    BundleOpener,
     FiniteRange,
     accept_option,
     bundle_argument,
-    bundle_options,
+    bundle_opener,
     device_option,
     json_option,
     refuse_given,
@@ -122,10 +123,10 @@ cli.add_command(view)
 @shard_option
 @ray_options
 @accept_option
-@bundle_options
+@bundle_opener
 @json_option
 def score(
-    bundle: Path,
+    open_bundle: BundleOpener,
     folders: tuple[Path, ...],
     out: Path | None,
     overwrite: bool,
@@ -137,9 +138,6 @@ def score(
     ray: str | None,
     actors: int | None,
     mixed: bool,
-    accept_engines: tuple[str, ...],
-    expect_digest: str | None,
-    trust: tuple[Path, ...] | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -150,11 +148,10 @@ def score(
     Exit status: 0 every slice scored or skipped, 3 some refused or failed, 4 none scored, 5 the device or disk failed,
     6 internal error.
     """
-    from dtvit_edge.bundle import Bundle
     from dtvit_edge.scoring.api import Options, headers_of
     from dtvit_edge.scoring.run import NOTHING_SCORED, make_plan, run
 
-    opened = Bundle.open(bundle, expect_digest=expect_digest, accept_engines=accept_engines, trust=trust)
+    opened = open_bundle()
     config = Options(**options)
     if shard is not None:
         refuse_given({"with_report", "seconds"}, "is for a run of all studies, not with --shard")
@@ -193,28 +190,20 @@ def score(
 @threads_option
 @device_option
 @accept_option
-@bundle_options
+@bundle_opener
 @json_option
 def verify(
-    bundle: Path,
-    names: tuple[str, ...],
-    threads: int | None,
-    device: int | None,
-    accept_engines: tuple[str, ...],
-    expect_digest: str | None,
-    trust: tuple[Path, ...] | None,
-    as_json: bool,
+    open_bundle: BundleOpener, names: tuple[str, ...], threads: int | None, device: int | None, as_json: bool
 ) -> None:
     """Check BUNDLE's digests, and its golden slices on this machine's backends.
 
     Exit status 1 where a backend disagrees with the golden slices, or none could be run.
     """
     from dtvit_edge import backends
-    from dtvit_edge.bundle import Bundle
     from dtvit_edge.scoring.api import Options, open_backend, testable
     from dtvit_edge.scoring.proof import selftest_chain
 
-    opened = Bundle.open(bundle, expect_digest=expect_digest, accept_engines=accept_engines, trust=trust)
+    opened = open_bundle()
     checked = opened.check_files()
     chosen = names or [name for name, why_not in backends.availability().items() if why_not is None]
     results = []
@@ -236,17 +225,16 @@ def verify(
 @cli.command(short_help="Say what a target takes of a bundle.")
 @bundle_argument
 @click.option("--target", type=click.Choice(list(TARGETS)), required=True, help="Name what is to run BUNDLE.")
-@bundle_options
+@bundle_opener
 @json_option
-def compat(bundle: Path, target: str, expect_digest: str | None, trust: tuple[Path, ...] | None, as_json: bool) -> None:
+def compat(open_bundle: BundleOpener, target: str, as_json: bool) -> None:
     """Say what a target will refuse, decompose or not fuse of BUNDLE; needs no GPU.
 
     Exit status 1 where the target can run none of its files.
     """
-    from dtvit_edge.bundle import Bundle
     from dtvit_edge.targets.compatibility import compat as compatibility
 
-    opened = Bundle.open(bundle, expect_digest=expect_digest, trust=trust)
+    opened = open_bundle()
     report = compatibility(opened, target)
     render.compatibility(report, as_json=as_json)
     if not report.runs:
@@ -260,28 +248,21 @@ def compat(bundle: Path, target: str, expect_digest: str | None, trust: tuple[Pa
 @click.option("--precision", "precisions", multiple=True, type=click.Choice(PRECISIONS),
               help="List them for this precision alone; may be repeated.")  # fmt: skip
 @click.option("--tensorrt", metavar="VERSION", help="List them for this TensorRT of the target alone.")
-@bundle_options
+@bundle_opener
 @json_option
 def inspect(
-    bundle: Path,
-    target: str | None,
-    precisions: tuple[str, ...],
-    tensorrt: str | None,
-    expect_digest: str | None,
-    trust: tuple[Path, ...] | None,
-    as_json: bool,
+    open_bundle: BundleOpener, target: str | None, precisions: tuple[str, ...], tensorrt: str | None, as_json: bool
 ) -> None:
     """Show what BUNDLE holds, after checking its digests.
 
     With --device-files it prints one path a line, from the folder that BUNDLE lies in, for rsync --files-from or tar
     -T; their size goes to stderr.
     """
-    from dtvit_edge.bundle import Bundle
     from dtvit_edge.targets.device_files import device_files
 
     if target is None and (precisions or tensorrt):
         raise click.UsageError("--precision and --tensorrt go with --device-files")
-    opened = Bundle.open(bundle, expect_digest=expect_digest, trust=trust)
+    opened = open_bundle()
     opened.check_files()
     if target is not None:
         render.device_files(device_files(opened, target, precisions, tensorrt), as_json=as_json)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 from click.core import ParameterSource
 
+if TYPE_CHECKING:
+    from dtvit_edge.bundle import Bundle
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+# What a command opens its bundle with; its arguments are further ones of `Bundle.open`.
+BundleOpener: TypeAlias = "Callable[..., Bundle]"
 
 
 def option_set(*options: Decorator) -> Decorator:
@@ -67,6 +73,27 @@ bundle_options = option_set(
         help="Refuse the bundle unless a key of this file (NAME.pub, of Ed25519) has signed it; may be repeated.",
     ),
 )  # fmt: skip
+
+
+def bundle_opener(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`bundle_options` for a command that is given, instead of them, of its bundle and of `accept_option`, a function.
+
+    The function, `open_bundle`, opens the bundle as all of them ask.
+    """
+
+    @wraps(command)
+    def with_opener(
+        *, bundle: Path, expect_digest: str | None, trust: Any, accept_engines: tuple[str, ...] = (), **others: Any
+    ) -> Any:
+        def open_bundle(**more: Any) -> Bundle:
+            from dtvit_edge.bundle import Bundle
+
+            asked = {"expect_digest": expect_digest, "trust": trust, "accept_engines": accept_engines}
+            return Bundle.open(bundle, **asked, **more)
+
+        return command(open_bundle=open_bundle, **others)
+
+    return bundle_options(with_opener)
 
 
 def refuse_given(names: Collection[str], why: str) -> None:

@@ -13,10 +13,11 @@ import click
 
 from dtvit_edge.cli import render
 from dtvit_edge.cli.option_set import (
+    BundleOpener,
     FiniteRange,
     accept_option,
     bundle_argument,
-    bundle_options,
+    bundle_opener,
     device_option,
     json_option,
     threads_option,
@@ -55,26 +56,18 @@ def sr(out: Path, studies: tuple[Path, ...], to: Path, with_key_image: bool, as_
               help="Score with this bundle, which has to be the one that OBJECT names.")  # fmt: skip
 @click.option("--backend", metavar="NAME", help="Choose the backend.  [default: the one that OBJECT names]")
 @accept_option
-@bundle_options
+@bundle_opener
 @json_option
 def replay(
-    object: Path,
-    folders: tuple[Path, ...],
-    bundle: Path,
-    backend: str | None,
-    accept_engines: tuple[str, ...],
-    expect_digest: str | None,
-    trust: tuple[Path, ...] | None,
-    as_json: bool,
+    object: Path, folders: tuple[Path, ...], open_bundle: BundleOpener, backend: str | None, as_json: bool
 ) -> None:
     """Score the study that the SR OBJECT is about again, from its files below FOLDERS, and compare.
 
     Exit status 1 where the result is not the same.
     """
-    from dtvit_edge.bundle import Bundle
     from dtvit_edge.pacs.replay import replay as replayed
 
-    opened = Bundle.open(bundle, expect_digest=expect_digest, accept_engines=accept_engines, trust=trust)
+    opened = open_bundle()
     done = replayed(object, opened, folders, backend=backend, progress=render.progress)
     if as_json:
         render.echo_lines(json.dumps({"equal": done.equal, "differences": done.differences}, indent=1))
@@ -116,9 +109,9 @@ def replay(
 @device_option
 @threshold_option
 @accept_option
-@bundle_options
+@bundle_opener
 def serve(
-    bundle: Path,
+    open_bundle: BundleOpener,
     folder: Path,
     pacs: str,
     title: str,
@@ -126,9 +119,6 @@ def serve(
     port: int,
     allow: tuple[str, ...],
     most_mib: int,
-    accept_engines: tuple[str, ...],
-    expect_digest: str | None,
-    trust: tuple[Path, ...] | None,
     backend: str,
     precision: str,
     threads: int | None,
@@ -141,7 +131,6 @@ def serve(
     SIGTERM and SIGINT end it in order, with status 0. There is no TLS: listen on the loopback address, or in a network
     that you trust.
     """
-    from dtvit_edge.bundle import Bundle
     from dtvit_edge.pacs.peers import peer
     from dtvit_edge.pacs.peers import title as titled
     from dtvit_edge.pacs.receiver import ReceiverSettings
@@ -152,7 +141,7 @@ def serve(
     allowed = tuple(peer(text, with_port=False) for text in allow) or (to,)
     receiver = ReceiverSettings(titled(title), host, port, allowed, most_mib << 20)
     options = Options(backend=backend, precision=precision, threads=threads, device=device, threshold=threshold)
-    opened = Bundle.open(bundle, expect_digest=expect_digest, accept_engines=accept_engines, trust=trust)
+    opened = open_bundle()
     service = Service(opened, options, ServiceSettings(folder, to, receiver, **settings))
     with _ended_by_signals(service.end):
         service.run()

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from dtvit_edge.cli import render
-from dtvit_edge.cli.option_set import accept_option, bundle_argument, bundle_options, json_option
+from dtvit_edge.cli.option_set import BundleOpener, accept_option, bundle_argument, bundle_opener, json_option
 
 
 @click.command(short_help="Write a model repository for Triton.")
@@ -27,10 +27,10 @@ from dtvit_edge.cli.option_set import accept_option, bundle_argument, bundle_opt
 @click.option("--bundle-at", metavar="PATH", help="Say where the server finds BUNDLE.  [default: where it lies here]")
 @click.option("--overwrite", is_flag=True, help="Replace both models of an earlier call.")
 @accept_option
-@bundle_options
+@bundle_opener
 @json_option
 def triton(
-    bundle: Path,
+    open_bundle: BundleOpener,
     repo: Path,
     backend: str,
     precision: str,
@@ -38,9 +38,6 @@ def triton(
     threads: int,
     bundle_at: str | None,
     overwrite: bool,
-    accept_engines: tuple[str, ...],
-    expect_digest: str | None,
-    trust: tuple[Path, ...] | None,
     as_json: bool,
 ) -> None:
     """Write two models that a Triton inference server runs to REPO, made of BUNDLE.
@@ -48,10 +45,9 @@ def triton(
     `dtvit` is the engine or the ONNX file for the server's own backends; `dtvit_checked` opens BUNDLE itself, and is
     ready only once its digests are right and its golden slices have passed on the server.
     """
-    from dtvit_edge.bundle import Bundle
     from dtvit_edge.cluster.triton_repository import write_repository
 
-    opened = Bundle.open(bundle, expect_digest=expect_digest, accept_engines=accept_engines, trust=trust)
+    opened = open_bundle()
     written = write_repository(
         opened, repo, precision=precision, backend=backend, instances=instances, threads=threads,
         bundle_at=bundle_at, overwrite=overwrite,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from dtvit_edge.cli import render
-from dtvit_edge.cli.option_set import FiniteRange, bundle_argument, bundle_options, json_option
+from dtvit_edge.cli.option_set import BundleOpener, FiniteRange, bundle_argument, bundle_opener, json_option
 
 
 @click.command(short_help="Measure what scores fastest on this machine.")
@@ -15,16 +13,9 @@ from dtvit_edge.cli.option_set import FiniteRange, bundle_argument, bundle_optio
 @click.option("--seconds", type=FiniteRange(1, 3600), default=60, show_default=True, metavar="S",
               help="Measure for about S seconds.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print what was measured; write nothing.")
-@bundle_options
+@bundle_opener
 @json_option
-def tune(
-    bundle: Path,
-    seconds: float,
-    dry_run: bool,
-    expect_digest: str | None,
-    trust: tuple[Path, ...] | None,
-    as_json: bool,
-) -> None:
+def tune(open_bundle: BundleOpener, seconds: float, dry_run: bool, as_json: bool) -> None:
     """Measure which configuration of BUNDLE scores fastest on this machine, of those that are faithful.
 
     Backends, precisions and hints that passed their gate, threads and batches are timed on the golden slices; fp32
@@ -32,11 +23,10 @@ def tune(
 
     Exit status 1 where nothing answers the golden slices as it has to.
     """
-    from dtvit_edge.bundle import Bundle
     from dtvit_edge.bundle.device_profile import require_writable, write_profile
     from dtvit_edge.scoring.tuning import Tuner
 
-    opened = Bundle.open(bundle, expect_digest=expect_digest, trust=trust)
+    opened = open_bundle()
     if not dry_run:
         require_writable(opened.path)
     profile = Tuner(opened, seconds).run(render.progress)

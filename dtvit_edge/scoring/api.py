@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from dtvit_edge import backends
 from dtvit_edge.backend import Backend
-from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle, Threshold, Thresholds
+from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle
 from dtvit_edge.dicom.discover import Plan
 from dtvit_edge.dicom.images import images as images_in
 from dtvit_edge.dicom.slice import SliceHeader, SliceImage
@@ -25,6 +25,7 @@ from dtvit_edge.scoring.executor import CpuExecutor, Executor
 from dtvit_edge.scoring.judgement import Key, judge, key
 from dtvit_edge.scoring.options import AUTO
 from dtvit_edge.scoring.options import Options as Options
+from dtvit_edge.scoring.options import thresholds_of as thresholds_of
 from dtvit_edge.scoring.pipeline import Pipeline, least_brain_share, rejected_row
 from dtvit_edge.scoring.prefetch import default_workers
 from dtvit_edge.scoring.proof import prove_chain
@@ -168,14 +169,6 @@ def make_pipeline(bundle: Bundle, executor: Executor, options: Options, **more: 
         workers=options.workers or default_workers(),
         **more,
     )
-
-
-def thresholds_of(bundle: Bundle, options: Options) -> Thresholds:
-    """The bundle's thresholds, or the one that was asked for, at both levels."""
-    if options.threshold is None:
-        return bundle.thresholds
-    asked = Threshold(options.threshold, "asked for")
-    return Thresholds(asked, asked)
 
 
 def images_of(plan: Plan, spec: PreprocessSpec) -> list[SliceImage]:

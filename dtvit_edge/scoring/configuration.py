@@ -19,7 +19,7 @@ from dtvit_edge.bundle.device_profile import Configuration, DeviceProfile, Measu
 from dtvit_edge.bundle.verdicts import PASSED, verdict_of
 from dtvit_edge.errors import BundleError, MissingDependency
 from dtvit_edge.scoring.device_facts import library_versions, machine_facts
-from dtvit_edge.scoring.options import AUTO, Options
+from dtvit_edge.scoring.options import AUTO, Options, thresholds_of
 from dtvit_edge.trt.store import engine_precisions
 from dtvit_edge.trt.verdicts import engine_verdict
 
@@ -66,13 +66,6 @@ def verdict(bundle: Bundle, backend: str, precision: str, hint: str | None) -> s
     return verdict_of(bundle.manifest, precision, hint)
 
 
-def thresholds_in_use(bundle: Bundle, options: Options) -> dict[str, float]:
-    """The thresholds of a run, by level."""
-    if options.threshold is not None:
-        return {"slice": options.threshold, "study": options.threshold}
-    return {"slice": bundle.thresholds.slice.value, "study": bundle.thresholds.study.value}
-
-
 def usable_profile(bundle: Bundle, options: Options | None = None) -> tuple[DeviceProfile | None, str]:
     """The device profile beside a bundle, if it holds here and now.
 
@@ -85,7 +78,7 @@ def usable_profile(bundle: Bundle, options: Options | None = None) -> tuple[Devi
         return None, f"the device profile is not used: {error}; `dtvit-edge tune` makes it anew"
     if profile is None:
         return None, "no device profile (`dtvit-edge tune` makes one)"
-    thresholds = thresholds_in_use(bundle, options or Options())
+    thresholds = thresholds_of(bundle, options or Options()).values
     why_not = profile.differs_from(bundle.digest, thresholds, machine_facts(), library_versions())
     if not why_not and (why_not := _why_not(bundle, profile.chosen)):
         why_not = f"{profile.chosen.words}: {why_not}"

@@ -45,17 +45,6 @@ LAST_COLUMNS = ("model_status", "notice")
 Identification: TypeAlias = tuple[str, str, str]
 
 
-def slices_csv(rows: Iterable[SliceScore], *, model_status: str) -> str:
-    """The text of `slices.csv`; one row per file or frame, sorted by study, series, path and frame."""
-    return slice_head() + slice_lines(rows, model_status)
-
-
-def studies_csv(rows: Iterable[StudyScore], *, model_status: str) -> str:
-    """The text of `studies.csv`; one row per study, sorted by its UID."""
-    ordered = sorted(rows, key=lambda r: r.study_uid)
-    return study_head() + "".join(study_line(row, model_status) for row in ordered)
-
-
 def slice_head() -> str:
     """The first line of `slices.csv`."""
     return csv_text([(*SLICE_COLUMNS, *LAST_COLUMNS)])

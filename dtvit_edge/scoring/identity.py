@@ -14,8 +14,7 @@ from dtvit_edge import backends
 from dtvit_edge.backend import Backend
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.environment import package_versions
-from dtvit_edge.scoring.configuration import thresholds_in_use
-from dtvit_edge.scoring.options import Options
+from dtvit_edge.scoring.options import Options, thresholds_of
 
 # Of the options: what changes no result, and what stands elsewhere in the identity.
 _NOT_OF_THE_RESULTS = ("workers", "threshold")
@@ -39,7 +38,7 @@ def run_identity(bundle: Bundle, backend: Backend, batch: int, options: Options)
         "model_status": manifest.training,
         "untrained_heads": list(manifest.untrained_heads),
         "spec": manifest.spec.digest,
-        "thresholds": thresholds_in_use(bundle, options),
+        "thresholds": thresholds_of(bundle, options).values,
         "options": {name: value for name, value in asked.items() if name not in _NOT_OF_THE_RESULTS},
         "backend": described,
         "packages": {name: version for name, version in package_versions().items() if name not in others},

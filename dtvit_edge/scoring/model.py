@@ -18,16 +18,10 @@ from dtvit_edge.bundle import Bundle, Trust
 from dtvit_edge.dicom.discover import discover
 from dtvit_edge.dicom.walk import Walk, walk
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.scoring.api import (
-    StudyResult,
-    make_pipeline,
-    open_backend,
-    open_executor,
-    study_results,
-    thresholds_of,
-)
+from dtvit_edge.scoring.api import StudyResult, make_pipeline, study_results, thresholds_of
 from dtvit_edge.scoring.configuration import resolve
 from dtvit_edge.scoring.handed_in import HandedIn, PrivateFolder
+from dtvit_edge.scoring.opened import opened_model
 from dtvit_edge.scoring.options import AUTO, READERS, Options
 from dtvit_edge.scoring.prediction import Prediction, predict
 from dtvit_edge.scoring.shared_executor import CLOSED, CallersExecutor, SharedExecutor
@@ -122,12 +116,12 @@ class Model:
         """
         with self._opening:
             if self._shared is None:
-                self._options = resolve(self.bundle, self._options).options
+                chosen = resolve(self.bundle, self._options)
+                self._options = chosen.options
                 with ExitStack() as undo:
-                    backend = undo.enter_context(open_backend(self.bundle, self._options.backend, self._options))
-                    executor = undo.enter_context(open_executor(self.bundle, backend, self._options))
-                    self._description = backend.describe()
-                    shared = SharedExecutor(executor, undo.pop_all().close)
+                    opened = undo.enter_context(opened_model(self.bundle, chosen))
+                    self._description = opened.backend.describe()
+                    shared = SharedExecutor(opened.executor, undo.pop_all().close)
                 # A model that nobody closed goes with its last reference; at the end of Python the system takes it.
                 self._dropped = weakref.finalize(self, shared.close)
                 self._dropped.atexit = False

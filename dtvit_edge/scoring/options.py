@@ -8,7 +8,7 @@ from numbers import Real
 from typing import Any
 
 from dtvit_edge import backends
-from dtvit_edge.bundle import Threshold
+from dtvit_edge.bundle import Bundle, Threshold, Thresholds
 from dtvit_edge.errors import ConfigError
 
 READERS = ("auto", "pydicom")
@@ -74,6 +74,14 @@ class Options:
         for name, least in (("batch", 1), ("threads", 1), ("workers", 1), ("device", 0)):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _whole(getattr(self, name), name, least))
+
+
+def thresholds_of(bundle: Bundle, options: Options) -> Thresholds:
+    """The bundle's thresholds, or the one that was asked for, at both levels."""
+    if options.threshold is None:
+        return bundle.thresholds
+    asked = Threshold(options.threshold, "asked for")
+    return Thresholds(asked, asked)
 
 
 def _whole(value: Any, name: str, least: int) -> int:

@@ -11,10 +11,9 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dtvit_edge import reasons
-from dtvit_edge.backend import Logits
+from dtvit_edge.backend import Logits, softmax
 from dtvit_edge.bundle import Manifest
 from dtvit_edge.dicom.decoder_pool import ParallelReader
 from dtvit_edge.dicom.slice import Rejection, SliceHeader, SliceImage
@@ -241,10 +240,5 @@ def least_brain_share(manifest: Manifest, keep_all: bool) -> float:
 
 def probabilities(logits: Logits) -> list[Probabilities]:
     """Softmax in float64: for each slice (P(ich), (P(deep), P(lobar), P(subtentorial) given haemorrhage))."""
-
-    def softmax(values: NDArray[np.float32]) -> NDArray[np.float64]:
-        shifted = np.exp(values.astype(np.float64) - values.max(axis=1, keepdims=True))
-        return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
-
     ich, location = softmax(logits[ICH_OUTPUT]), softmax(logits[LOCATION_OUTPUT])
     return [(float(a[1]), (float(b[0]), float(b[1]), float(b[2]))) for a, b in zip(ich, location, strict=True)]

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtvit_edge.backend import check_pixels
+from dtvit_edge.backend import check_pixels, in_batches
 from dtvit_edge.bundle import Manifest
 from dtvit_edge.errors import DeviceFault
 from dtvit_edge.scoring.executor import Executor
 from dtvit_edge.scoring.pipeline import probabilities
-from dtvit_edge.spec import ICH_OUTPUT, LOCATION_HEAD, LOCATION_OUTPUT, OUTPUT_NAMES, OUTPUT_SIZES
+from dtvit_edge.spec import ICH_OUTPUT, LOCATION_HEAD, LOCATION_OUTPUT
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +46,7 @@ def predict(pixels: NDArray[np.uint8], executor: Executor, manifest: Manifest) -
     spec = manifest.spec
     asked: NDArray[Any] = np.asarray(pixels)
     check_pixels(asked, (spec.channels, spec.crop, spec.crop), least=0)
-    parts = [
-        executor.logits(np.ascontiguousarray(asked[i : i + executor.batch]))
-        for i in range(0, len(asked), executor.batch)
-    ]
-    logits = {
-        name: np.concatenate([np.zeros((0, OUTPUT_SIZES[name]), np.float32), *(part[name] for part in parts)])
-        for name in OUTPUT_NAMES
-    }
+    logits = in_batches(executor.logits, asked, executor.batch)
     if not all(np.isfinite(values).all() for values in logits.values()):
         raise DeviceFault(
             "the model or its engine answers with numbers that are not finite; look at it with `dtvit-edge verify`"

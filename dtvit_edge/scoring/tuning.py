@@ -26,13 +26,12 @@ from dtvit_edge.bundle.device_profile import DeviceProfile, Measured
 from dtvit_edge.dicom.slice import Slice
 from dtvit_edge.errors import DtvitError, VerdictError
 from dtvit_edge.progress import Progress, silent
-from dtvit_edge.scoring.api import open_backend, open_executor
 from dtvit_edge.scoring.candidates import Setting, find_settings
-from dtvit_edge.scoring.configuration import EXACT, fastest, thresholds_in_use
+from dtvit_edge.scoring.configuration import EXACT, Resolved, fastest
 from dtvit_edge.scoring.device_facts import library_versions, machine_facts
 from dtvit_edge.scoring.executor import Executor
 from dtvit_edge.scoring.flags import Flags, flags
-from dtvit_edge.scoring.options import Options
+from dtvit_edge.scoring.opened import opened_model
 from dtvit_edge.scoring.proof import golden_slices
 from dtvit_edge.selftest import largest_deviation, tolerance_key
 
@@ -86,7 +85,7 @@ class Tuner:
         self._seconds, self._start = seconds, clock()
         self._golden = bundle.golden()
         self._slices = golden_slices(self._golden)
-        self._thresholds = thresholds_in_use(bundle, Options())
+        self._thresholds = bundle.thresholds.values
         self._flags = self._flags_of(dict(self._golden.logits))
         self.left_out: dict[str, str] = {}
 
@@ -199,12 +198,8 @@ class Tuner:
 
     @contextmanager
     def _opened(self, setting: Setting) -> Iterator[Executor]:
-        options = setting.options
-        with (
-            open_backend(self._bundle, setting.backend, options) as backend,
-            open_executor(self._bundle, backend, options) as executor,
-        ):
-            yield executor
+        with opened_model(self._bundle, Resolved(setting.options, "a candidate")) as model:
+            yield model.executor
 
     def _flags_of(self, logits: Mapping[str, Any]) -> Flags:
         return flags(dict(logits), self._bundle.manifest.spec, self._thresholds)

@@ -137,7 +137,7 @@ def _layer_norm(key: str, facts: GraphFacts, stack: Stack) -> str:
 
 def _cpu_types(key: str, facts: GraphFacts, stack: Stack) -> str:
     if stack.tensorrt is None and key not in CPU_PRECISIONS:
-        return "a graph typed as FP16 is slower on a CPU than PyTorch (0.7 times its speed); no CPU backend gets one"
+        return "a graph typed as FP16 is slower on a CPU than PyTorch; no CPU backend gets one"
     return ""
 
 

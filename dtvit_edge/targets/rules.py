@@ -17,7 +17,6 @@ Rule = Callable[[GraphFacts, Stack], Iterator[Finding]]
 
 # Fused INT8 attention, from TensorRT's documentation of multi-head attention fusion.
 _HEAD_SIZES, _MOST_TOKENS = (16, 32, 64), 512
-_TF32_SM = (8, 0)
 
 
 def findings(facts: GraphFacts, stack: Stack) -> tuple[Finding, ...]:
@@ -89,27 +88,6 @@ def _layer_norm(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
         )
 
 
-def _typing(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
-    if stack.tensorrt is None:
-        return
-    if not stack.tensorrt.typed:
-        sentence = (
-            "Weak typing only: types in a graph do not bind. FP16 and INT8 are builder flags, and FP32 is held by "
-            "OBEY_PRECISION_CONSTRAINTS. Q/DQ scales must be FP32: FP16 ones need opset 19 and TensorRT 10."
-        )
-    elif stack.tensorrt.creation_flags:
-        sentence = (
-            "Strong typing by STRONGLY_TYPED, which `build` takes: precision is the graph's. The FP16 and INT8 flags "
-            "still exist (weak typing is deprecated from 10.12 on). FP16 scales are read."
-        )
-    else:
-        sentence = (
-            "Always strongly typed: there are no FP16, INT8, BF16 or FP8 flags, no precision constraints and no "
-            "calibrators; precision is the graph's. FP16 scales are read."
-        )
-    yield Finding("note", "typing", sentence)
-
-
 def _uint8_input(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
     dtype, _ = facts.input(INPUT_NAME)
     if stack.tensorrt is None or dtype != "uint8":
@@ -144,13 +122,6 @@ def _quantization(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
             "qdq",
             f"{share}, with {placement.activations} Q/DQ pairs on activations: one for each product's input at "
             "most, so none is left for outputs or for products of two activations.",
-        )
-    if stack.tensorrt and stack.tensorrt.flavour == RTX:
-        yield Finding(
-            "note",
-            "rtx_int8",
-            "TensorRT for RTX documents INT8 for weight-only products, and none on SM 7.5; graphs with quantised "
-            "activations build. Whether they are faster than FP16 is to be measured.",
         )
 
 
@@ -202,16 +173,6 @@ def _int8_attention(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
     )
 
 
-def _tf32(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
-    if stack.tensorrt and stack.tensorrt.flavour != RTX and any(sm >= _TF32_SM for sm in stack.sm):
-        yield Finding(
-            "note",
-            "tf32",
-            "TensorRT computes FP32 products as TF32 from SM 8.0 on unless that is switched off, as `build` does (in "
-            "trtexec: --noTF32); the fp32 tolerance is for FP32.",
-        )
-
-
 def _bugs(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
     for sentence in stack.bugs:
         yield Finding("note", "known_bug", sentence)
@@ -232,37 +193,6 @@ def _memory(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
     yield Finding("note", "memory", sentence)
 
 
-def _plans(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
-    if stack.tensorrt is None:
-        return
-    if stack.tensorrt.flavour == RTX:
-        yield Finding(
-            "note",
-            "plans",
-            "Builds on a machine with no GPU (--ahead-of-time, no self-test then); one engine runs on SM 8.0, "
-            "8.6, 8.9 and 12.0, and SM 7.5 needs its own.",
-        )
-        return
-    jetson = "; JetPack has no hardware-compatible plans" if stack.jetson else ""
-    yield Finding(
-        "note",
-        "plans",
-        f"A plan runs on the GPU and the TensorRT that built it: build on the device{jetson}. Two builds of one graph "
-        "can differ (TensorRT#4730, #4798): it is the engine that the self-test accepts, not the graph.",
-    )
-
-
-def _cpu(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
-    if stack.tensorrt is not None:
-        return
-    yield Finding(
-        "note",
-        "cpu_int8",
-        "int8 on ViT-B/16, one core with VNNI: 3.9 to 4.2 times PyTorch in FP32 through ONNX Runtime, 4.4 to 4.5 times "
-        "through OpenVINO. Processors without VNNI were not tried.",
-    )
-
-
 # The one table of rules.
 RULES: tuple[Rule, ...] = (
     _runtime,
@@ -272,12 +202,8 @@ RULES: tuple[Rule, ...] = (
     _quantization,
     _capability,
     _int8_attention,
-    _typing,
     _bugs,
     _uint8_input,
-    _tf32,
     dla.rule,
     _memory,
-    _plans,
-    _cpu,
 )

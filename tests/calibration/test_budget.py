@@ -12,11 +12,10 @@ from calibration.quantise import quantise
 from calibration.quantizable import weight_ops
 from calibration.ranges import Range
 from calibration.sensitivity import rank
+from dtvit_edge.backends.onnxruntime import logits_of
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import ConfigError, VerdictError
 from evaluation.limits import LIMIT_OPTIONS
-from export.onnx_graph import open_session
-from export.parity import run_batches
 
 POINTS = (Point(0, 0.09, 0.40), Point(1, 0.06, 0.42), Point(2, 0.04, 0.41), Point(4, 0.01, 0.60))
 
@@ -60,13 +59,13 @@ def test_every_point_is_a_graph_that_was_run(two_block_bundle: Bundle) -> None:
     ops = weight_ops(model)[:4]
     ranges = {name: Range(-5.0, 5.0) for op in ops for name in op.activations}
     pixels = np.random.default_rng(0).integers(0, 255, (2, 1, 224, 224), dtype=np.uint8)
-    reference = run_batches(open_session(fp32), pixels, 2)
+    reference = logits_of(fp32, "fp32", pixels, batch=2)
     costs = rank(model, ops, ranges, pixels, reference)
     points = curve(lambda some: quantise(model, some, ranges), fp32, ops, costs, pixels, reference, most=2)
     assert [point.kept for point in points] == [0, 1, 2]
     assert all(point.rms > 0 and point.time > 0 for point in points)
     last = without_costliest(ops, costs, 2)
     assert {op.name for op in last} == {cost.name for cost in costs[2:]}
-    again = run_batches(open_session(quantise(model, last, ranges)), pixels, 2)
+    again = logits_of(quantise(model, last, ranges), "int8", pixels, batch=2)
     squares = [float(((reference[n].astype(float) - again[n]) ** 2).mean()) for n in reference]
     assert points[2].rms == pytest.approx((sum(squares) / 2) ** 0.5, rel=1e-3)

@@ -225,7 +225,7 @@ def test_the_method_is_chosen_where_the_scanner_is_another_one_as_well(
         "trying minmax: elsewhere": 0.03,
     }
 
-    def run(name: str, data: bytes, pixels: Pixels) -> Logits:
+    def run(precision: str, data: bytes, pixels: Pixels, name: str) -> Logits:
         reference = near["elsewhere" if name.endswith("elsewhere") else "validation"]
         return {key: logits[: len(pixels)] + np.float32(ran.get(name, 0.0)) for key, logits in reference.items()}
 

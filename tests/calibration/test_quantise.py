@@ -11,11 +11,10 @@ from calibration.quantizable import weight_ops
 from calibration.ranges import Range
 from calibration.smoothing import smooth
 from calibration.weight_graph import WeightGraph
+from dtvit_edge.backends.onnxruntime import logits_of
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import VerdictError
 from export.golden import golden_pixels
-from export.onnx_graph import open_session
-from export.parity import run_batches
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +24,7 @@ def int8(small_bundle: Bundle) -> bytes:
     model = onnx.load_model_from_string(data)
     ops = weight_ops(model)
     seen = channel_ranges(data, ops, golden_pixels(small_bundle.manifest.spec))
-    _, seen = smooth(model, ops, seen)
+    seen = smooth(model, ops, seen)
     spans = {op.activation: seen[op.activation] for op in ops}
     return checked(
         quantise(model, ops, {k: Range(float(v.low.min()), float(v.high.max())) for k, v in spans.items()}), 1
@@ -78,8 +77,8 @@ def test_both_files_hold_the_same_integers_and_ranges(int8: bytes) -> None:
 
 def test_both_compute_nearly_the_same_as_fp32(small_bundle: Bundle, int8: bytes) -> None:
     golden = small_bundle.golden()
-    for data in (int8, typed(int8, 1)):
-        logits = run_batches(open_session(data, 1), golden.pixels, 4)
+    for precision, data in (("int8", int8), ("int8-fp16", typed(int8, 1))):
+        logits = logits_of(data, precision, golden.pixels, batch=4, threads=1)
         for name, expected in golden.logits.items():
             assert 0 < np.abs(logits[name] - expected).max() < expected.std(axis=0).max()
 

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from benchmarks.standalone.outlier_smoothing import measure
 from calibration.activations import ChannelRange, channel_ranges
 from calibration.quantizable import weight_ops
-from calibration.smoothing import Fold, smooth
+from calibration.smoothing import smooth
+from calibration.weight_graph import WeightGraph
+from dtvit_edge.backends.onnxruntime import logits_of
 from dtvit_edge.spec import PreprocessSpec
 from export.golden import golden_pixels
-from export.onnx_graph import open_session
-from export.parity import run_batches
 
-Folded = tuple[onnx.ModelProto, tuple[Fold, ...], dict[str, ChannelRange]]
+Folded = tuple[onnx.ModelProto, dict[str, ChannelRange]]
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +32,19 @@ def folded(outliers: onnx.ModelProto, pixels: NDArray[np.uint8]) -> Folded:
     model = onnx.ModelProto()
     model.CopyFrom(outliers)
     ops = weight_ops(outliers)
-    return model, *smooth(model, ops, channel_ranges(outliers.SerializeToString(), ops, pixels))
+    return model, smooth(model, ops, channel_ranges(outliers.SerializeToString(), ops, pixels))
 
 
 def test_folding_changes_fp32_by_rounding_alone(
     outliers: onnx.ModelProto, folded: Folded, pixels: NDArray[np.uint8]
 ) -> None:
-    model, folds, after = folded
+    model, after = folded
     ops = weight_ops(model)
-    assert {name for fold in folds for name in fold.ops} == {op.name for op in ops if not op.name.endswith("fc2")}
-    assert max(fold.largest for fold in folds) > 4
-    one, two = (run_batches(open_session(m.SerializeToString(), 1), pixels, 3) for m in (outliers, model))
+    plain, smoothed = WeightGraph(outliers), WeightGraph(model)
+    grown = {op.name: np.abs(smoothed.weight(op.weight)).sum(1) / np.abs(plain.weight(op.weight)).sum(1) for op in ops}
+    assert {name for name, rows in grown.items() if np.ptp(rows) > 0.01} == {n for n in grown if not n.endswith("fc2")}
+    assert max(rows.max() for rows in grown.values()) > 4
+    one, two = (logits_of(m.SerializeToString(), "fp32", pixels, batch=3, threads=1) for m in (outliers, model))
     for name, before in one.items():
         assert np.abs(before - two[name]).max() < 2e-5 * np.abs(before).max()
     again = channel_ranges(model.SerializeToString(), ops, pixels)
@@ -53,7 +55,7 @@ def test_folding_changes_fp32_by_rounding_alone(
 
 
 def test_what_folds_lies_around_zero_in_every_channel(folded: Folded) -> None:
-    model, _, after = folded
+    model, after = folded
     for op in weight_ops(model):
         seen = after[op.activation]
         if op.name.endswith("fc2"):
@@ -72,10 +74,10 @@ def test_a_shift_waits_for_a_bias_that_takes_it(outliers: onnx.ModelProto, pixel
     model.graph.node.remove(add)
     data = model.SerializeToString()
     ops = weight_ops(model)
-    _, after = smooth(model, ops, channel_ranges(data, ops, pixels))
+    after = smooth(model, ops, channel_ranges(data, ops, pixels))
     first, middle = ops[0].name, {op.name: np.abs(after[op.activation].middle).max() for op in ops}
     assert first == "blocks.0.qkv" and middle[first] > 1e-3 > middle["blocks.1.qkv"]
-    one, two = (run_batches(open_session(d, 1), pixels, 3) for d in (data, model.SerializeToString()))
+    one, two = (logits_of(d, "fp32", pixels, batch=3, threads=1) for d in (data, model.SerializeToString()))
     assert max(np.abs(one[name] - two[name]).max() for name in one) < 1e-4
 
 

@@ -9,12 +9,12 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper, shape_inference
 
+from dtvit_edge.backends.onnxruntime import logits_of
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.spec import OUTPUT_NAMES, PreprocessSpec
 from export.golden import golden_slices
 from export.half import FLOAT32_OPERATORS, export_fp16
-from export.onnx_graph import export_fp32, open_session
-from export.parity import run_batches
+from export.onnx_graph import export_fp32
 from export.rewrites import rewrite
 from export.untrained import untrained_model
 
@@ -60,7 +60,7 @@ def test_no_cast_is_made_twice_and_none_undoes_another(graphs: tuple[bytes, byte
 def test_it_computes_the_same_at_half_the_size(graphs: tuple[bytes, bytes]) -> None:
     fp32, fp16 = graphs
     pixels = golden_slices(PreprocessSpec())[2]
-    one, two = (run_batches(open_session(data, 1), pixels, 3) for data in graphs)
+    one, two = (logits_of(data, "fp16", pixels, batch=3, threads=1) for data in graphs)
     for name in OUTPUT_NAMES:
         assert two[name].dtype == np.float32
         difference = np.abs(one[name] - two[name]).max()

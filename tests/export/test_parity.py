@@ -77,12 +77,12 @@ def test_a_reference_that_is_not_finite_passes_nothing(case: Case) -> None:
 
 
 def test_difference_at_one_batch_size_alone_is_found(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = parity.run_batches
+    run = parity.in_batches
 
-    def wrong_at_8(session: object, pixels: NDArray[np.uint8], batch: int) -> dict[str, NDArray[np.float32]]:
-        return {k: v + np.float32(batch == 8) for k, v in run(session, pixels, batch).items()}
+    def wrong_at_8(infer: object, pixels: NDArray[np.uint8], batch: int) -> dict[str, NDArray[np.float32]]:
+        return {k: v + np.float32(batch == 8) for k, v in run(infer, pixels, batch).items()}
 
-    monkeypatch.setattr(parity, "run_batches", wrong_at_8)
+    monkeypatch.setattr(parity, "in_batches", wrong_at_8)
     with pytest.raises(VerdictError, match="at batch 8"):
         prove_parity("fp32", *case)
 
@@ -99,13 +99,13 @@ def test_a_slice_that_is_wrong_beside_others_alone_is_found(
     case: Case, row: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, golden, reference = case
-    run = parity.run_batches
+    run = parity.in_batches
 
-    def wrong(session: object, pixels: NDArray[np.uint8], batch: int) -> dict[str, NDArray[np.float32]]:
+    def wrong(infer: object, pixels: NDArray[np.uint8], batch: int) -> dict[str, NDArray[np.float32]]:
         off = np.float32((pixels == golden.pixels[row]).all(axis=(1, 2, 3)) & (batch > 1))
-        return {k: v + off[:, None] for k, v in run(session, pixels, batch).items()}
+        return {k: v + off[:, None] for k, v in run(infer, pixels, batch).items()}
 
-    monkeypatch.setattr(parity, "run_batches", wrong)
+    monkeypatch.setattr(parity, "in_batches", wrong)
     with pytest.raises(VerdictError, match=r"at batch [38]"):
         prove_parity("fp32", data, golden, reference)
 

@@ -15,9 +15,8 @@ from dtvit_edge import backends
 from dtvit_edge.bundle import MODEL_FILES, Bundle, FileRecord, Golden, write_bundle
 from dtvit_edge.bundle.device_profile import Configuration, DeviceProfile, Measured
 from dtvit_edge.errors import BundleError
-from dtvit_edge.scoring import candidates, tuning
+from dtvit_edge.scoring import candidates, opened
 from dtvit_edge.scoring.api import Options
-from dtvit_edge.scoring.configuration import thresholds_in_use
 from dtvit_edge.scoring.device_facts import library_versions, machine_facts
 from dtvit_edge.scoring.executor import BatchResult
 from dtvit_edge.spec import ICH_OUTPUT
@@ -57,7 +56,7 @@ def profile_of(bundle: Bundle, *chosen_first: Configuration, **changes: Any) -> 
     measured = tuple(Measured(c, ms + 1.0, ms + 0.9, ms + 1.1, 9, 0.0) for ms, c in enumerate(chosen_first))
     profile = DeviceProfile(
         manifest=bundle.digest,
-        thresholds=thresholds_in_use(bundle, Options()),
+        thresholds=bundle.thresholds.values,
         machine=machine_facts(),
         versions=library_versions(),
         seconds=60.0,
@@ -139,5 +138,5 @@ def make_world(monkeypatch: pytest.MonkeyPatch, bundle: Bundle, seconds: Mapping
     monkeypatch.setattr(candidates, "usable_cores", lambda: 2)
     monkeypatch.setattr(candidates, "physical_cores", lambda: 2)
     for name in ("open_backend", "open_executor"):
-        monkeypatch.setattr(tuning, name, getattr(world, name))
+        monkeypatch.setattr(opened, name, getattr(world, name))
     return world

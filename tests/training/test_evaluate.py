@@ -139,8 +139,9 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("name", ["table1", "table2", "table3", "leakage", "fig1", "fig3", "fig4", "locations"])
-def test_every_table_and_figure_comes_as_picture_text_and_numbers(written: Path, name: str) -> None:
-    assert (written / f"{name}.png").stat().st_size > 2000
+def test_every_table_and_figure_comes_as_text_and_numbers_and_a_figure_as_a_picture(written: Path, name: str) -> None:
+    if name.startswith("fig"):
+        assert (written / f"{name}.png").stat().st_size > 2000
     assert rows(written / f"{name}.csv")
     text = (written / f"{name}.md").read_text()
     assert "data squares" in text and "seed 0" in text and re.search(r"torch \d", text)

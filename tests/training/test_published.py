@@ -16,8 +16,8 @@ LOCATIONS = ("deep", "lobar", "subtentorial")
 
 
 def test_every_entry_says_where_it_is_from() -> None:
-    for entry in [*(figure for name in GROUPS for figure in group(name)), *published.statements()]:
-        assert entry.place.strip() and entry.source in published.SOURCES, entry
+    for entry in (entry for name in (*GROUPS, "statements") for entry in facts()[name]):
+        assert entry["place"].strip() and entry["source"] in published.SOURCES, entry
 
 
 @pytest.mark.parametrize("row", paper_rows(), ids=lambda row: row.name)

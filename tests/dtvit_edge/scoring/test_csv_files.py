@@ -6,7 +6,7 @@ import io
 from dtvit_edge.escaping import csv_cell
 from dtvit_edge.reasons import Status
 from dtvit_edge.results import SliceScore, StudyScore
-from dtvit_edge.scoring.csv_files import slices_csv, studies_csv
+from dtvit_edge.scoring.csv_files import slice_head, slice_lines, study_head, study_line
 from dtvit_edge.spec import NOTICE
 
 ROWS = [
@@ -21,7 +21,7 @@ def parse(text: str) -> list[dict[str, str]]:
 
 
 def test_slice_columns_are_the_contract() -> None:
-    text = slices_csv(ROWS, model_status="synthetic")
+    text = slice_head() + slice_lines(ROWS, "synthetic")
     assert text.splitlines()[0] == (
         "study_uid,series_uid,sop_uid,frame,path,status,reason,ich_probability,ich,location,"
         "p_deep,p_lobar,p_subtentorial,place,model_status,notice"
@@ -43,7 +43,7 @@ def test_slice_columns_are_the_contract() -> None:
 
 def test_a_positive_slice_without_location_has_empty_cells() -> None:
     row = SliceScore("1", "1", "8", 1, "b", Status.SCORED, "", 0.9, None, True)
-    (written,) = parse(slices_csv([row], model_status="synthetic"))
+    (written,) = parse(slice_head() + slice_lines([row], "synthetic"))
     assert (written["ich_probability"], written["ich"]) == ("0.9000", "1")
     assert [written[k] for k in ("location", "p_deep", "p_lobar", "p_subtentorial")] == [""] * 4
 
@@ -53,13 +53,13 @@ def test_study_columns_are_the_contract() -> None:
         StudyScore("b", Status.PARTIAL, "gap", None, 0.25, "", 9, 8, "1.2", 84.96, 0.75),
         StudyScore("a", Status.SCORED, "", False, 0.25, "", 9, 9, "1.2"),
     ]
-    text = studies_csv(rows, model_status="untrained")
+    text = study_head() + "".join(study_line(row, "untrained") for row in rows)
     assert text.splitlines()[0] == (
         "study_uid,status,reason,flagged,ich_probability,location,slices,scored,top_sop_uid,"
         "span_mm,covered_share,model_status,notice"
     )
-    assert [(r["study_uid"], r["flagged"]) for r in parse(text)] == [("a", "0"), ("b", "")]
-    assert [(r["span_mm"], r["covered_share"]) for r in parse(text)] == [("", ""), ("85.0", "0.7500")]
+    assert [(r["study_uid"], r["flagged"]) for r in parse(text)] == [("b", ""), ("a", "0")]
+    assert [(r["span_mm"], r["covered_share"]) for r in parse(text)] == [("85.0", "0.7500"), ("", "")]
 
 
 def test_no_cell_is_a_formula() -> None:
@@ -72,8 +72,8 @@ def test_no_cell_is_a_formula() -> None:
         "a=1",
         "",
     ]
-    assert parse(slices_csv(ROWS[:1], model_status="x"))[0]["path"].startswith("'=cmd")
+    assert parse(slice_head() + slice_lines(ROWS[:1], "x"))[0]["path"].startswith("'=cmd")
 
 
 def test_the_order_of_rows_changes_nothing() -> None:
-    assert slices_csv(ROWS, model_status="x") == slices_csv(ROWS[::-1], model_status="x")
+    assert slice_lines(ROWS, "x") == slice_lines(ROWS[::-1], "x")

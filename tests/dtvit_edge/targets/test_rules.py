@@ -84,23 +84,6 @@ def test_a_graph_without_layer_norm_is_told_so() -> None:
     assert one(facts, JP61, "layer_norm").sentence == "The graph has no LayerNormalization."
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        (JP5, "Weak typing only"),
-        (JP60, "FP16 ones need opset 19 and TensorRT 10"),
-        (JP61, "Strong typing by STRONGLY_TYPED"),
-        (JP70, "Strong typing by STRONGLY_TYPED"),
-        (JP722, "Always strongly typed"),
-        (TRT11, "no FP16, INT8, BF16 or FP8 flags"),
-        (RTX_PC, "Always strongly typed"),
-    ],
-)
-def test_typing_and_precision_flags(name: str, words: str) -> None:
-    assert words in one(complete(), name, "typing").sentence
-    assert not findings_about(complete(), CPU, "typing")
-
-
 @pytest.mark.parametrize("weights_as_integers", [True, False], ids=["integers", "quantised in the graph"])
 def test_qdq_on_inputs_and_weights_is_as_it_should_be(weights_as_integers: bool) -> None:
     facts = complete(int8_fp16=quantized(weights_as_integers=weights_as_integers, opset=19))
@@ -125,11 +108,6 @@ def test_qdq_is_judged_in_the_file_that_the_stack_would_use() -> None:
     assert one(facts, JP61, "qdq").severity == "ok"
     assert not findings_about(facts, JP5, "qdq")
     assert not findings_about(complete(int8_fp16=None), JP61, "qdq")
-
-
-def test_what_tensorrt_for_rtx_documents_of_int8_is_said_there_alone() -> None:
-    assert "weight-only" in one(complete(), RTX_PC, "rtx_int8").sentence
-    assert not findings_about(complete(), TRT11, "rtx_int8")
 
 
 @pytest.mark.parametrize(
@@ -183,11 +161,6 @@ def test_uint8_input_is_tried_on_rtx_alone() -> None:
     assert not findings_about(complete(), CPU, "uint8_input")
 
 
-@pytest.mark.parametrize(("name", "said"), [(JP5, True), (JP72, True), (RTX_PC, False), (CPU, False)])
-def test_tf32(name: str, said: bool) -> None:
-    assert bool(findings_about(complete(), name, "tf32")) == said
-
-
 def test_dla_lists_what_falls_back_to_the_gpu() -> None:
     sentence = one(complete(), JP60, "dla").sentence
     assert "could take Add, Conv, Gemm, MatMul with a weight, Reshape, Softmax;" in sentence
@@ -220,12 +193,6 @@ def test_memory_is_that_of_the_file_which_is_used() -> None:
     assert "TensorRT#3355" in one(facts, JP5, "memory").sentence
     assert "model.fp32.onnx are 22 MiB" in one(facts, RTX_PC, "memory").sentence
     assert "TensorRT#3355" not in one(facts, RTX_PC, "memory").sentence
-
-
-def test_where_plans_run() -> None:
-    assert "SM 7.5 needs its own" in one(complete(), RTX_PC, "plans").sentence
-    assert "no hardware-compatible plans" in one(complete(), JP61, "plans").sentence
-    assert "hardware-compatible" not in one(complete(), TRT11, "plans").sentence
 
 
 ABSENT: list[dict[str, Any]] = [
