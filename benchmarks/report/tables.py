@@ -225,17 +225,20 @@ def needs(view: RunView) -> Table | None:
     cold, memory = view.records.get(names.COLD_START), view.records.get(names.MEMORY)
     if cold is None or memory is None:
         return None
+    cpu = cold.options.get(names.CPU_SECONDS, {})
     rows = tuple(
         (
             configuration,
             str(len(values)),
             f"{statistics.median(values):.2f}",
+            f"{statistics.median(cpu[configuration]):.2f}" if configuration in cpu else EMPTY_CELL,
             f"{max(memory.samples[configuration]) / MIB:.0f}",
             _size(view.model_bytes(configuration)),
         )
         for configuration, values in cold.samples.items()
     )
-    columns = ("configuration", "processes", "cold start, s (median)", "peak memory, MiB", "model file, MiB")
+    columns = ("configuration", "processes", "cold start, s (median)", "CPU time, s (median)", "peak memory, MiB",
+               "model file, MiB")  # fmt: skip
     return Table("needs", f"Cold start and memory: {view.title}", columns, rows, (str(cold.options["inside"]),))
 
 

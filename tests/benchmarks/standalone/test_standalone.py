@@ -17,7 +17,6 @@ from benchmarks.measure import slice_cost
 from benchmarks.measure.interleaving import alternate
 from benchmarks.standalone import (
     calibration_cost,
-    cold_starts,
     graph_rewrites,
     int8_speed,
     outlier_smoothing,
@@ -207,22 +206,6 @@ def test_startup_records_three_processes(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     (record,) = read(tmp_path / "r")
     assert {k: len(v) for k, v in record.samples.items()} == {"import": 5, "help": 5, "bare": 5}
-
-
-def test_cold_starts_alternate_with_another_checkout_and_count_cpu_and_memory(
-    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cold_starts.backends, "availability", lambda: {"onnxruntime": None})
-    arguments = [str(tiny_bundle.path), "--precision", "fp32", "--rounds", "1", "--before", str(ROOT)]
-    done = CliRunner().invoke(cold_starts.main, [*arguments, "--out", str(tmp_path / "r")])
-    assert done.exit_code == 0, done.output
-    (record,) = read(tmp_path / "r")
-    sides = {
-        f"onnxruntime fp32{when}: {what}" for when in ("", " before") for what in ("seconds", "CPU seconds", "peak MiB")
-    }
-    assert record.samples.keys() == sides
-    assert all(0.05 < values[0] < 60 for name, values in record.samples.items() if "seconds" in name)
-    assert all(30 < values[0] < 400 for name, values in record.samples.items() if "MiB" in name)
 
 
 def test_graph_rewrites_alternates_and_agrees_before_it_times(tmp_path: Path) -> None:
