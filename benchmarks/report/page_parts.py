@@ -142,7 +142,7 @@ def _key_figures() -> Iterator[KeyFigure]:
             f"{speed.value:.1f} times as fast, {view.median_ms(INT8):.0f} ms{_unless_passed(view.verdict(INT8))}",
             (view.command,),
         )
-    whole = {view.name: speed for view in views if (speed := _against_script(view))}
+    whole = {view.name: one for view in views if (one := _against_script(view))}
     if whole:
         yield KeyFigure(
             "from folder to result against a plain script (pydicom, scikit-image, PyTorch), one core",
