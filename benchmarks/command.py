@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
+from benchmarks.results.repeating import command_line
 from dtvit_edge.cli.option_set import bundle_options
 from evaluation.limits import limit_options, split_limits
 
 RUN = "run"
-# Options whose values a record names by what they are: files of patients, and where the results went.
-_PRIVATE = {
-    "--slices": "SLICES",
-    "--calibration-slices": "SLICES",
-    "--studies": "STUDIES",
-    "--out": "OUT",
-    "--record": "RECORDS",
-}
 
 
 class Bench(click.Group):
@@ -175,7 +167,7 @@ def run(
         effort=replace(effort, rounds=rounds) if rounds else effort,
         peers=chosen_peers(peer, every=peers),
         limits=limits,
-        command=command_line(click.get_current_context()),
+        command=command_line(click.get_current_context(), "dtvit-edge", "bench"),
         **chosen,
     )
     opened = [
@@ -227,23 +219,6 @@ def report(records: Path, out: Path) -> None:
     _print_summary(out)
 
 
-def command_line(context: click.Context) -> str:
-    """The line that repeats this run: bundles and weights by their names, patients' files by what they are."""
-    words = ["dtvit-edge", "bench"]
-    command = context.command
-    for parameter in command.params:
-        value: Any = context.params.get(parameter.name or "")
-        if isinstance(parameter, click.Argument):
-            words += [path.name for path in value]
-            continue
-        name = max(parameter.opts, key=len)
-        if value is None or value == parameter.get_default(context) or value == ():
-            continue
-        for one in value if isinstance(value, tuple) else (value,):
-            words += [name] if one is True else [name, _printable(name, one)]
-    return shlex.join(words)
-
-
 def _print_summary(out: Path) -> None:
     """Print the summary, and where the report lies."""
     from benchmarks.report.report import HTML, SUMMARY
@@ -251,9 +226,3 @@ def _print_summary(out: Path) -> None:
 
     render.echo_lines((out / SUMMARY).read_text(encoding="utf-8"))
     render.echo(out / HTML)
-
-
-def _printable(name: str, value: object) -> str:
-    if name in _PRIVATE and not str(value).startswith("phantoms:"):
-        return _PRIVATE[name]
-    return value.name if isinstance(value, Path) else str(value)

@@ -289,6 +289,7 @@ class BundleRun:
 
     def _cold(self, chosen: list[Configuration]) -> Iterator[Record]:
         seconds: dict[str, list[float]] = {}
+        cpu_seconds: dict[str, list[float]] = {}
         peaks: dict[str, list[float]] = {}
         with self.progress("cold start", len(chosen)) as step:
             for configuration in chosen:
@@ -300,10 +301,12 @@ class BundleRun:
                     partial(self.yardstick.take, configuration.name),
                 )
                 seconds[configuration.name] = cold_starts.seconds
+                cpu_seconds[configuration.name] = cold_starts.cpu_seconds
                 peaks[configuration.name] = [float(peak) for peak in cold_starts.peak_bytes]
                 step(1)
         medians = {key_of(name, "median"): statistics.median(values) for name, values in seconds.items()}
-        yield self._record(names.COLD_START, names.SECONDS, seconds, medians, {"inside": cold_start.INSIDE_TIMER})
+        extra = {"inside": cold_start.INSIDE_TIMER, names.CPU_SECONDS: cpu_seconds}
+        yield self._record(names.COLD_START, names.SECONDS, seconds, medians, extra)
         files = {names.file_size_key(name): float(record.bytes) for name, record in self.bundle.manifest.models.items()}
         largest = {key_of(name, "max"): max(values) for name, values in peaks.items()}
         yield self._record(names.MEMORY, names.BYTES, peaks, largest | files, {"inside": cold_start.INSIDE_TIMER})

@@ -23,10 +23,13 @@ class ColdStart:
     """Processes of one configuration.
 
     Attributes:
-        seconds: from the start of the process to its end; peak_bytes: the most resident memory.
+        seconds: from the start of the process to its end; cpu_seconds: that it computed, on which other work on the
+            machine falls less.
+        peak_bytes: the most resident memory.
     """
 
     seconds: list[float]
+    cpu_seconds: list[float]
     peak_bytes: list[int]
 
 
@@ -41,7 +44,7 @@ def measure(
     Raises:
         VerdictError: the command did not score the slice.
     """
-    seconds, peaks = [], []
+    counted = []
     for i in range(count + 1):
         if i:
             mark()
@@ -51,9 +54,10 @@ def measure(
             last = ended.stderr.strip().splitlines()[-1:] or [""]
             raise VerdictError(f"{configuration.name}: `dtvit-edge score` ended with {ended.status}: {last[0]}")
         if i:
-            seconds.append(ended.seconds)
-            peaks.append(ended.peak_bytes)
-    return ColdStart(seconds, peaks)
+            counted.append(ended)
+    return ColdStart(
+        [one.seconds for one in counted], [one.cpu_seconds for one in counted], [one.peak_bytes for one in counted]
+    )
 
 
 def command(configuration: Configuration, file: Path, out: Path, threads: int | None) -> list[str]:

@@ -98,15 +98,16 @@ def study_folders(settings: Settings, scratch: Path, progress: Progress = silent
     return folders, f"{count} phantom studies, seed {STUDIES_SEED}"
 
 
-def discover_slices(folders: Sequence[Path]) -> Plan:
-    """What a run over the folders scores with `any_series`, which a plain script does as well.
+def discover_slices(folders: Sequence[Path], *, any_series: bool = True) -> Plan:
+    """What a run over the folders scores; with `any_series` what a plain script does as well.
 
     Raises:
-        ConfigError: no slice.
+        ConfigError: no slice, so that there is nothing to time.
     """
-    plan = discover(walk(list(folders)), any_series=True)
+    plan = discover(walk(list(folders)), any_series=any_series)
     if not headers_of(plan):
-        raise ConfigError("no slice below the folders given with --studies")
+        series = "series" if any_series else "suitable series"
+        raise ConfigError(f"no slice of a {series} lies below the studies that were given; there is nothing to measure")
     return plan
 
 

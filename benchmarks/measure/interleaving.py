@@ -18,6 +18,7 @@ def alternate(
     warm_up: int = WARM_UP_RUNS,
     lead: int = 0,
     pause_s: float = 0.0,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Milliseconds by contender, one sample a round: the median of `runs` calls. Who is first goes round.
 
@@ -25,6 +26,7 @@ def alternate(
         warm_up: how often each is called before anything is timed.
         lead: how often a contender is called, untimed, right before each of its samples.
         pause_s: before these, so that threads of the contender before have stopped waiting for more work.
+        clock: gives seconds; of a process or a thread it leaves out what others do meanwhile.
     """
     for call in calls.values():
         for _ in range(warm_up):
@@ -38,15 +40,15 @@ def alternate(
                 time.sleep(pause_s)
             for _ in range(lead):
                 calls[contender]()
-            samples[contender].append(median_ms(calls[contender], runs))
+            samples[contender].append(median_ms(calls[contender], runs, clock))
     return samples
 
 
-def median_ms(call: Callable[[], object], runs: int) -> float:
+def median_ms(call: Callable[[], object], runs: int, clock: Callable[[], float] = time.perf_counter) -> float:
     """The median of so many calls, in milliseconds."""
     times = []
     for _ in range(runs):
-        start = time.perf_counter()
+        start = clock()
         call()
-        times.append((time.perf_counter() - start) * 1e3)
+        times.append((clock() - start) * 1e3)
     return statistics.median(times)

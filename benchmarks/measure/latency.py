@@ -20,11 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measure.interleaving import WARM_UP_RUNS, alternate
-from benchmarks.measure.slice_cost import stages
 from benchmarks.measure.yardstick import ALL_SAMPLES, Yardstick
 from benchmarks.results.names import NULL_BACKEND
 from benchmarks.settings import Effort
 from dtvit_edge.backend import Logits
+from dtvit_edge.dicom.header import read_headers
+from dtvit_edge.dicom.pixels import SliceReader
+from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.spec import HEAD_LABELS, OUTPUT_NAMES, PreprocessSpec
 from evaluation.sampling import Pixels
 
@@ -42,7 +44,6 @@ INSIDE_TIMER_STAGES = (
     "pixels to model bytes"
 )
 _YARDSTICK = "yardstick"
-STAGES = ("header", "bytes", "read", "preprocess")
 
 
 class NullBackend:
@@ -95,6 +96,13 @@ def measure(
 
 
 def stage_calls(file: Path, spec: PreprocessSpec) -> dict[str, Callable[[], object]]:
-    """What one file costs before the model, stage by stage (`benchmarks.measure.slice_cost`)."""
-    calls = stages(file, spec)
-    return {name: calls[name] for name in STAGES}
+    """What one file costs before the model, stage by stage."""
+    (header,) = read_headers(file, file.name)
+    reader, prepare = SliceReader(), CpuPreprocessor(spec)
+    stored = reader.read(header).stored
+    return {
+        "header": lambda: read_headers(file, file.name),
+        "bytes": file.read_bytes,
+        "read": lambda: reader.read(header),
+        "preprocess": lambda: prepare(stored, header.encoding),
+    }

@@ -88,6 +88,8 @@ MODELS = (
         "openvino",
     ),
 )
+# What a plain export is compared with: the configuration that runs the bundle's own on the same library.
+PLAIN_EXPORTS = {"ONNX Runtime, plain export": "onnxruntime fp32", "OpenVINO, plain export": "openvino fp32"}
 SCIKIT_IMAGE = Peer(
     "pydicom, scikit-image", "peer-scikit-image", ("skimage",), "benchmarks.peers.preprocessing", "scikit_image"
 )

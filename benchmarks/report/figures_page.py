@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from benchmarks.measure import slice_cost
 from benchmarks.peers import EAGER, SCIKIT_IMAGE
 from benchmarks.report import encoders, page_parts, paper_parts
 from benchmarks.report.evidence_table import evidence_table
 from benchmarks.report.run_view import group_by_run, run_views
+from benchmarks.report.single_questions import rows
 from benchmarks.results import (
     BENCH_RECORDS,
     CPU_RECORDS,
@@ -22,19 +22,7 @@ from benchmarks.results import (
     GATE_RECORDS,
     names,
 )
-from benchmarks.standalone import (
-    evidence_maps,
-    gpu_estimate,
-    graph_rewrites,
-    harness_check,
-    host_packing,
-    int8_speed,
-    leak,
-    outlier_smoothing,
-    preprocessing,
-    reading,
-    startup,
-)
+from benchmarks.standalone import gpu_estimate, harness_check
 from dtvit_edge.bundle.verdicts import real_verdict
 from dtvit_edge.cli.units import duration, size
 from dtvit_edge.preprocess import kernel
@@ -51,7 +39,7 @@ def figures_page() -> str:
     """The whole of docs/figures.md: the template, with a table for every `{{ NAME }}`."""
     made = {
         "in short": page_parts.key_figures_with_commands(),
-        "single questions": _single_questions(CPU_RECORDS),
+        "single questions": _single_questions(),
         "evaluations": paper_parts.evaluations(EVALUATION_RECORDS),
         "encoders": paper_parts.encoders(ENCODER_RECORDS),
         "gate": gate_part(GATE_RECORDS),
@@ -88,92 +76,9 @@ def tables() -> dict[str, dict[str, str]]:
     }
 
 
-def _single_questions(path: Path) -> str:
-    rows = []
-    if record := latest(path, graph_rewrites.WHAT):
-        s = record.summary
-        rows.append((
-            f"exported graph against a plain export, {record.options['encoder']}, ONNX Runtime, one core, batch 1",
-            f"{s['ratio_median']:.3f} times faster "
-            f"(quartiles {s['ratio_lower_quartile']:.3f} to {s['ratio_upper_quartile']:.3f}, {s['pairs']:.0f} pairs)",
-            record,
-        ))  # fmt: skip
-    if record := latest(path, int8_speed.WHAT):
-        s = record.summary
-        for contender in record.samples:
-            if contender != int8_speed.PYTORCH:
-                rows.append((
-                    f"{contender} against PyTorch eager fp32, {record.options['encoder']} "
-                    f"({record.options['training']}), one core, batch 1",
-                    f"{s[f'{contender}: ratio_median']:.2f} times faster (quartiles "
-                    f"{s[f'{contender}: ratio_lower_quartile']:.2f} to {s[f'{contender}: ratio_upper_quartile']:.2f}); "
-                    f"{s[f'{contender}: ms_median']:.0f} ms"
-                    + (f"; the gate: {page_parts.gate_of(record, contender)}" if "int8" in contender else ""),
-                    record,
-                ))  # fmt: skip
-    if record := latest(path, outlier_smoothing.WHAT):
-        s = record.summary
-        rows.append((
-            f"{outlier_smoothing.WHAT}, {record.options['encoder']}, untrained",
-            f"{s['ratio']:.1f} times less rms logit error ({s['smoothed_rms']:.3f} against {s['plain_rms']:.3f}; the "
-            f"logits' own deviation is {s['logit_deviation']:.3f})",
-            record,
-        ))  # fmt: skip
-    if record := latest(path, reading.WHAT):
-        s = record.summary
-        readers = (f"{name} {s[f'{name}: ratio_median']:.1f} times as fast ({s[f'{name}: ms']:.2f} ms)" for name in
-                   record.samples if not name.endswith(reading.PYDICOM))  # fmt: skip
-        rows.append(("reading and decoding a 512x512 slice against pydicom, one core", "; ".join(readers), record))
-    if record := latest(path, slice_cost.WHAT):
-        s = record.summary
-        parts = ", ".join(f"{name} {s[f'{name}_ms_median']:.2f}" for name in ("read", "table", "mask", "resample"))
-        rows.append((
-            "reading and preprocessing one uncompressed 512x512 slice, one core, median",
-            f"{s['read_and_preprocess_ms_median']:.2f} ms ({parts}; the planning pass's header "
-            f"{s['header_ms_median']:.2f} more)",
-            record,
-        ))  # fmt: skip
-    if record := latest(path, preprocessing.WHAT):
-        s = record.summary
-        names = (name for name in record.samples if not name.endswith(preprocessing.OPENCV))
-        ways = (f"{name} {s[f'{name}: ratio_median']:.1f} times as fast ({s[f'{name}: ms']:.2f} ms)" for name in names)
-        rows.append((f"{preprocessing.WHAT}, CPU time", "; ".join(ways), record))
-    if record := latest(path, host_packing.WHAT):
-        s = record.summary
-        batches = ", ".join(
-            f"{s[f'{host_packing.PREPARED}, batch {n}: us_median']:.0f} us at batch {n}" for n in host_packing.BATCHES
-        )
-        most = max(host_packing.BATCHES)
-        rows.append((
-            "a slice of a batch in the thread that owns the GPU, CPU time over a driver that does nothing, median",
-            f"{batches} ({s[f'{host_packing.AS_THEY_ARE}, batch {most}: us_median']:.0f} us if it copies the pixels); "
-            f"{s[f'{host_packing.PREPARED}, batch {most}: driver calls']:.0f} calls of the driver a batch of "
-            f"{most} come on top",
-            record,
-        ))  # fmt: skip
-    if record := latest(path, evidence_maps.WHAT):
-        s = record.summary
-        rows.append((
-            f"{evidence_maps.WHAT}: the hottest cell touches it, {s['slices']:.0f} slices ([report](report.md))",
-            f"{s['fp32: cell']:.1%} ({s['fp32: cell_low']:.1%} to {s['fp32: cell_high']:.1%}); a wrong model "
-            f"{s['shuffled: cell']:.1%}, chance {s['fp32: chance']:.1%}",
-            record,
-        ))  # fmt: skip
-    if record := latest(path, leak.WHAT):
-        s = record.summary
-        rows.append((
-            f"one process over {s['slices']:.0f} slices, {record.options['backend']}: memory and open files",
-            f"grown by {s['MiB grown']:.1f} MiB and {s['files grown']:.0f} files, to {s['MiB at the end']:.0f} MiB",
-            record,
-        ))  # fmt: skip
-    if record := latest(path, startup.WHAT):
-        s = record.summary
-        rows.append((
-            "`import dtvit_edge`; `dtvit-edge --help` as a whole process, median",
-            f"{s['import_s_median']:.3f} s; {s['help_s_median']:.3f} s (a bare interpreter {s['bare_s_median']:.3f} s)",
-            record,
-        ))  # fmt: skip
-    lines = [f"| {what} | {figure} | `{_command(record)}` |\n" for what, figure, record in rows]
+def _single_questions() -> str:
+    views = run_views([record for record in read(BENCH_RECORDS) if record.what.startswith(names.PREFIX)])
+    lines = (f"| {what} | {figure} | `{line}` |\n" for what, figure, line in rows(views, list(read(CPU_RECORDS))))
     return "\n| what | figure | command |\n|---|---|---|\n" + "".join(lines) + "\n"
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from benchmarks.peers import EAGER, SCIKIT_IMAGE
 from benchmarks.report.run_view import RunView, run_views
-from benchmarks.results import BENCH_RECORDS, CPU_RECORDS, EVALUATION_RECORDS, GATE_RECORDS, names
-from benchmarks.standalone import int8_speed, reading
+from benchmarks.results import BENCH_RECORDS, CPU_RECORDS, EVALUATION_RECORDS, names
+from benchmarks.standalone import reading
 from dtvit_edge.bundle.device_profile import PROFILE_SCHEMA
 from dtvit_edge.bundle.json_schema import described
 from dtvit_edge.bundle.schema import MANIFEST_SCHEMA, THRESHOLDS_SCHEMA
-from dtvit_edge.bundle.verdicts import NOT_ASSESSED, NOT_GATED, PASSED, configuration_name, real_verdict
+from dtvit_edge.bundle.verdicts import PASSED
 from dtvit_edge.cli.exit_status import INTERRUPTED, READER_GONE
 from dtvit_edge.cli.internal_error import EXIT_STATUS as INTERNAL_ERROR
 from dtvit_edge.cli.units import size
@@ -25,6 +25,7 @@ from dtvit_edge.reasons import REASONS, STUDY_REASONS
 from evaluation.limits import LIMIT_OPTIONS
 from evaluation.records import Record, latest, read
 from evaluation.scanner_shifts import SHIFTS
+from export.encoders import DEFAULT_ENCODER
 
 DEMO = "demo"
 SCRIPT = f"{SCIKIT_IMAGE.name}, {EAGER.name}"
@@ -127,16 +128,21 @@ def _key_figures() -> Iterator[KeyFigure]:
             f"{s['location_accuracy']:.1%}",
             (_command(evaluation[-1]),),
         )
-    if record := latest(CPU_RECORDS, int8_speed.WHAT):
-        s = record.summary
-        yield KeyFigure(
-            f"int8 on OpenVINO against PyTorch eager fp32, {record.options['encoder']}, one core, one slice",
-            f"{s[f'{INT8}: ratio_median']:.1f} times as fast, {s[f'{INT8}: ms_median']:.0f} ms"
-            + _unless_passed(gate_of(record, INT8)),
-            (_command(record),),
-        )
     views = run_views([record for record in read(BENCH_RECORDS) if record.what.startswith(names.PREFIX)])
-    whole = {view.name: speed for view in views if (speed := _against_script(view))}
+    on_one_core = [
+        (view, speed)
+        for view in views
+        if (view.encoder, view.threads) == (DEFAULT_ENCODER, 1)
+        and (speed := view.times_as_fast(names.LATENCY, INT8, EAGER.name))
+    ]
+    if on_one_core:
+        view, speed = on_one_core[-1]
+        yield KeyFigure(
+            f"int8 on OpenVINO against PyTorch eager fp32, {view.encoder}, one core, one slice",
+            f"{speed.value:.1f} times as fast, {view.median_ms(INT8):.0f} ms{_unless_passed(view.verdict(INT8))}",
+            (view.command,),
+        )
+    whole = {view.name: one for view in views if (one := _against_script(view))}
     if whole:
         yield KeyFigure(
             "from folder to result against a plain script (pydicom, scikit-image, PyTorch), one core",
@@ -169,24 +175,8 @@ def _key_figures() -> Iterator[KeyFigure]:
 
 def _against_script(view: RunView) -> tuple[float, str, str] | None:
     """How many times as fast as the plain script the fastest configuration is, what repeats it, and its verdict."""
-    times = view.figure(names.END_TO_END, view.passed[0], f"times as fast as {SCRIPT}") if view.passed else None
-    return None if times is None else (times, view.command, view.verdict(view.passed[0]))
-
-
-def gate_of(record: Record, contender: str) -> str:
-    """What the gate said of an int8 contender that a record of `int8_speed` timed; without a word of it, not gated.
-
-    Older records do not have it; of their bundles the calibration's record has, by the digest.
-    """
-    _, _, hint = contender.partition(", rest ")
-    name = configuration_name("int8", hint or None)
-    if "gate" in record.options:
-        return str(record.options["gate"].get(name, NOT_ASSESSED))
-    if hint:
-        return NOT_ASSESSED
-    calibrations = (r for r in read(GATE_RECORDS) if r.digests["bundle"] == record.digests["bundle"])
-    said = {r.taken: real_verdict(r.options["verdicts"]["int8"], limits_of(r)) for r in calibrations}
-    return said[max(said)] if said else NOT_GATED
+    speed = view.times_as_fast(names.END_TO_END, view.passed[0], SCRIPT) if view.passed else None
+    return None if speed is None else (speed.value, view.command, view.verdict(view.passed[0]))
 
 
 def limits_of(record: Record) -> dict[str, float]:

@@ -22,6 +22,19 @@ _BUSY, _LONGER = "other work ran meanwhile", "times are longer than on a quiet m
 
 
 @dataclass(frozen=True)
+class Speed:
+    """How many times as fast one thing is as another, with its 95 % interval where one was drawn."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+    def __str__(self) -> str:
+        between = "" if self.low is None else f" ({self.low:.2f} to {self.high:.2f})"
+        return f"{self.value:.2f} times as fast{between}"
+
+
+@dataclass(frozen=True)
 class RunView:
     """One bundle's records, by what they measure; the accuracy's is always there.
 
@@ -51,6 +64,17 @@ class RunView:
     def slug(self) -> str:
         """The name as a part of a file's name, with a number where the bundle was run more than once."""
         return re.sub(r"[^\w.-]+", "_", self.name) + (f"-{self.place + 1}" if self.place else "")
+
+    @property
+    def encoder(self) -> str:
+        """By timm's name."""
+        return str(self.accuracy.options["encoder"])
+
+    @property
+    def threads(self) -> int | None:
+        """What CPU backends and peers computed with; None left it to them."""
+        chosen: int | None = self.accuracy.options["threads"]
+        return chosen
 
     @property
     def untrained(self) -> bool:
@@ -134,6 +158,13 @@ class RunView:
         """How many times as fast the second is, round by round."""
         samples = self.records[names.LATENCY].samples
         return ratio(samples[slow], samples[fast], paired=True)
+
+    def times_as_fast(self, what: str, contender: str, other: str) -> Speed | None:
+        """How many times as fast as another contender, as a record says it; None where it does not."""
+        value, low, high = (
+            self.figure(what, contender, f"times as fast as {other}{end}") for end in ("", ", low", ", high")
+        )
+        return None if value is None else Speed(value, low, high)
 
     def peers(self) -> list[str]:
         """Models of peers that were timed as well."""

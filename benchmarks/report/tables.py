@@ -204,7 +204,7 @@ def end_to_end(view: RunView) -> Table | None:
             f"{statistics.median(slices):.4g}",
             f"{record.summary[key_of(contender, 'studies a minute')]:.4g}",
             f"{statistics.median(opening) / 1e3:.3g}" if opening else EMPTY_CELL,
-            *(_compared(view, contender, script) for script in scripts),
+            *(str(view.times_as_fast(names.END_TO_END, contender, script) or EMPTY_CELL) for script in scripts),
         ))  # fmt: skip
     columns = ("contender", "rounds", "ms a slice", "studies a minute", "opening, s",
                *(f"against {script}" for script in scripts))  # fmt: skip
@@ -225,17 +225,20 @@ def needs(view: RunView) -> Table | None:
     cold, memory = view.records.get(names.COLD_START), view.records.get(names.MEMORY)
     if cold is None or memory is None:
         return None
+    cpu = cold.options.get(names.CPU_SECONDS, {})
     rows = tuple(
         (
             configuration,
             str(len(values)),
             f"{statistics.median(values):.2f}",
+            f"{statistics.median(cpu[configuration]):.2f}" if configuration in cpu else EMPTY_CELL,
             f"{max(memory.samples[configuration]) / MIB:.0f}",
             _size(view.model_bytes(configuration)),
         )
         for configuration, values in cold.samples.items()
     )
-    columns = ("configuration", "processes", "cold start, s (median)", "peak memory, MiB", "model file, MiB")
+    columns = ("configuration", "processes", "cold start, s (median)", "CPU time, s (median)", "peak memory, MiB",
+               "model file, MiB")  # fmt: skip
     return Table("needs", f"Cold start and memory: {view.title}", columns, rows, (str(cold.options["inside"]),))
 
 
@@ -309,17 +312,7 @@ def _scripts(view: RunView) -> set[str]:
 def _against(view: RunView, contender: str, peer: str) -> str:
     if contender in (peer, names.NULL_BACKEND) or contender not in view.passed:
         return EMPTY_CELL
-    speed = view.ratio(peer, contender)
-    return f"{speed.value:.2f} times as fast ({speed.low:.2f} to {speed.high:.2f})"
-
-
-def _compared(view: RunView, contender: str, pipeline: str) -> str:
-    value, low, high = (
-        view.figure(names.END_TO_END, contender, f"times as fast as {pipeline}{end}") for end in ("", ", low", ", high")
-    )
-    if value is None:
-        return EMPTY_CELL
-    return f"{value:.2f} times as fast" + (f" ({low:.2f} to {high:.2f})" if low is not None else "")
+    return str(view.times_as_fast(names.LATENCY, contender, peer) or EMPTY_CELL)
 
 
 def _ms(value: float | None) -> str:

@@ -28,6 +28,8 @@ ICH_LABELS, LOCATION_LABELS, PATIENTS = "labels: ich", "labels: location", "pati
 PER_SLICE, MODEL_OPENING = "a slice", "opening"
 # An option of the latency's record: cores that other work kept busy meanwhile.
 OTHER_WORK = "other_work_cores"
+# An option of the cold start's record: samples of the processes' CPU seconds, by configuration.
+CPU_SECONDS = "cpu_seconds"
 
 
 def key_of(contender: str, figure: str) -> str:

@@ -24,9 +24,12 @@ import click
 import pydicom
 from pydicom.dataset import Dataset
 
+from benchmarks.measure.inputs import discover_slices
 from benchmarks.standalone.bedside_peers import HOST, OwnPacs, ServedProcess, send_datasets, wait_for
+from benchmarks.standalone.program import start
 from dtvit_edge.cli import render
 from dtvit_edge.pacs.reading import evidence_uids, statement_of_object
+from dtvit_edge.scoring.api import headers_of
 
 QUIET_SECONDS = 0.5
 # After this time from the first image a result has been made and sent, on a loaded machine as well.
@@ -109,7 +112,8 @@ def _is_whole(pacs: OwnPacs, uid: str, study: Sequence[Dataset]) -> bool:
 @click.option("--backend", default="auto", show_default=True, help="Choose the backend.")
 def main(bundle: Path, study: Path, rounds: int, kills: int, associations: int, backend: str) -> None:
     """Measure the service with BUNDLE on the images in STUDY."""
-    slices = [pydicom.dcmread(path) for path in sorted(study.iterdir()) if path.name.startswith("IM")]
+    files = {header.file for header in headers_of(discover_slices([study], any_series=False))}
+    slices = [pydicom.dcmread(file) for file in sorted(files)]
     with tempfile.TemporaryDirectory(prefix="dtvit-bedside-") as made, OwnPacs() as pacs:
         service = ServedProcess(
             bundle, Path(made, "service"), f"PACS@{HOST}:{pacs.port}", *_PORTS, "--after", str(QUIET_SECONDS),
@@ -152,4 +156,4 @@ def memory(service: ServedProcess, image: Dataset, associations: int) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

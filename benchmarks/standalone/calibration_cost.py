@@ -18,7 +18,8 @@ from typing import Any
 import click
 
 from benchmarks.measure import child_process
-from benchmarks.results import GATE_RECORDS, record_option
+from benchmarks.results import GATE_RECORDS
+from benchmarks.standalone.program import record_option, start
 from dtvit_edge.cli import render
 from dtvit_edge.cli.units import duration, size
 from evaluation.records import Record, append
@@ -95,4 +96,4 @@ def main(name: str, arguments: tuple[str, ...], out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m benchmarks.standalone.calibration_cost")
+    start(main)

@@ -29,6 +29,7 @@ from unittest.mock import patch
 import click
 import pydicom
 
+from benchmarks.standalone.program import start
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli import render
 from dtvit_edge.cluster.dispatch import Answered, Dispatcher, Event
@@ -219,4 +220,4 @@ def main(bundle: Path, files: tuple[int, ...], written: bool, child: Path | None
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m benchmarks.standalone.driver_memory")
+    start(main)

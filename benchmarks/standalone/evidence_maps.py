@@ -26,7 +26,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from benchmarks.results import CPU_RECORDS
+from benchmarks.standalone.program import keep, record_option, start
 from dtvit_edge import backends
 from dtvit_edge.backend import Backend
 from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle
@@ -39,7 +39,6 @@ from evaluation.image_sets import phantom_set
 from evaluation.images import prepare_image
 from evaluation.labels import read_labels
 from evaluation.phantoms import PhantomSet, load_phantoms
-from evaluation.records import Record, append
 
 WHAT = "evidence maps against where the blood is"
 INT8 = "int8"
@@ -166,8 +165,7 @@ def interval(values: Sequence[float], patients: Sequence[str], seed: int = 0) ->
 @click.option("--shuffles", default=3, show_default=True, type=click.IntRange(min=1), help="Shuffle with N seeds.")
 @click.option("--slices", type=click.IntRange(min=1), help="Take N of the true-positive slices.  [default: all]")
 @click.option("--backend", "name", default="openvino", show_default=True, help="Run on this backend.")
-@click.option("--out", default=CPU_RECORDS, show_default=True, type=click.Path(path_type=Path, dir_okay=False),
-              help="Append the record to this file.")  # fmt: skip
+@record_option()
 def main(
     bundle: Path,
     data: str,
@@ -196,6 +194,8 @@ def main(
         with _executor(backends.create(name, load, precision, threads=1), spec) as executor:
             if label == REFERENCE_PRECISION:
                 everything = positive(executor, cases(data, boxes, spec))
+                if not everything:
+                    raise ConfigError("the model calls no slice with blood positive: there is nothing to judge")
                 step = max(len(everything) // (slices or len(everything)), 1)
                 chosen = everything[::step][:slices]
             found, took = [], []
@@ -225,13 +225,11 @@ def main(
         render.echo("fp32 against int8, correlation: " + ", ".join(
             f"{key.removeprefix('correlation_')} {value:.3f}" for key, value in summary.items() if "correlation" in key
         ))  # fmt: skip
-    options = {"backend": name, "data": data.rsplit("/", 1)[-1], "encoder": opened.manifest.encoder,
-               "training": opened.manifest.training, "boxes": boxes is not None,
-               "command": f"python -m benchmarks.standalone.evidence_maps BUNDLE {data.rsplit('/', 1)[-1]}"
-               + (" --boxes labels.csv" if boxes else "") + (" --int8" if with_int8 else "")
-               + f" --shuffles {shuffles}" + (f" --slices {slices}" if slices else "")}  # fmt: skip
     digests = {"bundle": opened.digest, "weights": opened.manifest.weights_sha256}
-    append(out, Record(WHAT, "1 where the map hits", samples, summary, digests=digests, options=options))
+    keep(
+        out, WHAT, "1 where the map hits", samples, summary, digests, backend=name, data=data.rsplit("/", 1)[-1],
+        encoder=opened.manifest.encoder, training=opened.manifest.training, boxes=boxes is not None,
+    )  # fmt: skip
 
 
 def _summary(
@@ -275,4 +273,4 @@ def _pooled(first: Sequence[Evidence], second: Sequence[Evidence]) -> float:
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m benchmarks.standalone.evidence_maps")
+    start(main)

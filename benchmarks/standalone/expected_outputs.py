@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from benchmarks.standalone.program import start
 from dtvit_edge.cli import render
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.phantom.study import plan_study, render_plan
@@ -150,4 +151,4 @@ def main(count: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -27,13 +27,13 @@ from benchmarks.standalone.damaged_images import damaged, phantoms
 from benchmarks.standalone.fuzz_readers import map_floats
 from benchmarks.standalone.fuzzing import Tally, fuzzing_options, in_chunks
 from benchmarks.standalone.processes import children_of
+from benchmarks.standalone.program import keep, start
 from dtvit_edge.cli import render
 from dtvit_edge.dicom.bounded_process import CPU_SECONDS, SPARE_BYTES
 from dtvit_edge.dicom.decoder_pool import ParallelReader, read_headers_apart
 from dtvit_edge.dicom.slice import SliceHeader
-from dtvit_edge.errors import SliceRejected, VerdictError
+from dtvit_edge.errors import ConfigError, SliceRejected, VerdictError
 from dtvit_edge.spec import digest_json
-from evaluation.records import Record, append
 
 WHAT = "reading and decoding damaged images in bounded processes"
 INPUTS = 50_000
@@ -170,7 +170,11 @@ def main(seed: int, first: int, inputs: int, also: tuple[Path, ...], work: Path 
     """Read damaged images, and append the record."""
     with tempfile.TemporaryDirectory() as folder:
         images = phantoms(Path(folder))
-        images += [file.read_bytes() for given in also for file in sorted(given.rglob("*.dcm"))]
+        for given in also:
+            files = sorted(given.rglob("*.dcm"))
+            if not files:
+                raise ConfigError("no file *.dcm below a folder given with --also; there is nothing to damage")
+            images += [file.read_bytes() for file in files]
         digest = digest_json([sha256(image).hexdigest() for image in images])
         about = {"what": WHAT, "seed": seed, "images": digest}
         total = in_chunks(range(first, first + inputs), EVERY, work, about, Fuzzer(seed, images, Path(folder)))
@@ -180,13 +184,11 @@ def main(seed: int, first: int, inputs: int, also: tuple[Path, ...], work: Path 
     render.echo(f"{found:8}    findings")
     seconds = counts.pop("milliseconds") / 1000
     summary = {**map_floats(counts), **total.largest, "findings": float(found)}
-    command = f"python -m benchmarks.standalone.fuzz_decoding --seed {seed} --inputs {inputs}"
-    options = {"seed": seed, "first": first, "images": len(images), "command": command + " --also FOLDER" * len(also)}
     samples = {"processor time of all inputs": [seconds]}
-    append(out, Record(WHAT, "s", samples, summary, digests={"images": digest}, options=options))
+    keep(out, WHAT, "s", samples, summary, {"images": digest}, seed=seed, first=first, images=len(images))
     if found:
         raise VerdictError(f"{found} findings among {counts['inputs']} inputs")
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m benchmarks.standalone.fuzz_decoding")
+    start(main)

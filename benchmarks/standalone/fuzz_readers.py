@@ -23,6 +23,7 @@ import click
 
 from benchmarks.standalone.fuzzing import Tally, fuzzing_options, in_chunks
 from benchmarks.standalone.mutated_files import mutant
+from benchmarks.standalone.program import keep, start
 from dtvit_edge.cli import render
 from dtvit_edge.dicom.fast_header import parse
 from dtvit_edge.dicom.header import FileRejected, read_headers
@@ -31,7 +32,6 @@ from dtvit_edge.dicom.opening import open_dataset
 from dtvit_edge.dicom.pixels import decode_frame
 from dtvit_edge.dicom.slice import SliceHeader
 from dtvit_edge.errors import SliceRejected, VerdictError
-from evaluation.records import Record, append
 
 WHAT = "the fast reader against pydicom over mutated files"
 INPUTS = 20_000
@@ -131,9 +131,7 @@ def main(seed: int, first: int, inputs: int, work: Path | None, out: Path) -> No
     )
     seconds = counts.pop("milliseconds") / 1000
     summary = {**map_floats(counts), **total.largest, "differences": float(found)}
-    command = f"python -m benchmarks.standalone.fuzz_readers --seed {seed} --inputs {inputs}"
-    options = {"seed": seed, "first": first, "command": command}
-    append(out, Record(WHAT, "s", {"processor time of all inputs": [seconds]}, summary, digests={}, options=options))
+    keep(out, WHAT, "s", {"processor time of all inputs": [seconds]}, summary, seed=seed, first=first)
     if found:
         raise VerdictError(f"{found} findings among {counts['inputs']} inputs")
 
@@ -144,4 +142,4 @@ def map_floats(counts: dict[str, int]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m benchmarks.standalone.fuzz_readers")
+    start(main)

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from benchmarks.results import record_option
+from benchmarks.standalone.program import record_option
 from dtvit_edge.cli import render
 from dtvit_edge.cli.option_set import Decorator, option_set
 from dtvit_edge.errors import ConfigError

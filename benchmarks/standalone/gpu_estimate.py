@@ -20,12 +20,11 @@ from pathlib import Path
 
 import click
 
-from benchmarks.results import record_option
+from benchmarks.standalone.program import keep, record_option, start
 from dtvit_edge.cli import render
 from dtvit_edge.errors import MissingDependency
 from dtvit_edge.preprocess import kernel
 from dtvit_edge.preprocess.cuda import BLOCKS_A_PROCESSOR, SPREAD_SLICES_A_PROCESSOR
-from evaluation.records import Record, append
 
 WHAT = "CUDA preprocessing: estimate by phase, and registers"
 ARCHITECTURES = ("75", "80", "86", "87", "89", "90", "100", "110", "120")
@@ -125,9 +124,8 @@ def main(out: Path) -> None:
         render.echo(f"{side:<32} {sum(phases) / batch:6.1f} us a slice: {about}")
     summary = registers(nvcc)
     release = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[-1]
-    options = {"phases": list(PHASES), "nvcc": release, "command": "python -m benchmarks.standalone.gpu_estimate"}
-    append(out, Record(WHAT, "us", samples, summary, options=options))
+    keep(out, WHAT, "us", samples, summary, phases=list(PHASES), nvcc=release)
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

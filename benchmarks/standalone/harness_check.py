@@ -22,12 +22,12 @@ from benchmarks.measure import child_process, conditions, latency
 from benchmarks.measure.configurations import Configuration
 from benchmarks.measure.interleaving import LEAST_ROUNDS, alternate
 from benchmarks.measure.statistics import ratio
-from benchmarks.results import BENCH_RECORDS, names, record_option
+from benchmarks.results import BENCH_RECORDS, names
+from benchmarks.standalone.program import keep, record_option, start
 from dtvit_edge.backend import Backend, Logits
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli import render
 from dtvit_edge.errors import VerdictError
-from evaluation.records import Record, append
 from evaluation.sampling import Pixels
 
 WHAT = "harness check: what the harness adds, a repetition, a seeded slowdown"
@@ -117,17 +117,12 @@ def main(
         render.echo(f"{name}: {against}, {against.verdict}")
     render.echo(f"the harness adds {summary['harness: share']:.4%} of {statistics.median(times[FIRST]):.3f} ms")
     manifest = configuration.bundle.manifest
-    options = {
-        "bundle": manifest.name, "encoder": manifest.encoder, "training": manifest.training,
-        "configuration": configuration.name, "share": share, "threads": threads, "runs": RUNS, "verdicts": verdicts,
-        "before": before, "after": asdict(conditions.observe()),
-        "command": f"python -m benchmarks.standalone.harness_check {bundle.name} --backend {backend} "
-        f"--precision {precision} --share {share:g} --seconds {seconds:g} --threads {threads}",
-    }  # fmt: skip
-    append(
-        out, Record(WHAT, names.MS, samples, summary, digests={"bundle": configuration.bundle.digest}, options=options)
-    )
+    keep(
+        out, WHAT, names.MS, samples, summary, {"bundle": configuration.bundle.digest}, bundle=manifest.name,
+        encoder=manifest.encoder, training=manifest.training, configuration=configuration.name, share=share,
+        threads=threads, runs=RUNS, verdicts=verdicts, before=before, after=asdict(conditions.observe()),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m benchmarks.standalone.harness_check")
+    start(main)

@@ -28,6 +28,7 @@ import click
 from benchmarks.results import CPU_RECORDS
 from benchmarks.standalone.growing_folder import GrowingFolder
 from benchmarks.standalone.interruption_attacks import BACKEND, BATCH, JOURNAL, LONGEST_S, command, results
+from benchmarks.standalone.program import start
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.dicom.slice import SliceImage
 from dtvit_edge.errors import VerdictError
@@ -178,4 +179,4 @@ def main(bundle: Path, histories: int, steps: int, seed: int, record: Path | Non
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m benchmarks.standalone.histories")
+    start(main)

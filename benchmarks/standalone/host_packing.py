@@ -23,14 +23,13 @@ from unittest import mock
 import click
 import numpy as np
 
-from benchmarks.results import record_option
+from benchmarks.standalone.program import keep, record_option, start
 from dtvit_edge.cli import render
 from dtvit_edge.cuda.device import Device
 from dtvit_edge.dicom.slice import Slice
 from dtvit_edge.preprocess import compiled
 from dtvit_edge.scoring.gpu_executor import GpuExecutor
 from dtvit_edge.spec import PixelEncoding, PreprocessSpec
-from evaluation.records import Record, append
 
 WHAT = "host packing: a batch in the thread that owns the GPU"
 PREPARED, AS_THEY_ARE = "prepared", "as they are"
@@ -133,9 +132,8 @@ def main(rounds: int, out: Path) -> None:
             samples[side], calls = measure(batch, way == PREPARED, rounds)
             summary |= {f"{side}: us_median": statistics.median(samples[side]), f"{side}: driver calls": calls}
             render.echo(f"{side:<24} {summary[f'{side}: us_median']:8.1f} us a slice, {calls:.0f} driver calls a batch")
-    options = {"rounds": rounds, "shape": list(SHAPE), "command": "python -m benchmarks.standalone.host_packing"}
-    append(out, Record(WHAT, "us", samples, summary, options=options))
+    keep(out, WHAT, "us", samples, summary, rounds=rounds, shape=list(SHAPE))
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

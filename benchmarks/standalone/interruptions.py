@@ -18,8 +18,10 @@ from pathlib import Path
 
 import click
 
+from benchmarks.measure.inputs import discover_slices
 from benchmarks.results import CPU_RECORDS
 from benchmarks.standalone.interruption_attacks import Attack, Outcome, Scored, fill_disk, kill, mutate
+from benchmarks.standalone.program import start
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import ConfigError, VerdictError
 from evaluation.records import Record, append
@@ -46,6 +48,7 @@ def main(
     record: Path | None,
 ) -> None:  # fmt: skip
     """Attack runs of BUNDLE over STUDIES; exit status 1 where one ended with other bytes, a traceback or in silence."""
+    discover_slices([studies], any_series=False)
     counts = dict(zip(KINDS, (kills, mutations, full_disks), strict=True))
     with tempfile.TemporaryDirectory() as temporary:
         folder = work or Path(temporary)
@@ -98,4 +101,4 @@ def attacked(scored: Scored, progress: Path, counts: dict[str, int], seed: int) 
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m benchmarks.standalone.interruptions")
+    start(main)

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import click
 
-from benchmarks.results import record_option
+from benchmarks.measure.inputs import discover_slices
+from benchmarks.standalone.program import keep, record_option, start
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli import render
-from dtvit_edge.dicom.discover import discover
-from dtvit_edge.dicom.walk import walk
+from dtvit_edge.errors import VerdictError
+from dtvit_edge.reasons import Status
 from dtvit_edge.scoring.api import Options, images_of, make_pipeline, open_backend, open_executor
-from evaluation.records import Record, append
 
 WHAT = "memory and open files over many slices"
 EVERY = 500
@@ -58,27 +58,31 @@ def main(
     """
     opened = Bundle.open(bundle)
     options = Options(backends.choose(backend).name, precision, threads=threads, workers=workers)
-    images = list(islice(cycle(images_of(discover(walk([*studies])), opened.manifest.spec)), slices))
+    images = list(islice(cycle(images_of(discover_slices(studies, any_series=False), opened.manifest.spec)), slices))
     memory: list[float] = []
     files: list[float] = []
-    done = 0
+    done = scored_slices = 0
     with open_backend(opened, options.backend, options) as running, open_executor(opened, running, options) as executor:
         for scored in make_pipeline(opened, executor, options)(images):
             done += len(scored.rows)
+            scored_slices += sum(row.status is Status.SCORED for row in scored.rows)
             if done >= EVERY * (len(memory) + 1):
                 memory.append(resident_bytes() / 2**20)
                 files.append(float(open_files()))
         described = running.describe()
+    if not scored_slices:
+        raise VerdictError("not one of the slices was scored; their memory says nothing")
     quarter = len(memory) // 4
     growth = statistics.median(memory[-quarter:]) - statistics.median(memory[quarter : 2 * quarter])
     summary = {"MiB at the end": memory[-1], "MiB grown": growth, "files at most": max(files), "slices": float(done)}
     summary["files grown"] = files[-1] - files[0]
-    command = f"python -m benchmarks.standalone.leak BUNDLE STUDIES --slices {slices} --backend {options.backend}"
-    chosen = {"command": command, "workers": workers, "precision": precision} | described
-    append(out, Record(WHAT, "MiB", {"resident": memory, "files": files}, summary, {"bundle": opened.digest}, chosen))
+    samples = {"resident": memory, "files": files}
+    keep(
+        out, WHAT, "MiB", samples, summary, {"bundle": opened.digest}, workers=workers, precision=precision, **described
+    )
     for name, value in summary.items():
         render.echo(f"{name:16} {value:.0f}" if name.startswith(("files", "slices")) else f"{name:16} {value:.1f}")
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m benchmarks.standalone.leak")
+    start(main)

@@ -25,11 +25,14 @@ import click
 import numpy as np
 import pydicom
 
+from benchmarks.measure.inputs import discover_slices
+from benchmarks.measure.interleaving import alternate
 from benchmarks.standalone.leak import open_files, resident_bytes
+from benchmarks.standalone.program import start
 from dtvit_edge import open_model
 from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.dicom.pixels import SliceReader
-from dtvit_edge.scoring.api import StudyResult, open_backend, open_executor
+from dtvit_edge.scoring.api import StudyResult, headers_of, open_backend, open_executor
 from dtvit_edge.scoring.model import Model
 
 UNCOUNTED = 5
@@ -65,19 +68,6 @@ def probability_of(result: StudyResult) -> float | None:
     return result.slices[0].ich_probability
 
 
-def cpu_times(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """CPU milliseconds of the process by call, one sample a round; who is first goes round."""
-    names = list(calls)
-    samples: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(UNCOUNTED + rounds):
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            begun = time.process_time()
-            calls[name]()
-            if number >= UNCOUNTED:
-                samples[name].append((time.process_time() - begun) * 1e3)
-    return samples
-
-
 def costs(model: Model, one: OneSlice, rounds: int) -> None:
     """Print what each call costs, and how much of it beside inference."""
     prepared = model.preprocess(one.hu)
@@ -96,7 +86,7 @@ def costs(model: Model, one: OneSlice, rounds: int) -> None:
             "predict": partial(model.predict, prepared),
         }
         calls |= {way: partial(one.score, model, way) for way in WAYS}
-        samples = cpu_times(calls, rounds)
+        samples = alternate(calls, rounds, 1, warm_up=UNCOUNTED, clock=time.process_time)
     click.echo(f"{'CPU ms':12} {'median':>8} {'beside':>8} {'least':>8} {'beside':>8}")
     for name, values in samples.items():
         base = samples["model alone" if name == "predict" else "inference"]
@@ -135,7 +125,7 @@ def many_threads(model: Model, slices: list[OneSlice], callers: int, count: int)
 @click.option("--slices", default=2000, show_default=True, type=click.IntRange(8), help="Score so many slices in them.")
 def main(bundle: Path, studies: Path, **chosen: Any) -> None:
     """Time calls of an open model of BUNDLE on slices of STUDIES, and score them in many threads."""
-    files = sorted(path for path in studies.rglob("IM*"))
+    files = sorted({header.file for header in headers_of(discover_slices([studies]))})
     files = files[len(files) // 3 :][:8]
     with open_model(bundle, backend=chosen["backend"], precision=chosen["precision"], threads=1) as model:
         slices = [OneSlice(file) for file in files]
@@ -146,4 +136,4 @@ def main(bundle: Path, studies: Path, **chosen: Any) -> None:
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m benchmarks.standalone.open_model")
+    start(main)

@@ -19,7 +19,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.results import record_option
+from benchmarks.standalone.program import keep, record_option, start
 from calibration.activations import channel_ranges
 from calibration.quantise import quantise
 from calibration.quantizable import weight_ops
@@ -29,7 +29,6 @@ from dtvit_edge.backends.onnxruntime import logits_of
 from dtvit_edge.cli import render
 from dtvit_edge.spec import OUTPUT_NAMES, PreprocessSpec, digest_bytes
 from evaluation.agreement import Logits, logit_error
-from evaluation.records import Record, append
 from export.golden import golden_pixels
 from export.onnx_graph import export_fp32
 from export.rewrites import rewrite
@@ -109,12 +108,13 @@ def main(encoder: str, out: Path) -> None:
                 (("plain", errors.plain), ("smoothed", errors.smoothed))}  # fmt: skip
     for name, value in summary.items():
         render.echo(f"{name:<16} {value:.4g}")
-    options = {"encoder": encoder, "channels": CHANNELS, "factor": FACTOR, "slices": len(errors.plain),
-               "command": f"python -m benchmarks.standalone.outlier_smoothing --encoder {encoder}"}  # fmt: skip
     samples = {"plain": errors.plain, "smoothed": errors.smoothed}
     digests = {"fp32": digest_bytes(model.SerializeToString())}
-    append(out, Record(WHAT, "rms logit error of a slice", samples, summary, digests=digests, options=options))
+    keep(
+        out, WHAT, "rms logit error of a slice", samples, summary, digests, encoder=encoder, channels=CHANNELS,
+        factor=FACTOR, slices=len(errors.plain),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m benchmarks.standalone.outlier_smoothing")
+    start(main)

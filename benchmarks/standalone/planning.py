@@ -28,6 +28,7 @@ import pydicom
 from pydicom.uid import RLELossless
 
 from benchmarks.measure.interleaving import LEAST_ROUNDS
+from benchmarks.standalone.program import start
 from dtvit_edge.cli import render
 from dtvit_edge.phantom import render_study, write_study
 from evaluation.records import ratio_summary
@@ -210,4 +211,4 @@ def main(against: Path | None, files: int, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m benchmarks.standalone.planning")
+    start(main)

@@ -9,11 +9,9 @@ some calls. `any processor` is the library without AVX2. All must give the same 
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import click
@@ -21,9 +19,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.measure.interleaving import LEAST_ROUNDS
-from benchmarks.results import record_option
-from dtvit_edge.cli import render
+from benchmarks.measure.interleaving import LEAST_ROUNDS, alternate
+from benchmarks.standalone.program import compare, keep, record_option, start
 from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.errors import MissingDependency, VerdictError
@@ -31,7 +28,6 @@ from dtvit_edge.phantom import render_study, write_study
 from dtvit_edge.preprocess import native
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.spec import PixelEncoding, PreprocessSpec, Window, digest_file
-from evaluation.records import Record, append, ratio_summary
 
 WHAT = "preparing one 512x512 slice, the library against OpenCV, one core"
 SPECS = {
@@ -68,23 +64,6 @@ def sides(
     return calls
 
 
-def measure(calls: dict[str, Callable[[], NDArray[np.uint8]]], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of CPU time by name, one sample a round; who is first goes round."""
-    names = list(calls)
-    samples: dict[str, list[float]] = {name: [] for name in names}
-    for round_ in range(rounds):
-        first = round_ % len(names)
-        for name in names[first:] + names[:first]:
-            samples[name].append(statistics.median(map(_cpu_ms, [calls[name]] * RUNS)))
-    return samples
-
-
-def _cpu_ms(call: Callable[[], object]) -> float:
-    start = time.thread_time()
-    call()
-    return (time.thread_time() - start) * 1e3
-
-
 @click.command()
 @click.option("--file", type=click.Path(path_type=Path, exists=True), help="Prepare this slice (default: a phantom's).")
 @click.option(
@@ -98,30 +77,18 @@ def main(file: Path | None, rounds: int, out: Path) -> None:
         chosen = file or write_study(render_study(1, "deep", indices=(14,)), Path(folder))[0]
         (header,) = read_headers(chosen, chosen.name)
         stored, digest = SliceReader().read(header).stored, digest_file(chosen)
-    samples: dict[str, list[float]] = {}
-    summary: dict[str, float] = {}
-    for spec_name, spec in SPECS.items():
-        key = partial("{}: {}".format, spec_name)
-        taken = measure(sides(stored, header.encoding, spec), rounds)
-        samples |= {key(name): values for name, values in taken.items()}
-        summary |= {f"{key(name)}: ms": statistics.median(values) for name, values in taken.items()}
-        for name in (LIBRARY, ANYWHERE):
-            ratios = ratio_summary(taken[OPENCV], taken[name])
-            summary |= {f"{key(name)}: {figure}": value for figure, value in ratios.items()}
-            render.echo(
-                f"{key(name)}: {ratios['ratio_median']:.1f} times as fast as OpenCV (quartiles "
-                f"{ratios['ratio_lower_quartile']:.1f} to {ratios['ratio_upper_quartile']:.1f}), "
-                f"{summary[f'{key(name)}: ms']:.3f} ms"
-            )
-    options = {
-        "slice": "given file" if file else "phantom",
-        "library": native.description(),
-        "rounds": rounds,
-        "runs": RUNS,
-        "command": "python -m benchmarks.standalone.preprocessing",
+    samples = {
+        f"{name}: {way}": values
+        for name, spec in SPECS.items()
+        for way, values in alternate(
+            sides(stored, header.encoding, spec), rounds, RUNS, warm_up=0, clock=time.thread_time
+        ).items()
     }
-    append(out, Record(WHAT, "ms of CPU time", samples, summary, digests={"slice": digest}, options=options))
+    keep(
+        out, WHAT, "ms of CPU time", samples, compare(samples, OPENCV), {"slice": digest},
+        slice="given file" if file else "phantom", library=native.description(), rounds=rounds, runs=RUNS,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m benchmarks.standalone.preprocessing")
+    start(main)

@@ -23,12 +23,16 @@ from typing import Any
 
 import click
 
+from benchmarks.measure.inputs import discover_slices
 from benchmarks.measure.interleaving import LEAST_ROUNDS
+from benchmarks.standalone.program import start
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli import render
 from dtvit_edge.cluster.ray_model import RayModel, RayOptions
 from dtvit_edge.cluster.ray_pool import RayPool
 from dtvit_edge.cluster.worker import Order
+from dtvit_edge.errors import VerdictError
+from dtvit_edge.reasons import Status
 from dtvit_edge.scoring.api import open_backend, open_executor, thresholds_of
 from dtvit_edge.scoring.opened import OpenModel, RunModel
 from dtvit_edge.scoring.options import Options
@@ -75,6 +79,7 @@ def main(bundle: Path, studies: Path, rounds: int, backend: str, precision: str,
     """Time one process, one worker and two workers, in turns."""
     opened = Bundle.open(bundle)
     options = Options(backend=backend, precision=precision, threads=1, workers=1, batch=batch, any_series=True)
+    discover_slices([studies])
     samples: dict[str, list[float]] = {name: [] for name in (ONE, ONE_WORKER, TWO_WORKERS)}
     driver: dict[str, list[float]] = {name: [] for name in samples}
     with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
@@ -89,7 +94,9 @@ def main(bundle: Path, studies: Path, rounds: int, backend: str, precision: str,
                 if round_ >= 0:
                     samples[name].append(time.perf_counter() - start)
                     driver[name].append(time.process_time() - used)
-                slices = report.processed
+                slices = report.counts.get(Status.SCORED, 0)
+                if not slices:
+                    raise VerdictError(f"{name}: not one slice was scored; there is nothing to time")
                 tables.add((out / "slices.csv").read_bytes() + (out / "studies.csv").read_bytes())
                 assert len(tables) == 1, f"{name} leaves other bytes than the others"
     for name, seconds in samples.items():
@@ -107,4 +114,4 @@ def main(bundle: Path, studies: Path, rounds: int, backend: str, precision: str,
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m benchmarks.standalone.ray_nodes")
+    start(main)

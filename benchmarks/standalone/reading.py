@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 from pydicom.uid import RLELossless
 
 from benchmarks.measure.interleaving import LEAST_ROUNDS, alternate
-from benchmarks.results import record_option
-from dtvit_edge.cli import render
+from benchmarks.standalone.program import compare, keep, record_option, start
 from dtvit_edge.dicom.fast_header import read_fast_header
 from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.dicom.located_pixels import read_pixels
@@ -32,7 +31,6 @@ from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.phantom import render_study, write_study
 from dtvit_edge.spec import digest_file
-from evaluation.records import Record, append, ratio_summary
 
 WHAT = "reading one slice, header and pixels, against pydicom"
 PYDICOM = "pydicom"
@@ -105,19 +103,8 @@ def main(file: Path | None, rounds: int, out: Path) -> None:
         files = {"given file": file} if file else _phantoms(Path(folder))
         samples = measure(files, rounds)
         digests = {kind: digest_file(path) for kind, path in files.items()}
-    summary: dict[str, float] = {}
-    for reader, values in samples.items():
-        summary[f"{reader}: ms"] = float(np.median(values))
-        kind = reader.split(":")[0]
-        if not reader.endswith(PYDICOM):
-            ratios = ratio_summary(samples[f"{kind}: {PYDICOM}"], values)
-            summary |= {f"{reader}: {name}": value for name, value in ratios.items()}
-            render.echo(
-                f"{reader}: {ratios['ratio_median']:.2f} times as fast as pydicom, {summary[f'{reader}: ms']:.3f} ms"
-            )
-    options = {"rounds": rounds, "runs": RUNS, "command": "python -m benchmarks.standalone.reading"}
-    append(out, Record(WHAT, "ms", samples, summary, digests=digests, options=options))
+    keep(out, WHAT, "ms", samples, compare(samples, PYDICOM), digests, rounds=rounds, runs=RUNS)
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m benchmarks.standalone.reading")
+    start(main)

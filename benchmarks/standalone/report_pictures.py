@@ -17,6 +17,7 @@ import click
 import cv2
 import pydicom
 
+from benchmarks.standalone.program import start
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli import render
 from dtvit_edge.errors import MissingDependency
@@ -85,4 +86,4 @@ def main(bundle: Path, browser: str, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m benchmarks.standalone.report_pictures")
+    start(main)

@@ -16,9 +16,8 @@ from pathlib import Path
 
 import click
 
-from benchmarks.results import record_option
+from benchmarks.standalone.program import keep, record_option, start
 from dtvit_edge.cli import render
-from evaluation.records import Record, append
 
 WHAT = "start: import dtvit_edge, dtvit-edge --help"
 _TIMED_IMPORT = "import time; t = time.perf_counter(); import dtvit_edge; print(time.perf_counter() - t)"
@@ -55,9 +54,8 @@ def main(rounds: int, out: Path) -> None:
     summary |= {f"{name}_s_max": max(values) for name, values in samples.items()}
     for name, value in summary.items():
         render.echo(f"{name:<16} {value:.3f}")
-    options = {"rounds": rounds, "command": "python -m benchmarks.standalone.startup"}
-    append(out, Record(WHAT, "s", samples, summary, options=options))
+    keep(out, WHAT, "s", samples, summary, rounds=rounds)
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

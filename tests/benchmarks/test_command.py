@@ -8,9 +8,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.command import bench, command_line, run
+from benchmarks.command import bench, run
 from benchmarks.measure.bundle_run import cold_start
 from benchmarks.measure.configurations import Configuration
+from benchmarks.results.repeating import command_line
 from benchmarks.settings import QUICK, Settings
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli.commands import main
@@ -21,7 +22,7 @@ from evaluation.limits import Limits
 def line(*arguments: str) -> str:
     with click.Context(run) as context:
         run.parse_args(context, list(arguments))
-        return command_line(context)
+        return command_line(context, "dtvit-edge", "bench")
 
 
 def test_the_recorded_line_names_no_folder_of_patients() -> None:

@@ -57,6 +57,8 @@ def main(
         if asked:
             scans = find_scans(opened, studies, positive=harmful, progress=progress)
             cases.extend(run_cases(opened, scans, seed, asked, progress))
+    if not cases and field_folder is None:
+        raise click.UsageError("no case is left to try: --count, --only and --field ask for none")
     lines = report(cases)
     misses = tables.missed(cases)
     if without:

@@ -101,6 +101,12 @@ def test_a_process_of_its_own_is_smaller_than_this_one(ran: Ran) -> None:
     assert memory.summary["file: int8"] > 0
 
 
+def test_a_cold_start_counts_cpu_time_beside_the_clock(ran: Ran) -> None:
+    cold = ran[1][names.COLD_START]
+    (seconds,), (cpu,) = cold.samples[FP32], cold.options[names.CPU_SECONDS][FP32]
+    assert 0.05 < cpu < 60 and 0.05 < seconds < 60
+
+
 def test_layers_come_from_the_librarys_profiler(ran: Ran) -> None:
     assert f"{FP32}: ReduceMean" in ran[1][names.LAYERS].samples
 

@@ -211,6 +211,12 @@ def test_the_command_writes_tables_and_cases(
     assert json.loads(record.read_text())["summary"]["cases"] == len(cases)
 
 
+def test_a_run_that_asks_for_no_case_does_not_say_that_all_holds(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, [str(tiny_bundle.path), "-o", str(tmp_path / "o"), "--only", "h999"])
+    assert result.exit_code == 2 and "no case is left to try" in result.output
+    assert not (tmp_path / "o").exists()
+
+
 @pytest.fixture(scope="module")
 def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The committed demo checkpoint as a bundle: eight seconds."""

@@ -12,9 +12,12 @@ from pathlib import Path
 import click
 import pytest
 
+from benchmarks.peers import PLAIN_EXPORTS
+from benchmarks.report import single_questions
 from benchmarks.report.figures_page import PAGE, figures_page, gate_part, tables
 from benchmarks.report.page_parts import EXIT_STATUSES, key_figures, key_figures_with_commands
-from benchmarks.results import CPU_RECORDS, FOLDER, GATE_RECORDS
+from benchmarks.report.run_view import run_views
+from benchmarks.results import BENCH_RECORDS, CPU_RECORDS, FOLDER, GATE_RECORDS, names
 from dtvit_edge.cli.commands import WORKSTATION_COMMANDS
 from dtvit_edge.errors import BuildKilled, BundleError, DtvitError, VerdictError
 from evaluation.records import append, latest, read
@@ -38,11 +41,21 @@ def test_tables_are_what_code_and_records_say(page: str, name: str) -> None:
 
 
 def test_the_figures_have_records() -> None:
-    from benchmarks.measure import slice_cost
-    from benchmarks.standalone import graph_rewrites, startup
+    for what in single_questions.FIGURES:
+        assert latest(CPU_RECORDS, what) is not None, what
 
-    for module in (graph_rewrites, slice_cost, startup):
-        assert latest(CPU_RECORDS, module.WHAT) is not None, module.__name__
+
+def test_a_configuration_has_one_row_against_a_peer_from_its_newest_run() -> None:
+    views = run_views([r for r in read(BENCH_RECORDS) if r.what.startswith(names.PREFIX)])
+    rows = [what for what, _, _ in single_questions.rows(views, []) if "vit-b16" in what]
+    assert [what.split(", vit-b16")[0] for what in rows] == [
+        "openvino int8 against PyTorch eager", "onnxruntime int8 against PyTorch eager"
+    ]  # fmt: skip
+    assert list(single_questions.rows([*views, *views], [])) == list(single_questions.rows(views, []))
+    plain = [what for what, _, _ in single_questions.rows(views, []) if "plain export" in what]
+    assert {what.split(", demo")[0] for what in plain} == {
+        f"{configuration} against {peer}" for peer, configuration in PLAIN_EXPORTS.items()
+    }
 
 
 def test_no_row_of_a_gate_that_was_switched_off_says_passed() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,41 +12,22 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.measure import slice_cost
 from benchmarks.measure.interleaving import alternate
 from benchmarks.standalone import (
     calibration_cost,
-    cold_starts,
-    graph_rewrites,
-    int8_speed,
     outlier_smoothing,
     planning,
     preprocessing,
     reading,
     startup,
 )
-from calibration.calibrate import Config, calibrate
-from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.preprocess import native, opencv
-from evaluation.gate import SliceLabels
-from evaluation.limits import Limits
 from evaluation.records import read
-from evaluation.sampling import SETS, SliceSet
-from export.checkpoint import save_checkpoint
-from export.untrained import untrained_model
 from tests.support.data import ROOT
 from tests.support.dicom_files import save
 from tests.support.multi_frame_files import rle
-
-
-def test_slice_cost_records_every_stage(tmp_path: Path) -> None:
-    done = CliRunner().invoke(slice_cost.main, ["--rounds", "20", "--out", str(tmp_path / "r")])
-    assert done.exit_code == 0, done.output
-    (record,) = read(tmp_path / "r")
-    assert set(record.samples) == {"header", "bytes", "read", "measure", "table", "mask", "resample", "preprocess"}
-    assert all(len(values) == 20 for values in record.samples.values())
 
 
 def test_a_sample_follows_a_pause_and_untimed_calls_of_its_own_side(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,52 +47,6 @@ def test_contenders_alternate_and_nobody_is_always_first() -> None:
     warm_up, timed = "".join(called[:9]), "".join(called[9:])
     assert warm_up == "aaabbbccc"
     assert timed == "aabbcc" + "bbccaa" + "ccaabb" + "aabbcc"
-
-
-@pytest.fixture(scope="module")
-def calibrated(
-    coarse_entropy: None, small_bundle: Bundle, small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Path]:
-    """A bundle with int8, and the weights that it was made from."""
-    copy = shutil.copytree(small_bundle.path, tmp_path_factory.mktemp("calibrated") / "small.dtvit")
-    bundle = Bundle.open(copy)
-    pixels = bundle.golden().pixels
-    count = len(pixels)
-    labels = SliceLabels(tuple(map(str, range(count))), tuple(map(str, range(count))), np.full(count, -1))
-    lenient = Config(
-        sensitivity_slices=1, limits=Limits(agreement=0.0, auc=1.0, slices=1, difference=1.0, shift_slices=0)
-    )
-    calibrate(bundle, dict.fromkeys(SETS, SliceSet(pixels, labels)), lenient)
-    return copy, small_checkpoint
-
-
-def test_int8_speed_records_every_configuration_and_its_distance(calibrated: tuple[Path, Path], tmp_path: Path) -> None:
-    bundle, weights = map(str, calibrated)
-    arguments = [bundle, weights, "--rounds", "10", "--runs", "1", "--out", str(tmp_path / "r")]
-    done = CliRunner().invoke(int8_speed.main, arguments)
-    assert done.exit_code == 0, done.output
-    (record,) = read(tmp_path / "r")
-    here = {name for name, why_not in backends.availability().items() if why_not is None}
-    configurations = {configuration for configuration, (name, *_) in int8_speed.CONFIGURATIONS.items() if name in here}
-    assert set(record.samples) == {"pytorch", *configurations}
-    assert set(record.options["left_out"]) == set(int8_speed.CONFIGURATIONS) - configurations
-    s = record.summary
-    assert s["pytorch: max_abs_difference"] <= 1e-5 < s["onnxruntime int8: max_abs_difference"]
-    assert 0.2 < s["int8: size"] < 0.5 and s["fp32: size"] == 1.0
-
-
-def test_int8_speed_times_nothing_that_is_not_the_same_model(
-    calibrated: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bundle, weights = calibrated
-    save_checkpoint(untrained_model("test_vit", seed=1), tmp_path / "other.safetensors", training="untrained")
-    done = CliRunner().invoke(int8_speed.main, [str(bundle), str(tmp_path / "other.safetensors")])
-    assert done.exit_code == 1 and "from the bundle's golden logits; nothing was timed" in done.output
-    opened = Bundle.open(bundle)
-    strict = replace(opened.manifest, tolerances=opened.manifest.tolerances | {"int8": 1e-7})
-    measurement = int8_speed.measure(replace(opened, manifest=strict), weights, rounds=10, runs=1, threads=1)
-    assert not [contender for contender in measurement.samples if "int8" in contender]
-    assert "from the golden logits, 1e-07 is allowed" in measurement.left_out["onnxruntime int8"]
 
 
 def test_gate_records_the_verdicts_of_the_command(
@@ -207,28 +141,3 @@ def test_startup_records_three_processes(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     (record,) = read(tmp_path / "r")
     assert {k: len(v) for k, v in record.samples.items()} == {"import": 5, "help": 5, "bare": 5}
-
-
-def test_cold_starts_alternate_with_another_checkout_and_count_cpu_and_memory(
-    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cold_starts.backends, "availability", lambda: {"onnxruntime": None})
-    arguments = [str(tiny_bundle.path), "--precision", "fp32", "--rounds", "1", "--before", str(ROOT)]
-    done = CliRunner().invoke(cold_starts.main, [*arguments, "--out", str(tmp_path / "r")])
-    assert done.exit_code == 0, done.output
-    (record,) = read(tmp_path / "r")
-    sides = {
-        f"onnxruntime fp32{when}: {what}" for when in ("", " before") for what in ("seconds", "CPU seconds", "peak MiB")
-    }
-    assert record.samples.keys() == sides
-    assert all(0.05 < values[0] < 60 for name, values in record.samples.items() if "seconds" in name)
-    assert all(30 < values[0] < 400 for name, values in record.samples.items() if "MiB" in name)
-
-
-def test_graph_rewrites_alternates_and_agrees_before_it_times(tmp_path: Path) -> None:
-    arguments = ["--encoder", "test_vit", "--rounds", "10", "--runs", "1", "--out", str(tmp_path / "r")]
-    done = CliRunner().invoke(graph_rewrites.main, arguments)
-    assert done.exit_code == 0, done.output
-    (record,) = read(tmp_path / "r")
-    assert {k: len(v) for k, v in record.samples.items()} == {"plain": 10, "rewritten": 10}
-    assert record.summary["max_abs_difference"] <= 1e-5

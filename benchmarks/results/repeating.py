@@ -1,0 +1,53 @@
+"""The line that repeats a measurement: bundles and weights by their names, patients' files by what they are."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+# Parameters whose values a record names by what they are: files of patients, and where the results went.
+_PRIVATE = {
+    "also": "FOLDER",
+    "boxes": "BOXES",
+    "calibration_slices": "SLICES",
+    "data": "SLICES",
+    "file": "SLICE",
+    "out": "OUT",
+    "record": "RECORDS",
+    "studies": "STUDIES",
+    "study": "STUDY",
+    "slices": "SLICES",
+}
+
+
+class RecordOption(click.Option):
+    """Where a record goes, which the line does without."""
+
+
+def command_line(context: click.Context, *words: str) -> str:
+    """The line of a running command.
+
+    Args:
+        words: that it begins with.
+    """
+    line = list(words)
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        value: Any = context.params.get(name)
+        if isinstance(parameter, RecordOption) or getattr(parameter, "hidden", False):
+            continue
+        if value is None or value == () or (value == parameter.get_default(context) and not parameter.required):
+            continue
+        option = [max(parameter.opts, key=len)] if isinstance(parameter, click.Option) else []
+        for one in value if isinstance(value, tuple) else (value,):
+            line += option if one is True else [*option, _printable(name, one)]
+    return shlex.join(line)
+
+
+def _printable(name: str, value: object) -> str:
+    if name in _PRIVATE and not isinstance(value, int) and not str(value).startswith("phantoms:"):
+        return _PRIVATE[name]
+    return value.name if isinstance(value, Path) else str(value)
