@@ -16,7 +16,8 @@ import pytest
 
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli.commands import WORKSTATION_COMMANDS, cli, main
-from dtvit_edge.scoring.csv_files import LAST_COLUMNS, SLICE_COLUMNS, STUDY_COLUMNS
+from dtvit_edge.scoring.csv_columns import LAST_COLUMNS
+from dtvit_edge.scoring.csv_files import SLICE_COLUMNS, STUDY_COLUMNS
 from dtvit_edge.scoring.series_file import SERIES_COLUMNS, STATION
 from dtvit_edge.spec import PreprocessSpec
 from dtvit_edge.targets.table import TARGETS

@@ -26,6 +26,8 @@ from benchmarks.standalone import gpu_estimate, harness_check
 from dtvit_edge.bundle.verdicts import real_verdict
 from dtvit_edge.cli.units import duration, size
 from dtvit_edge.preprocess import kernel
+from dtvit_edge.scoring.csv_files import SLICE_TABLE, STUDY_TABLE
+from dtvit_edge.scoring.series_file import SERIES_TABLE
 from evaluation.gate import NOT_ASSESSED
 from evaluation.records import Record, interval_text, latest, read
 from training import paper_tables
@@ -57,6 +59,9 @@ def tables() -> dict[str, dict[str, str]]:
             "reasons": page_parts.slice_reasons(),
             "study reasons": page_parts.study_reasons(),
             "exit status": page_parts.exit_statuses(),
+            "columns of slices": page_parts.columns(SLICE_TABLE),
+            "columns of studies": page_parts.columns(STUDY_TABLE),
+            "columns of series": page_parts.columns(SERIES_TABLE),
         },
         "docs/paper.md": {
             "printed": paper_parts.printed(),
@@ -69,6 +74,7 @@ def tables() -> dict[str, dict[str, str]]:
         "docs/report.md": {"evidence": evidence_table(CPU_RECORDS)},
         "docs/calibrate.md": {"shifts": page_parts.scanner_shifts()},
         "docs/bundle-format.md": {
+            "models": page_parts.model_files(),
             "manifest": page_parts.manifest_fields(),
             "thresholds": page_parts.threshold_fields(),
             "profile": page_parts.profile_fields(),

@@ -4,7 +4,7 @@ fields of docs/bundle-format.md."""
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -21,11 +21,14 @@ from dtvit_edge.cli.exit_status import INTERRUPTED, READER_GONE
 from dtvit_edge.cli.internal_error import EXIT_STATUS as INTERNAL_ERROR
 from dtvit_edge.cli.units import size
 from dtvit_edge.errors import ConfigError, DeviceFault, VerdictError
+from dtvit_edge.precisions import MODEL_PRECISIONS
 from dtvit_edge.reasons import REASONS, STUDY_REASONS
+from dtvit_edge.scoring.csv_columns import LAST_COLUMNS, Column
 from evaluation.limits import LIMIT_OPTIONS
 from evaluation.records import Record, latest, read
 from evaluation.scanner_shifts import SHIFTS
 from export.encoders import DEFAULT_ENCODER
+from export.onnx_graph import OPSET
 
 DEMO = "demo"
 SCRIPT = f"{SCIKIT_IMAGE.name}, {EAGER.name}"
@@ -78,6 +81,20 @@ def slice_reasons() -> str:
     """Every code that a row of slices.csv can have as its reason."""
     rows = "".join(f"| {reason.status} | `{reason.code}` | {reason.sentence} |\n" for reason in REASONS.values())
     return f"\n| status | reason | meaning |\n|---|---|---|\n{rows}\n"
+
+
+def columns(table: Sequence[Column[Any]]) -> str:
+    """The columns of one of a run's tables."""
+    rows = {column.name: column.meaning for column in table} | LAST_COLUMNS
+    return "\n| column | meaning |\n|---|---|\n" + "".join(f"| `{k}` | {v} |\n" for k, v in rows.items()) + "\n"
+
+
+def model_files() -> str:
+    """The model files that a bundle may hold."""
+    rows = "".join(
+        f"| `{row.file}` | {row.opset or OPSET} | {row.about} | `{row.made_by}` |\n" for row in MODEL_PRECISIONS
+    )
+    return f"\n| file | opset | what it is and what runs it | made by |\n|---|---|---|---|\n{rows}\n"
 
 
 def study_reasons() -> str:

@@ -65,7 +65,7 @@ def plan(found: Plan, *, as_json: bool) -> None:
 
 def run_report(report: RunReport, opened: Bundle, *, any_series: bool, as_json: bool) -> None:
     """The result of `score`: flagged studies first, then counts, reasons and where the files lie."""
-    from dtvit_edge.scoring.csv_files import flag, probability
+    from dtvit_edge.scoring.csv_columns import flag, probability
 
     studies = report.studies
     if as_json:

@@ -17,7 +17,8 @@ from typing import Any
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.files import open_regular, read_regular
 from dtvit_edge.reasons import Status
-from dtvit_edge.scoring.csv_files import LAST_COLUMNS, SLICE_COLUMNS, STUDY_COLUMNS
+from dtvit_edge.scoring.csv_columns import LAST_COLUMNS
+from dtvit_edge.scoring.csv_files import SLICE_COLUMNS, STUDY_COLUMNS
 from dtvit_edge.scoring.options import Options
 from dtvit_edge.scoring.output_folder import RUN, SERIES, SLICES, STUDIES
 from dtvit_edge.scoring.series_file import SERIES_COLUMNS

@@ -11,7 +11,7 @@ from pathlib import Path
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.files import open_regular
 from dtvit_edge.report.run_results import SliceRow, parse_slices
-from dtvit_edge.scoring.csv_files import csv_text
+from dtvit_edge.scoring.csv_columns import csv_text
 from dtvit_edge.scoring.output_folder import SLICES
 
 # A study of a body has 5,000 images; of one that has more, the rest stands in the table.

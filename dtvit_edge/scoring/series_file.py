@@ -12,24 +12,10 @@ from statistics import median
 
 from dtvit_edge.dicom.plan import Plan
 from dtvit_edge.dicom.slice import SliceHeader
-from dtvit_edge.escaping import csv_cell
 from dtvit_edge.reasons import Status
 from dtvit_edge.results import SliceScore
-from dtvit_edge.scoring.csv_files import LAST_COLUMNS, csv_text, probability
-from dtvit_edge.spec import NOTICE
+from dtvit_edge.scoring.csv_columns import Column, head, lines, names, probability
 
-SERIES_COLUMNS = (
-    "study_uid",
-    "series_uid",
-    "scanner",
-    "protocol",
-    "kernel",
-    "status",
-    "reason",
-    "slices",
-    "ich_probability",
-    "brain_share",
-)
 # The device's own name in its house, for those who ask to see whose study it is.
 STATION = "station"
 
@@ -91,25 +77,42 @@ def series_outcomes(plan: Plan, rows: Iterable[SliceScore]) -> list[SeriesOutcom
     return sorted(found, key=lambda o: (o.study_uid, o.series_uid, o.status, o.reason))
 
 
+SERIES_TABLE: tuple[Column[SeriesOutcome], ...] = (
+    Column("study_uid", "as in `slices.csv`", lambda o: o.study_uid),
+    Column("series_uid", "as in `slices.csv`", lambda o: o.series_uid),
+    Column(
+        "scanner",
+        "Manufacturer and ManufacturerModelName of the series' first slice; empty where no header could be read",
+        lambda o: o.scanner,
+    ),
+    Column("protocol", "its ProtocolName, in capitals and with blanks for signs", lambda o: o.protocol),
+    Column("kernel", "its ConvolutionKernel, likewise", lambda o: o.kernel),
+    Column("status", "what became of these slices: a series has a row for each outcome", lambda o: str(o.status)),
+    Column("reason", "why, as in `slices.csv`", lambda o: o.reason),
+    Column("slices", "how many they are", lambda o: str(o.slices)),
+    Column(
+        "ich_probability",
+        "the median of their probabilities, with four decimals; empty unless scored",
+        lambda o: probability(o.probability),
+    ),
+    Column(
+        "brain_share",
+        "the median share of the head that has the values of brain; empty where no pixels were read",
+        lambda o: probability(o.brain_share),
+    ),
+)
+SERIES_COLUMNS = names(SERIES_TABLE)
+_WITH_STATION = (*SERIES_TABLE, Column[SeriesOutcome](STATION, "the scanner's own name", lambda o: o.station))
+
+
 def series_head(*, identify: bool = False) -> str:
     """The first line of `series.csv`."""
-    return csv_text([(*SERIES_COLUMNS, *((STATION,) if identify else ()), *LAST_COLUMNS)])
+    return head(_WITH_STATION if identify else SERIES_TABLE)
 
 
 def series_lines(outcomes: Sequence[SeriesOutcome], model_status: str, *, identify: bool = False) -> str:
     """Rows of `series.csv`, as they are given."""
-    return csv_text(
-        [
-            *map(csv_cell, (o.study_uid, o.series_uid, o.scanner, o.protocol, o.kernel, str(o.status), o.reason)),
-            str(o.slices),
-            probability(o.probability),
-            probability(o.brain_share),
-            *([csv_cell(o.station)] if identify else []),
-            model_status,
-            NOTICE,
-        ]
-        for o in outcomes
-    )
+    return lines(_WITH_STATION if identify else SERIES_TABLE, outcomes, model_status)
 
 
 def _median(values: Iterable[float | None]) -> float | None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dtvit_edge.escaping import csv_cell
-from dtvit_edge.scoring.csv_files import csv_text, slice_head, study_head
+from dtvit_edge.scoring.csv_columns import csv_text
+from dtvit_edge.scoring.csv_files import slice_head, study_head
 from dtvit_edge.scoring.journal_lines import sealed
 from dtvit_edge.scoring.series_file import series_head
 from dtvit_edge.spec import NOTICE, PreprocessSpec
