@@ -43,9 +43,7 @@ def as_toml(weights: str, training: str, said: bool, findings: Findings) -> str:
     lines = [f"# What export concluded about {weights}. Correct what is wrong; see docs/own-weights.md."]
     lines.append(f'{"" if said else "# "}training = "{training}"{"" if said else "  # say how it was trained"}')
     library, _ = values["encoder"].get("library", ("", ""))
-    if library not in ("timm",) and str(values["encoder"].get("name", ("", ""))[0]).startswith(
-        ("huggingface/", "torchvision/")
-    ):
+    if str(values["encoder"].get("name", ("", ""))[0]).startswith(f"{library}/"):
         del values["encoder"]["name"]  # a description: the library has no such name
     for table in TABLES:
         asked = {n.rpartition(".")[2]: q for n, q in findings.questions.items() if n.rpartition(".")[0] == table}

@@ -15,6 +15,7 @@ from typing import Any
 
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.spec import TRAINING_STATES
+from export.libraries import LIBRARIES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -117,7 +118,7 @@ SCHEMA: dict[str, dict[str, Rule]] = {
         "ema": (_flag, "true or false"),
     },
     "encoder": {
-        "library": (_one_of("timm", "torchvision", "huggingface"), "timm, torchvision or huggingface"),
+        "library": (_one_of(*LIBRARIES), f"one of {', '.join(LIBRARIES)}"),
         "name": (_text, "the library's name for it"),
         "prefix": (lambda value: isinstance(value, str), "what its keys begin with"),
         "size": (_whole, "the side of the input in pixels"),

@@ -17,7 +17,7 @@ from export.libraries import huggingface, timm_names, torchvision_cnn, torchvisi
 from export.libraries.encoder import Encoder, EncoderChoice
 from export.weights.choosing import groups_of
 
-__all__ = ["Encoder", "EncoderChoice", "recognise_encoder"]
+__all__ = ["LIBRARIES", "Encoder", "EncoderChoice", "recognise_encoder"]
 
 # In this order: torchvision's ViT holds an `encoder.`, as Hugging Face's does; timm takes what it was named.
 _LIBRARIES = {
@@ -26,6 +26,8 @@ _LIBRARIES = {
     "torchvision-cnn": torchvision_cnn.recognise,
     "timm": timm_names.recognise,
 }
+
+LIBRARIES = tuple(dict.fromkeys(name.partition("-")[0] for name in _LIBRARIES))
 
 # Keys of [encoder] that change what is computed.
 _OF_THE_COMPUTATION = ("pool", "num_heads", "layer_norm_eps", "hidden_act")
