@@ -104,6 +104,27 @@ def test_rooms_and_floors_stay_few() -> None:
     assert len(rooms) <= MOST_ROOMS and len(FLOORS) <= MOST_FLOORS
 
 
+def test_the_architecture_page_draws_the_floors_and_the_imports_as_they_are() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = re.findall(r"^\| (\d+) \| (.*) \|$", page, re.MULTILINE)
+    rooms = {int(number): set(re.findall(r"`(\w+)`", text)) for number, text in drawn}
+    for number, floor in enumerate(FLOORS, start=1):
+        assert floor <= rooms[number], f"floor {number} of docs/architecture.md lacks {floor - rooms[number]}"
+    assert len(rooms) == len(FLOORS)
+    root, found = ROOT / "dtvit_edge", {room: set[str]() for floor in FLOORS for room in floor}
+    for path in sources("dtvit_edge"):
+        room = path.relative_to(root).with_suffix("").parts[0]
+        if room != "__init__":
+            found[room] |= {name.split(".")[1] for name in imports(path) if name.startswith("dtvit_edge.")} - {room}
+    lines = [
+        f"| `{room}` | {', '.join(f'`{other}`' for other in sorted(found[room])) or 'none'} |"
+        for floor in reversed(FLOORS)
+        for room in sorted(floor)
+    ]
+    expected = "\n".join(["| room | imports |", "|---|---|", *lines, ""])
+    assert expected in page, f"docs/architecture.md draws other imports than these:\n{expected}"
+
+
 def test_what_a_command_leaves_is_written_by_one_module() -> None:
     """`files` gives modes and puts what it wrote on the disk; where another way is right, it says why."""
     for folder in MAY_IMPORT:
