@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +104,7 @@ def _show(output: Path, steps: Sequence[Step], *, as_json: bool) -> None:
     if as_json:
         passed = not any(step.refused for step in steps)
         render.echo_lines(
-            json.dumps({"bundle": str(output), "passed": passed, "steps": [step.to_dict() for step in steps]})
+            json.dumps({"bundle": str(output), "passed": passed, "steps": [asdict(step) for step in steps]})
         )
         return
     cells = []
