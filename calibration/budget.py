@@ -11,8 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from calibration.quantizable import QuantizableOp
 from calibration.sensitivity import Cost
@@ -69,10 +68,6 @@ class Point:
     kept: int
     rms: float
     time: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types."""
-        return asdict(self)
 
 
 def steps(most: int) -> Iterator[int]:

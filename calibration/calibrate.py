@@ -15,7 +15,7 @@ from calibration.activations import ChannelRange, channel_ranges, histograms
 from calibration.budget import Budget, Point, choose, curve, without_costliest
 from calibration.float8 import quantise_fp8
 from calibration.judging import VALIDATION, Judge
-from calibration.quantise import checked, placement, quantise, typed
+from calibration.quantise import placement, quantise, typed
 from calibration.quantizable import RECIPES, QuantizableOp, attention_ops, weight_ops
 from calibration.ranges import METHODS, Range
 from calibration.sensitivity import Cost, by_block, rank
@@ -33,6 +33,7 @@ from evaluation.limits import Limits
 from evaluation.sampling import SETS, Pixels, SliceSet
 from export.bundle_export import versions
 from export.facts import quantised_facts
+from export.onnx_graph import OPSET, check_graph
 from export.output import check_contents
 from export.profile import distribution
 
@@ -165,7 +166,8 @@ def calibrate(
         kept = choose(points, config.budget).kept
         quantised = without_costliest(calibrator.ops, costs, kept)
         kept_higher = tuple(cost.name for cost in costs[:kept])
-    files = {"int8": checked(quantise(smoothed, quantised, ranges[method]), calibrator.channels)}
+    files = {"int8": quantise(smoothed, quantised, ranges[method])}
+    check_graph(files["int8"], OPSET, calibrator.channels)
     files["int8-fp16"] = typed(files["int8"], calibrator.channels)
     files["fp8"] = quantise_fp8(smoothed, [op for op in calibrator.ops if not op.attention], spans, calibrator.channels)
     if "fp16" in bundle.manifest.models:

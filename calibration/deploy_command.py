@@ -5,15 +5,14 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from calibration.options import calibration_options, config_of
-from dtvit_edge.cli.option_set import FiniteRange, json_option
+from dtvit_edge.cli.option_set import FiniteRange, json_option, refuse_given
 from evaluation.limits import LIMIT_OPTIONS
 from export.options import import_options
 
@@ -71,7 +70,8 @@ def deploy(
     from export.importing import ImportOptions
 
     if not slices:
-        _refuse_options_without_slices(click.get_current_context())
+        of_calibration = {"test_slices", "other", *inspect.signature(config_of).parameters, *LIMIT_OPTIONS}
+        refuse_given(of_calibration, "goes with --slices, which say what to calibrate on")
     of_import = {field.name for field in fields(ImportOptions)} & set(chosen)
     options = ImportOptions(**{name: chosen.pop(name) for name in of_import})
     asked = Deployment(weights, output, options, expect, slices, test_slices, other, config_of(**chosen), tune_seconds)
@@ -89,22 +89,13 @@ def deploy(
         raise VerdictError(f"did not pass: {', '.join(refused)}")
 
 
-def _refuse_options_without_slices(context: click.Context) -> None:
-    """An option of the calibration that would be passed over is wrong usage."""
-    of_calibration = {"test_slices", "other", *inspect.signature(config_of).parameters, *LIMIT_OPTIONS}
-    for parameter in context.command.params:
-        name = parameter.name or ""
-        if name in of_calibration and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"{parameter.opts[0]} goes with --slices, which say what to calibrate on")
-
-
 def _show(output: Path, steps: Sequence[Step], *, as_json: bool) -> None:
     from dtvit_edge.cli import render
 
     if as_json:
         passed = not any(step.refused for step in steps)
         render.echo_lines(
-            json.dumps({"bundle": str(output), "passed": passed, "steps": [step.to_dict() for step in steps]})
+            json.dumps({"bundle": str(output), "passed": passed, "steps": [asdict(step) for step in steps]})
         )
         return
     cells = []

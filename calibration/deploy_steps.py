@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from dtvit_edge.bundle import MODEL_FILES, REFUSED, Bundle
 from dtvit_edge.bundle.verdicts import FAILED, INCONCLUSIVE, PASSED, gate_verdicts
@@ -46,10 +45,6 @@ class Step:
         """What has a negative verdict: the step's name, and the precision where it is about one."""
         negative = (o for o in self.outcomes if o.verdict in (FAILED, INCONCLUSIVE) and o.precision not in OPTIONAL)
         return tuple(f"{self.name} {outcome.precision}".strip() for outcome in negative)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types."""
-        return asdict(self)
 
 
 def export_outcomes(bundle: Bundle) -> tuple[Outcome, ...]:

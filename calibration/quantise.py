@@ -23,7 +23,7 @@ from calibration.ranges import LEVELS, Range, half_above
 from calibration.weight_graph import WeightGraph, replace_nodes
 from dtvit_edge.errors import VerdictError
 from export.half import convert
-from export.onnx_graph import OPSET, check_graph, serialise
+from export.onnx_graph import check_graph, serialise
 
 TYPED_OPSET = 19  # the first with float16 scales
 
@@ -157,12 +157,6 @@ def typed(int8: bytes, channels: int) -> bytes:
     data = serialise(model)
     check_graph(data, TYPED_OPSET, channels)
     return data
-
-
-def checked(int8: bytes, channels: int) -> bytes:
-    """The int8 file's bytes, after the checks that every file of a bundle passes."""
-    check_graph(int8, OPSET, channels)
-    return int8
 
 
 def placement(data: bytes) -> dict[str, int]:

@@ -141,13 +141,7 @@ def available_memory() -> int:
 
 def processor() -> str:
     """The processor's name from /proc/cpuinfo, else what Python knows."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.lower().startswith(("model name", "hardware")):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown"
+    return _cpuinfo("model name", "hardware") or platform.processor() or "unknown"
 
 
 def instruction_sets() -> tuple[str, ...]:
@@ -155,14 +149,19 @@ def instruction_sets() -> tuple[str, ...]:
 
     Empty where the system does not say.
     """
+    return tuple(sorted(_INSTRUCTION_SETS.intersection(_cpuinfo("flags", "features").split())))  # x86, ARM
+
+
+def _cpuinfo(*names: str) -> str:
+    """The first value of one of these names in /proc/cpuinfo; empty where there is none."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            name, _, values = line.partition(":")
-            if name.strip().lower() in ("flags", "features"):  # x86, ARM
-                return tuple(sorted(_INSTRUCTION_SETS.intersection(values.split())))
+            name, _, value = line.partition(":")
+            if name.strip().lower() in names:
+                return value.strip()
     except OSError:
         pass
-    return ()
+    return ""
 
 
 def jetson_release() -> str | None:

@@ -85,6 +85,22 @@ def make_folder(folder: Path) -> None:
         raise unusable(folder, error) from error
 
 
+def is_another_process(pid: int) -> bool:
+    """Whether a process of that number may run beside this one; what this one's number has left is of an earlier one.
+
+    A container gives every run of its program the same number.
+    """
+    if pid == os.getpid() or os.name != "posix":  # elsewhere os.kill ends a process
+        return pid != os.getpid()
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's
+        pass
+    return True
+
+
 def open_file(path: Path, flags: int) -> int:
     """A descriptor of a file that is made with `FILE_MODE` and is no link."""
     return os.open(path, flags | _NOFOLLOW, FILE_MODE)

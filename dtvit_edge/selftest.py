@@ -6,7 +6,8 @@ The whole chain, from stored pixels on, is `scoring.proof`'s.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,10 @@ class SelfTest:
     tolerance: float
     differing_bytes: int | None = None
     chain: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a record."""
+        return asdict(self) | {"deviations": {str(batch): value for batch, value in self.deviations.items()}}
 
     @property
     def worst(self) -> float:

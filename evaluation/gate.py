@@ -15,7 +15,11 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dtvit_edge.bundle.verdicts import FAILED, INCONCLUSIVE, NOT_ASSESSED, NOT_GATED, PASSED
+from dtvit_edge.bundle.verdicts import FAILED as FAILED
+from dtvit_edge.bundle.verdicts import INCONCLUSIVE as INCONCLUSIVE
+from dtvit_edge.bundle.verdicts import NOT_ASSESSED as NOT_ASSESSED
+from dtvit_edge.bundle.verdicts import NOT_GATED as NOT_GATED
+from dtvit_edge.bundle.verdicts import PASSED as PASSED
 from dtvit_edge.spec import ICH_HEAD, ICH_OUTPUT, LOCATION_HEAD
 from evaluation.agreement import (
     Agreement,
@@ -30,21 +34,6 @@ from evaluation.agreement import (
 )
 from evaluation.limits import DEFAULT_LIMITS, HIGH_QUANTILE, Limits, exceeds
 from evaluation.metrics import ich_figures
-
-__all__ = [
-    "FAILED",
-    "INCONCLUSIVE",
-    "NOT_ASSESSED",
-    "NOT_GATED",
-    "OTHER",
-    "PASSED",
-    "Compared",
-    "SetVerdict",
-    "SliceLabels",
-    "Verdict",
-    "compare_with_fp32",
-    "judge_away",
-]  # fmt: skip
 
 HOME, OTHER = "home", "another site"
 STUDIES = "studies"

@@ -20,7 +20,7 @@ from dtvit_edge.files import write_atomically
 from dtvit_edge.spec import HEAD_LABELS, TRAINING_STATES, PreprocessSpec, digest_file
 from export.encoders import DEFAULT_ENCODER, INPUT_SIZE
 from export.model import HEADS, DTViT, HeadLayout
-from export.weights.choosing import choose_tensors, some
+from export.weights.choosing import choose_tensors, require_fit, some
 from export.weights.reading import SAFETENSORS, read_weights
 from export.weights.sanity import check_values
 
@@ -136,24 +136,14 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _check_keys(model: DTViT, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse missing, unexpected and wrongly shaped weights, all named in one message."""
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     wrong = [
         f"{key} {shapes[key]} instead of {shape}"
         for key, shape in expected.items()
         if key in shapes and shapes[key] != shape
     ]
-    complaints = [
-        some(kind, keys)
-        for kind, keys in (
-            ("missing", sorted(set(expected) - set(shapes))),
-            ("unexpected", sorted(set(shapes) - set(expected))),
-            ("of a wrong shape", wrong),
-        )
-        if keys
-    ]
-    if complaints:
-        raise CheckpointError(f"weights do not fit {model.encoder_name}: {'; '.join(complaints)}")
+    missing, unexpected = sorted(set(expected) - set(shapes)), sorted(set(shapes) - set(expected))
+    require_fit(model.encoder_name, missing, unexpected, wrong)
 
 
 def _check_finite(tensors: Mapping[str, Tensor]) -> None:

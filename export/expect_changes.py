@@ -146,22 +146,12 @@ def output_changes() -> list[OutputChange]:
 
 def ours(pair: Pair, target: Target) -> Array:
     """This model's numbers for a target's columns, from the logits of both heads."""
-    ich, location = pair
-    if target.probabilities:
-        p_ich, p_location = softmax(ich), softmax(location)
-        if set(target.labels) == set(FOUR):
-            columns = {FOUR[0]: p_ich[:, 0]} | {
-                n: p_ich[:, 1] * p_location[:, i] for i, n in enumerate(LOCATION_LABELS)
-            }
-        else:
-            columns = {n: p_ich[:, i] for i, n in enumerate(ICH_LABELS)}
-            columns |= {n: p_location[:, i] for i, n in enumerate(LOCATION_LABELS)}
-    else:
-        columns = {n: ich[:, i] for i, n in enumerate(ICH_LABELS)} | {
-            n: location[:, i] for i, n in enumerate(LOCATION_LABELS)
-        }
-        if len(target.labels) == 1:  # one logit is the difference of two
-            columns = {ICH_LABELS[1]: ich[:, 1] - ich[:, 0], ICH_LABELS[0]: ich[:, 0] - ich[:, 1]}
+    ich, location = map(softmax, pair) if target.probabilities else pair
+    columns = dict(zip((*ICH_LABELS, *LOCATION_LABELS), (*ich.T, *location.T), strict=True))
+    if target.probabilities and set(target.labels) == set(FOUR):
+        columns = {FOUR[0]: ich[:, 0]} | {n: ich[:, 1] * location[:, i] for i, n in enumerate(LOCATION_LABELS)}
+    elif not target.probabilities and len(target.labels) == 1:  # one logit is the difference of two
+        columns = {ICH_LABELS[1]: ich[:, 1] - ich[:, 0], ICH_LABELS[0]: ich[:, 0] - ich[:, 1]}
     return np.stack([columns[label] for label in target.labels], axis=1)
 
 

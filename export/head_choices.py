@@ -19,7 +19,7 @@ from export.heads.layers import (
     make_activation,
     parts_of,
 )
-from export.heads.outputs import USUAL_LABELS, check_labels
+from export.heads.outputs import USUAL_LABELS, check_labels, section_of
 from export.import_file import HeadChoice, ImportChoices
 from export.libraries import Encoder
 
@@ -115,11 +115,12 @@ def _completed(
 ) -> ChosenHead:
     """A found head, with the activation and the labels that its owner says."""
     kind = check_labels(USUAL_LABELS[head.outputs], head.outputs)
-    said = described.get("classes" if kind in ("four", "five") else kind, HeadChoice())
+    section = section_of(kind)
+    said = described.get(section, HeadChoice())
     labels = said.outputs or USUAL_LABELS[head.outputs]
     if check_labels(labels, head.outputs) != kind:
         raise ConfigError(f"[heads] outputs {', '.join(labels)} are not those of {key} with its {head.outputs} outputs")
-    place = f"heads.{'classes' if kind in ('four', 'five') else kind}"
+    place = f"heads.{section}"
     (findings.given if said.outputs else findings.assumed)(f"{place}.outputs", list(labels))
     if head.doubts:
         sentence = (
@@ -168,7 +169,7 @@ def _described(name: str, head: HeadChoice, encoder: Encoder, epsilons: Epsilons
         findings.assumed(f"heads.{name}.outputs", list(USUAL_LABELS[last.outputs]))
     labels = head.outputs or USUAL_LABELS[last.outputs]
     kind = check_labels(labels, last.outputs)
-    if ("classes" if kind in ("four", "five") else kind) != name:
+    if section_of(kind) != name:
         raise ConfigError(f"[heads.{name}] outputs {', '.join(labels)} belong under [heads.{kind}]")
     findings.given(f"heads.{name}.layers", list(head.layers))
     return ChosenHead(kind, tuple(head.layers), modules, tuple(labels))

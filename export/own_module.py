@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from dtvit_edge.errors import CheckpointError, ConfigError
 from dtvit_edge.spec import ICH_OUTPUT, LOCATION_OUTPUT
 from export.findings import Findings
-from export.heads.outputs import USUAL_LABELS, check_labels, two_heads
+from export.heads.outputs import USUAL_LABELS, check_labels, section_of, two_heads
 from export.import_file import HeadChoice
 from export.model import DTViT
 
@@ -176,8 +176,7 @@ def _heads(
         said = described.get(name or "", HeadChoice())
         labels = said.outputs or USUAL_LABELS[value.shape[1]]
         kind = check_labels(labels, value.shape[1])
-        place = f"heads.{'classes' if kind in ('four', 'five') else kind}"
-        (findings.given if said.outputs else findings.assumed)(f"{place}.outputs", list(labels))
+        (findings.given if said.outputs else findings.assumed)(f"heads.{section_of(kind)}.outputs", list(labels))
         heads.append((output, value.shape[1], tuple(labels)))
     return heads
 

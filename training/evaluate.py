@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dtvit_edge.errors import ConfigError
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.spec import LOCATION_HEAD, PreprocessSpec
 from evaluation.images import ImageSet
+from evaluation.labels import LabelledSlice
 from evaluation.metrics import HeadFigures, ich_figures, location_figures
 from export.checkpoint import load_checkpoint
 from export.model import DTViT, normalise
@@ -120,14 +122,17 @@ def evaluate_model(path: Path, data: ImageSet, *, seed: int = 0, progress: Progr
     slices = tuple(run.split["test"]) if run else tuple(range(len(data.slices)))
     spec = checkpoint.spec or PreprocessSpec()
     ich, location = predict(checkpoint.model, data, slices, spec, progress=progress, name=path.name)
+    judged = [data.slices[i] for i in slices]
     return Evaluation(
         path.stem if not run else path.name,
         checkpoint.model.encoder_name,
         run,
         checkpoint.sha256,
         slices,
-        _evaluate_ich(data, slices, ich, seed),
-        None if LOCATION_HEAD in checkpoint.untrained_heads else _evaluate_location(data, slices, location, seed),
+        _judged([s.ich for s in judged], ich, judged, partial(ich_figures, seed=seed)),
+        None
+        if LOCATION_HEAD in checkpoint.untrained_heads
+        else _judged([s.location for s in judged], location, judged, partial(location_figures, seed=seed)),
         ich,
         location,
     )
@@ -158,22 +163,13 @@ def predict(
     return torch.cat(ich).numpy(), torch.cat(location).numpy()
 
 
-def _evaluate_ich(
-    data: ImageSet, slices: Sequence[int], probability: NDArray[np.float64], seed: int
+def _judged(
+    labels: Sequence[int | None],
+    probability: NDArray[np.float64],
+    slices: Sequence[LabelledSlice],
+    figures: Callable[..., HeadFigures],
 ) -> HeadFigures | None:
-    kept = [k for k, i in enumerate(slices) if data.slices[i].ich is not None]
-    if not kept:
-        return None
-    truth = np.array([int(bool(data.slices[slices[k]].ich)) for k in kept])
-    return ich_figures(truth, probability[kept], [data.slices[slices[k]].patient for k in kept], seed=seed)
-
-
-def _evaluate_location(
-    data: ImageSet, slices: Sequence[int], probability: NDArray[np.float64], seed: int
-) -> HeadFigures | None:
-    kept = [(k, location) for k, i in enumerate(slices) if (location := data.slices[i].location) is not None]
-    if not kept:
-        return None
-    rows = [k for k, _ in kept]
-    truth = np.array([location for _, location in kept])
-    return location_figures(truth, probability[rows], [data.slices[slices[k]].patient for k in rows], seed=seed)
+    """A head's figures over the slices that have a label for it; None where none has."""
+    kept = [k for k, label in enumerate(labels) if label is not None]
+    truth = np.array([labels[k] for k in kept], np.int64)
+    return figures(truth, probability[kept], [slices[k].patient for k in kept]) if kept else None

@@ -101,7 +101,7 @@ def create(
 
     Args:
         load: gives what it runs, already verified, when the backend is opened: a model's bytes, or for one that runs
-            engines a `trt.execution.SerializedEngine`, asked with the library's version and the GPU.
+            engines a `trt.store.Engine`, asked with the library's version and the GPU.
         threads: None leaves it to the backend.
         device: CUDA's number of the GPU, for a backend that runs engines; None is 0.
         hint: inference precision of a backend that has such a setting; None is fp32.

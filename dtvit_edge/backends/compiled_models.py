@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,11 +21,10 @@ from dtvit_edge.backends.compiled_record import BLOB_SUFFIX, RECORD_SUFFIX, Comp
 from dtvit_edge.bundle import ENGINES, Bundle, MemoryCopy
 from dtvit_edge.environment import instruction_sets
 from dtvit_edge.errors import DigestMismatch, EngineError
-from dtvit_edge.files import read_regular
 from dtvit_edge.trt import record_text
 from dtvit_edge.trt.staging import place, require_ours
+from dtvit_edge.trt.store import is_foreign, read_records
 
-_MOST_RECORD_BYTES = 1 << 20
 _MOST_BLOB_BYTES = 1 << 33
 
 log = logging.getLogger(__name__)
@@ -56,8 +54,9 @@ def find_compiled(bundle: Bundle, version: str, precision: str, hint: str) -> Co
     """
     again = build_command(bundle.path, precision, hint)
     passed_over = []
-    for path, record in _records(bundle.path / ENGINES):
+    for path, record in read_records(bundle.path / ENGINES, RECORD_SUFFIX, CompiledRecord.from_json):
         try:
+            require_ours(path.parent)
             if isinstance(record, EngineError):
                 raise record
             if (record.precision, record.hint) != (precision, hint):
@@ -99,18 +98,6 @@ def install(folder: Path, record: CompiledRecord, blob: Path) -> CompiledRecord:
     return record
 
 
-def _records(folder: Path) -> Iterator[tuple[Path, CompiledRecord | EngineError]]:
-    """Every record of a compiled model, or why one is not believed."""
-    for path in sorted(folder.glob(f"[!.]*{RECORD_SUFFIX}")):
-        try:
-            require_ours(folder)
-            yield path, CompiledRecord.from_json(read_regular(path, _MOST_RECORD_BYTES, within=folder, owned=True))
-        except EngineError as error:
-            yield path, error
-        except OSError as error:
-            yield path, EngineError(f"it cannot be read: {error.strerror}")
-
-
 def _require_fit(bundle: Bundle, record: CompiledRecord, version: str) -> None:
     """Refuse what was compiled for something else.
 
@@ -121,10 +108,7 @@ def _require_fit(bundle: Bundle, record: CompiledRecord, version: str) -> None:
         raise EngineError(f"compiled by OpenVINO {record.version}, this is {version}")
     if set(record.instruction_sets) != set(instruction_sets()):
         raise EngineError("compiled for a processor with other instruction sets")
-    model = bundle.manifest.models.get(record.precision)
-    same_model = model is not None and model.sha256 == record.onnx_sha256
-    same_proof = record.golden_digest == bundle.manifest.golden_digest
-    if not (same_model and same_proof and record.spec_digest == bundle.manifest.spec.digest):
+    if is_foreign(bundle, record.precision, record):
         raise EngineError(f"compiled from another {record.precision} model than the bundle's")
 
 

@@ -10,7 +10,7 @@ import io
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -73,8 +73,7 @@ def build_compiled(bundle: Bundle, precision: str, hint: str | None, prove: Proo
                 _require_same(expected, _answers(bundle, backend))
             except VerdictError as error:
                 raise VerdictError(f"{error}; it is not installed") from error
-        proof = asdict(result) | {"deviations": {str(b): v for b, v in result.deviations.items()}}
-        return install(bundle.path / ENGINES, replace(record, selftest=proof), blob)
+        return install(bundle.path / ENGINES, replace(record, selftest=result.to_dict()), blob)
 
 
 def _compiled(bundle: Bundle, precision: str, hint: str, stage: Path) -> tuple[Path, list[Logits], CompiledRecord]:

@@ -117,7 +117,7 @@ class Bundle:
         _check_names(path / MANIFEST, manifest)
         bundle = cls(path, manifest, digest)
         # A dangling link is damage, not a file that was left out.
-        absent = [name for name, record in manifest.models.items() if not os.path.lexists(bundle._path(record))]
+        absent = [name for name, record in manifest.models.items() if not os.path.lexists(path / record.file)]
         for record in (*manifest.golden.values(), *(r for name, r in manifest.models.items() if name not in absent)):
             bundle._require(record)
         built = (file for suffix in BUILT_SUFFIXES for file in (path / ENGINES).glob(f"*{suffix}"))
@@ -172,7 +172,7 @@ class Bundle:
         if record is None:
             have = ", ".join(sorted(self.manifest.models))
             raise BundleError(f"{self.path}: no {precision} model in this bundle (it has {have})")
-        path = self._path(record)
+        path = self.path / record.file
         if not path.is_file():
             have = ", ".join(self.present) or "engines alone"
             raise BundleError(f"{path}: {NOT_HERE} (this copy has {have})")
@@ -249,17 +249,10 @@ class Bundle:
 
     def _require(self, record: FileRecord) -> Path:
         """Where a file lies that has to be there."""
-        path = self._path(record)
+        path = self.path / record.file
         if not path.is_file():
             raise BundleError(f"{path}: named in the manifest, but missing")
         return path
-
-    def _path(self, record: FileRecord) -> Path:
-        """A record's path inside the bundle; one that leads outside is refused."""
-        parts = PurePosixPath(record.file)
-        if parts.is_absolute() or ".." in parts.parts:
-            raise BundleError(f"{self.path}: the manifest names a file outside the bundle: {record.file}")
-        return self.path / parts
 
 
 @contextmanager

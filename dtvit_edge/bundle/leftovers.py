@@ -7,6 +7,8 @@ import re
 import shutil
 from pathlib import Path
 
+from dtvit_edge.files import is_another_process
+
 # Beside `NAME.dtvit`, with the number of the process that writes: what it writes, and what it replaces.
 _LEFT = re.compile(r"\.(?P<name>.+)\.(?P<process>[0-9]+)\.(?P<what>part|earlier)")
 
@@ -30,19 +32,14 @@ def clear_leftovers(path: Path) -> None:
         return
     for left in sorted(path.parent.iterdir()):
         match = _LEFT.fullmatch(left.name)
-        if match is None or match["name"] != path.name or left.is_symlink() or _runs(int(match["process"])):
+        if (
+            match is None
+            or match["name"] != path.name
+            or left.is_symlink()
+            or is_another_process(int(match["process"]))
+        ):
             continue
         if match["what"] == "earlier" and not os.path.lexists(path):
             left.rename(path)
         else:
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # somebody else's
-        return True
-    return process != os.getpid()  # whose own are of an earlier write that was interrupted

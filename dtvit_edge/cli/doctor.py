@@ -5,47 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pydicom.pixels import get_decoder
-from pydicom.uid import (
-    HTJ2K,
-    JPEG2000,
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    RLELossless,
-)
+from pydicom.uid import UID
 
 from dtvit_edge import backends
+from dtvit_edge.dicom import uids
 from dtvit_edge.environment import DEVICE_PACKAGES, RUNTIME_PACKAGES, machine, package_versions
 from dtvit_edge.preprocess import native
 
-SYNTAXES: tuple[UID, ...] = (
-    ImplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    RLELossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    JPEG2000Lossless,
-    JPEG2000,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
-    HTJ2K,
+SYNTAXES = (
+    uids.ImplicitVRLittleEndian,
+    uids.ExplicitVRLittleEndian,
+    uids.DeflatedExplicitVRLittleEndian,
+    uids.ExplicitVRBigEndian,
+    *uids.RLETransferSyntaxes,
+    *uids.JPEGTransferSyntaxes,
+    *uids.JPEGLSTransferSyntaxes,
+    # Nothing decodes the two of several components.
+    *(uid for uid in uids.JPEG2000TransferSyntaxes if uid not in {uids.JPEG2000MCLossless, uids.JPEG2000MC}),
 )
 ABSENT = "absent"
 
@@ -76,7 +52,7 @@ def examine() -> Facts:
         packages={name: found.get(name, ABSENT) for name in names},
         preprocessing={"cpu": native.description()},
         backends={name: why_not or "available" for name, why_not in backends.availability().items()},
-        decoders={f"{uid.name} ({uid})": _plugins(uid) for uid in SYNTAXES},
+        decoders={f"{uid.name} ({uid})": _plugins(uid) for uid in map(UID, SYNTAXES)},
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dtvit_edge.cli import units
 from dtvit_edge.cli.render_bundle import absent, bundle, untrained_location
 from dtvit_edge.cli.render_profile import tuned
-from dtvit_edge.cli.terminal import ask_passphrase, echo, echo_lines, progress, rows, show, table, uid_rows
+from dtvit_edge.cli.terminal import ask_passphrase, echo, echo_lines, pairs, progress, rows, show, table, uid_rows
 from dtvit_edge.spec import NOT_FLAGGED_NOTE, NOTICE
 
 if TYPE_CHECKING:
@@ -158,41 +158,39 @@ def builds_as_json(records: Sequence[BuildRecord | CompiledRecord], *, one: bool
 
 def build(record: BuildRecord, opened: Bundle) -> None:
     """The result of `build` for one engine."""
-    grid = table("", "")
     test = record.selftest
     tuned = sorted({profile["opt"] for profile in record.profiles})
-    for name, value in (
-        ("engine", str(opened.path / "engines" / record.plan)),
-        ("sha256", record.plan_sha256),
-        ("size", f"{units.size(record.plan_bytes)}, built in {units.duration(record.seconds)}"),
-        ("made from", f"{opened.manifest.models[record.graph].file} by {record.flavour} {record.version}"),
-        ("for", f"{record.gpu or 'any GPU'} of SM {', '.join(record.capabilities)}"),
-        ("batch", f"1 to {record.max_batch}, tuned for {' and '.join(str(opt) for opt in tuned)}"),
-        ("flags", ", ".join((*record.flags, "TF32 off"))),
-        ("set to FP32", f"{len(record.fp32_layers)} layers" if record.fp32_layers else "none"),
-        ("layers", ", ".join(f"{n} {p}" for p, n in record.layer_precisions.items()) + f" ({record.layers_from})"),
-        ("self-test", _passed(test) if test else f"NONE: {record.selftest_reason}"),
-        *(("warning", warning) for warning in record.warnings),
-    ):
-        grid.add_row(name, value)
-    show(grid)
+    pairs(
+        (
+            ("engine", str(opened.path / "engines" / record.plan)),
+            ("sha256", record.plan_sha256),
+            ("size", f"{units.size(record.plan_bytes)}, built in {units.duration(record.seconds)}"),
+            ("made from", f"{opened.manifest.models[record.graph].file} by {record.flavour} {record.version}"),
+            ("for", f"{record.gpu or 'any GPU'} of SM {', '.join(record.capabilities)}"),
+            ("batch", f"1 to {record.max_batch}, tuned for {' and '.join(str(opt) for opt in tuned)}"),
+            ("flags", ", ".join((*record.flags, "TF32 off"))),
+            ("set to FP32", f"{len(record.fp32_layers)} layers" if record.fp32_layers else "none"),
+            ("layers", ", ".join(f"{n} {p}" for p, n in record.layer_precisions.items()) + f" ({record.layers_from})"),
+            ("self-test", _passed(test) if test else f"NONE: {record.selftest_reason}"),
+            *(("warning", warning) for warning in record.warnings),
+        )
+    )
     echo(NOTICE)
 
 
 def compiled(record: CompiledRecord, opened: Bundle) -> None:
     """The result of `build` for OpenVINO."""
-    grid = table("", "")
-    for name, value in (
-        ("compiled model", str(opened.path / "engines" / record.blob)),
-        ("sha256", record.blob_sha256),
-        ("size", f"{units.size(record.blob_bytes)}, compiled in {units.duration(record.seconds)}"),
-        ("made from", f"{opened.manifest.models[record.precision].file} by OpenVINO {record.version}"),
-        ("for", f"{record.machine['processor']} ({record.machine['instruction_sets']})"),
-        ("hint", record.hint),
-        ("self-test", _passed(record.selftest)),
-    ):
-        grid.add_row(name, value)
-    show(grid)
+    pairs(
+        (
+            ("compiled model", str(opened.path / "engines" / record.blob)),
+            ("sha256", record.blob_sha256),
+            ("size", f"{units.size(record.blob_bytes)}, compiled in {units.duration(record.seconds)}"),
+            ("made from", f"{opened.manifest.models[record.precision].file} by OpenVINO {record.version}"),
+            ("for", f"{record.machine['processor']} ({record.machine['instruction_sets']})"),
+            ("hint", record.hint),
+            ("self-test", _passed(record.selftest)),
+        )
+    )
     echo(NOTICE)
 
 
@@ -248,10 +246,7 @@ def facts(found: Facts) -> None:
     from dataclasses import asdict
 
     for title, values in asdict(found).items():
-        grid = table(title, "")
-        for name, value in values.items():
-            grid.add_row(name, value)
-        show(grid)
+        pairs(values.items(), title)
 
 
 def _reasons(counts: dict[str, int]) -> None:

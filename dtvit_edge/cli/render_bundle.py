@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dtvit_edge.cli import units
 from dtvit_edge.cli.render_profile import profile_words
-from dtvit_edge.cli.terminal import echo, echo_lines, show, table
+from dtvit_edge.cli.terminal import echo, echo_lines, pairs, show, table
 from dtvit_edge.spec import HEAD_LABELS, LOCATION_HEAD, NOTICE, UNTRAINED_LOCATION, PreprocessSpec
 
 if TYPE_CHECKING:
@@ -33,25 +33,24 @@ def bundle(opened: Bundle, *, as_json: bool) -> None:
         }
         echo_lines(json.dumps(beside | json.loads(manifest.to_json()), indent=1))
         return
-    grid = table("", "")
-    for name, value in (
-        ("name", manifest.name),
-        ("encoder", manifest.encoder),
-        ("training", manifest.training),
-        *_heads(manifest),
-        *_preprocessing(manifest.spec),
-        *_import(manifest),
-        *_thresholds(opened),
-        ("signature", opened.signature_state().words),
-        ("calibration", "none" if manifest.calibration is None else "yes"),
-        *((f"gate of {name}", verdict) for name, verdict in gate.items()),
-        ("device profile", profile_words(opened)),
-        *_proofs(manifest),
-        ("made with", ", ".join(f"{k} {v}" for k, v in sorted(manifest.versions.items()))),
-    ):
-        grid.add_row(name, value)
     echo(f"digest {opened.digest}")  # outside the table, where it would be folded
-    show(grid)
+    pairs(
+        (
+            ("name", manifest.name),
+            ("encoder", manifest.encoder),
+            ("training", manifest.training),
+            *_heads(manifest),
+            *_preprocessing(manifest.spec),
+            *_import(manifest),
+            *_thresholds(opened),
+            ("signature", opened.signature_state().words),
+            ("calibration", "none" if manifest.calibration is None else "yes"),
+            *((f"gate of {name}", verdict) for name, verdict in gate.items()),
+            ("device profile", profile_words(opened)),
+            *_proofs(manifest),
+            ("made with", ", ".join(f"{k} {v}" for k, v in sorted(manifest.versions.items()))),
+        )
+    )
     files = table("precision", "file", "size", "facts")
     for precision, record in sorted(manifest.models.items()):
         facts = ", ".join(_fact(k, v) for k, v in record.facts.items() if isinstance(v, (str, int)))

@@ -7,7 +7,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +117,14 @@ def rows(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
     filled = table(*columns)
     for row in cells:
         filled.add_row(*row)
+    show(filled)
+
+
+def pairs(named: Iterable[tuple[str, str]], title: str = "") -> None:
+    """A table of names and values."""
+    filled = table(title, "")
+    for name, value in named:
+        filled.add_row(name, value)
     show(filled)
 
 

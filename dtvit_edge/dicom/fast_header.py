@@ -21,10 +21,7 @@ from dtvit_edge.dicom.fast_values import WANTED, NotCommon, signed, unsigned
 from dtvit_edge.dicom.planned_file import FileState, open_planned
 from dtvit_edge.dicom.slice import PixelLocation
 from dtvit_edge.dicom.uids import (
-    HTJ2K,
     ExplicitVRLittleEndian,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
     JPEGLSTransferSyntaxes,
@@ -48,15 +45,7 @@ _SHORT = frozenset(
      b"ST", b"TM", b"UI", b"UL", b"US"}
 )  # fmt: skip
 COMPRESSED = frozenset(
-    (
-        *RLETransferSyntaxes,
-        *JPEGTransferSyntaxes,
-        *JPEGLSTransferSyntaxes,
-        *JPEG2000TransferSyntaxes,
-        HTJ2KLossless,
-        HTJ2KLosslessRPCL,
-        HTJ2K,
-    )
+    (*RLETransferSyntaxes, *JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes)
 )  # pydicom's own `is_encapsulated` looks into the dictionary of all UIDs each time
 _SYNTAXES = {uid.encode(): uid for uid in (ExplicitVRLittleEndian, ImplicitVRLittleEndian, *COMPRESSED)}
 _CHARACTERS = frozenset({b"", b"ISO_IR 100", b"ISO_IR 6", b"ISO_IR 192"})  # all of them hold ASCII

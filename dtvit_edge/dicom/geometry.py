@@ -64,15 +64,10 @@ def same_orientation(a: SliceHeader, b: SliceHeader) -> bool:
     return all(abs(m - n) <= SAME_ORIENTATION for m, n in pairs)
 
 
-def distance_mm(header: SliceHeader, along: Vector | None = None) -> float | None:
-    """The slice's position along its normal, or along another one; None where the position is missing.
-
-    Without an orientation the patient's axis stands in for the normal.
-    """
+def distance_mm(header: SliceHeader, along: Vector) -> float | None:
+    """The slice's position along a direction; None where the position is missing."""
     if header.position_mm is None:
         return None
-    if along is None:
-        along = _UPRIGHT if header.orientation is None else normal(header.orientation)
     return sum(p * n for p, n in zip(header.position_mm, along, strict=True))
 
 

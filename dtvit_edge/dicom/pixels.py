@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dtvit_edge import reasons
 from dtvit_edge.dicom.codestream import frame_size
 from dtvit_edge.dicom.encapsulation import find_fragments
+from dtvit_edge.dicom.fast_header import COMPRESSED
 from dtvit_edge.dicom.header import identity_of
 from dtvit_edge.dicom.located_pixels import is_about_data, patterns, read_pixels
 from dtvit_edge.dicom.opening import open_dataset
@@ -20,17 +21,7 @@ from dtvit_edge.dicom.pixel_data import plain_fault, surplus
 from dtvit_edge.dicom.planned_file import FileState
 from dtvit_edge.dicom.pydicom_warnings import quiet
 from dtvit_edge.dicom.slice import PixelFault, Slice, SliceHeader
-from dtvit_edge.dicom.uids import (
-    HTJ2K,
-    JPEG2000,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
-    JPEG2000Lossless,
-    JPEG2000TransferSyntaxes,
-    JPEGLSTransferSyntaxes,
-    JPEGTransferSyntaxes,
-    RLELossless,
-)
+from dtvit_edge.dicom.uids import JPEG2000, JPEG2000Lossless, RLELossless
 from dtvit_edge.errors import SliceRejected
 
 if TYPE_CHECKING:
@@ -41,9 +32,7 @@ if TYPE_CHECKING:
 _PREFERRED_PLUGIN = {JPEG2000: "pylibjpeg", JPEG2000Lossless: "pylibjpeg", RLELossless: "pylibjpeg"}
 
 # What they hold says its own size; of other syntaxes (RLE) the decoder takes Rows and Columns.
-_SELF_DESCRIBED = frozenset(
-    (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
-)
+_SELF_DESCRIBED = COMPRESSED - {RLELossless}
 
 # pydicom says so in words only, when a plugin knows the syntax but not this variant of it.
 _UNSUPPORTED = ("does not support", "missing dependencies", "plugins are missing")

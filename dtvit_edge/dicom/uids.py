@@ -14,6 +14,7 @@ LegacyConvertedEnhancedCTImageStorage = "1.2.840.10008.5.1.4.1.1.2.2"
 # Transfer syntaxes
 ImplicitVRLittleEndian = "1.2.840.10008.1.2"
 ExplicitVRLittleEndian = "1.2.840.10008.1.2.1"
+DeflatedExplicitVRLittleEndian = "1.2.840.10008.1.2.1.99"
 ExplicitVRBigEndian = "1.2.840.10008.1.2.2"
 RLELossless = "1.2.840.10008.1.2.5"
 JPEGBaseline8Bit = "1.2.840.10008.1.2.4.50"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,27 +43,12 @@ def both(rng: np.random.Generator, part: Part, wobble_mm: float = 1.0) -> list[P
         move = rng.normal(0, wobble_mm, 3)
         grow = float(np.clip(rng.normal(1.0, 0.05), 0.85, 1.15))
         if isinstance(part, Ellipsoid):
-            parts.append(
-                Ellipsoid(
-                    _moved(part.centre, side, move),
-                    _grown(part.radii, grow),
-                    part.hu,
-                    side * part.turn_deg,
-                    part.softness_mm,
-                    part.texture,
-                )
-            )
+            centre, turn_deg = _moved(part.centre, side, move), side * part.turn_deg
+            parts.append(replace(part, centre=centre, radii=_grown(part.radii, grow), turn_deg=turn_deg))
         else:
-            parts.append(
-                Tube(
-                    _moved(part.start, side, move),
-                    _moved(part.end, side, move),
-                    part.start_mm * grow,
-                    part.end_mm * grow,
-                    part.hu,
-                    part.texture,
-                )
-            )
+            start, end = (_moved(point, side, move) for point in (part.start, part.end))
+            tube = replace(part, start=start, end=end)
+            parts.append(replace(tube, start_mm=part.start_mm * grow, end_mm=part.end_mm * grow))
     return parts
 
 

@@ -21,7 +21,7 @@ from dtvit_edge.scoring.csv_columns import LAST_COLUMNS
 from dtvit_edge.scoring.csv_files import SLICE_COLUMNS, STUDY_COLUMNS
 from dtvit_edge.scoring.options import Options
 from dtvit_edge.scoring.output_folder import RUN, SERIES, SLICES, STUDIES
-from dtvit_edge.scoring.series_file import SERIES_COLUMNS
+from dtvit_edge.scoring.series_file import SERIES_COLUMNS, STATION, SeriesOutcome
 from dtvit_edge.spec import LOCATION_LABELS, PreprocessSpec
 
 # 100,000 studies have 25 MB, their slices 1 GB; a hundred times that is no run.
@@ -63,22 +63,6 @@ class SliceRow:
     location: str
     locations: tuple[float, ...]
     place: int | None
-
-
-@dataclass(frozen=True)
-class SeriesRow:
-    """A row of `series.csv`: so many slices of a series of which the same became."""
-
-    study_uid: str
-    series_uid: str
-    scanner: str
-    protocol: str
-    kernel: str
-    status: Status
-    reason: str
-    slices: int
-    probability: float | None
-    brain_share: float | None
 
 
 @dataclass(frozen=True)
@@ -163,7 +147,7 @@ def read_studies(out: Path) -> tuple[StudyRow, ...]:
         return tuple(map(_study_row, rows))
 
 
-def read_series(out: Path) -> tuple[SeriesRow, ...]:
+def read_series(out: Path) -> tuple[SeriesOutcome, ...]:
     """The rows of `series.csv`, as `read_studies`."""
     with _rows(out / SERIES, SERIES_COLUMNS, _LONGEST_STUDIES) as rows:
         return tuple(map(_series_row, rows))
@@ -214,11 +198,12 @@ def _study_row(row: dict[str, str]) -> StudyRow:
     )
 
 
-def _series_row(row: dict[str, str]) -> SeriesRow:
-    return SeriesRow(
+def _series_row(row: dict[str, str]) -> SeriesOutcome:
+    return SeriesOutcome(
         row["study_uid"],
         row["series_uid"],
         row["scanner"],
+        row.get(STATION, ""),
         row["protocol"],
         row["kernel"],
         Status(row["status"]),

@@ -13,10 +13,10 @@ from datetime import date
 from typing import Any
 
 from dtvit_edge.reasons import STUDY_REASONS, Status
-from dtvit_edge.report.run_results import SeriesRow
 from dtvit_edge.report.standing import Entry, Standing
 from dtvit_edge.report.templates import page
 from dtvit_edge.report.words import left_out_sentence
+from dtvit_edge.scoring.series_file import SeriesOutcome
 
 # Of as many studies and series there is a sentence: fewer are chance.
 LEAST_FOR_A_SENTENCE = 3
@@ -126,9 +126,9 @@ def drift_page(standing: Standing) -> str:
     )
 
 
-def what_is_sent(series: Iterable[SeriesRow]) -> list[Sent]:
+def what_is_sent(series: Iterable[SeriesOutcome]) -> list[Sent]:
     """What each scanner sends by each protocol; where most is left out comes first."""
-    groups: dict[tuple[str, str], list[SeriesRow]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[SeriesOutcome]] = defaultdict(list)
     for row in series:
         if row.series_uid:
             groups[row.scanner, row.protocol].append(row)
@@ -136,7 +136,7 @@ def what_is_sent(series: Iterable[SeriesRow]) -> list[Sent]:
     return sorted(found, key=lambda s: (-sum(n for _, _, n in s.left_out), s.scanner, s.protocol))
 
 
-def _sent(scanner: str, protocol: str, rows: Sequence[SeriesRow]) -> Sent:
+def _sent(scanner: str, protocol: str, rows: Sequence[SeriesOutcome]) -> Sent:
     slices: Counter[Status] = Counter()
     reasons: Counter[str] = Counter()
     for row in rows:
@@ -185,14 +185,14 @@ def studies_by_scanner(entries: Iterable[Entry]) -> list[StudiesOf]:
     return sorted(found, key=lambda s: (-(s.partial + s.not_scored), s.scanner))
 
 
-def drift(entries: Iterable[Entry], series: Iterable[SeriesRow], profile: Mapping[str, Any]) -> list[Drift]:
+def drift(entries: Iterable[Entry], series: Iterable[SeriesOutcome], profile: Mapping[str, Any]) -> list[Drift]:
     """Each scanner by weeks, the last week first; what no scanner is known of is left out.
 
     Args:
         profile: of one set of slices, as the manifest has it; empty without one.
     """
     of = {entry.study.uid: entry for entry in entries}
-    groups: dict[tuple[str, str], list[SeriesRow]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[SeriesOutcome]] = defaultdict(list)
     for row in series:
         if row.scanner and row.study_uid in of:
             groups[row.scanner, _week(of[row.study_uid].date)].append(row)

@@ -18,11 +18,12 @@ from typing import Any, TypeAlias
 
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.report.files import page_name
-from dtvit_edge.report.run_results import RunResults, SeriesRow, StudyRow, read_run, read_series, read_studies
+from dtvit_edge.report.run_results import RunResults, StudyRow, read_run, read_series, read_studies
 from dtvit_edge.report.words import answer_kind
 from dtvit_edge.scoring.journal import FILE_NAME as JOURNAL
 from dtvit_edge.scoring.journal import begun
 from dtvit_edge.scoring.output_folder import RUN, SERIES, STUDIES
+from dtvit_edge.scoring.series_file import SeriesOutcome
 
 # Rereading takes a twentieth of the time at most, whoever asks how often.
 TIMES_THE_COST = 20.0
@@ -67,7 +68,7 @@ class Standing:
 
     results: RunResults | None
     entries: tuple[Entry, ...]
-    series: tuple[SeriesRow, ...]
+    series: tuple[SeriesOutcome, ...]
     threshold: float | None
     slice_threshold: float | None
 
@@ -82,7 +83,7 @@ class Standing:
         return sorted({name for entry in self.entries for name, _ in entry.study.more})
 
     @cached_property
-    def of_no_study(self) -> list[SeriesRow]:
+    def of_no_study(self) -> list[SeriesOutcome]:
         """Files that belong to no study, by what became of them."""
         return [row for row in self.series if not row.study_uid]
 
@@ -193,8 +194,8 @@ def _begun_thresholds(out: Path) -> tuple[float | None, float | None]:
     return study, slice_
 
 
-def _entries(studies: Sequence[StudyRow], series: Sequence[SeriesRow]) -> tuple[Entry, ...]:
-    rows: dict[str, list[SeriesRow]] = defaultdict(list)
+def _entries(studies: Sequence[StudyRow], series: Sequence[SeriesOutcome]) -> tuple[Entry, ...]:
+    rows: dict[str, list[SeriesOutcome]] = defaultdict(list)
     for row in series:
         rows[row.study_uid].append(row)
     count = Counter(study.uid for study in studies)

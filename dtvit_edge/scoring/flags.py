@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dtvit_edge.backend import Logits
+from dtvit_edge.scoring.aggregate import mean_of_highest
 from dtvit_edge.scoring.pipeline import probabilities
 from dtvit_edge.spec import PreprocessSpec
 
@@ -37,7 +38,7 @@ def flags(logits: Logits, spec: PreprocessSpec, thresholds: Mapping[str, float])
     """The flags of golden logits at thresholds, by level."""
     scores = [ich for ich, _ in probabilities({name: values.astype(np.float32) for name, values in logits.items()})]
     groups = [scores[i : i + GOLDEN_STUDY] for i in range(0, len(scores), GOLDEN_STUDY)]
-    studies = [sum(top) / len(top) for group in groups if (top := sorted(group, reverse=True)[: spec.top_places])]
+    studies = [mean_of_highest(group, spec.top_places) for group in groups]
     return Flags(
         tuple(score >= thresholds["slice"] for score in scores),
         tuple(score >= thresholds["study"] for score in studies),

@@ -102,8 +102,7 @@ def _trtexec(precision: str, key: str, facts: GraphFacts) -> str:
     folder = PurePath(facts.path)
     file = shlex.quote(f"{folder.name}/{MODEL_FILES[key]}")
     try:
-        _, shape = facts.input(INPUT_NAME)
-        sides = "x".join(str(side) for side in shape[1:])
+        sides = "x".join(map(str, facts.input_shape(INPUT_NAME)[1:]))
     except NotKnown:
         sides = "CHANNELSx224x224"
     parts = ["trtexec", f"--onnx={file}"]

@@ -117,11 +117,11 @@ class GraphFacts:
         size: int = self._get(key, "initializer_bytes", int)
         return size / 2**20
 
-    def input(self, name: str) -> tuple[str, list[Any]]:
-        """An input's type and shape; the batch is a name."""
+    def input_shape(self, name: str) -> list[Any]:
+        """An input's shape; the batch is a name."""
         inputs = self._get(_BASE, "inputs", dict)
         try:
-            return str(inputs[name]["dtype"]), list(inputs[name]["shape"])
+            return list(inputs[name]["shape"])
         except (KeyError, TypeError) as error:
             raise NotKnown(f"input {name!r}", MODEL_FILES[_BASE]) from error
 

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator
 
 from dtvit_edge.bundle import MODEL_FILES
 from dtvit_edge.precisions import MODEL_PRECISIONS
-from dtvit_edge.spec import INPUT_NAME
 from dtvit_edge.targets import dla
 from dtvit_edge.targets.facts import SEVERITIES, Finding, GraphFacts, NotKnown
 from dtvit_edge.targets.model_files import refusal, serving_key
 from dtvit_edge.targets.table import PYTHON_FLOOR, QKV_BUG, Stack, dotted
-from dtvit_edge.trt.releases import PRECISIONS, RTX
+from dtvit_edge.trt.releases import PRECISIONS
 
 Rule = Callable[[GraphFacts, Stack], Iterator[Finding]]
 
@@ -86,21 +85,6 @@ def _layer_norm(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
             f"LayerNormalization is one op ({count} of them); with the FP16 flag, `build` holds them, softmax and the "
             "heads' last layer to FP32.",
         )
-
-
-def _uint8_input(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
-    dtype, _ = facts.input(INPUT_NAME)
-    if stack.tensorrt is None or dtype != "uint8":
-        return
-    sentence = (
-        f"Input `{INPUT_NAME}` is uint8: parsers take that from TensorRT 8.5 on (onnx-tensorrt#879), where it goes "
-        "straight into a Cast (TensorRT#3985), as export writes it."
-    )
-    if stack.tensorrt.flavour == RTX:
-        yield Finding("ok", "uint8_input", sentence)
-        return
-    shape = "; this graph also asks for the input's shape" if facts.operators("fp32").get("Shape") else ""
-    yield Finding("note", "uint8_input", f"{sentence} Tried with TensorRT for RTX alone{shape}.")
 
 
 def _quantization(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
@@ -203,7 +187,6 @@ RULES: tuple[Rule, ...] = (
     _capability,
     _int8_attention,
     _bugs,
-    _uint8_input,
     dla.rule,
     _memory,
 )

@@ -18,14 +18,15 @@ from dtvit_edge.cuda.driver import Gpu, find
 from dtvit_edge.errors import ConfigError, DeviceFault
 from dtvit_edge.spec import OUTPUT_NAMES, digest_bytes
 from dtvit_edge.trt import library
-from dtvit_edge.trt.execution import RunningEngine, SerializedEngine
+from dtvit_edge.trt.execution import RunningEngine
+from dtvit_edge.trt.store import Engine
 
 RUNS = ENGINES
 HINTS: tuple[str, ...] = ()
 PROFILED = 5
 
 # Given the library's version and the GPU.
-EngineLoader = Callable[[str, Gpu], SerializedEngine]
+EngineLoader = Callable[[str, Gpu], Engine]
 
 
 def unavailable(flavour: str) -> str | None:
@@ -39,7 +40,7 @@ def unavailable(flavour: str) -> str | None:
         return str(error)
 
 
-def open_serialized(flavour: str, serialized: SerializedEngine, precision: str, device: int = 0) -> EngineBackend:
+def open_serialized(flavour: str, serialized: Engine, precision: str, device: int = 0) -> EngineBackend:
     """A backend for an engine that is not installed yet: the self-test's way to it.
 
     Args:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from dtvit_edge.backend import Backend
 from dtvit_edge.bundle import Bundle
@@ -25,7 +24,6 @@ from dtvit_edge.spec import digest_file
 from dtvit_edge.trt import backend, layers, library, process
 from dtvit_edge.trt.builder import BuildJob
 from dtvit_edge.trt.device_key import make_key
-from dtvit_edge.trt.execution import SerializedEngine
 from dtvit_edge.trt.releases import (
     COMPILED_ALONE,
     DEFAULT_CAPABILITIES,
@@ -48,7 +46,7 @@ from dtvit_edge.trt.store import (
 )
 
 Proof = Callable[[Bundle, Backend, Sequence[int]], SelfTest]
-EngineOpener = Callable[[str, SerializedEngine, str], Backend]
+EngineOpener = Callable[[str, Engine, str], Backend]
 
 logger = logging.getLogger(__name__)
 
@@ -220,8 +218,7 @@ def _proved(bundle: Bundle, record: BuildRecord, plan: Path, opener: EngineOpene
             result = prove(bundle, backend, sorted({1, engine.max_batch}))
     except VerdictError as error:
         raise VerdictError(f"{error}; it is not installed") from error
-    proof: dict[str, Any] = asdict(result) | {"deviations": {str(b): v for b, v in result.deviations.items()}}
-    return replace(record, selftest=proof, selftest_reason="")
+    return replace(record, selftest=result.to_dict(), selftest_reason="")
 
 
 def _warn_of_memory(model_bytes: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,28 +24,12 @@ from dtvit_edge.trt.contexts import ExecutionContexts
 from dtvit_edge.trt.host_logits import HostLogits
 from dtvit_edge.trt.releases import Release
 
+if TYPE_CHECKING:
+    from dtvit_edge.trt.store import Engine
+
 _WARNING = 2
 
 log = logging.getLogger(__name__)
-
-
-class SerializedEngine(Protocol):
-    """A serialised engine whose digest was checked on these very bytes."""
-
-    @property
-    def plan(self) -> bytes:
-        """The bytes."""
-        ...
-
-    @property
-    def max_batch(self) -> int:
-        """The largest batch of its profiles."""
-        ...
-
-    @property
-    def proven(self) -> bool:
-        """It has passed a self-test on such a device."""
-        ...
 
 
 class RunningEngine:
@@ -62,7 +46,7 @@ class RunningEngine:
         OutOfDeviceMemory: its tensors or its activations do not fit.
     """
 
-    def __init__(self, trt: Any, release: Release, device: Device, serialized: SerializedEngine) -> None:
+    def __init__(self, trt: Any, release: Release, device: Device, serialized: Engine) -> None:
         self._errors: list[str] = []
         self._trt, self._release = trt, release
         self._logger = library.logger(trt, self._said)

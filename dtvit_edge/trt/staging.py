@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dtvit_edge.errors import ConfigError, EngineError
-from dtvit_edge.files import FILE_MODE, make_folder, not_ours, write_atomically
+from dtvit_edge.files import FILE_MODE, is_another_process, make_folder, not_ours, write_atomically
 
 
 @contextmanager
@@ -67,17 +67,5 @@ def _sweep(folder: Path) -> None:
     """Remove what builds that were killed have left; a pid of this process's own is a container's earlier run."""
     for left in folder.glob(".*.part"):
         pid = left.name.split(".")[1]
-        if left.is_dir() and pid.isdigit() and (int(pid) == os.getpid() or not _runs(int(pid))):
+        if left.is_dir() and pid.isdigit() and not is_another_process(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _runs(pid: int) -> bool:
-    if os.name != "posix":  # os.kill ends a process there
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dtvit_edge.bundle import ENGINES as ENGINES
 from dtvit_edge.bundle import Bundle
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 ACCEPTED = "not built by this user on this device, but accepted by its digest"
 _MOST_RECORD_BYTES = 1 << 24
+Record = TypeVar("Record")
 _MOST_PLAN_BYTES = 1 << 34
 UNPROVEN = "compiled ahead of time, with no GPU to run it on: the device that loads it must test it first"
 
@@ -114,7 +115,7 @@ def trusted_engines(bundle: Bundle, flavour: str) -> list[Engine]:
     """
     engines = []
     for path, record in _records(bundle):
-        if not isinstance(record, BuildRecord) or record.flavour != flavour or _is_foreign(bundle, record):
+        if not isinstance(record, BuildRecord) or record.flavour != flavour or is_foreign(bundle, record.graph, record):
             continue
         if record_text.is_built_here(record, record.mac) or record.plan_sha256 in bundle.accepted_engines:
             again = build_command(bundle.path, record.precision, flavour, max_batch=record.max_batch)
@@ -143,7 +144,7 @@ def portable_engines(bundle: Bundle, flavour: str, capabilities: Collection[str]
     for path, record in _records(bundle):
         if isinstance(record, EngineError):
             raise EngineError(f"{path}: {record}")
-        elsewhere = set(capabilities).isdisjoint(record.capabilities) or _is_foreign(bundle, record)
+        elsewhere = set(capabilities).isdisjoint(record.capabilities) or is_foreign(bundle, record.graph, record)
         if record.flavour == flavour and record.gpu is None and not elsewhere:
             again = build_command(bundle.path, record.precision, flavour, capabilities=record.capabilities)
             _verified(path.with_name(record.plan), record, again)
@@ -214,15 +215,7 @@ def install_cache(folder: Path, device: str, cache: Path) -> None:
 
 def _records(bundle: Bundle) -> list[tuple[Path, BuildRecord | EngineError]]:
     """Every build record of a bundle, or why one cannot be read; those with a self-test first."""
-    records: list[tuple[Path, BuildRecord | EngineError]] = []
-    for path in sorted((bundle.path / ENGINES).glob("[!.]*.json")):
-        try:
-            data = read_regular(path, _MOST_RECORD_BYTES, within=path.parent, owned=True)
-            records.append((path, BuildRecord.from_json(data)))
-        except EngineError as error:
-            records.append((path, error))
-        except OSError as error:
-            records.append((path, EngineError(f"it cannot be read: {error.strerror}")))
+    records = read_records(bundle.path / ENGINES, ".json", BuildRecord.from_json)
     return sorted(records, key=lambda item: isinstance(item[1], BuildRecord) and item[1].selftest is None)
 
 
@@ -234,13 +227,31 @@ def _refusal(bundle: Bundle, record: BuildRecord, version: str, gpu: Gpu) -> str
         return f"built on {record.gpu}, this is {gpu.name}"
     if gpu.sm not in record.capabilities:
         return f"built for SM {', '.join(record.capabilities)}, this GPU is SM {gpu.sm}"
-    if _is_foreign(bundle, record):
+    if is_foreign(bundle, record.graph, record):
         return f"built from another {record.graph} graph than the bundle's"
     return None
 
 
-def _is_foreign(bundle: Bundle, record: BuildRecord) -> bool:
-    model = bundle.manifest.models.get(record.graph)
+def read_records(
+    folder: Path, ending: str, from_json: Callable[[bytes], Record]
+) -> Iterator[tuple[Path, Record | EngineError]]:
+    """Every record in a folder, or why one cannot be read."""
+    for path in sorted(folder.glob(f"[!.]*{ending}")):
+        try:
+            yield path, from_json(read_regular(path, _MOST_RECORD_BYTES, within=folder, owned=True))
+        except EngineError as error:
+            yield path, error
+        except OSError as error:
+            yield path, EngineError(f"it cannot be read: {error.strerror}")
+
+
+def is_foreign(bundle: Bundle, precision: str, record: Any) -> bool:
+    """Whether what a record is of was built from another model than the bundle's, or proved by other golden slices.
+
+    Args:
+        record: with `onnx_sha256`, `spec_digest` and `golden_digest`.
+    """
+    model = bundle.manifest.models.get(precision)
     same_model = model is not None and model.sha256 == record.onnx_sha256
     same_proof = record.golden_digest == bundle.manifest.golden_digest
     return not (same_model and same_proof and record.spec_digest == bundle.manifest.spec.digest)

@@ -70,6 +70,11 @@ class Rows(nn.Module):
         return torch.cat([zero if row is None else x[:, row : row + 1] for row in self.rows], dim=1)
 
 
+def section_of(kind: str) -> str:
+    """What import.toml calls a kind of head (`check_labels`) under [heads]."""
+    return "classes" if kind in ("four", "five") else kind
+
+
 def check_labels(labels: Sequence[str], outputs: int | None) -> str:
     """Which head a list of labels is: `ich`, `location`, `four` or `five`.
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dtvit_edge.errors import CheckpointError, ConfigError
-from export.weights.choosing import some
+from export.weights.choosing import require_fit
 
 CHANNELS = 3
 # Heads of attention are in no shape. These widths and depths have them by convention (ViT-Ti, S, B, L, H).
@@ -118,11 +118,7 @@ def load_encoder(module: nn.Module, tensors: Mapping[str, Tensor], name: str) ->
         given, wanted = tuple(tensors[key].shape), tuple(expected[key].shape)
         if given == wanted:
             continue
-        if (
-            len(given) == len(wanted) == 4
-            and given[1] < wanted[1] == CHANNELS
-            and (given[0], given[2:]) == (wanted[0], wanted[2:])
-        ):
+        if has_fewer_channels(given, wanted):
             channels = given[1]
             convolution: Any = module.get_submodule(key.rpartition(".")[0])
             convolution.in_channels = channels
@@ -131,15 +127,19 @@ def load_encoder(module: nn.Module, tensors: Mapping[str, Tensor], name: str) ->
             wrong.append(f"{key} {given} instead of {wanted}")
     missing = [key for key in expected if key not in tensors and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in tensors if key not in expected]
-    kinds = (("missing", missing), ("unexpected", unexpected), ("of a wrong shape", sorted(wrong)))
-    complaints = [some(kind, keys) for kind, keys in kinds if keys]
-    if complaints:
-        raise CheckpointError(f"weights do not fit {name}: {'; '.join(complaints)}")
+    require_fit(name, missing, unexpected, sorted(wrong))
     only_shapes = any(parameter.is_meta for parameter in module.parameters())
     module.load_state_dict(tensors, strict=False, assign=only_shapes)
     for parameter in module.parameters():
         parameter.requires_grad_(False)
     return channels
+
+
+def has_fewer_channels(given: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether a shape is that of a first convolution for fewer channels than `CHANNELS`."""
+    return (
+        given[1:2] < wanted[1:2] == (CHANNELS,) and len(given) == 4 and given[:1] + given[2:] == wanted[:1] + wanted[2:]
+    )
 
 
 def grid_side(tokens: int) -> int | None:

@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from dtvit_edge.errors import CheckpointError
 from export.findings import Findings
 from export.libraries.encoder import Encoder, EncoderChoice, heads_of, load_encoder, prefix_of, split
-from export.libraries.vit import build_vit, joined_qkv
+from export.libraries.vit import build_vit, depth_of
 from export.weights.choosing import some
 
 # Beside the weights, as `save_pretrained` leaves it.
@@ -82,7 +83,9 @@ def recognise(
             "give the module itself, --model FILE.py:FACTORY"
         )
     distilled = "reg_token" in state
-    width, depth = state["patch_embed.proj.weight"].shape[0], 1 + max(_blocks(state))
+    width, depth = state["patch_embed.proj.weight"].shape[0], depth_of(state)
+    if not depth:
+        raise CheckpointError("keys of Hugging Face's patch embedding, but no layers beside it")
     given = EncoderChoice(size=choice.size, num_heads=choice.num_heads or config.get("num_attention_heads"))
     heads, said = heads_of(given, width, depth)
     _say(findings, "encoder.num_heads", heads, choice.num_heads, config.get("num_attention_heads") if said else None)
@@ -121,17 +124,10 @@ def _timm_names(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[
             odd.append(key)
     for key, three in parts.items():
         if set(three) == {0, 1, 2}:
-            state[key] = joined_qkv((three[0], three[1], three[2]))
+            state[key] = torch.cat((three[0], three[1], three[2]))
         else:
             odd.append(key)
     return state, odd
-
-
-def _blocks(state: Mapping[str, Tensor]) -> list[int]:
-    numbers = [int(key.split(".")[1]) for key in state if key.startswith("blocks.")]
-    if not numbers:
-        raise CheckpointError("keys of Hugging Face's patch embedding, but no layers beside it")
-    return numbers
 
 
 def _pooling(

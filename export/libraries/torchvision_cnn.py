@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dtvit_edge.errors import CheckpointError
 from export._torchvision import torchvision
 from export.findings import Findings
-from export.libraries.encoder import Encoder, EncoderChoice, load_encoder, prefix_of, split
+from export.libraries.encoder import Encoder, EncoderChoice, has_fewer_channels, load_encoder, prefix_of, split
 
 RESNETS: tuple[str, ...] = (
     "resnet18",
@@ -58,17 +58,8 @@ def _resnet(tensors: Mapping[str, Tensor], choice: EncoderChoice) -> Encoder | N
         inside = {_named_child(key): value for key, value in inside.items()}
     state = {key: value for key, value in inside.items() if re.match(r"(conv1|bn1|layer[1-4])\.", key)}
     rest |= {f"{prefix}{key}": value for key, value in inside.items() if key not in state}
-    for name in _ordered(choice, RESNETS):
-        module = _empty(name)
-        module.fc = nn.Identity()
-        if _fits(module, state):
-            return _loaded(name, module, state, rest, choice)
-    if choice.name is not None:
-        return None
-    raise CheckpointError(
-        f"keys of a ResNet, but of none of torchvision's ({', '.join(RESNETS)}); of another of timm's give "
-        "--encoder NAME"
-    )
+    none = f"keys of a ResNet, but of none of torchvision's ({', '.join(RESNETS)})"
+    return _first_that_fits(RESNETS, state, rest, choice, f"{none}; of another of timm's give --encoder NAME")
 
 
 def _with_classifier(tensors: Mapping[str, Tensor], choice: EncoderChoice) -> Encoder | None:
@@ -88,17 +79,29 @@ def _with_classifier(tensors: Mapping[str, Tensor], choice: EncoderChoice) -> En
         key: value for key, value in inside.items() if key.startswith("features.") or key.rpartition(".")[0] in kept
     }
     rest |= {f"{prefix}{key}": value for key, value in inside.items() if key not in state}
-    for name in _ordered(choice, name_of):
+    none = f"keys like torchvision's {name_of[0]}, but the shapes are none of its kin"
+    return _first_that_fits(name_of, state, rest, choice, f"{none}; give the module itself, --model FILE.py:FACTORY")
+
+
+def _first_that_fits(
+    names: tuple[str, ...], state: dict[str, Tensor], rest: dict[str, Tensor], choice: EncoderChoice, none: str
+) -> Encoder | None:
+    """The encoder of the first name with these keys and shapes, without its last layer.
+
+    Raises:
+        CheckpointError: no name fits and none was given; with the words `none`.
+    """
+    for name in names if choice.name is None else {choice.name} & set(names):
         module = _empty(name)
-        module.classifier[-1] = nn.Identity()
+        if name in RESNETS:
+            module.fc = nn.Identity()
+        else:
+            module.classifier[-1] = nn.Identity()
         if _fits(module, state):
             return _loaded(name, module, state, rest, choice)
-    if choice.name is not None:
-        return None
-    raise CheckpointError(
-        f"keys like torchvision's {name_of[0]}, but the shapes are none of its kin; give the module itself, --model "
-        "FILE.py:FACTORY"
-    )
+    if choice.name is None:
+        raise CheckpointError(none)
+    return None
 
 
 def _loaded(
@@ -119,26 +122,18 @@ def _empty(name: str) -> Any:
 
 def _fits(module: nn.Module, state: Mapping[str, Tensor]) -> bool:
     """Whether keys and shapes are a module's, the first convolution's channels aside."""
-    expected = {k: v.shape for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
-    given = {k: v.shape for k, v in state.items() if not k.endswith("num_batches_tracked")}
-    if expected.keys() != given.keys():
-        return False
-    return all(
-        a == b or (len(a) == len(b) == 4 and a[1] == 3 and b[1] < 3 and (a[0], a[2:]) == (b[0], b[2:]))
-        for a, b in ((expected[key], given[key]) for key in expected)
+    expected, given = (
+        {key: tuple(value.shape) for key, value in tensors.items() if not key.endswith("num_batches_tracked")}
+        for tensors in (module.state_dict(), state)
+    )
+    return expected.keys() == given.keys() and all(
+        shape == given[key] or has_fewer_channels(given[key], shape) for key, shape in expected.items()
     )
 
 
 def _prefix(tensors: Mapping[str, Tensor], choice: EncoderChoice, needed: tuple[str, ...]) -> str | None:
     prefix = choice.prefix if choice.prefix is not None else prefix_of(tensors, *needed)
     return prefix if prefix is not None and all(f"{prefix}{key}" in tensors for key in needed) else None
-
-
-def _ordered(choice: EncoderChoice, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The name that was given, if it is one of these, else all."""
-    if choice.name is None:
-        return names
-    return (choice.name,) if choice.name in names else ()
 
 
 def _named_child(key: str) -> str:

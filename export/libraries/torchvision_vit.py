@@ -11,7 +11,7 @@ from torch import Tensor
 from dtvit_edge.errors import CheckpointError
 from export.findings import Findings
 from export.libraries.encoder import USUAL_VITS, Encoder, EncoderChoice, heads_of, load_encoder, prefix_of, split
-from export.libraries.vit import build_vit
+from export.libraries.vit import build_vit, depth_of
 from export.weights.choosing import some
 
 # torchvision's own LayerNorm of every ViT.
@@ -70,7 +70,7 @@ def recognise(
     if odd or "conv_proj.bias" not in inside:
         raise CheckpointError(f"keys like torchvision's ViT, but {some('are not', odd or ['conv_proj.bias missing'])}")
     width, _, patch, _ = state["patch_embed.proj.weight"].shape
-    depth = 1 + max((int(key.split(".")[1]) for key in state if key.startswith("blocks.")), default=-1)
+    depth = depth_of(state)
     heads, said = heads_of(choice, width, depth)
     (findings.given if said else findings.assumed)("encoder.num_heads", heads)
     eps = choice.layer_norm_eps or _EPS

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from dtvit_edge.errors import CheckpointError, ConfigError
@@ -59,13 +58,12 @@ def build_vit(
             f"[encoder] size is {choice.size}, the position embedding is for {size} ({side} x {side} "
             f"patches of {patch})"
         )
-    depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))
     module = timm.models.vision_transformer.VisionTransformer(
         img_size=size,
         patch_size=patch,
         num_classes=0,
         embed_dim=width,
-        depth=depth,
+        depth=depth_of(state),
         num_heads=num_heads,
         mlp_ratio=state["blocks.0.mlp.fc1.weight"].shape[0] / width,
         qkv_bias="blocks.0.attn.qkv.bias" in state,
@@ -84,6 +82,6 @@ def activation_of(name: str) -> Callable[[], nn.Module]:
     return HIDDEN_ACTIVATIONS[name]
 
 
-def joined_qkv(parts: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """Query, key and value, weights or biases, as the one tensor that timm has."""
-    return torch.cat(parts, dim=0)
+def depth_of(state: Mapping[str, Tensor]) -> int:
+    """The number of blocks in a state dict with timm's names."""
+    return 1 + max((int(key.split(".")[1]) for key in state if key.startswith("blocks.")), default=-1)

@@ -196,6 +196,18 @@ def some(kind: str, keys: list[str]) -> str:
     return f"{len(keys)} {kind}: {', '.join(keys[:LISTED])}{more}"
 
 
+def require_fit(name: str, missing: list[str], unexpected: list[str], wrong: list[str]) -> None:
+    """Refuse weights that are missing, unexpected or of a wrong shape, all named in one message.
+
+    Raises:
+        CheckpointError: there are some.
+    """
+    kinds = (("missing", missing), ("unexpected", unexpected), ("of a wrong shape", wrong))
+    complaints = [some(kind, keys) for kind, keys in kinds if keys]
+    if complaints:
+        raise CheckpointError(f"weights do not fit {name}: {'; '.join(complaints)}")
+
+
 def groups_of(keys: Mapping[str, Any]) -> str:
     """Keys in groups by their first two names, for a message: `backbone.blocks (148), head (2)`."""
     counts: dict[str, int] = {}

@@ -9,7 +9,7 @@ import numpy as np
 
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.selftest import SelfTest, require_passed, selftest
-from dtvit_edge.trt.execution import SerializedEngine
+from dtvit_edge.trt.store import Engine
 
 bundle: Bundle | None = None
 error = 0.0
@@ -44,7 +44,7 @@ class Golden:
         }
 
 
-def open_serialized(flavour: str, serialized: SerializedEngine, precision: str, device: int = 0) -> Golden:
+def open_serialized(flavour: str, serialized: Engine, precision: str, device: int = 0) -> Golden:
     devices.append(device)
     opened.append((flavour, serialized.plan, precision, serialized.max_batch))
     return Golden(precision)

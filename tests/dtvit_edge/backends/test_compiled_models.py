@@ -15,7 +15,7 @@ import pytest
 
 from dtvit_edge import environment
 from dtvit_edge.backend import Logits
-from dtvit_edge.backends import compiled_models, openvino_build
+from dtvit_edge.backends import openvino_build
 from dtvit_edge.backends.compiled_models import build_command, install
 from dtvit_edge.backends.compiled_record import CompiledRecord
 from dtvit_edge.backends.openvino_build import build_compiled
@@ -24,7 +24,7 @@ from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import BundleError, ConfigError, DigestMismatch, VerdictError
 from dtvit_edge.scoring.api import Options, open_backend, open_executor
 from dtvit_edge.scoring.proof import prove_chain
-from dtvit_edge.trt.store import engine_precisions
+from dtvit_edge.trt.store import engine_precisions, read_records
 
 pytest.importorskip("openvino")
 
@@ -238,7 +238,8 @@ def test_what_openvino_does_not_run_is_not_built(typed_bundle: Bundle, precision
 
 def test_engines_and_compiled_models_do_not_take_each_other_for_damage(built: Bundle) -> None:
     assert engine_precisions(built, "tensorrt") == []
-    assert [path for path, _ in compiled_models._records(built.path / ENGINES)] == [record_of(built)]
+    records = read_records(built.path / ENGINES, ".record", CompiledRecord.from_json)
+    assert [path for path, _ in records] == [record_of(built)]
 
 
 def test_the_command_builds_one_and_a_run_that_was_begun_without_it_goes_on(

@@ -7,7 +7,6 @@ import pytest
 from dtvit_edge.dicom.geometry import (
     Position,
     centre_height_mm,
-    distance_mm,
     gaps,
     has_geometry,
     heights_mm,
@@ -47,7 +46,8 @@ def test_a_series_without_positions_falls_back_to_instance_numbers() -> None:
 def test_distance_runs_to_the_head_whichever_way_the_normal_points(flip: int) -> None:
     orientation = ((1.0, 0.0, 0.0), (0.0, float(flip), 0.0))
     low, high = header(0, orientation=orientation), header(9, orientation=orientation)
-    assert distance_mm(high) - distance_mm(low) == pytest.approx(9)  # type: ignore[operator]
+    below, above = heights_mm([low, high])
+    assert below is not None and above is not None and above - below == pytest.approx(9)
 
 
 @pytest.mark.parametrize(

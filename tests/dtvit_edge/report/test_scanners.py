@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from dtvit_edge.reasons import Status
-from dtvit_edge.report.run_results import SeriesRow
 from dtvit_edge.report.scanners import drift, profile_of, studies_by_scanner, what_is_sent
 from dtvit_edge.report.standing import OutputFolder
+from dtvit_edge.scoring.series_file import SeriesOutcome
 from tests.support.viewed_runs import client, study_line, write_tables
 
 pytest.importorskip("jinja2")
@@ -19,9 +19,11 @@ LEVELS = {"5": 0.1, "25": 0.2, "50": 0.3, "75": 0.5, "95": 0.7}
 PROFILE = {"slices": 40, "ich_probability": LEVELS, "brain_share": LEVELS | {"95": 0.9}}
 
 
-def row(uid: str, scanner: str, status: str = "scored", reason: str = "", slices: int = 10, **more: float) -> SeriesRow:
-    return SeriesRow(
-        f"1.{uid}", uid, scanner, "HEAD", "H70S", Status(status), reason, slices, more.get("p"), more.get("brain")
+def row(
+    uid: str, scanner: str, status: str = "scored", reason: str = "", slices: int = 10, **more: float
+) -> SeriesOutcome:
+    return SeriesOutcome(
+        f"1.{uid}", uid, scanner, "", "HEAD", "H70S", Status(status), reason, slices, more.get("p"), more.get("brain")
     )
 
 

@@ -34,4 +34,4 @@ def test_what_a_manifest_lacks_is_named_with_its_file() -> None:
     with pytest.raises(NotKnown, match=r"facts of model\.fp32\.onnx"):
         GraphFacts("x", {}).opset("int8")
     with pytest.raises(NotKnown, match="input 'pixels'"):
-        GraphFacts("x", {"fp32": {"inputs": {}}}).input("pixels")
+        GraphFacts("x", {"fp32": {"inputs": {}}}).input_shape("pixels")

@@ -152,15 +152,6 @@ def test_jetpack_7_0_miscompiles_at_batch_1() -> None:
         assert not findings_about(complete(), name, "qkv")
 
 
-def test_uint8_input_is_tried_on_rtx_alone() -> None:
-    assert one(complete(), RTX_PC, "uint8_input").severity == "ok"
-    older = one(complete(), JP5, "uint8_input")
-    assert older.severity == "note"
-    assert "onnx-tensorrt#879" in older.sentence
-    assert older.sentence.endswith("Tried with TensorRT for RTX alone; this graph also asks for the input's shape.")
-    assert not findings_about(complete(), CPU, "uint8_input")
-
-
 def test_dla_lists_what_falls_back_to_the_gpu() -> None:
     sentence = one(complete(), JP60, "dla").sentence
     assert "could take Add, Conv, Gemm, MatMul with a weight, Reshape, Softmax;" in sentence
