@@ -227,7 +227,7 @@ class BundleRun:
                     }
                 refused |= {names.batch_key(name, batch): why for batch, why in why_not.items()}
                 held = device_hooks.device_bytes(self.backends[name])
-                summary |= {} if held is None else {key_of(name, "device_bytes"): float(held)}
+                summary |= {} if held is None else {key_of(name, names.DEVICE_BYTES): float(held)}
                 step(1)
         extra = {"inside": throughput.INSIDE_TIMER, "sensors_absent": absent, "refused": refused}
         return self._record(names.THROUGHPUT, names.SLICES_PER_SECOND, samples, summary, extra)

@@ -211,11 +211,12 @@ def _seconds(unit: str, samples: Sequence[float]) -> float:
 
 
 def _figures(a: Record, b: Record) -> Iterator[tuple[str, str, str, float, float]]:
-    for key, value in a.summary.items():
-        contender, _, figure = key.rpartition(": ")
-        other = b.summary.get(key)
-        if figure in ACCURACY_FIGURES and other is not None and abs(other - value) > ROUNDING:
-            yield a.options["bundle"], contender, figure, value, other
+    others = names.by_contender(b.summary)
+    for contender, figures in names.by_contender(a.summary).items():
+        for figure, value in figures.items():
+            other = others.get(contender, {}).get(figure)
+            if figure in ACCURACY_FIGURES and other is not None and abs(other - value) > ROUNDING:
+                yield a.options["bundle"], contender, figure, value, other
 
 
 def _differences(a: Record, b: Record) -> dict[str, tuple[str, str]]:

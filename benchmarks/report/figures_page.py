@@ -86,20 +86,18 @@ def _gpu_estimate(path: Path) -> str:
     """Microseconds by phase of each card and batch, and the kernels' registers."""
     record = latest(path, gpu_estimate.WHAT)
     assert record is not None, gpu_estimate.WHAT
-    aims = {f"{card.name}, batch {batch}": aim for card in gpu_estimate.CARDS for batch, aim in card.aims}
     phases = record.options["phases"]
     lines = [f"| GPU | {' | '.join(phases)} | us a batch | us a slice | aim |\n|{'---|' * (len(phases) + 4)}\n"]
-    for side, us in record.samples.items():
-        batch = int(side.rpartition(" ")[2])
-        each, aim = sum(us) / batch, aims.get(side)
-        judged = "" if aim is None else f"{aim:.0f}: {'met' if each <= aim else 'missed'}, by this estimate"
-        cells = [side, *(f"{value:.1f}" for value in us), f"{sum(us):.0f}", f"{each:.1f}", judged]
-        lines.append(f"| {' | '.join(cells)} |\n")
-    by_sm: dict[str, dict[str, float]] = {}
-    for key, value in record.summary.items():
-        if key.startswith("SM "):
-            sm, _, name = key.partition(": ")
-            by_sm.setdefault(sm, {})[name] = value
+    for card in gpu_estimate.CARDS:
+        aims = dict(card.aims)
+        for batch in gpu_estimate.BATCHES:
+            side = gpu_estimate.side_of(card, batch)
+            us, aim = record.samples[side], aims.get(batch)
+            each = sum(us) / batch
+            judged = "" if aim is None else f"{aim:.0f}: {'met' if each <= aim else 'missed'}, by this estimate"
+            cells = [side, *(f"{value:.1f}" for value in us), f"{sum(us):.0f}", f"{each:.1f}", judged]
+            lines.append(f"| {' | '.join(cells)} |\n")
+    by_sm = {sm: used for sm, used in names.by_contender(record.summary).items() if set(used) >= set(kernel.ENTRIES)}
     entries = kernel.ENTRIES
     lines.append(f"\n| registers | {' | '.join(f'`{name}`' for name in entries)} |\n|{'---|' * (len(entries) + 1)}\n")
     lines += [f"| {sm} | {' | '.join(f'{used[name]:.0f}' for name in entries)} |\n" for sm, used in by_sm.items()]
@@ -116,9 +114,9 @@ def gate_part(path: Path) -> str:
                "mean \\|dp\\|", "dAUC", "sensitivity", "specificity", "size")  # fmt: skip
     lines = [f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"]
     for name, record in newest.items():
+        figures = names.by_contender(record.summary)
         for precision, said in record.options["verdicts"].items():
-            verdict = real_verdict(said, page_parts.limits_of(record))
-            s = {key.removeprefix(f"{precision}: "): value for key, value in record.summary.items()}
+            verdict, s = real_verdict(said, page_parts.limits_of(record)), figures[precision]
             located = s.get("location_slices")
             cells = (
                 name, precision, verdict, f"{s['ich_slices']:.0f}", f"{s['ich_flips']:.0f}",

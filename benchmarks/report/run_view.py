@@ -35,6 +35,18 @@ class Speed:
 
 
 @dataclass(frozen=True)
+class BatchRate:
+    """What a configuration did at a batch size.
+
+    Attributes:
+        joules: a slice, of the sensor that counted the most; None without one.
+    """
+
+    slices_a_second: float
+    joules: float | None
+
+
+@dataclass(frozen=True)
 class RunView:
     """One bundle's records, by what they measure; the accuracy's is always there.
 
@@ -170,7 +182,7 @@ class RunView:
         """Models of peers that were timed as well."""
         latency = self.records.get(names.LATENCY)
         known = {*self.configurations, names.NULL_BACKEND}
-        return [name for name in latency.samples if name not in known and ": device " not in name] if latency else []
+        return [name for name in names.by_contender(latency.samples) if name not in known] if latency else []
 
     def figure(self, what: str, name: str, figure: str) -> float | None:
         """A figure of a record's summary, `NAME: FIGURE`; None where it was not measured."""
@@ -200,6 +212,17 @@ class RunView:
     def modes(self, contender: str) -> tuple[float, float] | None:
         """The two times, in milliseconds, that one slice took by turns; None where the samples have one middle."""
         return two_modes(self.records[names.LATENCY].samples[contender])
+
+
+def batch_rates(record: Record) -> dict[str, dict[int, BatchRate]]:
+    """By configuration and batch size what a record of the throughput says."""
+    rates: dict[str, dict[int, BatchRate]] = {}
+    for configuration, summary in names.by_contender(record.summary).items():
+        for batch, figures in names.by_batch(names.by_contender(summary)).items():
+            joules = [value for name, value in figures.items() if name.endswith(names.JOULES_A_SLICE)]
+            rate = BatchRate(figures[names.SLICES_PER_SECOND], max(joules, default=None))
+            rates.setdefault(configuration, {})[batch] = rate
+    return rates
 
 
 def group_by_run(shown: Sequence[RunView]) -> list[list[RunView]]:
