@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.peers import EAGER, SCIKIT_IMAGE
 from benchmarks.report import encoders, page_parts, paper_parts
 from benchmarks.report.evidence_table import evidence_table
-from benchmarks.report.run_view import group_by_run, run_views
+from benchmarks.report.run_view import group_by_run, run_records, run_views
 from benchmarks.report.single_questions import rows
 from benchmarks.results import (
     BENCH_RECORDS,
@@ -77,8 +77,8 @@ def tables() -> dict[str, dict[str, str]]:
 
 
 def _single_questions() -> str:
-    views = run_views([record for record in read(BENCH_RECORDS) if record.what.startswith(names.PREFIX)])
-    lines = (f"| {what} | {figure} | `{line}` |\n" for what, figure, line in rows(views, list(read(CPU_RECORDS))))
+    asked = rows(run_views(run_records(BENCH_RECORDS)), list(read(CPU_RECORDS)))
+    lines = (f"| {what} | {figure} | `{line}` |\n" for what, figure, line in asked)
     return "\n| what | figure | command |\n|---|---|---|\n" + "".join(lines) + "\n"
 
 
@@ -151,12 +151,11 @@ def _curve(points: Iterable[dict[str, float]]) -> str:
 
 def _bench(path: Path) -> str:
     """The newest run of each bundle by each command, its fastest configuration first, and the harness's proofs."""
-    kept = list(read(path)) if path.is_file() else []
     columns = ("run", "model", "contender", "gate", "one slice in the model, median ms (samples)",
                "folder to result, ms a slice", "studies a minute", "against the plain script",
                "decided as by it")  # fmt: skip
     lines = [f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"]
-    shown = run_views([record for record in kept if record.what.startswith(names.PREFIX)])
+    shown = run_views(run_records(path))
     numbers = {run[0].command: number for number, run in enumerate(group_by_run(shown), start=1)}
     for view in shown:
         script = f"{SCIKIT_IMAGE.name}, {EAGER.name}"
@@ -179,7 +178,7 @@ def _bench(path: Path) -> str:
         cores = facts["cores of this process"]
         lines.append(f"{numbers[view.command]}. `{view.command}`: {view.slices} slices judged; cores {cores}{busy}\n")
     lines.append("\n")
-    for record in {r.options["bundle"]: r for r in kept if r.what == harness_check.WHAT}.values():
+    for record in {r.options["bundle"]: r for r in read(path) if r.what == harness_check.WHAT}.values():
         s, said = record.summary, record.options["verdicts"]
         lines.append(
             f"- `{_command(record)}`: the harness adds {s['harness: share']:.3%} of a call; a repetition "

@@ -7,12 +7,14 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.measure.statistics import Ratio, ratio, two_modes
 from benchmarks.results import names
 from benchmarks.results.names import key_of
 from dtvit_edge.bundle.verdicts import INCONCLUSIVE, NOT_GATED, PASSED, switched_off
-from evaluation.records import Record
+from dtvit_edge.errors import ConfigError
+from evaluation.records import Record, read
 
 # Cores that other work may use before a reader is told.
 BUSY_CORES = 0.15
@@ -231,6 +233,19 @@ def group_by_run(shown: Sequence[RunView]) -> list[list[RunView]]:
     for view in shown:
         grouped.setdefault(view.command, []).append(view)
     return list(grouped.values())
+
+
+def run_records(path: Path) -> list[Record]:
+    """The records of runs of `bench` among those of a file, or of a run's folder.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    file = path / names.RECORDS_FILE if path.is_dir() else path
+    records = [record for record in read(file) if record.what.startswith(names.PREFIX)] if file.is_file() else []
+    if not records:
+        raise ConfigError(f"{path}: no records of a run of `dtvit-edge bench`")
+    return records
 
 
 def run_views(records: Sequence[Record]) -> list[RunView]:
