@@ -206,16 +206,9 @@ def compare(before: Path, after: Path, seed: int, as_json: bool) -> None:
 def report(records: Path, out: Path) -> None:
     """Write the report of RECORDS (a bench.jsonl) anew; of several runs by one command it shows the last."""
     from benchmarks.report.report import write_report
-    from benchmarks.results import names
-    from dtvit_edge.errors import ConfigError
-    from evaluation.records import read
+    from benchmarks.report.run_view import run_records
 
-    run_records = (
-        [record for record in read(records) if record.what.startswith(names.PREFIX)] if records.is_file() else []
-    )
-    if not run_records:
-        raise ConfigError(f"{records}: no records of a run of `dtvit-edge bench`")
-    write_report(out, run_records)
+    write_report(out, run_records(records))
     _print_summary(out)
 
 

@@ -102,13 +102,13 @@ class FolderRuns:
 
     def add(self, name: str, folder_run: FolderRun) -> None:
         """Take one run."""
-        milliseconds = {names.PER_SLICE: folder_run.seconds * 1e3 / folder_run.slices}
-        milliseconds |= {} if folder_run.opening_s is None else {names.MODEL_OPENING: folder_run.opening_s * 1e3}
-        milliseconds |= {
-            f"stage {stage}": seconds * 1e3 / folder_run.slices for stage, seconds in folder_run.stages.items()
-        }
+        slice_ms = 1e3 / folder_run.slices
+        milliseconds = {key_of(name, names.PER_SLICE): folder_run.seconds * slice_ms}
+        if folder_run.opening_s is not None:
+            milliseconds[key_of(name, names.MODEL_OPENING)] = folder_run.opening_s * 1e3
+        milliseconds |= {names.stage_key(name, s): seconds * slice_ms for s, seconds in folder_run.stages.items()}
         for key, value in milliseconds.items():
-            self.samples.setdefault(key_of(name, key), []).append(value)
+            self.samples.setdefault(key, []).append(value)
         self.last[name] = folder_run
 
     def summary(self) -> dict[str, float]:

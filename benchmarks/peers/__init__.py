@@ -32,14 +32,14 @@ class Peer:
     """Something that a user could take instead.
 
     Attributes:
-        name: as reports call it; extra: of the distribution, that installs it.
+        name: as reports call it; group: of pyproject.toml, that installs it; empty for what comes with the runtime.
         needs: modules; module, attribute: its code.
         check: a function of that module which says what else is missing.
         slow: opening takes minutes; a quick run leaves it out.
     """
 
     name: str
-    extra: str
+    group: str
     needs: tuple[str, ...]
     module: str
     attribute: str
@@ -50,7 +50,7 @@ class Peer:
         """Why it cannot run here, or None."""
         absent = [name for name in self.needs if find_spec(name) is None]
         if absent:
-            return f"{', '.join(absent)} not installed; pip install -e . --group {self.extra}"
+            return f"{', '.join(absent)} not installed; pip install -e . --group {self.group}"
         if not self.check:
             return None
         ask: Callable[[], str | None] = getattr(import_module(self.module), self.check)
@@ -61,12 +61,12 @@ class Peer:
         return getattr(import_module(self.module), self.attribute)
 
 
-EAGER = Peer("PyTorch eager", "peer-pytorch", ("torch", "timm"), "benchmarks.peers.pytorch", "eager")
+EAGER = Peer("PyTorch eager", "workstation", ("torch", "timm"), "benchmarks.peers.pytorch", "eager")
 MODELS = (
     EAGER,
     Peer(
         "PyTorch compiled",
-        "peer-pytorch-compile",
+        "workstation",
         ("torch", "timm"),
         "benchmarks.peers.pytorch",
         "compiled",
@@ -75,14 +75,14 @@ MODELS = (
     ),
     Peer(
         "ONNX Runtime, plain export",
-        "peer-onnxruntime",
+        "workstation",
         ("torch", "timm", "onnxruntime", "onnxscript"),
         "benchmarks.peers.plain_export",
         "onnx_runtime",
     ),
     Peer(
         "OpenVINO, plain export",
-        "peer-openvino",
+        "workstation",
         ("torch", "timm", "openvino", "onnxscript"),
         "benchmarks.peers.plain_export",
         "openvino",
@@ -100,7 +100,7 @@ PREPROCESSING = (SCIKIT_IMAGE, OPENCV, MONAI)
 QUANTISERS = (
     Peer("NNCF", "peer-nncf", ("nncf",), "benchmarks.peers.quantisers", "nncf", slow=True),
     Peer("ModelOpt", "peer-modelopt", ("modelopt.onnx",), "benchmarks.peers.quantisers", "modelopt", slow=True),
-    Peer("ONNX Runtime static", "peer-onnxruntime", ("onnxruntime", "onnx"), "benchmarks.peers.quantisers",
+    Peer("ONNX Runtime static", "workstation", ("onnxruntime", "onnx"), "benchmarks.peers.quantisers",
          "onnx_runtime", slow=True),
 )  # fmt: skip
 

@@ -21,11 +21,12 @@ from typing import Any
 from benchmarks.measure.statistics import MARGIN, Ratio, ratio
 from benchmarks.measure.throughput import SAMPLE_S
 from benchmarks.measure.yardstick import WORKLOAD, yardstick_units
+from benchmarks.report.run_view import run_records
 from benchmarks.results import names
 from dtvit_edge.cli import render
 from dtvit_edge.cli.units import size
 from dtvit_edge.errors import ConfigError
-from evaluation.records import Record, read
+from evaluation.records import Record
 
 TIMED_MEASUREMENTS = (
     names.LATENCY,
@@ -88,7 +89,7 @@ class Comparison:
 
 
 def compare(before: Path, after: Path, *, seed: int = 0) -> Comparison:
-    """Compare two runs of `bench`.
+    """Compare two runs of `bench`, by bundle and measurement; of equals the last.
 
     Args:
         before, after: folders of runs, or their records.
@@ -96,7 +97,7 @@ def compare(before: Path, after: Path, *, seed: int = 0) -> Comparison:
     Raises:
         ConfigError: no records, or no measurement that both have.
     """
-    a, b = records_of(before), records_of(after)
+    a, b = ({(r.options["bundle"], r.what): r for r in run_records(path)} for path in (before, after))
     shared = [key for key in a if key in b]
     if not shared:
         raise ConfigError(f"{before.name} and {after.name} have no measurement of a bundle in common")
@@ -112,18 +113,6 @@ def compare(before: Path, after: Path, *, seed: int = 0) -> Comparison:
         f"{contender}: {figure}" for _, contender, figure, x, y in accuracy if (y < x) == ACCURACY_FIGURES[figure]
     ]
     return Comparison(changes, accuracy, differences, tuple(only), tuple(worse))
-
-
-def records_of(path: Path) -> dict[tuple[str, str], Record]:
-    """The records of a run by bundle and measurement; of equals the last.
-
-    Raises:
-        ConfigError: neither a folder of a run nor its records.
-    """
-    file = path / names.RECORDS_FILE if path.is_dir() else path
-    if not file.is_file():
-        raise ConfigError(f"{path}: no records of a run of `dtvit-edge bench`")
-    return {(r.options["bundle"], r.what): r for r in read(file) if r.what.startswith(names.PREFIX)}
 
 
 def show_comparison(comparison: Comparison, *, as_json: bool) -> None:
@@ -211,11 +200,12 @@ def _seconds(unit: str, samples: Sequence[float]) -> float:
 
 
 def _figures(a: Record, b: Record) -> Iterator[tuple[str, str, str, float, float]]:
-    for key, value in a.summary.items():
-        contender, _, figure = key.rpartition(": ")
-        other = b.summary.get(key)
-        if figure in ACCURACY_FIGURES and other is not None and abs(other - value) > ROUNDING:
-            yield a.options["bundle"], contender, figure, value, other
+    others = names.by_contender(b.summary)
+    for contender, figures in names.by_contender(a.summary).items():
+        for figure, value in figures.items():
+            other = others.get(contender, {}).get(figure)
+            if figure in ACCURACY_FIGURES and other is not None and abs(other - value) > ROUNDING:
+                yield a.options["bundle"], contender, figure, value, other
 
 
 def _differences(a: Record, b: Record) -> dict[str, tuple[str, str]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.peers import EAGER, SCIKIT_IMAGE
 from benchmarks.report import encoders, page_parts, paper_parts
 from benchmarks.report.evidence_table import evidence_table
-from benchmarks.report.run_view import group_by_run, run_views
+from benchmarks.report.run_view import group_by_run, run_records, run_views
 from benchmarks.report.single_questions import rows
 from benchmarks.results import (
     BENCH_RECORDS,
@@ -83,8 +83,8 @@ def tables() -> dict[str, dict[str, str]]:
 
 
 def _single_questions() -> str:
-    views = run_views([record for record in read(BENCH_RECORDS) if record.what.startswith(names.PREFIX)])
-    lines = (f"| {what} | {figure} | `{line}` |\n" for what, figure, line in rows(views, list(read(CPU_RECORDS))))
+    asked = rows(run_views(run_records(BENCH_RECORDS)), list(read(CPU_RECORDS)))
+    lines = (f"| {what} | {figure} | `{line}` |\n" for what, figure, line in asked)
     return "\n| what | figure | command |\n|---|---|---|\n" + "".join(lines) + "\n"
 
 
@@ -92,20 +92,18 @@ def _gpu_estimate(path: Path) -> str:
     """Microseconds by phase of each card and batch, and the kernels' registers."""
     record = latest(path, gpu_estimate.WHAT)
     assert record is not None, gpu_estimate.WHAT
-    aims = {f"{card.name}, batch {batch}": aim for card in gpu_estimate.CARDS for batch, aim in card.aims}
     phases = record.options["phases"]
     lines = [f"| GPU | {' | '.join(phases)} | us a batch | us a slice | aim |\n|{'---|' * (len(phases) + 4)}\n"]
-    for side, us in record.samples.items():
-        batch = int(side.rpartition(" ")[2])
-        each, aim = sum(us) / batch, aims.get(side)
-        judged = "" if aim is None else f"{aim:.0f}: {'met' if each <= aim else 'missed'}, by this estimate"
-        cells = [side, *(f"{value:.1f}" for value in us), f"{sum(us):.0f}", f"{each:.1f}", judged]
-        lines.append(f"| {' | '.join(cells)} |\n")
-    by_sm: dict[str, dict[str, float]] = {}
-    for key, value in record.summary.items():
-        if key.startswith("SM "):
-            sm, _, name = key.partition(": ")
-            by_sm.setdefault(sm, {})[name] = value
+    for card in gpu_estimate.CARDS:
+        aims = dict(card.aims)
+        for batch in gpu_estimate.BATCHES:
+            side = gpu_estimate.side_of(card, batch)
+            us, aim = record.samples[side], aims.get(batch)
+            each = sum(us) / batch
+            judged = "" if aim is None else f"{aim:.0f}: {'met' if each <= aim else 'missed'}, by this estimate"
+            cells = [side, *(f"{value:.1f}" for value in us), f"{sum(us):.0f}", f"{each:.1f}", judged]
+            lines.append(f"| {' | '.join(cells)} |\n")
+    by_sm = {sm: used for sm, used in names.by_contender(record.summary).items() if set(used) >= set(kernel.ENTRIES)}
     entries = kernel.ENTRIES
     lines.append(f"\n| registers | {' | '.join(f'`{name}`' for name in entries)} |\n|{'---|' * (len(entries) + 1)}\n")
     lines += [f"| {sm} | {' | '.join(f'{used[name]:.0f}' for name in entries)} |\n" for sm, used in by_sm.items()]
@@ -122,9 +120,9 @@ def gate_part(path: Path) -> str:
                "mean \\|dp\\|", "dAUC", "sensitivity", "specificity", "size")  # fmt: skip
     lines = [f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"]
     for name, record in newest.items():
+        figures = names.by_contender(record.summary)
         for precision, said in record.options["verdicts"].items():
-            verdict = real_verdict(said, page_parts.limits_of(record))
-            s = {key.removeprefix(f"{precision}: "): value for key, value in record.summary.items()}
+            verdict, s = real_verdict(said, page_parts.limits_of(record)), figures[precision]
             located = s.get("location_slices")
             cells = (
                 name, precision, verdict, f"{s['ich_slices']:.0f}", f"{s['ich_flips']:.0f}",
@@ -159,12 +157,11 @@ def _curve(points: Iterable[dict[str, float]]) -> str:
 
 def _bench(path: Path) -> str:
     """The newest run of each bundle by each command, its fastest configuration first, and the harness's proofs."""
-    kept = list(read(path)) if path.is_file() else []
     columns = ("run", "model", "contender", "gate", "one slice in the model, median ms (samples)",
                "folder to result, ms a slice", "studies a minute", "against the plain script",
                "decided as by it")  # fmt: skip
     lines = [f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"]
-    shown = run_views([record for record in kept if record.what.startswith(names.PREFIX)])
+    shown = run_views(run_records(path))
     numbers = {run[0].command: number for number, run in enumerate(group_by_run(shown), start=1)}
     for view in shown:
         script = f"{SCIKIT_IMAGE.name}, {EAGER.name}"
@@ -187,7 +184,7 @@ def _bench(path: Path) -> str:
         cores = facts["cores of this process"]
         lines.append(f"{numbers[view.command]}. `{view.command}`: {view.slices} slices judged; cores {cores}{busy}\n")
     lines.append("\n")
-    for record in {r.options["bundle"]: r for r in kept if r.what == harness_check.WHAT}.values():
+    for record in {r.options["bundle"]: r for r in read(path) if r.what == harness_check.WHAT}.values():
         s, said = record.summary, record.options["verdicts"]
         lines.append(
             f"- `{_command(record)}`: the harness adds {s['harness: share']:.3%} of a call; a repetition "

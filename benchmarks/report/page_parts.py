@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from benchmarks.peers import EAGER, SCIKIT_IMAGE
-from benchmarks.report.run_view import RunView, run_views
+from benchmarks.report.run_view import RunView, run_records, run_views
 from benchmarks.results import BENCH_RECORDS, CPU_RECORDS, EVALUATION_RECORDS, names
 from benchmarks.standalone import reading
 from dtvit_edge.bundle.device_profile import PROFILE_SCHEMA
@@ -145,7 +145,7 @@ def _key_figures() -> Iterator[KeyFigure]:
             f"{s['location_accuracy']:.1%}",
             (_command(evaluation[-1]),),
         )
-    views = run_views([record for record in read(BENCH_RECORDS) if record.what.startswith(names.PREFIX)])
+    views = run_views(run_records(BENCH_RECORDS))
     on_one_core = [
         (view, speed)
         for view in views

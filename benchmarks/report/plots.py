@@ -12,7 +12,7 @@ from matplotlib.ticker import ScalarFormatter
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, confusion_matrix
 
-from benchmarks.report.run_view import RunView
+from benchmarks.report.run_view import RunView, batch_rates
 from benchmarks.results import names
 from benchmarks.results.names import key_of
 from dtvit_edge.spec import HEAD_LABELS, ICH_HEAD, LOCATION_HEAD
@@ -61,10 +61,9 @@ def stages(view: RunView) -> Plot | None:
     if record is None:
         return None
     stage_ms: dict[str, dict[str, float]] = {}
-    for key, values in record.samples.items():
-        contender, _, rest = key.rpartition(": ")
-        if rest.startswith("stage "):
-            stage_ms.setdefault(contender, {})[rest.removeprefix("stage ")] = statistics.median(values)
+    for contender, samples in names.by_contender(record.samples).items():
+        if by_stage := names.by_stage(samples):
+            stage_ms[contender] = {stage: statistics.median(ms) for stage, ms in by_stage.items()}
     # With several threads that read ahead stages overlap, and their sum says nothing.
     ours = tuple(view.configurations)
     drawn = [contender for contender in stage_ms if contender in ours or not contender.startswith(ours)]
@@ -98,10 +97,10 @@ def throughput(view: RunView) -> Plot | None:
     record = view.records.get(names.THROUGHPUT)
     if record is None:
         return None
-    lines: dict[str, list[tuple[int, float]]] = {}
-    for key in record.samples:
-        configuration, batch = names.contender_and_batch(key)
-        lines.setdefault(configuration, []).append((batch, record.summary[key_of(key, names.SLICES_PER_SECOND)]))
+    lines = {
+        configuration: [(batch, rate.slices_a_second) for batch, rate in rates.items()]
+        for configuration, rates in batch_rates(record).items()
+    }
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.add_subplot()
     for i, (configuration, points) in enumerate(lines.items()):

@@ -7,12 +7,14 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.measure.statistics import Ratio, ratio, two_modes
 from benchmarks.results import names
 from benchmarks.results.names import key_of
 from dtvit_edge.bundle.verdicts import INCONCLUSIVE, NOT_GATED, PASSED, switched_off
-from evaluation.records import Record
+from dtvit_edge.errors import ConfigError
+from evaluation.records import Record, read
 
 # Cores that other work may use before a reader is told.
 BUSY_CORES = 0.15
@@ -32,6 +34,18 @@ class Speed:
     def __str__(self) -> str:
         between = "" if self.low is None else f" ({self.low:.2f} to {self.high:.2f})"
         return f"{self.value:.2f} times as fast{between}"
+
+
+@dataclass(frozen=True)
+class BatchRate:
+    """What a configuration did at a batch size.
+
+    Attributes:
+        joules: a slice, of the sensor that counted the most; None without one.
+    """
+
+    slices_a_second: float
+    joules: float | None
 
 
 @dataclass(frozen=True)
@@ -170,7 +184,7 @@ class RunView:
         """Models of peers that were timed as well."""
         latency = self.records.get(names.LATENCY)
         known = {*self.configurations, names.NULL_BACKEND}
-        return [name for name in latency.samples if name not in known and ": device " not in name] if latency else []
+        return [name for name in names.by_contender(latency.samples) if name not in known] if latency else []
 
     def figure(self, what: str, name: str, figure: str) -> float | None:
         """A figure of a record's summary, `NAME: FIGURE`; None where it was not measured."""
@@ -202,12 +216,36 @@ class RunView:
         return two_modes(self.records[names.LATENCY].samples[contender])
 
 
+def batch_rates(record: Record) -> dict[str, dict[int, BatchRate]]:
+    """By configuration and batch size what a record of the throughput says."""
+    rates: dict[str, dict[int, BatchRate]] = {}
+    for configuration, summary in names.by_contender(record.summary).items():
+        for batch, figures in names.by_batch(names.by_contender(summary)).items():
+            joules = [value for name, value in figures.items() if name.endswith(names.JOULES_A_SLICE)]
+            rate = BatchRate(figures[names.SLICES_PER_SECOND], max(joules, default=None))
+            rates.setdefault(configuration, {})[batch] = rate
+    return rates
+
+
 def group_by_run(shown: Sequence[RunView]) -> list[list[RunView]]:
     """The bundles by the run that measured them, in order: only those of one run are compared."""
     grouped: dict[str, list[RunView]] = {}
     for view in shown:
         grouped.setdefault(view.command, []).append(view)
     return list(grouped.values())
+
+
+def run_records(path: Path) -> list[Record]:
+    """The records of runs of `bench` among those of a file, or of a run's folder.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    file = path / names.RECORDS_FILE if path.is_dir() else path
+    records = [record for record in read(file) if record.what.startswith(names.PREFIX)] if file.is_file() else []
+    if not records:
+        raise ConfigError(f"{path}: no records of a run of `dtvit-edge bench`")
+    return records
 
 
 def run_views(records: Sequence[Record]) -> list[RunView]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from benchmarks.measure.statistics import QUANTILES, least_samples, percentiles
 from benchmarks.report.other_int8 import other_int8
-from benchmarks.report.run_view import RunView
+from benchmarks.report.run_view import BatchRate, RunView, batch_rates
 from benchmarks.report.verdicts import MIB, verdicts
 from benchmarks.results import names
 from benchmarks.results.names import key_of
@@ -28,13 +28,10 @@ def verdict_table(view: RunView) -> Table:
 def accuracy(view: RunView) -> Table:
     """Every configuration against the reference and the labels."""
     record, options = view.accuracy, view.accuracy.options
+    by_configuration = names.by_contender(record.summary)
     rows = []
     for configuration in view.configurations:
-        figures = {
-            key.removeprefix(f"{configuration}: "): v
-            for key, v in record.summary.items()
-            if key.startswith(f"{configuration}: ")
-        }
+        figures = by_configuration.get(configuration, {})
 
         def shown(name: str, form: str, values: dict[str, float] = figures) -> str:
             return form.format(values[name]) if name in values else NOT_ASSESSED
@@ -74,9 +71,9 @@ def accuracy(view: RunView) -> Table:
 
 def scanners(view: RunView) -> Table | None:
     """Every configuration under each shift of the scanner; None where none was made."""
-    summary, suffix = view.accuracy.summary, ", agreement"
-    first = f"{view.configurations[0]}: " if view.configurations else ""
-    shifts = [key[len(first) : -len(suffix)] for key in summary if key.startswith(first) and key.endswith(suffix)]
+    suffix, summary = ", agreement", names.by_contender(view.accuracy.summary)
+    first = summary.get(view.configurations[0], {}) if view.configurations else {}
+    shifts = [figure.removesuffix(suffix) for figure in first if figure.endswith(suffix)]
     if not shifts:
         return None
 
@@ -131,12 +128,12 @@ def latency(view: RunView) -> Table | str:
         *(f"not timed: {contender}: {why}" for contender, why in view.left_out.items()),
         *(f"peer not timed: {peer}: {why}" for peer, why in record.options["peers_left_out"].items()),
     ]
-    device = [
-        (name, str(len(values)), f"{statistics.median(values):.4g} ms")
-        for name, values in record.samples.items()
-        if ": device " in name
+    notes += [
+        f"{name}: {stage}: median {statistics.median(values):.4g} ms of {len(values)}"
+        for name, by_stage in names.by_contender(record.samples).items()
+        for stage, values in by_stage.items()
+        if stage
     ]
-    notes += [f"{name}: median {value} of {count}" for name, count, value in device]
     modes = {name: found for name in [*view.passed, *peers] if (found := view.modes(name))}
     notes += [f"{name}: two modes, {low:.4g} and {high:.4g} ms" for name, (low, high) in modes.items()]
     return Table("latency", f"Latency of one slice in the model: {view.title}", columns, tuple(rows), tuple(notes))
@@ -161,23 +158,18 @@ def throughput(view: RunView) -> Table | None:
     record = view.records.get(names.THROUGHPUT)
     if record is None:
         return None
-    rates: dict[str, dict[int, str]] = {}
-    for key in record.samples:
-        configuration, batch = names.contender_and_batch(key)
-        joules = [v for k, v in record.summary.items() if k.startswith(f"{key}: ") and k.endswith("joules a slice")]
-        more = f", {max(joules):.3g} J a slice" if joules else ""
-        rates.setdefault(configuration, {})[batch] = f"{record.summary[key_of(key, names.SLICES_PER_SECOND)]:.4g}{more}"
+    rates = batch_rates(record)
     batches = sorted({batch for by_batch in rates.values() for batch in by_batch})
     rows = tuple(
-        (configuration, *(by_batch.get(batch, EMPTY_CELL) for batch in batches))
-        for configuration, by_batch in rates.items()
+        (configuration, *(_rate(by_batch.get(batch)) for batch in batches)) for configuration, by_batch in rates.items()
     )
     absent = [f"energy: no {name}: {why}" for name, why in record.options["sensors_absent"].items()]
     refused = [f"{key}: {why}" for key, why in record.options["refused"].items()]
-    held = [f"{key.removesuffix(': device_bytes')}: {value / MIB:.0f} MiB of device memory at most"
-            for key, value in record.summary.items() if key.endswith(": device_bytes")]  # fmt: skip
-    if not held:
-        held = ["device memory: no backend here runs on a device"]
+    held = [
+        f"{name}: {figures[names.DEVICE_BYTES] / MIB:.0f} MiB of device memory at most"
+        for name, figures in names.by_contender(record.summary).items()
+        if names.DEVICE_BYTES in figures
+    ] or ["device memory: no backend here runs on a device"]
     notes = (str(record.options["inside"]), *absent, *refused, *held)
     return Table("throughput", f"Throughput, slices a second: {view.title}",
                  ("configuration", *(f"batch {batch}" for batch in batches)), rows, notes)  # fmt: skip
@@ -188,16 +180,14 @@ def end_to_end(view: RunView) -> Table | None:
     record = view.records.get(names.END_TO_END)
     if record is None:
         return None
-    suffix = f": {names.PER_SLICE}"
-    order = [key.removesuffix(suffix) for key in record.samples if key.endswith(suffix)]
-    order.sort(key=lambda contender: statistics.median(record.samples[key_of(contender, names.PER_SLICE)]))
+    samples = names.by_contender(record.samples)
+    order = sorted(samples, key=lambda contender: statistics.median(samples[contender][names.PER_SLICE]))
     scripts = [contender for contender in order if contender in _scripts(view)][
         -1:
     ]  # the slowest; the record has all ratios
     rows = []
     for contender in order:
-        slices = record.samples[key_of(contender, names.PER_SLICE)]
-        opening = record.samples.get(key_of(contender, names.MODEL_OPENING))
+        slices, opening = samples[contender][names.PER_SLICE], samples[contender].get(names.MODEL_OPENING)
         rows.append((
             contender,
             str(len(slices)),
@@ -247,7 +237,11 @@ def layers(view: RunView) -> Table | None:
     record = view.records.get(names.LAYERS)
     if record is None:
         return None
-    rows = tuple((*key.rsplit(": ", 1), f"{values[0]:.3f}") for key, values in record.samples.items())
+    rows = tuple(
+        (configuration, layer, f"{values[0]:.3f}")
+        for configuration, by_layer in names.by_contender(record.samples).items()
+        for layer, values in by_layer.items()
+    )
     notes = [f"mean of {record.options['calls']} calls of one slice with the library's profiler on, which costs time"]
     notes += [f"{configuration}: its backend has no profile" for configuration in record.options["without_a_profile"]]
     return Table("layers", f"Layers: {view.title}", ("configuration", "layer", "ms"), rows, tuple(notes))
@@ -313,6 +307,12 @@ def _against(view: RunView, contender: str, peer: str) -> str:
     if contender in (peer, names.NULL_BACKEND) or contender not in view.passed:
         return EMPTY_CELL
     return str(view.times_as_fast(names.LATENCY, contender, peer) or EMPTY_CELL)
+
+
+def _rate(rate: BatchRate | None) -> str:
+    if rate is None:
+        return EMPTY_CELL
+    return f"{rate.slices_a_second:.4g}" + ("" if rate.joules is None else f", {rate.joules:.3g} J a slice")
 
 
 def _ms(value: float | None) -> str:

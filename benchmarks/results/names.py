@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
 # What each record is about.
 PREFIX = "bench: "
 ACCURACY = "bench: accuracy"
@@ -26,6 +31,9 @@ MS, SECONDS, SLICES_PER_SECOND, BYTES = "ms", "s", "slices/s", "bytes"
 NULL_BACKEND = "null"
 ICH_LABELS, LOCATION_LABELS, PATIENTS = "labels: ich", "labels: location", "patients"
 PER_SLICE, MODEL_OPENING = "a slice", "opening"
+_BATCH, _STAGE = "batch ", "stage "
+# Figures of a configuration that runs on a device, and of a batch size.
+DEVICE_BYTES, JOULES_A_SLICE = "device_bytes", "joules a slice"
 # An option of the latency's record: cores that other work kept busy meanwhile.
 OTHER_WORK = "other_work_cores"
 # An option of the cold start's record: samples of the processes' CPU seconds, by configuration.
@@ -37,15 +45,33 @@ def key_of(contender: str, figure: str) -> str:
     return f"{contender}: {figure}"
 
 
+def by_contender(values: Mapping[str, _T]) -> dict[str, dict[str, _T]]:
+    """A record's samples or figures by contender and name (see `key_of`); those of a contender alone have no name."""
+    nested: dict[str, dict[str, _T]] = {}
+    for key, value in values.items():
+        contender, _, figure = key.partition(": ")
+        nested.setdefault(contender, {})[figure] = value
+    return nested
+
+
 def batch_key(contender: str, batch: int) -> str:
     """The samples of a contender at a batch size."""
-    return key_of(contender, f"batch {batch}")
+    return key_of(contender, f"{_BATCH}{batch}")
 
 
-def contender_and_batch(key: str) -> tuple[str, int]:
-    """The other way round."""
-    contender, _, rest = key.rpartition(": batch ")
-    return contender, int(rest)
+def stage_key(contender: str, stage: str) -> str:
+    """The samples of a stage of a contender's runs from folder to result."""
+    return key_of(contender, f"{_STAGE}{stage}")
+
+
+def by_batch(figures: Mapping[str, _T]) -> dict[int, _T]:
+    """Of a contender's samples or figures those that belong to a batch size."""
+    return {int(name.removeprefix(_BATCH)): value for name, value in figures.items() if name.startswith(_BATCH)}
+
+
+def by_stage(figures: Mapping[str, _T]) -> dict[str, _T]:
+    """Of a contender's samples those of a run's stages."""
+    return {name.removeprefix(_STAGE): value for name, value in figures.items() if name.startswith(_STAGE)}
 
 
 def file_size_key(precision: str) -> str:

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import click
@@ -69,6 +70,11 @@ CARDS = (
 BATCHES = (1, 8, 64)
 
 
+def side_of(card: Card, batch: int) -> str:
+    """What the samples of a card and a batch are called."""
+    return f"{card.name}, batch {batch}"
+
+
 def estimate(card: Card, batch: int) -> list[float]:
     """Microseconds of a batch by phase, the way that a run takes; copies to the GPU come on top."""
     spread = batch <= SPREAD_SLICES_A_PROCESSOR * card.processors
@@ -117,11 +123,11 @@ def main(out: Path) -> None:
     nvcc = shutil.which("nvcc")
     if nvcc is None:
         raise MissingDependency("nvcc is not on the path: without it nobody knows the registers")
-    samples = {f"{card.name}, batch {n}": estimate(card, n) for card in CARDS for n in BATCHES}
-    for side, phases in samples.items():
-        batch = int(side.rpartition(" ")[2])
+    samples: dict[str, list[float]] = {}
+    for card, batch in product(CARDS, BATCHES):
+        samples[side_of(card, batch)] = phases = estimate(card, batch)
         about = ", ".join(f"{name} {us:.1f}" for name, us in zip(PHASES, phases, strict=True))
-        render.echo(f"{side:<32} {sum(phases) / batch:6.1f} us a slice: {about}")
+        render.echo(f"{side_of(card, batch):<32} {sum(phases) / batch:6.1f} us a slice: {about}")
     summary = registers(nvcc)
     release = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[-1]
     keep(out, WHAT, "us", samples, summary, phases=list(PHASES), nvcc=release)

@@ -22,7 +22,7 @@ from tests.support.bench_runs import TINY, with_int8
 
 STATIC, BROKEN, ABSENT = "ONNX Runtime static", "breaks", "is not here"
 TOOLS = (
-    Peer(STATIC, "peer-onnxruntime", ("onnxruntime",), "benchmarks.peers.quantisers", "onnx_runtime"),
+    Peer(STATIC, "workstation", ("onnxruntime",), "benchmarks.peers.quantisers", "onnx_runtime"),
     Peer(BROKEN, "none", (), __name__, "breaks"),
     Peer(ABSENT, "none", ("no_such_module",), __name__, "breaks"),
 )

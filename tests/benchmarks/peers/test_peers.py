@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.peers import EAGER, MODELS, OPENCV, PREPROCESSING, SCIKIT_IMAGE, Peer, chosen_peers, trtexec
+from benchmarks.peers import EAGER, MODELS, OPENCV, PREPROCESSING, QUANTISERS, SCIKIT_IMAGE, Peer, chosen_peers, trtexec
 from benchmarks.peers.baselines import WITHOUT_WEIGHTS, Baselines
 from benchmarks.peers.preprocessing import read
 from benchmarks.results import names
@@ -25,6 +26,7 @@ from dtvit_edge.spec import OUTPUT_NAMES, PreprocessSpec, Window, WindowKind
 from export.checkpoint import save_checkpoint
 from export.untrained import untrained_model
 from tests.support.bench_runs import TINY
+from tests.support.data import ROOT
 
 EVERY = chosen_peers((), every=True)
 SPECS = {
@@ -173,3 +175,9 @@ def test_a_peer_is_asked_for_by_name() -> None:
 
 def test_quick_leaves_out_what_compiles_for_minutes() -> None:
     assert [peer.name for peer in MODELS if peer.slow] == ["PyTorch compiled"] and QUICK.rounds == 1
+
+
+def test_what_installs_a_peer_is_a_group_of_the_project() -> None:
+    groups = set(re.findall(r"^([\w-]+) = \[", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE))
+    peers = (*MODELS, *PREPROCESSING, *QUANTISERS)
+    assert {peer.group for peer in peers} - groups == {""} == {peer.group for peer in peers if peer is OPENCV}

@@ -16,8 +16,8 @@ from benchmarks.peers import PLAIN_EXPORTS
 from benchmarks.report import single_questions
 from benchmarks.report.figures_page import PAGE, figures_page, gate_part, tables
 from benchmarks.report.page_parts import EXIT_STATUSES, key_figures, key_figures_with_commands
-from benchmarks.report.run_view import run_views
-from benchmarks.results import BENCH_RECORDS, CPU_RECORDS, FOLDER, GATE_RECORDS, names
+from benchmarks.report.run_view import run_records, run_views
+from benchmarks.results import BENCH_RECORDS, CPU_RECORDS, FOLDER, GATE_RECORDS
 from dtvit_edge.cli.commands import WORKSTATION_COMMANDS
 from dtvit_edge.errors import BuildKilled, BundleError, DtvitError, VerdictError
 from evaluation.records import append, latest, read
@@ -46,7 +46,7 @@ def test_the_figures_have_records() -> None:
 
 
 def test_a_configuration_has_one_row_against_a_peer_from_its_newest_run() -> None:
-    views = run_views([r for r in read(BENCH_RECORDS) if r.what.startswith(names.PREFIX)])
+    views = run_views(run_records(BENCH_RECORDS))
     rows = [what for what, _, _ in single_questions.rows(views, []) if "vit-b16" in what]
     assert [what.split(", vit-b16")[0] for what in rows] == [
         "openvino int8 against PyTorch eager", "onnxruntime int8 against PyTorch eager"
