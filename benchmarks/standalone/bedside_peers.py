@@ -17,6 +17,7 @@ from typing import Any
 import pydicom
 from pydicom.dataset import Dataset
 
+from dtvit_edge.pacs.association import answers_wait_for_who_asked
 from dtvit_edge.pacs.receiver import IMAGES, OURS, SYNTAXES
 from dtvit_edge.pacs.sender import FIND
 
@@ -110,6 +111,7 @@ def send_datasets(
     association = entity.associate(HOST, port, ae_title=called)
     if not association.is_established:
         return []
+    answers_wait_for_who_asked(association)
     statuses: list[int | None] = [] if each is None else each
     for dataset in datasets:
         try:

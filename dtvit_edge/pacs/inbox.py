@@ -19,6 +19,8 @@ from dtvit_edge.errors import ConfigError
 from dtvit_edge.files import disk_fault, flush_folder, make_folder, open_file, unusable, write_all
 from dtvit_edge.pacs.uids import is_uid
 
+_PROBE_BYTES = 1 << 16
+
 
 class Inbox:
     """The folders of a service."""
@@ -105,6 +107,21 @@ class Inbox:
             with self._naming, suppress(FileNotFoundError):
                 folder.rename(away)
             shutil.rmtree(away, ignore_errors=True)
+
+    def takes(self, count: int) -> bool:
+        """Whether the disk has room for so many bytes now, and can be written."""
+        part = self._incoming / secrets.token_hex(8)
+        try:
+            descriptor = open_file(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            try:
+                write_all(descriptor, bytes(_PROBE_BYTES))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+                part.unlink()
+        except OSError:
+            return False
+        return self.free_bytes() >= count
 
     def free_bytes(self) -> int:
         """What the disk has left."""
