@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.measure import (
     accuracy,
+    bedside,
     cold_start,
     conditions,
     device_hooks,
@@ -97,6 +98,9 @@ class BundleRun:
                 yield from self._layers(passed)
             yield self._end_to_end([passed[name] for name in fastest], baselines)
         yield from self._cold([passed[name] for name in fastest])
+        if self.settings.bedside:
+            timed = bedside.stage([passed[name] for name in fastest], self.inputs, self.settings, self.yardstick.take)
+            yield self._record(names.BEDSIDE, names.SECONDS, *timed)
         if self.settings.peers:
             yield from self._trtexec()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -120,6 +121,13 @@ def send_datasets(
             statuses.append(None)
     association.release()
     return statuses
+
+
+def free_port() -> int:
+    """A port that nobody listens at now."""
+    with socket.socket() as stream:
+        stream.bind((HOST, 0))
+        return int(stream.getsockname()[1])
 
 
 def wait_for(is_so: Callable[[], bool], seconds: float = 30.0) -> None:

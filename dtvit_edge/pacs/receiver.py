@@ -119,6 +119,9 @@ class Receiver:
         settings, addresses = self._settings, frozenset().union(*self._allowed.values())
 
         class Server(ThreadedAssociationServer):
+            # Beyond this the kernel drops a peer's first packet, which the peer repeats after 1, 3, 7 and more seconds.
+            request_queue_size = 8 * MOST_ASSOCIATIONS
+
             def verify_request(self, request: Any, client_address: tuple[str, int]) -> bool:
                 return plain_address(client_address[0]) in addresses
 

@@ -14,12 +14,13 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from benchmarks.standalone.bedside import killed, study_of
+from benchmarks.measure.bedside import study_of
+from benchmarks.standalone.bedside import killed
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.pacs.reading import evidence_uids, statement_of_object
 from tests.support.open_models import slices_of
-from tests.support.orthanc import Orthanc, environment, free_port, stopped, tool
-from tests.support.pacs_peers import HOST, OwnPacs, ServedProcess, send_datasets, wait_for
+from tests.support.orthanc import Orthanc, environment, stopped, tool
+from tests.support.pacs_peers import HOST, OwnPacs, ServedProcess, free_port, send_datasets, wait_for
 
 pytest.importorskip("pynetdicom", reason="the extra `pacs` is not installed")
 pytest.importorskip("highdicom", reason="the extra `pacs` is not installed")
