@@ -18,6 +18,7 @@ from pathlib import Path
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.files import disk_fault, flush_folder, make_folder, open_file, unusable, write_all
 from dtvit_edge.pacs.uids import is_uid
+from dtvit_edge.report.service_folder import RESULTS
 
 _PROBE_BYTES = 1 << 16
 
@@ -27,7 +28,7 @@ class Inbox:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._received, self._incoming, self._results = (folder / n for n in ("received", "incoming", "results"))
+        self._received, self._incoming, self._results = (folder / n for n in ("received", "incoming", RESULTS))
         self._naming = threading.Lock()  # a folder that is removed takes no file with it that has just been kept
 
     def open(self) -> None:

@@ -36,12 +36,12 @@ from dtvit_edge.pacs.uids import derived_uid
 from dtvit_edge.pacs.write import StudyStatement, study_statements
 from dtvit_edge.reasons import Status
 from dtvit_edge.report.run_results import read_run
+from dtvit_edge.report.service_folder import DATABASE
 from dtvit_edge.scoring.api import Options
 from dtvit_edge.scoring.lock import FolderLock
 from dtvit_edge.scoring.opened import OpenModel, opened_model
 from dtvit_edge.scoring.run import resolve_for, run
 
-DATABASE = "service.sqlite"
 # A study that could not be scored is tried again so often, after so long.
 MOST_TRIES, RETRY_SECONDS = 3, 60.0
 # Objects that wait for so long are a reason to look.
