@@ -109,6 +109,7 @@ def bench() -> None:
     "--peer", multiple=True, metavar="NAME", help="Compare with this peer only; an unknown name lists them all."
 )
 @click.option("--layers", is_flag=True, help="Measure the milliseconds of each layer.")
+@click.option("--bedside", is_flag=True, help="Time `serve` from a study's last image to its SR in a PACS.")
 @click.option(
     "--duration",
     "duration_s",

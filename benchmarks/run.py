@@ -13,6 +13,7 @@ from benchmarks.results import names
 from benchmarks.settings import Settings
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import ConfigError
+from dtvit_edge.pacs.packages import SERVICE, require
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.spec import digest_file
 from evaluation.records import Record, append
@@ -32,6 +33,7 @@ def bench(
         say: is given one line for each record.
 
     Raises:
+        MissingDependency: the bedside is asked for without its packages.
         ConfigError: weights that no bundle was made from, two bundles of one name, or an output that exists.
         VerdictError: not one configuration of a bundle passed; what was measured by then is written.
     """
@@ -41,6 +43,8 @@ def bench(
     }
     if twice:
         raise ConfigError(f"two bundles are called {', '.join(sorted(twice))}; a report tells them apart by name")
+    if settings.bedside:
+        require(*SERVICE)
     file = out / names.RECORDS_FILE
     if file.exists():
         raise ConfigError(f"{file} exists already; give another folder")

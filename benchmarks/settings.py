@@ -90,6 +90,7 @@ class Settings:
         hints: further inference precisions of a backend that has such a setting.
         calibration_slices: sources of the slices that gave the bundles' int8 ranges, for peers that quantise.
         peers: names of `peers.MODELS`, `peers.PREPROCESSING` and `peers.QUANTISERS`: what the user would take instead.
+        bedside: time `serve` as well.
         duration_s: of the sustained run; 0 leaves it out.
         command: the line that repeats the run, without a folder that could carry a name.
     """
@@ -105,6 +106,7 @@ class Settings:
     threads: int | None = None
     peers: tuple[str, ...] = ()
     layers: bool = False
+    bedside: bool = False
     duration_s: float = 0.0
     limits: Limits = field(default_factory=Limits)
     seed: int = 0

@@ -21,6 +21,8 @@ from dtvit_edge.errors import ConfigError, DiskFault
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 FILE_MODE, FOLDER_MODE = 0o640, 0o750
+# What a disk says of itself, and no path or permission is to blame for: later the same command may succeed.
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.ESTALE})
 # A link that somebody laid in the place of an output would lead the bytes elsewhere.
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 # What file systems answer that cannot flush a folder; their renames are as durable as they get.
@@ -63,9 +65,14 @@ def replaced_file(path: Path) -> Iterator[BinaryIO]:
         raise disk_fault(path, error) from error
 
 
+def parts_of(path: Path) -> list[Path]:
+    """What is being written beside `path`, or was left half written by killed processes."""
+    return list(path.parent.glob(f".{path.name}.*.part"))
+
+
 def remove_parts(path: Path) -> None:
     """Remove what killed processes left half written beside `path`; nobody else may be writing it."""
-    for part in path.parent.glob(f".{path.name}.*.part"):
+    for part in parts_of(path):
         part.unlink(missing_ok=True)
 
 
@@ -127,9 +134,10 @@ def flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def unusable(folder: Path, error: OSError) -> ConfigError:
+def unusable(folder: Path, error: OSError) -> ConfigError | DiskFault:
     """What to raise where an output folder cannot be used, before anything was done."""
-    return ConfigError(f"{folder} cannot be written: {_words(error)}")
+    kind = DiskFault if error.errno in DISK_ERRORS else ConfigError
+    return kind(f"{folder} cannot be written: {_words(error)}")
 
 
 def disk_fault(path: Path, error: OSError) -> DiskFault:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from benchmarks.measure import accuracy, latency, measurements, other_int8
+from benchmarks.measure import accuracy, bedside, latency, measurements, other_int8
 from benchmarks.measure.accuracy import ConfigurationAccuracy
 from benchmarks.measure.configurations import Configuration, find_configurations
 from benchmarks.measure.inputs import Inputs, set_digest
@@ -81,6 +81,8 @@ def measure_bundle(
             yield from map(record, measurements.layers_ms(opened))
         yield record(measurements.folder_to_result(opened, fastest, baselines))
     yield from map(record, measurements.whole_processes(opened, fastest))
+    if settings.bedside:
+        yield record(bedside.last_image_to_report(opened, fastest))
     if settings.peers:
         yield from map(record, measurements.by_trtexec(opened))
 

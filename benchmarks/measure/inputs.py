@@ -53,6 +53,12 @@ class Inputs:
         headers = next(series.headers for series in self.plan.series if series.refusal is None)
         return headers[len(headers) // 2]
 
+    @property
+    def files_of_a_study(self) -> list[Path]:
+        """The files of the study of that slice."""
+        study = self.middle.identity.study_uid
+        return sorted({header.file for header in self.headers if header.identity.study_uid == study})
+
 
 def evaluation_slices(spec: PreprocessSpec, settings: Settings, progress: Progress = silent) -> tuple[SliceSet, str]:
     """The set that gives the accuracy, and what a report may call it: no path, which could carry a patient's name.

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable
 
 from benchmarks.measure.statistics import QUANTILES, least_samples, percentiles
+from benchmarks.report.bedside_table import bedside
 from benchmarks.report.other_int8 import other_int8
 from benchmarks.report.run_view import BatchRate, RunView, batch_rates
 from benchmarks.report.verdicts import MIB, verdicts
@@ -282,8 +283,8 @@ def trtexec(view: RunView) -> Table | None:
 
 
 TABLES: tuple[Callable[[RunView], Table | str | None], ...] = (
-    verdict_table, accuracy, scanners, latency, other_int8, stages, end_to_end, throughput, needs, layers, trtexec,
-    conditions,
+    verdict_table, accuracy, scanners, latency, other_int8, stages, end_to_end, throughput, needs, bedside, layers,
+    trtexec, conditions,
 )  # fmt: skip
 
 

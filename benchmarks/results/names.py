@@ -18,6 +18,7 @@ COLD_START = "bench: cold start"
 MEMORY = "bench: peak memory of a process"
 SUSTAINED = "bench: sustained"
 LAYERS = "bench: layers"
+BEDSIDE = "bench: from the last image to the SR"
 TRTEXEC = "bench: trtexec"
 OTHER_INT8 = "bench: int8 by other tools"
 

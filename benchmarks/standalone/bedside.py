@@ -9,12 +9,10 @@ quiet time that was asked for.
 
 from __future__ import annotations
 
-import copy
 import statistics
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -24,40 +22,16 @@ import click
 import pydicom
 from pydicom.dataset import Dataset
 
+from benchmarks.measure.bedside import QUIET_SECONDS, seconds_to_report, study_of
 from benchmarks.measure.inputs import discover_slices
-from benchmarks.standalone.bedside_peers import HOST, OwnPacs, ServedProcess, send_datasets, wait_for
+from benchmarks.standalone.bedside_peers import HOST, OwnPacs, ServedProcess, free_port, send_datasets, wait_for
 from benchmarks.standalone.program import start
 from dtvit_edge.cli import render
 from dtvit_edge.pacs.reading import evidence_uids, statement_of_object
 from dtvit_edge.scoring.api import headers_of
 
-QUIET_SECONDS = 0.5
 # After this time from the first image a result has been made and sent, on a loaded machine as well.
 LAST_MOMENT_SECONDS = 2.5
-_PORTS = 21112, 28042
-
-
-def study_of(slices: Sequence[Dataset]) -> list[Dataset]:
-    """The same images as another study."""
-    study, made = f"2.25.{uuid.uuid4().int}", []
-    for number, original in enumerate(slices):
-        ds = copy.deepcopy(original)
-        ds.StudyInstanceUID, ds.SeriesInstanceUID = study, f"{study}.1"
-        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{study}.1.{number}"
-        made.append(ds)
-    return made
-
-
-def seconds_to_report(service: ServedProcess, pacs: OwnPacs, slices: Sequence[Dataset]) -> float:
-    """From the answer to the last image to the SR in the PACS, without the quiet time."""
-    study = study_of(slices)
-    statuses = send_datasets(study, service.port)
-    sent = time.monotonic()
-    if set(statuses) != {0}:
-        raise click.ClickException(f"not every image was taken: {statuses}")
-    wait_for(lambda: bool(pacs.reports(study[0].StudyInstanceUID)))
-    (report,) = pacs.reports(study[0].StudyInstanceUID)
-    return pacs.times[str(report.SOPInstanceUID)] - sent - QUIET_SECONDS
 
 
 def killed(service: ServedProcess, pacs: OwnPacs, slices: Sequence[Dataset], moment: float) -> str:
@@ -116,8 +90,8 @@ def main(bundle: Path, study: Path, rounds: int, kills: int, associations: int, 
     slices = [pydicom.dcmread(file) for file in sorted(files)]
     with tempfile.TemporaryDirectory(prefix="dtvit-bedside-") as made, OwnPacs() as pacs:
         service = ServedProcess(
-            bundle, Path(made, "service"), f"PACS@{HOST}:{pacs.port}", *_PORTS, "--after", str(QUIET_SECONDS),
-            "--backend", backend,
+            bundle, Path(made, "service"), f"PACS@{HOST}:{pacs.port}", free_port(), free_port(),
+            "--after", str(QUIET_SECONDS), "--backend", backend,
         )  # fmt: skip
         with service:
             times = [seconds_to_report(service, pacs, slices) for _ in range(rounds + 1)][1:] if rounds else []

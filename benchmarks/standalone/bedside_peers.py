@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from typing import Any
 import pydicom
 from pydicom.dataset import Dataset
 
+from dtvit_edge.pacs.association import answers_wait_for_who_asked
 from dtvit_edge.pacs.receiver import IMAGES, OURS, SYNTAXES
 from dtvit_edge.pacs.sender import FIND
 
@@ -110,6 +112,7 @@ def send_datasets(
     association = entity.associate(HOST, port, ae_title=called)
     if not association.is_established:
         return []
+    answers_wait_for_who_asked(association)
     statuses: list[int | None] = [] if each is None else each
     for dataset in datasets:
         try:
@@ -118,6 +121,13 @@ def send_datasets(
             statuses.append(None)
     association.release()
     return statuses
+
+
+def free_port() -> int:
+    """A port that nobody listens at now."""
+    with socket.socket() as stream:
+        stream.bind((HOST, 0))
+        return int(stream.getsockname()[1])
 
 
 def wait_for(is_so: Callable[[], bool], seconds: float = 30.0) -> None:

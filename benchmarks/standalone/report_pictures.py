@@ -1,4 +1,4 @@
-"""README's two pictures of a report: phantom studies, scored by the demo bundle, drawn by Chromium.
+"""README's two pictures, a study's page and `view`'s worklist: phantoms, scored by the demo bundle, drawn by Chromium.
 
     python -m benchmarks.standalone.report_pictures BUNDLE [--browser chromium]
 
@@ -7,6 +7,7 @@ One study has a gap, one a file that is cut off, so that the pages show what is 
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import tempfile
@@ -14,8 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import click
-import cv2
 import pydicom
+from PIL import Image
 
 from benchmarks.standalone.program import start
 from dtvit_edge.bundle import Bundle
@@ -23,6 +24,7 @@ from dtvit_edge.cli import render
 from dtvit_edge.errors import MissingDependency
 from dtvit_edge.files import write_atomically
 from dtvit_edge.phantom import write_phantoms
+from dtvit_edge.report.page_server import Pages
 from dtvit_edge.report.run_results import read_run
 from dtvit_edge.report.write import write_report
 from dtvit_edge.scoring.options import Options
@@ -30,9 +32,10 @@ from dtvit_edge.scoring.run import run
 
 PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures"
 STUDIES, SEED = 8, 41
-# Width and height of the window in CSS pixels: of a study down to its first map, and of the index.
-STUDY_SIZE, INDEX_SIZE = (1000, 1410), (1000, 960)
-WIDTH = 760  # of the pictures
+# Width and height of the window in CSS pixels: of a study down to its first map, and of the worklist.
+STUDY_SIZE, WORKLIST_SIZE = (1000, 1410), (1000, 1410)
+# Of the pictures: a page has few colours, and greys of the images.
+WIDTH, COLORS = 760, 128
 
 
 def damage(folder: Path) -> None:
@@ -51,10 +54,11 @@ def draw(browser: str, page: Path, size: tuple[int, int], profile: Path) -> byte
          page.as_uri()],
         check=True, capture_output=True, timeout=120,
     )  # fmt: skip
-    image = cv2.imread(str(shot))
-    assert image is not None
-    image = cv2.resize(image, (WIDTH, round(WIDTH * image.shape[0] / image.shape[1])), interpolation=cv2.INTER_AREA)
-    return bytes(cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes())
+    with Image.open(shot) as image:
+        small = image.convert("RGB").resize((WIDTH, round(WIDTH * image.height / image.width)), Image.Resampling.BOX)
+    written = io.BytesIO()
+    small.quantize(COLORS).save(written, "PNG", optimize=True)
+    return written.getvalue()
 
 
 def _in_order(files: Iterable[Path]) -> list[Path]:
@@ -77,10 +81,12 @@ def main(bundle: Path, browser: str, out: Path) -> None:
         opened = Bundle.open(bundle)
         run(opened, [studies], results, Options())
         index = write_report(results, [studies], opened, progress=render.progress).index
+        worklist = Path(folder, "worklist.html")
+        worklist.write_text(Pages(results).worklist({}), encoding="utf-8")
         flagged = min((s for s in read_run(results).studies if s.flagged), key=lambda s: (s.location, s.uid))
         page = index.with_name(f"study-{flagged.uid}.html")
         out.mkdir(parents=True, exist_ok=True)
-        for name, shown, size in (("report-study", page, STUDY_SIZE), ("report-index", index, INDEX_SIZE)):
+        for name, shown, size in (("report-study", page, STUDY_SIZE), ("view-worklist", worklist, WORKLIST_SIZE)):
             write_atomically(out / f"{name}.png", draw(browser, shown, size, Path(folder, name)))
             render.echo(out / f"{name}.png")
 

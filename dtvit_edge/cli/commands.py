@@ -44,6 +44,7 @@ from dtvit_edge.targets.table import TARGETS
 from dtvit_edge.trt.releases import PRECISIONS
 
 if TYPE_CHECKING:
+    from dtvit_edge.scoring.executor import Executor
     from dtvit_edge.scoring.shards import Shard
 
 # Commands that live outside the runtime: name -> (module, attribute, short help).
@@ -149,7 +150,8 @@ def score(
     6 internal error.
     """
     from dtvit_edge.scoring.api import Options, headers_of
-    from dtvit_edge.scoring.run import NOTHING_SCORED, make_plan, run
+    from dtvit_edge.scoring.opened import opened_model
+    from dtvit_edge.scoring.run import NOTHING_SCORED, make_plan, resolve_for, run
 
     opened = open_bundle()
     config = Options(**options)
@@ -166,11 +168,16 @@ def score(
     if out is None:
         raise click.UsageError("Missing option '-o' / '--out'.")
     common: dict[str, Any] = {"overwrite": overwrite, "identify": identify, "progress": render.progress}
+    executor: Executor | None = None
     with ExitStack() as stack:
         if asked is not None:
             from dtvit_edge.cluster.ray_model import open_on_ray
 
             common["model"] = stack.enter_context(open_on_ray(opened, config, asked, out, overwrite=overwrite))
+        elif with_report and seconds is None:  # the maps are asked of the very model that answers
+            chosen = resolve_for(opened, out, config, overwrite=overwrite)
+            common["model"] = model = stack.enter_context(opened_model(opened, chosen))
+            executor = model.executor
         if seconds is not None:
             from dtvit_edge.report.files import remove_report
             from dtvit_edge.scoring.watch import watch
@@ -178,7 +185,7 @@ def score(
             refuse_given({"as_json", "with_report"}, "is for a run that ends, not with --watch")
             watch(opened, folders, out, config, seconds, begun=lambda: remove_report(out), **common)
         done = run(opened, folders, out, config, shard=shard, **common)
-    done = with_pages(done, opened, folders, out, wanted=with_report)
+        done = with_pages(done, opened, folders, out, wanted=with_report, executor=executor)
     render.run_report(done, opened, any_series=config.any_series, as_json=as_json)
     raise SystemExit(done.exit_status)
 

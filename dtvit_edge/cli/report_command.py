@@ -14,6 +14,7 @@ from dtvit_edge.cli.option_set import accept_option, bundle_options, json_option
 
 if TYPE_CHECKING:
     from dtvit_edge.bundle import Bundle
+    from dtvit_edge.scoring.executor import Executor
     from dtvit_edge.scoring.run import RunReport
 
 report_option = click.option(
@@ -70,8 +71,19 @@ def require_templates() -> None:
     require()
 
 
-def with_pages(done: RunReport, bundle: Bundle, folders: tuple[Path, ...], out: Path, *, wanted: bool) -> RunReport:
+def with_pages(
+    done: RunReport,
+    bundle: Bundle,
+    folders: tuple[Path, ...],
+    out: Path,
+    *,
+    wanted: bool,
+    executor: Executor | None = None,
+) -> RunReport:
     """A run's report with its pages among the files; where none are wanted, those of other results go.
+
+    Args:
+        executor: the one that answered, where it is still open.
 
     Raises:
         DeviceFault, DiskFault: the pages could not be made; the results are whole.
@@ -83,5 +95,5 @@ def with_pages(done: RunReport, bundle: Bundle, folders: tuple[Path, ...], out: 
         return done
     from dtvit_edge.report.write import write_report
 
-    written = write_report(out, folders, bundle, plan=done.plan, progress=render.progress)
+    written = write_report(out, folders, bundle, plan=done.plan, executor=executor, progress=render.progress)
     return replace(done, files=(*done.files, written.index))

@@ -58,7 +58,7 @@ def merge(shards: Sequence[Path], out: Path, *, overwrite: bool = False) -> Merg
     Raises:
         ConfigError: a shard is missing, doubled, unfinished, damaged, of another run or of other files; nothing is
             written then. Or `out` cannot be written.
-        DiskFault: the output cannot be written any more.
+        DiskFault: the output cannot be written any more; later the same call finishes.
     """
     if any(shard.resolve() == out.resolve() for shard in shards):
         raise ConfigError(f"{out} is one of the shards; give another folder for what they make together")
@@ -66,12 +66,12 @@ def merge(shards: Sequence[Path], out: Path, *, overwrite: bool = False) -> Merg
     _check_together(parts)
     report = _report(parts)  # before anything is written
     counts = report["counts"]
-    with held_folder(out, overwrite=overwrite):
-        files = ResultFiles(out, "", identify=parts[0].identify)
+    files = ResultFiles(out, "", identify=parts[0].identify)
+    for part in parts:
+        for lines in part.studies():
+            files.take(*lines)
+    with held_folder(out, overwrite=overwrite, begun=files.contents()["sha256"]):
         files.begin()
-        for part in parts:
-            for lines in part.studies():
-                files.take(*lines)
         files.finish(report)
     return Merged(sum(counts["studies"].values()), len(parts), counts["slices"], counts["reasons"], files.paths)
 

@@ -15,6 +15,8 @@ from dtvit_edge.dicom.planned_file import FileState, open_planned
 from dtvit_edge.dicom.pydicom_warnings import quiet
 from dtvit_edge.dicom.slice import SliceHeader
 from dtvit_edge.errors import SliceRejected
+from dtvit_edge.escaping import csv_cell
+from dtvit_edge.pacs.statement import top_row
 from dtvit_edge.pacs.uids import is_uid
 from dtvit_edge.reasons import Status
 from dtvit_edge.report.run_results import SliceRow
@@ -130,9 +132,9 @@ def _source(file: Path, state: FileState | None, study_uid: str) -> Dataset | No
 
 
 def _header_of(plan: Plan, top: Instance | None, rows: Sequence[SliceRow]) -> SliceHeader | None:
-    """The top slice's header: of several frames the one with the highest probability."""
-    if top is None:
+    """The top slice's header, of the very file and frame that answered."""
+    row = None if top is None else top_row(rows, top.sop_uid)
+    if row is None:
         return None
-    scores = {(r.sop_uid, r.frame): r.probability or 0.0 for r in rows if r.sop_uid == top.sop_uid}
-    headers = [h for series in plan.series for h in series.headers if h.identity.sop_uid == top.sop_uid]
-    return max(headers, key=lambda h: scores.get((h.identity.sop_uid, h.frame), -1.0), default=None)
+    headers = (h for series in plan.series for h in series.headers)
+    return next((h for h in headers if (csv_cell(h.path), h.frame) == (row.path, row.frame)), None)

@@ -22,8 +22,7 @@ from dtvit_edge.bundle import Bundle
 from dtvit_edge.dicom.pydicom_warnings import quiet
 from dtvit_edge.dicom.uids import CTImageStorage
 from dtvit_edge.files import make_folder
-from dtvit_edge.pacs.association import associate
-from dtvit_edge.pacs.peers import Peer
+from dtvit_edge.pacs.association import Requestor
 from dtvit_edge.pacs.reading import statement_of_object
 from dtvit_edge.pacs.sender import FIND, found_at
 from dtvit_edge.pacs.statement import Statement, statement_of
@@ -49,6 +48,7 @@ class Heartbeat:
     """One beat every so many hours, the first at once; `tick` is called again and again.
 
     Args:
+        requestor: of associations with the PACS.
         model: of the bundle, open; asked in this thread, before anything is sent.
         late_seconds: until a beat is late.
 
@@ -60,8 +60,7 @@ class Heartbeat:
     def __init__(
         self,
         hours: float,
-        pacs: Peer,
-        title: str,
+        requestor: Requestor,
         store: Store,
         bundle: Bundle,
         model: OpenModel,
@@ -73,8 +72,7 @@ class Heartbeat:
         self.trouble = ""
         self.seconds = -1.0
         self._every = hours * 3600
-        self._pacs = pacs
-        self._title = title
+        self._requestor = requestor
         self._store = store
         self._late = quiet_seconds + late_seconds
         self._clock = clock
@@ -133,7 +131,7 @@ class Heartbeat:
             differences.append("another top slice")
         if differences:
             return "wrong: " + "; ".join(differences)
-        association = associate(self._pacs, self._title, [FIND])
+        association = self._requestor.associate([FIND])
         if association is None:
             return "late: the PACS cannot be asked"
         try:
@@ -145,7 +143,7 @@ class Heartbeat:
     def _send(self, study_uid: str) -> None:
         """Send the phantom to the PACS, under UIDs of this beat."""
         try:
-            association = associate(self._pacs, self._title, [CTImageStorage])
+            association = self._requestor.associate([CTImageStorage])
             if association is None:
                 self.trouble = "late: the PACS cannot be reached"
                 return
@@ -183,7 +181,7 @@ def _expected(slices: list[Dataset], bundle: Bundle, model: OpenModel) -> tuple[
         run(bundle, [files], out, model.options, model=model)
         results = read_run(out)
     (study,) = results.studies
-    statement = statement_of(results, study, study.uid)
+    statement = statement_of(results, study, study.uid, ())  # its files have one frame each
     uids = [str(dataset.SOPInstanceUID) for dataset in slices]
     return statement, uids.index(statement.top_sop_uid) if statement.top_sop_uid in uids else -1
 

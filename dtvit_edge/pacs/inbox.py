@@ -18,6 +18,9 @@ from pathlib import Path
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.files import disk_fault, flush_folder, make_folder, open_file, unusable, write_all
 from dtvit_edge.pacs.uids import is_uid
+from dtvit_edge.report.service_folder import RESULTS
+
+_PROBE_BYTES = 1 << 16
 
 
 class Inbox:
@@ -25,7 +28,7 @@ class Inbox:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._received, self._incoming, self._results = (folder / n for n in ("received", "incoming", "results"))
+        self._received, self._incoming, self._results = (folder / n for n in ("received", "incoming", RESULTS))
         self._naming = threading.Lock()  # a folder that is removed takes no file with it that has just been kept
 
     def open(self) -> None:
@@ -105,6 +108,21 @@ class Inbox:
             with self._naming, suppress(FileNotFoundError):
                 folder.rename(away)
             shutil.rmtree(away, ignore_errors=True)
+
+    def takes(self, count: int) -> bool:
+        """Whether the disk has room for so many bytes now, and can be written."""
+        part = self._incoming / secrets.token_hex(8)
+        try:
+            descriptor = open_file(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            try:
+                write_all(descriptor, bytes(_PROBE_BYTES))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+                part.unlink()
+        except OSError:
+            return False
+        return self.free_bytes() >= count
 
     def free_bytes(self) -> int:
         """What the disk has left."""

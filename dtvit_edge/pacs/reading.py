@@ -70,6 +70,7 @@ def statement_of_object(dataset: Dataset) -> Statement:
     (status,) = [Status(str(item.TextValue)) for item in of(STATUS)]
     origin = read_parameters([str(item.TextValue) for item in of(_PARAMETERS)])
     sources = [item for name, item in named if name in _SOURCE and item.ValueType == "IMAGE"]
+    top = _one([item.ReferencedSOPSequence[0] for item in sources])
     return Statement(
         study_uid=str(dataset.StudyInstanceUID),
         status=status,
@@ -77,7 +78,8 @@ def statement_of_object(dataset: Dataset) -> Statement:
         flagged=_one([_presence(item) for item in of(FINDING) if item.ValueType == "CODE"]),
         probability=_one([_number(item) for item in of(PROBABILITY)]),
         location=_one([_location(item) for item in of(LOCATION)]) or "",
-        top_sop_uid=_one([str(item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID) for item in sources]) or "",
+        top_sop_uid="" if top is None else str(top.ReferencedSOPInstanceUID),
+        top_frame=1 if top is None else int(top.get("ReferencedFrameNumber") or 1),
         **origin,
     )
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dtvit_edge.dicom import uids
 from dtvit_edge.errors import ConfigError, DiskFault
+from dtvit_edge.pacs.association import break_off
 from dtvit_edge.pacs.inbox import Inbox
 from dtvit_edge.pacs.incoming import DEFLATED, Relevance, identity, relevance
 from dtvit_edge.pacs.key_image import SECONDARY_CAPTURE
@@ -42,7 +44,7 @@ IDLE_SECONDS = 60.0
 # A connection that asks for nothing holds one of those associations so long.
 REQUEST_SECONDS = 5.0
 
-_END_SECONDS = 5.0
+_END_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +72,6 @@ class Receiver:
         arrived: told of objects that were not there before, by study; from any thread.
         count: told of each object that was received or refused, and of associations.
 
-    Attributes:
-        disk_failed: the last object could not be written.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Receiver:
         arrived: Callable[[str, Relevance], None],
         count: Callable[[str], None],
     ) -> None:
-        self.disk_failed = False
+        self._refused_bytes = 0  # of the last object, where it could not be written
         self._settings = settings
         self._inbox = inbox
         self._arrived = arrived
@@ -93,6 +93,13 @@ class Receiver:
     def listens(self) -> bool:
         """Whether it was entered."""
         return self._server is not None
+
+    @property
+    def disk_failed(self) -> bool:
+        """Whether the last object could not be written, nor could be now."""
+        if self._refused_bytes and self._inbox.takes(self._refused_bytes):
+            self._refused_bytes = 0
+        return bool(self._refused_bytes)
 
     @property
     def port(self) -> int:
@@ -112,6 +119,9 @@ class Receiver:
         settings, addresses = self._settings, frozenset().union(*self._allowed.values())
 
         class Server(ThreadedAssociationServer):
+            # Beyond this the kernel drops a peer's first packet, which the peer repeats after 1, 3, 7 and more seconds.
+            request_queue_size = 8 * MOST_ASSOCIATIONS
+
             def verify_request(self, request: Any, client_address: tuple[str, int]) -> bool:
                 return plain_address(client_address[0]) in addresses
 
@@ -146,12 +156,17 @@ class Receiver:
     def __exit__(self, *details: object) -> None:
         """Take no new association, and end those that are under way: what was acknowledged is on the disk."""
         self._server.shutdown()
-        for association in self._server.active_associations:
+        under_way = self._server.active_associations
+        for association in under_way:
             if association.is_established:
-                association.abort()
+                association.abort(block=False)
             else:
                 association.dul.to_user_queue.put(None)  # it waits for a request that does not come
-            association.join(timeout=_END_SECONDS)
+        end = time.monotonic() + _END_SECONDS
+        for association in under_way:
+            association.join(timeout=max(end - time.monotonic(), 0))
+            if association.is_alive():
+                break_off(association)
 
     def _connected(self, event: Event) -> None:
         """Bound what is read at once from a peer."""
@@ -207,10 +222,10 @@ class Receiver:
         try:
             path = self._inbox.keep(found.study_uid, found.sop_uid, event.encoded_dataset())
         except DiskFault as error:
-            self.disk_failed = True
+            self._refused_bytes = stream.getbuffer().nbytes
             log.error("%s", error)
             return OUT_OF_RESOURCES, "refused_disk"
-        self.disk_failed = False
+        self._refused_bytes = 0
         if path is None:
             return SUCCESS, "received_again"
         self._arrived(found.study_uid, relevance(path))

@@ -59,8 +59,9 @@ def replay(
         out = Path(folder, "out")
         run(bundle, folders, out, options, progress=progress)
         results = read_run(out)
-    studies = [study for study in results.studies if study.uid == csv_cell(said.study_uid)]
-    if not studies:
-        raise ConfigError("the folders hold no file of the object's study")
-    now = statement_of(results, studies[0], said.study_uid)
+        studies = [study for study in results.studies if study.uid == csv_cell(said.study_uid)]
+        if not studies:
+            raise ConfigError("the folders hold no file of the object's study")
+        rows = next((rows for uid, rows in results.slices_by_study() if uid == studies[0].uid), [])
+    now = statement_of(results, studies[0], said.study_uid, rows)
     return Replay(said, now, tuple(said.differences(now)))

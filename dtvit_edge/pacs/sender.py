@@ -15,9 +15,8 @@ from typing import Any
 
 from dtvit_edge.dicom.pydicom_warnings import quiet
 from dtvit_edge.errors import DiskFault
-from dtvit_edge.pacs.association import associate
+from dtvit_edge.pacs.association import Requestor
 from dtvit_edge.pacs.key_image import SECONDARY_CAPTURE
-from dtvit_edge.pacs.peers import Peer
 from dtvit_edge.pacs.store import PARKED, STORED, WAITING, OutgoingObject, Store
 from dtvit_edge.pacs.structured_report import COMPREHENSIVE, COMPREHENSIVE_3D, as_comprehensive
 
@@ -25,9 +24,11 @@ FIND = "1.2.840.10008.5.1.4.1.2.2.1"  # Study Root Query/Retrieve Information Mo
 DUPLICATE = 0x0111
 # PS3.4 table B.2-1 and PS3.7 annex C: out of resources, a failure in processing, resource limitation.
 _PASSING = (0x0110, 0x0213)
-# So often a peer may say that it cannot now, about one object.
-MOST_TRIES = 60
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 120.0
+# So often a peer may say that it cannot now, about one object: two hours long.
+MOST_TRIES = 360
+# A PACS that is back has waited for a result no longer than the second one.
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 20.0
+_BREAKS = 10
 _CLASSES = (COMPREHENSIVE_3D, COMPREHENSIVE, SECONDARY_CAPTURE, FIND)
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class Sender:
     """Sends in a thread of its own.
 
     Args:
-        pacs: where to; title: our own AE title.
+        requestor: of associations with the PACS.
         stored: told of each object that the PACS has; failed: told why something was not sent.
 
     Attributes:
@@ -47,15 +48,13 @@ class Sender:
     def __init__(
         self,
         store: Store,
-        pacs: Peer,
-        title: str,
+        requestor: Requestor,
         stored: Callable[[OutgoingObject], None],
         failed: Callable[[str], None],
     ) -> None:
         self.failing_since: float | None = None
         self._store = store
-        self._pacs = pacs
-        self._title = title
+        self._requestor = requestor
         self._stored = stored
         self._failed = failed
         self._wake = threading.Event()
@@ -71,10 +70,13 @@ class Sender:
         self._wake.set()
 
     def end(self, seconds: float) -> None:
-        """Send nothing more; what is under way has so many seconds."""
+        """Send nothing more; what is under way has so many seconds, and is broken off then: it stays in the outbox."""
         self._ended = True
         self._wake.set()
         self._thread.join(timeout=seconds)
+        for _ in range(_BREAKS):  # a connection may only just begin
+            self._requestor.end()
+            self._thread.join(timeout=0.1)
 
     def _run(self) -> None:
         wait = FIRST_WAIT_SECONDS
@@ -109,7 +111,7 @@ class Sender:
         waiting = self._store.objects(WAITING)
         if not waiting:
             return True
-        association = associate(self._pacs, self._title, _CLASSES)
+        association = self._requestor.associate(_CLASSES)
         if association is None:
             self._failed("no_association")
             return False

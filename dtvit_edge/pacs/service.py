@@ -7,6 +7,7 @@ that happens, and that each new result ends as one object in the PACS.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import traceback
 from contextlib import ExitStack, suppress
@@ -19,6 +20,7 @@ from dtvit_edge.bundle import Bundle
 from dtvit_edge.dicom.pydicom_warnings import quiet
 from dtvit_edge.errors import ConfigError, DeviceFault, DiskFault, DtvitError
 from dtvit_edge.files import make_folder
+from dtvit_edge.pacs.association import Requestor
 from dtvit_edge.pacs.heartbeat import Heartbeat
 from dtvit_edge.pacs.inbox import Inbox
 from dtvit_edge.pacs.key_image import SECONDARY_CAPTURE, key_image
@@ -34,12 +36,12 @@ from dtvit_edge.pacs.uids import derived_uid
 from dtvit_edge.pacs.write import StudyStatement, study_statements
 from dtvit_edge.reasons import Status
 from dtvit_edge.report.run_results import read_run
+from dtvit_edge.report.service_folder import DATABASE
 from dtvit_edge.scoring.api import Options
 from dtvit_edge.scoring.lock import FolderLock
 from dtvit_edge.scoring.opened import OpenModel, opened_model
 from dtvit_edge.scoring.run import resolve_for, run
 
-DATABASE = "service.sqlite"
 # A study that could not be scored is tried again so often, after so long.
 MOST_TRIES, RETRY_SECONDS = 3, 60.0
 # Objects that wait for so long are a reason to look.
@@ -47,7 +49,10 @@ LATE_SECONDS = 600.0
 # What is known of studies stays so much longer than their files: a PACS that sends one again gets no second answer.
 _MEMORY = 30
 _TEND_SECONDS = 30.0
-_END_SECONDS = 10.0
+# So long the service looks for something to do before it looks whether it shall end.
+_LOOK_SECONDS = 0.5
+# What is being sent has so long to be sent.
+_END_SECONDS = 2.0
 UNREADABLE = "none of its files can be read"
 
 log = logging.getLogger(__name__)
@@ -133,18 +138,20 @@ class Service:
             stack.callback(self._store.close)
             chosen = resolve_for(self._bundle, settings.folder, self._options)
             self._model = stack.enter_context(opened_model(self._bundle, chosen))
-            self._sender = Sender(
-                self._store, settings.pacs, settings.receiver.title, self._was_stored, self._metrics.failed
-            )
+            requestor = Requestor(settings.pacs, settings.receiver.title)
+            self._sender = Sender(self._store, requestor, self._was_stored, self._metrics.failed)
             self._expose()
             if settings.heartbeat_hours is not None:
                 self._heartbeat = Heartbeat(
-                    settings.heartbeat_hours, settings.pacs, settings.receiver.title, self._store, self._bundle,
-                    self._model, settings.quiet_seconds,
-                )  # fmt: skip
+                    settings.heartbeat_hours, requestor, self._store, self._bundle, self._model, settings.quiet_seconds
+                )
             stack.enter_context(self._pages)
             prepare()
             self._take_up()
+            if self._heartbeat is not None:
+                beating = threading.Thread(target=self._beat, args=(self._heartbeat,), name="heartbeat", daemon=True)
+                beating.start()
+                stack.callback(beating.join, _END_SECONDS)
             self._sender.start()
             stack.callback(self._sender.end, _END_SECONDS)
             stack.enter_context(self._receiver)
@@ -165,7 +172,7 @@ class Service:
         if failing is not None and time.monotonic() - failing > LATE_SECONDS:
             why.append(f"the PACS has taken nothing for {(time.monotonic() - failing) / 60:.0f} minutes")
         if self._receiver.disk_failed:
-            why.append("what was received last could not be written: the disk is full or broken")
+            why.append("what came last could not be written, and could not be now: the disk is full or broken")
         if self._troubled:
             why.append(f"{len(self._troubled)} studies could not be scored; see the log")
         if self._heartbeat is not None and (said := self._heartbeat.trouble):
@@ -206,24 +213,24 @@ class Service:
     def _serve(self) -> None:
         tended = time.monotonic()
         while not self._ended:
-            uid = self._clock.next(0.5)
+            uid = self._clock.next(_LOOK_SECONDS)
             self._busy = uid is not None
             if uid is not None and not self._ended:
                 self._due_since[uid] = time.monotonic()
                 self._attempt(uid)
             self._busy = False
-            self._beat()
             if (since := time.monotonic() - tended) >= _TEND_SECONDS:
                 tended += since
                 self._tend(since)
 
-    def _beat(self) -> None:
-        if self._heartbeat is None:
-            return
-        try:
-            self._heartbeat.tick()
-        except Exception as error:  # it watches the service, and is no reason to end it
-            self._heartbeat.trouble = f"it could not be looked at: {type(error).__name__}"
+    def _beat(self, heartbeat: Heartbeat) -> None:
+        """In a thread of its own: a PACS that does not answer it keeps no study from being scored."""
+        while not self._ended:
+            try:
+                heartbeat.tick()
+            except Exception as error:  # it watches the service, and is no reason to end it
+                heartbeat.trouble = f"it could not be looked at: {type(error).__name__}"
+            time.sleep(_LOOK_SECONDS)
 
     def _attempt(self, uid: str) -> None:
         """Score a study; what fails is tried again, and never ends the service unless the device is gone."""

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from dtvit_edge.bundle import Threshold
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.reasons import Status
-from dtvit_edge.report.run_results import RunResults, StudyRow
+from dtvit_edge.report.run_results import RunResults, SliceRow, StudyRow
 from dtvit_edge.scoring.options import Options
 
-_RESULT = ("status", "reasons", "flagged", "probability", "location", "top_sop_uid")
+_RESULT = ("status", "reasons", "flagged", "probability", "location", "top_sop_uid", "top_frame")
 # Of the options what changes a result; JSON keeps their types.
 _TEXTS = ("bundle_sha256", "spec_sha256", "model_status", "threshold_source", "backend")
 
@@ -30,6 +31,7 @@ class Statement:
         threshold, threshold_source: of studies, and where it comes from.
         backend: with its version and device, in words.
         options: the configuration that answered, as `run.json` has it.
+        top_frame: of the top slice's file, counted from 1.
     """
 
     study_uid: str
@@ -46,6 +48,7 @@ class Statement:
     threshold_source: str
     backend: str
     options: dict[str, Any]
+    top_frame: int = 1
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -64,7 +67,9 @@ class Statement:
     @property
     def fingerprint(self) -> str:
         """Of what makes a new result of a study: flag, status, reason or top slice."""
-        said = (str(self.status), *self.reasons, str(self.flagged), self.top_sop_uid)
+        said = [str(self.status), *self.reasons, str(self.flagged), self.top_sop_uid]
+        if self.top_frame > 1:  # most files have one, and what was sent of them keeps its fingerprint
+            said.append(str(self.top_frame))
         return hashlib.sha256("\n".join(said).encode()).hexdigest()
 
     def differences(self, other: Statement) -> list[str]:
@@ -73,11 +78,12 @@ class Statement:
         return [f"{name}: {_said(a)} in the object, {_said(b)} now" for name, a, b in pairs if a != b]
 
 
-def statement_of(results: RunResults, study: StudyRow, study_uid: str) -> Statement:
+def statement_of(results: RunResults, study: StudyRow, study_uid: str, rows: Sequence[SliceRow]) -> Statement:
     """What a finished run says of one of its studies.
 
     Args:
         study_uid: as the images spell it; a table may have had to change that.
+        rows: of its slices.
     """
     run = results.run
     threshold, source = results.threshold
@@ -98,7 +104,14 @@ def statement_of(results: RunResults, study: StudyRow, study_uid: str) -> Statem
         ascii_text(source),
         ascii_text(" ".join(str(part) for part in said if part)),
         dict(run["options"]),
+        1 if (top := top_row(rows, study.top_sop_uid)) is None else top.frame,
     )
+
+
+def top_row(rows: Sequence[SliceRow], top_sop_uid: str) -> SliceRow | None:
+    """Which row the top slice is: a file may have many frames, and an instance may have come twice."""
+    scored = [row for row in rows if row.sop_uid == top_sop_uid and row.probability is not None]
+    return max(scored, key=lambda row: row.probability or 0.0, default=None)
 
 
 def read_parameters(parameters: list[str]) -> dict[str, Any]:

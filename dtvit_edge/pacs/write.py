@@ -129,7 +129,7 @@ def study_statements(results: RunResults, plan: Plan, study_uid: str | None = No
 def _statement(
     results: RunResults, study: StudyRow, uid: str, plan: Plan, rows: Sequence[SliceRow], finished: datetime
 ) -> StudyStatement | str:
-    statement = statement_of(results, study, uid)
+    statement = statement_of(results, study, uid, rows)
     if plan.patients.get(uid, 1) > 1:
         return "images of more than one patient carry its UID"
     known = {h.identity.sop_uid for series in plan.series for h in series.headers}

@@ -27,7 +27,7 @@ class HighImages:
     """Makes the pictures and maps of a run's studies.
 
     Args:
-        executor: opens the one that answered again, once there is a map to make; None leaves the maps out.
+        executor: gives the one that answered, once there is a map to make; None leaves the maps out.
         threshold: of a slice's probability, at or above which it has a map.
         untrained_heads: of the bundle.
         reader: of slices.

@@ -23,8 +23,9 @@ from dtvit_edge.report.access import TOKEN, App, Guard, Refusal, unforeseen
 from dtvit_edge.report.bounded_connections import bounded_protocol
 from dtvit_edge.report.files import FOLDER, INDEX, results_digest, shown_digest
 from dtvit_edge.report.scanners import drift_page, scanners_page
-from dtvit_edge.report.slice_lookup import slices_of_no_study, study_slices
-from dtvit_edge.report.standing import Entry, OutputFolder, Stamp, Standing
+from dtvit_edge.report.service_folder import folder_at
+from dtvit_edge.report.slice_lookup import study_slices
+from dtvit_edge.report.standing import Entry, Stamp, Standing, stamp_of
 from dtvit_edge.report.study_page import NO_PICTURES, study_html, table_views
 from dtvit_edge.report.templates import page, require, style_digest
 from dtvit_edge.report.words import left_out_sentence
@@ -47,17 +48,16 @@ log = logging.getLogger(__name__)
 
 
 class Pages:
-    """The pages of one output folder, as text; from any thread.
+    """The pages of an output folder, or of a service's, as text; from any thread.
 
     Raises:
-        ConfigError: as `OutputFolder`.
+        ConfigError: as `folder_at`.
     """
 
     def __init__(self, out: Path) -> None:
-        self._folder = OutputFolder(out)
-        self._out = out
+        self._folder = folder_at(out)
         self._lock = threading.Lock()
-        self._holds: tuple[Stamp, bool] | None = None
+        self._holds: dict[Path, tuple[Stamp, bool]] = {}
 
     def worklist(self, parameters: dict[str, str]) -> str:
         """The worklist, by the parameters of its address."""
@@ -74,7 +74,7 @@ class Pages:
     def files(self, parameters: dict[str, str]) -> str:
         """The files that belong to no study."""
         number = Query.of(parameters).number
-        rows = slices_of_no_study(self._out, (number - 1) * FILES_A_PAGE, FILES_A_PAGE + 1)
+        rows = self._folder.of_no_study((number - 1) * FILES_A_PAGE, FILES_A_PAGE + 1)
         return page(
             "files.html",
             total=sum(row.slices for row in self._folder.now().of_no_study),
@@ -93,16 +93,16 @@ class Pages:
         Raises:
             Refusal: there is no such study.
         """
-        standing = self._folder.now()
-        entry = standing.by_page.get(name)
+        entry = self._folder.now().by_page.get(name)
         if entry is None:
             words = "The results have no study of this name (any more)."
             raise Refusal(404, "No such page", words)
-        written = self._written(standing, entry)
-        return written if written is not None else self._from_tables(standing, entry)
+        out, standing = self._folder.of_study(entry)
+        written = self._written(out, standing, entry)
+        return written if written is not None else self._from_tables(out, standing, entry)
 
-    def _from_tables(self, standing: Standing, entry: Entry) -> str:
-        rows = study_slices(self._out, entry.study.uid)
+    def _from_tables(self, out: Path, standing: Standing, entry: Entry) -> str:
+        rows = study_slices(out, entry.study.uid)
         views, more = table_views(entry.study, rows)
         thresholds = standing.threshold, standing.slice_threshold
         return study_html(
@@ -110,28 +110,29 @@ class Pages:
             here="study",
         )  # fmt: skip
 
-    def _written(self, standing: Standing, entry: Entry) -> bytes | None:
+    def _written(self, out: Path, standing: Standing, entry: Entry) -> bytes | None:
         """A page that lies in the report's folder; None where it is another version's, or shows other results."""
-        if standing.results is None or not self._report_holds():
+        if standing.results is None or not self._report_holds(out):
             return None
         try:
-            text = read_regular(self._out / FOLDER / entry.page, _LONGEST_PAGE, within=self._out)
+            text = read_regular(out / FOLDER / entry.page, _LONGEST_PAGE, within=out)
         except OSError:
             return None
         style = _STYLE.search(text)
         return text if style is not None and _digest(style[1]) == style_digest() else None
 
-    def _report_holds(self) -> bool:
+    def _report_holds(self, out: Path) -> bool:
         """Whether the report's index shows these tables; asked once for each state of them."""
-        stamp = self._folder.stamp_of(STUDIES, SLICES, RUN, f"{FOLDER}/{INDEX}")
+        stamp = stamp_of(out, STUDIES, SLICES, RUN, f"{FOLDER}/{INDEX}")
         with self._lock:
-            if self._holds is None or self._holds[0] != stamp:
+            known = self._holds.get(out)
+            if known is None or known[0] != stamp:
                 try:
-                    holds = shown_digest(self._out) == results_digest(self._out)
+                    holds = shown_digest(out) == results_digest(out)
                 except OSError:
                     holds = False
-                self._holds = stamp, holds
-            return self._holds[1]
+                known = self._holds[out] = stamp, holds
+            return known[1]
 
 
 def application(

@@ -18,7 +18,8 @@ from typing import Any, TypeAlias
 
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.report.files import page_name
-from dtvit_edge.report.run_results import RunResults, StudyRow, read_run, read_series, read_studies
+from dtvit_edge.report.run_results import RunResults, SliceRow, StudyRow, read_run, read_series, read_studies
+from dtvit_edge.report.slice_lookup import slices_of_no_study
 from dtvit_edge.report.words import answer_kind
 from dtvit_edge.scoring.journal import FILE_NAME as JOURNAL
 from dtvit_edge.scoring.journal import begun
@@ -64,6 +65,7 @@ class Standing:
         results: of a run that has ended; None while it is under way, or where it was stopped.
         entries: its studies, in the order of the table; series: the rows of `series.csv`.
         threshold: of studies; slice_threshold: of slices. None where nothing says.
+        serves: it is a service's, which goes on; `results` are those of its newest run.
     """
 
     results: RunResults | None
@@ -71,6 +73,7 @@ class Standing:
     series: tuple[SeriesOutcome, ...]
     threshold: float | None
     slice_threshold: float | None
+    serves: bool = False
 
     @cached_property
     def by_page(self) -> dict[str, Entry]:
@@ -132,18 +135,35 @@ class OutputFolder:
             begun_at = self._clock()
             if self._standing is None or (stamp != self._stamp and begun_at >= self._next):
                 self._standing = None
-                self._standing, self._stamp = _read(self.path), stamp
+                self._standing, self._stamp = read_standing(self.path), stamp
                 ended = self._clock()
                 self._next = ended + TIMES_THE_COST * (ended - begun_at)
             return self._standing
 
     def stamp(self) -> Stamp:
         """Tells one state of the tables from another."""
-        return self.stamp_of(STUDIES, SERIES, RUN)
+        return stamp_of(self.path, STUDIES, SERIES, RUN)
 
-    def stamp_of(self, *names: str) -> Stamp:
-        """Tells one state of some files from another."""
-        return tuple(_stamp(self.path / name) for name in names)
+    def of_study(self, entry: Entry) -> tuple[Path, Standing]:
+        """The output folder of a study, and how its run stands.
+
+        Raises:
+            ConfigError: as `now`.
+        """
+        return self.path, self.now()
+
+    def of_no_study(self, first: int, count: int) -> list[SliceRow]:
+        """Rows of files that belong to no study.
+
+        Args:
+            first: so many are passed over.
+        """
+        return slices_of_no_study(self.path, first, count)
+
+
+def stamp_of(out: Path, *names: str) -> Stamp:
+    """Tells one state of some files from another."""
+    return tuple(_stamp(out / name) for name in names)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
@@ -154,7 +174,12 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _read(out: Path) -> Standing:
+def read_standing(out: Path) -> Standing:
+    """How the run in an output folder stands.
+
+    Raises:
+        ConfigError: it is not there, holds no run, or a table is not as `score` writes it.
+    """
     # Else a folder that is gone, or whose disk is, would look like a run that has not found anything yet.
     try:
         names = os.listdir(out)

@@ -121,7 +121,7 @@ def worklist_page(standing: Standing, query: Query) -> str:
     shown = found[(number - 1) * ROWS_A_PAGE : number * ROWS_A_PAGE]
     counts = Counter(entry.kind for entry in standing.entries)
     results = standing.results
-    under_way = results is None
+    under_way, goes_on = results is None, results is None or standing.serves
     training = "" if results is None else str(results.run["bundle"]["training"])
     return page(
         "worklist.html",
@@ -145,7 +145,8 @@ def worklist_page(standing: Standing, query: Query) -> str:
         finished="" if results is None else moment(results.run.get("finished")),
         run=None if results is None else results.run,
         under_way=under_way,
-        refresh=REFRESH_SECONDS if query.refresh == "on" or (under_way and query.refresh != "off") else 0,
+        serves=standing.serves,
+        refresh=REFRESH_SECONDS if query.refresh == "on" or (goes_on and query.refresh != "off") else 0,
         of_no_study=[(row, _sentence(row.reason)) for row in standing.of_no_study],
         here="worklist",
     )
@@ -153,7 +154,7 @@ def worklist_page(standing: Standing, query: Query) -> str:
 
 def _why(entry: Entry) -> list[str]:
     repeated = [] if entry.page else [
-        "It has no page: studies.csv has more than one row of this UID, so that its images cannot be told apart."
+        "It has no page: more than one row has this UID, so that its images cannot be told apart."
     ]  # fmt: skip
     return [*study_sentences(entry.study), *repeated]
 

@@ -48,6 +48,7 @@ def write_report(
     bundle: Bundle | None = None,
     *,
     plan: Plan | None = None,
+    executor: Executor | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Write the report of the run in `out` into `out/report`.
@@ -56,6 +57,7 @@ def write_report(
         folders: what was scored; pictures, positions and gaps come from there.
         bundle: the one that answered; without it there are no evidence maps.
         plan: of that run, where it is known; else the folders are read again.
+        executor: the one that answered, still open, and staying so; else the bundle's is opened where a map needs it.
 
     Raises:
         ConfigError: no finished run, another bundle's run, or a folder that is not there or cannot be written.
@@ -75,10 +77,10 @@ def write_report(
     of_none: list[SliceRow] = []
     make_folder(out / FOLDER)
     with ExitStack() as stack:
-        executor = None if bundle is None else partial(_executor, bundle, options, stack)
+        ask = None if bundle is None else partial(_opened, executor, bundle, options, stack)
         reader = stack.enter_context(ParallelReader(fast=options.fast))
         heads = bundle.manifest.untrained_heads if bundle else ()
-        draw = HighImages(spec, executor, reader, results.slice_threshold, untrained_heads=heads)
+        draw = HighImages(spec, ask, reader, results.slice_threshold, untrained_heads=heads)
         step = stack.enter_context(progress("report", len(rows)))
         for uid, slices in results.slices_by_study():
             if not uid:
@@ -97,7 +99,9 @@ def write_report(
     return Report(out / FOLDER / INDEX, len(written), flagged, draw.maps, draw.passes)
 
 
-def _executor(bundle: Bundle, options: Options, stack: ExitStack) -> Executor:
+def _opened(executor: Executor | None, bundle: Bundle, options: Options, stack: ExitStack) -> Executor:
+    if executor is not None:
+        return executor
     backend = stack.enter_context(open_backend(bundle, options.backend, options))
     return stack.enter_context(open_executor(bundle, backend, options))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.pacs_peers import HOST, wait_for
+from tests.support.pacs_peers import HOST, free_port, wait_for
 
 # Where `make bedside-tools` unpacks Debian's packages, where they are not installed.
 UNPACKED = Path(__file__).resolve().parents[2] / "build" / "bedside-tools"
@@ -42,13 +41,6 @@ def environment() -> dict[str, str]:
     found = {"LD_LIBRARY_PATH": os.pathsep.join(libraries)} if libraries else {}
     dictionaries = sorted(UNPACKED.rglob("dicom.dic")) if UNPACKED.is_dir() else []
     return os.environ | found | ({"DCMDICTPATH": str(dictionaries[0])} if dictionaries else {})
-
-
-def free_port() -> int:
-    """A port that nobody listens at now."""
-    with socket.socket() as stream:
-        stream.bind((HOST, 0))
-        return int(stream.getsockname()[1])
 
 
 class Orthanc:

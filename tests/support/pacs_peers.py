@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.standalone.bedside_peers import HOST, OwnPacs, ServedProcess, send, send_datasets, wait_for
+from benchmarks.standalone.bedside_peers import HOST, OwnPacs, ServedProcess, free_port, send, send_datasets, wait_for
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.pacs.peers import Peer
 from dtvit_edge.pacs.receiver import ReceiverSettings
 from dtvit_edge.pacs.service import Service, ServiceSettings
 from dtvit_edge.scoring.options import Options
 
-__all__ = ["HOST", "OwnPacs", "ServedProcess", "send", "send_datasets", "wait_for"]
+__all__ = ["HOST", "OwnPacs", "ServedProcess", "free_port", "send", "send_datasets", "wait_for"]
 
 
 def settings_of(folder: Path, pacs_port: int, **changes: Any) -> ServiceSettings:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import io
+import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pydicom
 import pytest
 
-from benchmarks.standalone.bedside import killed, study_of
+from benchmarks.measure.bedside import study_of
+from benchmarks.standalone.bedside import killed
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.pacs.reading import evidence_uids, statement_of_object
 from tests.support.open_models import slices_of
-from tests.support.orthanc import Orthanc, environment, free_port, stopped, tool
-from tests.support.pacs_peers import HOST, OwnPacs, ServedProcess, send_datasets, wait_for
+from tests.support.orthanc import Orthanc, environment, stopped, tool
+from tests.support.pacs_peers import HOST, OwnPacs, ServedProcess, free_port, send_datasets, wait_for
 
 pytest.importorskip("pynetdicom", reason="the extra `pacs` is not installed")
 pytest.importorskip("highdicom", reason="the extra `pacs` is not installed")
@@ -71,19 +75,46 @@ def test_a_study_goes_through_orthanc_to_the_device_and_its_report_back_once(
     assert "PHANTOM" not in service.log and "Traceback" not in service.log
 
 
-def test_a_pacs_that_was_down_has_exactly_one_instance_once_it_is_back(
+def test_a_pacs_that_was_down_for_a_minute_has_exactly_one_instance_of_each_study_once_it_is_back(
     kinds: Kinds, tiny_bundle: Bundle, pacs: Orthanc, ports: tuple[int, int], tmp_path: Path
 ) -> None:
     slices = [pydicom.dcmread(file) for file in slices_of(kinds["flagged"][0])]
+    studies = [study_of(slices) for _ in range(3)]
     with served(tiny_bundle, tmp_path / "service", pacs.port, ports) as service:
         with stopped(pacs):
+            until = time.monotonic() + 60
+            for number, study in enumerate(studies, start=1):
+                assert set(send_datasets(study, ports[0])) == {0}
+                wait_for(lambda number=number: service.health()["objects_waiting"] == number)  # type: ignore[misc]
+                time.sleep((until - time.monotonic()) / (len(studies) - number + 1))
+            with sqlite3.connect(f"file:{tmp_path}/service/service.sqlite?mode=ro", uri=True) as outbox:
+                frozen = [uid for (uid,) in outbox.execute("SELECT uid FROM objects")]
+        wait_for(lambda: service.health()["objects_waiting"] == 0, 30)  # type: ignore[index]
+        time.sleep(2)
+        reports = pacs.instances("SR")
+        assert sorted(report["SOPInstanceUID"] for report in reports) == sorted(frozen) and len(frozen) == 3
+        assert {report["StudyInstanceUID"] for report in reports} == {str(one[0].StudyInstanceUID) for one in studies}
+        assert service.health()["status"] == "ok"  # type: ignore[index]
+    assert service.status == 0
+
+
+@pytest.mark.parametrize("inward", [False, True], ids=["the PACS hangs", "and so do senders"])
+def test_sigterm_ends_the_service_within_seconds_while_peers_hang(
+    inward: bool, kinds: Kinds, tiny_bundle: Bundle, ports: tuple[int, int], tmp_path: Path
+) -> None:
+    slices = [pydicom.dcmread(file) for file in slices_of(kinds["flagged"][0])]
+    with socket.create_server((HOST, 0)) as mute, ExitStack() as held:
+        options = ("--heartbeat", "1")  # which asks the PACS as well
+        with served(tiny_bundle, tmp_path / "service", mute.getsockname()[1], ports, *options) as service:
             assert set(send_datasets(slices, ports[0])) == {0}
             wait_for(lambda: service.health()["objects_waiting"] == 1)  # type: ignore[index]
-            time.sleep(5)
-        wait_for(lambda: len(pacs.instances("SR")) == 1, 60)
-        time.sleep(3)
-        assert len(pacs.instances("SR")) == 1 and service.health()["objects_waiting"] == 0  # type: ignore[index]
-    assert service.status == 0
+            held.enter_context(mute.accept()[0])
+            for _ in range(8 if inward else 0):
+                held.enter_context(socket.create_connection((HOST, ports[0])))
+            begun = time.monotonic()
+        assert time.monotonic() - begun < 6 and service.status == 0, service.log
+    with OwnPacs() as pacs, served(tiny_bundle, tmp_path / "service", pacs.port, ports) as service:
+        wait_for(lambda: len(pacs.reports()) == 1)  # it was in the outbox
 
 
 @pytest.mark.parametrize("moment", [0.1, 1.1, 1.6])
@@ -152,6 +183,7 @@ def test_a_full_disk_refuses_what_comes_and_the_service_lives(
             time.sleep(4)
             # What was acknowledged is there, and with room again the rest is taken and one result made of all.
             subprocess.run(["mount", "-o", "remount,size=200m", str(folder)], check=True)
+            assert service.health()["status"] == "ok"  # type: ignore[index]
             assert set(send_datasets(slices, ports[0])) == {0}
             wanted = {str(ds.SOPInstanceUID) for ds in slices}
             wait_for(lambda: bool(pacs.reports()) and evidence_uids(pacs.reports()[-1]) == wanted, 90)

@@ -10,6 +10,7 @@ import pydicom
 import pytest
 
 from dtvit_edge.bundle import Bundle
+from dtvit_edge.pacs.association import Requestor
 from dtvit_edge.pacs.heartbeat import Heartbeat
 from dtvit_edge.pacs.peers import Peer
 from dtvit_edge.pacs.store import STORED, Store
@@ -39,8 +40,8 @@ def beating(tiny_bundle: Bundle, tmp_path: Path) -> Iterator[tuple[Heartbeat, Ha
         OwnPacs() as pacs,
         opened_model(tiny_bundle, resolve(tiny_bundle, Options(backend="onnxruntime"))) as model,
     ):
-        to = Peer("PACS", HOST, pacs.port)
-        yield Heartbeat(1, to, "DTVIT", store, tiny_bundle, model, 10, clock=hands), hands, pacs, store
+        requestor = Requestor(Peer("PACS", HOST, pacs.port), "DTVIT")
+        yield Heartbeat(1, requestor, store, tiny_bundle, model, 10, clock=hands), hands, pacs, store
 
 
 def test_a_beat_is_late_where_nothing_comes_back_and_the_next_one_begins_in_its_time(

@@ -8,6 +8,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pydicom
 import pytest
@@ -152,6 +153,11 @@ def test_a_full_disk_is_said_to_the_sender_and_the_service_lives(
         patched.setattr("dtvit_edge.pacs.inbox.write_all", full)
         assert send_datasets([dataset()], listening.receiver.port) == [OUT_OF_RESOURCES]
         assert listening.receiver.disk_failed and not listening.kept
+        patched.undo()
+        patched.setattr("dtvit_edge.pacs.inbox.shutil.disk_usage", lambda _: SimpleNamespace(free=100_000))
+        assert listening.receiver.disk_failed  # a little can be written, and no such object
+    # With room again it is well by itself, before anything comes.
+    assert not listening.receiver.disk_failed and not listening.kept
     assert send_datasets([dataset()], listening.receiver.port) == [0] and not listening.receiver.disk_failed
 
 

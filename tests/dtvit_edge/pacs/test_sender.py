@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+import time
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from dtvit_edge.pacs import sender as sender_module
+from dtvit_edge.pacs.association import Requestor
 from dtvit_edge.pacs.key_image import SECONDARY_CAPTURE
 from dtvit_edge.pacs.peers import Peer
 from dtvit_edge.pacs.sender import Sender
@@ -41,7 +44,7 @@ def store(kinds: dict[str, tuple[Path, Path]], tmp_path: Path) -> Store:
 
 def sender_to(store: Store, pacs: OwnPacs, failed: list[str] | None = None) -> Sender:
     say = (lambda why: None) if failed is None else failed.append
-    return Sender(store, Peer("PACS", HOST, pacs.port), "DTVIT", lambda one: None, say)
+    return Sender(store, Requestor(Peer("PACS", HOST, pacs.port), "DTVIT"), lambda one: None, say)
 
 
 def states(store: Store) -> list[str]:
@@ -142,7 +145,8 @@ def test_a_pacs_that_is_down_gets_exactly_one_instance_once_it_is_back(
     with OwnPacs() as once:
         pacs = once
     stored: list[str] = []
-    sender = Sender(store, Peer("PACS", HOST, pacs.port), "DTVIT", lambda one: stored.append(one.uid), lambda why: None)
+    requestor = Requestor(Peer("PACS", HOST, pacs.port), "DTVIT")
+    sender = Sender(store, requestor, lambda one: stored.append(one.uid), lambda why: None)
     sender.start()
     wait_for(lambda: sender.failing_since is not None)
     assert states(store) == [WAITING, WAITING] and threading.active_count() < 20
@@ -151,3 +155,30 @@ def test_a_pacs_that_is_down_gets_exactly_one_instance_once_it_is_back(
         wait_for(lambda: sender.failing_since is None)
         sender.end(10)
     assert sorted(pacs.kept) == sorted(pacs.sent) == ["2.25.101", "2.25.102"] == stored
+
+
+@pytest.mark.parametrize("stage", ["connection", "object"])
+def test_a_peer_that_never_answers_does_not_hold_the_end_up_and_leaves_what_waits(store: Store, stage: str) -> None:
+    heard, late = threading.Event(), threading.Event()
+
+    def unanswered(uid: str, times: int) -> int:
+        heard.set()
+        late.wait(30)
+        return 0
+
+    with OwnPacs() as pacs, socket.create_server((HOST, 0)) as mute:
+        pacs.answer = unanswered
+        port = mute.getsockname()[1] if stage == "connection" else pacs.port
+        sender = Sender(store, Requestor(Peer("PACS", HOST, port), "DTVIT"), lambda one: None, lambda why: None)
+        sender.start()
+        accepted = mute.accept()[0] if stage == "connection" else None
+        assert accepted is not None or heard.wait(10)
+        (asking,) = sender._requestor._under_way
+        begun = time.monotonic()
+        sender.end(0.1)
+        assert time.monotonic() - begun < 5 and not sender._thread.is_alive()
+        wait_for(lambda: not asking.dul.is_alive(), 5)  # for which the process would wait
+        assert states(store) == [WAITING, WAITING]
+        late.set()
+        if accepted is not None:
+            accepted.close()
