@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.measure.bundle_run import BundleRun
+from benchmarks.measure.bundle_run import measure_bundle
 from benchmarks.measure.inputs import Inputs, discover_slices, evaluation_slices, study_folders
 from benchmarks.report.report import write_report
 from benchmarks.results import names
@@ -52,8 +52,7 @@ def bench(
             for bundle in bundles:
                 slices_judged, data = evaluation_slices(bundle.manifest.spec, settings, progress)
                 inputs = Inputs(slices_judged, data, folders, plan, studies)
-                bundle_run = BundleRun(bundle, weights.get(bundle.digest), inputs, settings, progress, say)
-                for record in bundle_run.records():
+                for record in measure_bundle(bundle, weights.get(bundle.digest), inputs, settings, progress, say):
                     append(file, record)
                     records.append(record)
                     say(f"{bundle.manifest.name}: {record.what.removeprefix(names.PREFIX)}")

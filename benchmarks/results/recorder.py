@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.measure.yardstick import Yardstick
@@ -14,6 +14,22 @@ from evaluation.records import Record
 
 # More than any clock here has.
 _DIGITS = 7
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one measurement gives its record.
+
+    Attributes:
+        extra, digests: options and digests of this one alone.
+    """
+
+    what: str
+    unit: str
+    samples: Mapping[str, list[float]]
+    summary: Mapping[str, float]
+    extra: Mapping[str, Any]
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -31,20 +47,8 @@ class Recorder:
     left_out: Mapping[str, str]
     yardstick: Yardstick
 
-    def __call__(
-        self,
-        what: str,
-        unit: str,
-        samples: Mapping[str, list[float]],
-        summary: dict[str, float],
-        extra: Mapping[str, Any],
-        digests: Mapping[str, str] | None = None,
-    ) -> Record:
-        """The record of a measurement.
-
-        Args:
-            extra, digests: of this one alone.
-        """
+    def __call__(self, measured: Measured) -> Record:
+        """The record of a measurement."""
         manifest = self.bundle.manifest
         largest = max(self.settings.effort.batches)
         options = {
@@ -59,6 +63,13 @@ class Recorder:
             "command": self.settings.command,
             **self.yardstick.take_options(),
         }
-        all_digests = {"bundle": self.bundle.digest, "weights": manifest.weights_sha256, **(digests or {})}
-        kept = {name: [float(f"{value:.{_DIGITS}g}") for value in values] for name, values in samples.items()}
-        return Record(what, unit, kept, summary, digests=all_digests, options=options | dict(extra))
+        all_digests = {"bundle": self.bundle.digest, "weights": manifest.weights_sha256, **measured.digests}
+        kept = {name: [float(f"{value:.{_DIGITS}g}") for value in values] for name, values in measured.samples.items()}
+        return Record(
+            measured.what,
+            measured.unit,
+            kept,
+            dict(measured.summary),
+            digests=all_digests,
+            options=options | dict(measured.extra),
+        )

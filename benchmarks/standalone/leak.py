@@ -41,7 +41,7 @@ def open_files() -> int:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("studies", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option(
-    "--slices", default=10_000, show_default=True, type=click.IntRange(2 * EVERY), help="Score this many slices."
+    "--slices", default=10_000, show_default=True, type=click.IntRange(4 * EVERY), help="Score this many slices."
 )
 @click.option("--backend", default=backends.AUTO, show_default=True, help="Score with this backend.")
 @click.option("--precision", default="fp32", show_default=True, help="Score in this precision.")

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.command import bench, run
-from benchmarks.measure.bundle_run import cold_start
+from benchmarks.measure import cold_start
 from benchmarks.measure.configurations import Configuration
 from benchmarks.results.repeating import command_line
 from benchmarks.settings import QUICK, Settings

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from benchmarks.standalone import fuzz_decoding
 from benchmarks.standalone.damaged_images import damaged
@@ -88,3 +89,12 @@ def test_chunks_that_were_run_are_not_run_again_and_count_all_the_same(tmp_path:
     assert total.findings == ["one in 0", "one in 5", "one in 10"]
     with pytest.raises(ConfigError, match="other inputs"):
         in_chunks(range(5), 5, work, {"seed": 2}, run)
+
+
+def test_a_folder_without_an_image_to_damage_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuzz_decoding, "phantoms", lambda folder: [])
+    (tmp_path / "also").mkdir()
+    arguments = ["--inputs", "1", "--also", str(tmp_path / "also"), "--out", str(tmp_path / "r")]
+    done = CliRunner().invoke(fuzz_decoding.main, arguments)
+    assert isinstance(done.exception, ConfigError) and "nothing to damage" in str(done.exception)
+    assert not (tmp_path / "r").exists()
