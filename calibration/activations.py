@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from calibration.quantizable import QuantizableOp
+from dtvit_edge.backends.onnxruntime import open_session
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.spec import INPUT_NAME
-from export.onnx_graph import open_session
 
 BINS = 4096
 BATCH = 4  # activations of ViT-B/16 are 60 MB a slice

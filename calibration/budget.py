@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 from calibration.quantizable import QuantizableOp
 from calibration.sensitivity import Cost
-from dtvit_edge.backend import Backend, in_batches
+from dtvit_edge.backend import Backend, Logits, in_batches
 from dtvit_edge.backends.onnxruntime import BATCH, OnnxRuntimeBackend
 from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.progress import Progress, silent
-from evaluation.agreement import Logits, logit_error
+from evaluation.agreement import logit_error
 from evaluation.sampling import Pixels
 
 RMS, LATENCY = "rms", "latency"

@@ -12,9 +12,10 @@ from onnx import ModelProto
 from calibration.quantise import quantise
 from calibration.quantizable import QuantizableOp
 from calibration.ranges import Range
+from dtvit_edge.backend import Logits
 from dtvit_edge.backends.onnxruntime import logits_of
 from dtvit_edge.progress import Progress, silent
-from evaluation.agreement import Logits, logit_error
+from evaluation.agreement import logit_error
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtvit_edge.backend import Logits as Logits
-from dtvit_edge.backend import in_batches as in_batches
-from dtvit_edge.backend import softmax as softmax
+from dtvit_edge.backend import Logits, softmax
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.scoring.aggregate import mean_of_highest
 from dtvit_edge.spec import LOCATION_HEAD, OUTPUT_NAMES

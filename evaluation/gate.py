@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from dtvit_edge.backend import Logits, softmax
 from dtvit_edge.bundle.verdicts import FAILED as FAILED
 from dtvit_edge.bundle.verdicts import INCONCLUSIVE as INCONCLUSIVE
 from dtvit_edge.bundle.verdicts import NOT_ASSESSED as NOT_ASSESSED
@@ -24,12 +25,10 @@ from dtvit_edge.spec import ICH_HEAD, ICH_OUTPUT, LOCATION_HEAD
 from evaluation.agreement import (
     Agreement,
     DecisionRule,
-    Logits,
     Probabilities,
     location_agreement,
     logit_error,
     slice_agreement,
-    softmax,
     study_agreement,
 )
 from evaluation.limits import DEFAULT_LIMITS, HIGH_QUANTILE, Limits, exceeds

@@ -19,7 +19,7 @@ import torch
 from onnx import ModelProto, TensorProto, helper
 from torch import Tensor, nn
 
-from dtvit_edge.backends.onnxruntime import open_session as open_session
+from dtvit_edge.backends.onnxruntime import open_session
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.spec import ICH_LABELS, INPUT_NAME, LOCATION_LABELS, OUTPUT_NAMES
 from export.encoders import INPUT_SIZE

@@ -17,13 +17,13 @@ from benchmarks.measure.configurations import Configuration
 from benchmarks.results import names
 from benchmarks.results.names import key_of
 from benchmarks.settings import Settings
-from dtvit_edge.backend import Backend
+from dtvit_edge.backend import Backend, Logits, in_batches, softmax
 from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.selftest import SelfTest, selftest
 from dtvit_edge.spec import ICH_OUTPUT, LOCATION_HEAD, LOCATION_OUTPUT
 from evaluation import gate
-from evaluation.agreement import DecisionRule, Logits, in_batches, softmax
+from evaluation.agreement import DecisionRule
 from evaluation.gate import Compared, Verdict
 from evaluation.metrics import HeadFigures, ich_figures, location_figures
 from evaluation.records import head_summary

@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks.measure import device_hooks
 from benchmarks.measure.configurations import Configuration
 from dtvit_edge.backend import Backend
+from dtvit_edge.backends.onnxruntime import open_session
 from dtvit_edge.spec import INPUT_NAME
 from evaluation.sampling import Pixels
 
@@ -43,18 +44,10 @@ def largest(by_layer: dict[str, float]) -> list[tuple[str, float]]:
 
 
 def _onnxruntime(configuration: Configuration, pixels: Pixels, threads: int | None) -> dict[str, float]:
-    import onnxruntime
-
     with tempfile.TemporaryDirectory() as folder:
-        options = onnxruntime.SessionOptions()
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        options.log_severity_level = 3
-        options.inter_op_num_threads = 1
-        options.intra_op_num_threads = threads or 0
-        session = onnxruntime.InferenceSession(
-            configuration.bundle.model_bytes(configuration.precision), options, providers=["CPUExecutionProvider"]
-        )
+        data = configuration.bundle.model_bytes(configuration.precision)
+        profile = str(Path(folder) / "profile")
+        session = open_session(data, threads or 0, configuration.precision, profile=profile)
         for _ in range(CALLS):
             session.run(None, {INPUT_NAME: pixels})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))

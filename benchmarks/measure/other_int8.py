@@ -21,12 +21,12 @@ from benchmarks.results.names import key_of
 from benchmarks.settings import Settings
 from calibration.quantise import placement
 from dtvit_edge import backends
-from dtvit_edge.backend import Backend
+from dtvit_edge.backend import Backend, Logits, in_batches, softmax
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import DtvitError
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.spec import ICH_OUTPUT
-from evaluation.agreement import DecisionRule, Logits, in_batches, logit_error, slice_agreement, softmax
+from evaluation.agreement import DecisionRule, logit_error, slice_agreement
 from evaluation.sampling import Pixels, SliceSet, candidates, load_set
 
 OURS, INT8 = "dtvit-edge", "int8"

@@ -25,12 +25,12 @@ from benchmarks.peers import (
     open_model,
 )
 from benchmarks.settings import Settings
+from dtvit_edge.backend import Logits
 from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.progress import Progress
 from dtvit_edge.selftest import largest_deviation
 from dtvit_edge.spec import digest_file
-from evaluation.agreement import Logits
 from evaluation.sampling import Pixels
 
 if TYPE_CHECKING:

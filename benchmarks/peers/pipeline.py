@@ -15,8 +15,8 @@ import numpy as np
 from benchmarks.measure.end_to_end import FolderRun
 from benchmarks.peers import Floats, Infer
 from benchmarks.peers.preprocessing import Prepare, Read, read
+from dtvit_edge.backend import softmax
 from dtvit_edge.spec import ICH_OUTPUT, PreprocessSpec
-from evaluation.agreement import softmax
 
 BATCH = 8
 STAGES = ("read", "preprocess", "infer", "aggregate")

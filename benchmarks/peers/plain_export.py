@@ -10,9 +10,10 @@ from weakref import WeakKeyDictionary
 
 from benchmarks.peers import Floats, Infer
 from dtvit_edge.backend import Logits
+from dtvit_edge.backends.onnxruntime import open_session
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES
 from export.model import DTViT
-from export.onnx_graph import open_session, plain_export
+from export.onnx_graph import plain_export
 
 # Exporting takes longer than opening: both peers run the same bytes.
 _exported: WeakKeyDictionary[DTViT, bytes] = WeakKeyDictionary()

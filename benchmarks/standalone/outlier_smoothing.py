@@ -25,10 +25,11 @@ from calibration.quantise import quantise
 from calibration.quantizable import weight_ops
 from calibration.ranges import Range
 from calibration.smoothing import smooth
+from dtvit_edge.backend import Logits
 from dtvit_edge.backends.onnxruntime import logits_of
 from dtvit_edge.cli import render
 from dtvit_edge.spec import OUTPUT_NAMES, PreprocessSpec, digest_bytes
-from evaluation.agreement import Logits, logit_error
+from evaluation.agreement import logit_error
 from export.golden import golden_pixels
 from export.onnx_graph import export_fp32
 from export.rewrites import rewrite

@@ -40,13 +40,14 @@ def loader(bundle: Bundle, precision: str, hint: str | None) -> Callable[[], Mem
 _HARMFUL_OPTIMIZERS = ["WeightBiasQuantization"]
 
 
-def open_session(model: bytes | str, threads: int = 0, precision: str = "") -> Any:
+def open_session(model: bytes | str, threads: int = 0, precision: str = "", *, profile: str = "") -> Any:
     """A session of ONNX Runtime on the CPU, an `onnxruntime.InferenceSession`.
 
     Args:
         model: its bytes, or the path of a file with them.
         threads: of one operator; 0 leaves it to ONNX Runtime.
         precision: of the model; all but those that `score` runs here do without optimizers that harm float16.
+        profile: how the path of a file begins that gets the time of each operator; empty writes none.
     """
     import onnxruntime
 
@@ -54,6 +55,8 @@ def open_session(model: bytes | str, threads: int = 0, precision: str = "") -> A
     options.log_severity_level = 3
     options.inter_op_num_threads = 1
     options.intra_op_num_threads = threads
+    if profile:
+        options.enable_profiling, options.profile_file_prefix = True, profile
     disabled = None if precision in PRECISIONS else _HARMFUL_OPTIMIZERS
     return onnxruntime.InferenceSession(
         model, options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled

@@ -8,7 +8,8 @@ import click
 import numpy as np
 import pytest
 
-from evaluation.agreement import DecisionRule, Logits
+from dtvit_edge.backend import Logits
+from evaluation.agreement import DecisionRule
 from evaluation.gate import FAILED, INCONCLUSIVE, NOT_GATED, PASSED, Compared, SliceLabels, compare_with_fp32
 from evaluation.limits import Limits, exceeds, limit_options, split_limits
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from dtvit_edge.backends.onnxruntime import open_session
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli.commands import main
 from export.model import normalise
-from export.onnx_graph import open_session
 from tests.support.foreign_models import Dual, answers, mlp, resnet, seeded, timm_vit, torchvision_vit
 
 TORCHVISION = "[encoder]\nnum_heads = 3\n"

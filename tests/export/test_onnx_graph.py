@@ -15,11 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import export
+from dtvit_edge.backends.onnxruntime import open_session
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES, PreprocessSpec
 from export._torchvision import timm
 from export.model import DTViT, normalise
-from export.onnx_graph import check_graph, decompose_layer_norm, export_fp32, open_session, plain_export
+from export.onnx_graph import check_graph, decompose_layer_norm, export_fp32, plain_export
 from export.rewrites import rewrite
 from export.untrained import untrained_model
 from tests.support.encoders import THREE_WINDOWS, vit

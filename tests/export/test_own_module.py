@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from dtvit_edge.backends.onnxruntime import open_session
 from dtvit_edge.errors import CheckpointError, ConfigError
 from dtvit_edge.spec import PreprocessSpec
 from export.importing import ImportOptions, import_model
 from export.model import normalise
-from export.onnx_graph import export_fp32, open_session
+from export.onnx_graph import export_fp32
 from export.rewrites import NORMALISATION, rewrite
 
 CODE = """
