@@ -13,6 +13,7 @@ from benchmarks.peers import EAGER, SCIKIT_IMAGE
 from benchmarks.report import encoders, page_parts, paper_parts
 from benchmarks.report.evidence_table import evidence_table
 from benchmarks.report.run_view import group_by_run, run_records, run_views
+from benchmarks.report.saturation import saturation_table
 from benchmarks.report.single_questions import rows
 from benchmarks.results import (
     BENCH_RECORDS,
@@ -70,6 +71,9 @@ def tables() -> dict[str, dict[str, str]]:
             "contradictions": paper_tables.contradictions().markdown(),
             "evaluations": paper_parts.evaluations(EVALUATION_RECORDS),
             "encoders": paper_parts.encoders(ENCODER_RECORDS),
+        },
+        "docs/scale-out.md": {
+            "saturation": saturation_table(run_views(run_records(BENCH_RECORDS)), list(read(CPU_RECORDS)))
         },
         "docs/report.md": {"evidence": evidence_table(CPU_RECORDS)},
         "docs/calibrate.md": {"shifts": page_parts.scanner_shifts()},

@@ -6,7 +6,7 @@ Studies of 32 slices of 64 x 64 pixels. With `--written` they are files, walked 
 generated, each as `discover` takes it of a file, so that a million need no disk. Workers answer at once with what a
 model would say, through the dispatcher that Ray's answers go through. Each number of files runs in a process of its
 own, whose peak memory is printed after the walk, after the plan, and at the end of the run; with the CPU time of the
-driver for a slice. Nothing is recorded.
+driver for a slice.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from unittest.mock import patch
 import click
 import pydicom
 
-from benchmarks.standalone.program import start
+from benchmarks.standalone.program import keep, record_option, start
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli import render
 from dtvit_edge.cluster.dispatch import Answered, Dispatcher, Event
@@ -46,6 +46,7 @@ from dtvit_edge.scoring.options import Options
 
 SLICES = 32
 SIDE = 64
+WHAT = "the driver: memory and CPU time over many files"
 STAGES = ("walk", "plan", "run")
 
 
@@ -195,12 +196,15 @@ def _child(bundle: Path, folder: Path, count: int, written: bool) -> None:
 @click.option("--files", multiple=True, default=(20_000, 100_000), show_default=True, type=click.IntRange(SLICES),
               help="Run with so many files; may be repeated.")  # fmt: skip
 @click.option("--written", is_flag=True, help="Write the files, and walk and read them.")
+@record_option()
 @click.option("--child", hidden=True, type=click.Path(path_type=Path))
-def main(bundle: Path, files: tuple[int, ...], written: bool, child: Path | None) -> None:
-    """Print a driver's peak memory after walk, plan and run, for each number of files."""
+def main(bundle: Path, files: tuple[int, ...], written: bool, out: Path, child: Path | None) -> None:
+    """Print a driver's peak memory after walk, plan and run, for each number of files, and append the record."""
     if child is not None:
         _child(bundle, child, files[0], written)
         return
+    samples: dict[str, list[float]] = {}
+    summary: dict[str, float] = {}
     for count in files:
         count -= count % SLICES
         with tempfile.TemporaryDirectory() as folder:
@@ -217,6 +221,9 @@ def main(bundle: Path, files: tuple[int, ...], written: bool, child: Path | None
             f"{count} files: peak after {stages}; {said['cpu_s'] / count * 1e6:.0f} us of CPU time a slice, "
             f"{said['bytes'] / count:.0f} bytes a slice in the tables and the journal"
         )
+        samples[f"{count} files"] = [said["peaks"][stage] for stage in STAGES]
+        summary = {"files": count, "peak MiB": said["peaks"]["run"], "us a slice": said["cpu_s"] / count * 1e6}
+    keep(out, WHAT, "MiB", samples, summary, written=written)
 
 
 if __name__ == "__main__":
