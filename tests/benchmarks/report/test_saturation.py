@@ -16,7 +16,7 @@ def view(title: str, milliseconds: float, threads: int | None = 1) -> Any:
     )
 
 
-DRIVER = Record(driver_memory.WHAT, "MiB", {}, {"us a slice": 500.0}, {}, {})
+DRIVER = Record(driver_memory.WHAT, "MiB", {"32 files": [1.0]}, {"us a slice": 500.0}, {}, {})
 
 
 def test_parts_stand_in_the_order_in_which_they_fill_up_and_shared_ones_say_how_many_cores_do_it() -> None:
