@@ -100,7 +100,7 @@ def cases(data: str, boxes: Path | None, spec: PreprocessSpec) -> list[Case]:
     """The slices of a set that have blood, and where it is.
 
     Raises:
-        ConfigError: a labelled set without boxes.
+        ConfigError: a labelled set without boxes, or a table without them.
     """
     if (phantoms := phantom_set(data)) is not None:
         found = load_phantoms(PhantomSet(phantoms.studies, phantoms.first_seed, negatives=0), spec, crop=True)
@@ -110,7 +110,10 @@ def cases(data: str, boxes: Path | None, spec: PreprocessSpec) -> list[Case]:
     if boxes is None:
         raise ConfigError("a labelled set needs --boxes, which says where the haemorrhage is")
     with boxes.open(newline="", encoding="utf-8") as stream:
-        drawn = {Path(r["file"]).name: r["box_xyxy"] for r in csv.DictReader(stream) if r["mask_agrees"] != "0"}
+        table = csv.DictReader(stream)
+        if lacking := {"file", "box_xyxy", "mask_agrees"} - set(table.fieldnames or ()):
+            raise ConfigError(f"{boxes.name} has no column {', '.join(sorted(lacking))}: is it a table of boxes?")
+        drawn = {Path(r["file"]).name: r["box_xyxy"] for r in table if r["mask_agrees"] != "0"}
     return [
         Case(s.patient, prepare_image(s.file, spec, crop=True).pixels, _box_mask(drawn[s.file.name], spec))
         for s in read_labels(Path(data))

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from click.testing import CliRunner
 from onnx import numpy_helper
 
 from benchmarks.report.evidence_table import evidence_table
 from benchmarks.standalone import evidence_maps
 from dtvit_edge.bundle import Bundle
+from dtvit_edge.errors import ConfigError
 from dtvit_edge.report.evidence import CELLS, Evidence, EvidenceMap, box
 from dtvit_edge.spec import PreprocessSpec
 from evaluation.records import read
@@ -62,3 +64,10 @@ def test_the_benchmark_records_what_it_judged(tmp_path: Path) -> None:
     assert record.summary["slices"] == 1 and record.summary["passes"] <= 80
     assert {"fp32: hottest cell", "shuffled 0: hottest cell"} < set(record.samples)
     assert "| 1 of 1 phantoms | the model in fp32 |" in evidence_table(tmp_path / "r")
+
+
+def test_a_table_without_boxes_is_refused_by_its_columns(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,patient,ich,location\na.png,1,1,\n")
+    with pytest.raises(ConfigError, match="no column box_xyxy, file, mask_agrees"):
+        evidence_maps.cases(str(labels), labels, PreprocessSpec())
