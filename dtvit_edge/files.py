@@ -21,8 +21,6 @@ from dtvit_edge.errors import ConfigError, DiskFault
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 FILE_MODE, FOLDER_MODE = 0o640, 0o750
-# What a disk says of itself, and no path or permission is to blame for: later the same command may succeed.
-DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.ESTALE})
 # A link that somebody laid in the place of an output would lead the bytes elsewhere.
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 # What file systems answer that cannot flush a folder; their renames are as durable as they get.
@@ -134,10 +132,9 @@ def flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def unusable(folder: Path, error: OSError) -> ConfigError | DiskFault:
+def unusable(folder: Path, error: OSError) -> ConfigError:
     """What to raise where an output folder cannot be used, before anything was done."""
-    kind = DiskFault if error.errno in DISK_ERRORS else ConfigError
-    return kind(f"{folder} cannot be written: {_words(error)}")
+    return ConfigError(f"{folder} cannot be written: {_words(error)}")
 
 
 def disk_fault(path: Path, error: OSError) -> DiskFault:

@@ -25,9 +25,9 @@ import click
 from dtvit_edge.cli import terminal
 from dtvit_edge.cli.group import Interrupted, PipeBroken
 from dtvit_edge.errors import ConfigError, DeviceFault, DtvitError
-from dtvit_edge.files import DISK_ERRORS
 
-# What a path or its permissions are to blame for, and not this program.
+# What the disk says of itself, and what a path or its permissions are to blame for; neither is this program's error.
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.ESTALE})
 _PATH = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 )
@@ -72,7 +72,7 @@ def _run(group: click.Group, arguments: list[str]) -> int:
     except PipeBroken as error:
         return _unforeseen(error.__cause__ or error, group, arguments)
     except OSError as error:
-        if error.errno in DISK_ERRORS:
+        if error.errno in _DISK:
             terminal.echo(f"error: the disk failed: {error.strerror}", err=True)
             return DeviceFault.exit_status
         if error.errno not in _PATH or error.filename is None:

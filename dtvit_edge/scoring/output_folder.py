@@ -27,7 +27,6 @@ def held_folder(out: Path, *, overwrite: bool, begun: Mapping[str, str] = Mappin
 
     Raises:
         ConfigError: it cannot be used, another process holds it, or it holds something else than a run.
-        DiskFault: the disk is full or broken.
     """
     make_folder(out)
     _refuse_others(out, overwrite, begun)  # before the lock leaves its file among them
