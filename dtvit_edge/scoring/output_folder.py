@@ -24,7 +24,7 @@ def held_folder(out: Path, *, overwrite: bool, begun: Mapping[str, str] = Mappin
 
     Args:
         begun: sha256 of files that are written without a journal: they lie there where the same was done before, to its
-            end or not.
+            end or not. Empty where a journal says what is gone on with.
 
     Raises:
         ConfigError: it cannot be used, another process holds it, or it holds something else than a run.
@@ -54,8 +54,11 @@ def _refuse_others(out: Path, overwrite: bool, begun: Mapping[str, str]) -> None
     except OSError as error:
         raise unusable(out, error) from error
     is_done = bool(begun) and wholes == begun.keys()  # what was made of it since, its pages, may lie beside
-    if not found - halves - wholes or JOURNAL in found or is_done:
+    goes_on = JOURNAL in found and not begun  # the journal itself refuses another run
+    if not found - halves - wholes or goes_on or is_done:
         return
+    if JOURNAL in found:
+        raise ConfigError(f"{out} holds a run of `score`; give another folder or --overwrite")
     if {SLICES, STUDIES, RUN} <= found:
         raise ConfigError(
             f"{out} holds a result without the journal that a run goes on from (`merge` writes none); "

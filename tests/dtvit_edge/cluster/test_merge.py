@@ -212,6 +212,20 @@ def test_the_commands_of_shards_and_their_merge(
     assert json.loads(capsys.readouterr().out)["shards"] == 2
 
 
+def test_a_merge_replaces_no_run_of_score_unless_it_is_asked_to(
+    three: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_bundle: Bundle, mixed: Path
+) -> None:
+    out = tmp_path / "out"
+    run(tiny_bundle, [next(path for path in sorted(mixed.iterdir()) if path.is_dir())], out, OPTIONS)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    command = ["merge", *(str(three / str(i)) for i in (1, 2, 3)), "-o", str(out)]
+    assert main(command) == 2
+    assert "holds a run of `score`; give another folder or --overwrite" in " ".join(capsys.readouterr().err.split())
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert main([*command, "--overwrite"]) == 3
+    assert not (out / "journal.jsonl").exists() and main(command) == 3
+
+
 def test_the_same_merge_again_gives_the_same_bytes_and_another_result_is_named_and_kept(
     three: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_bundle: Bundle, mixed: Path
 ) -> None:
