@@ -26,7 +26,7 @@ def graph_facts(data: bytes, encoder: nn.Module, rewrites: dict[str, dict[str, A
 
     Returns:
         opset, ir_version, operators (count by name), quantize_linear, dequantize_linear, inputs and outputs
-        ({name: {dtype, shape}}), weight_products (count by operator), initializer_bytes,
+        ({name: {dtype, shape}}), weight_products (count by operator), initializer_bytes, parameters,
         attention (heads, head_size, tokens, blocks; None where it is no ViT) and rewrites.
     """
     return _facts(data) | {"attention": attention_facts(encoder), "rewrites": rewrites}
@@ -52,6 +52,7 @@ def _facts(data: bytes) -> dict[str, Any]:
         "outputs": {value.name: _tensor(value) for value in graph.output},
         "weight_products": dict(sorted(products.items())),
         "initializer_bytes": sum(_bytes(tensor) for tensor in weights.values()),
+        "parameters": sum(math.prod(t.dims) for t in weights.values() if t.data_type == TensorProto.FLOAT),
     }
 
 

@@ -71,13 +71,17 @@ def find_configurations(bundle: Bundle, settings: Settings) -> tuple[list[Config
         raise ConfigError(f"no backend called {', '.join(unknown)}; there are {', '.join(backends.NAMES)}")
     configurations: list[Configuration] = []
     left_out: dict[str, str] = {}
+    runs_none: dict[str, str] = {}  # of what was asked for; no row of a report
     for backend, why_not in backends.availability().items():
         if settings.backends and backend not in settings.backends:
             continue
         if why_not is not None:
             left_out[backend] = why_not
             continue
-        for precision in _precisions(backend, settings.precisions):
+        run_here = _precisions(backend, settings.precisions)
+        if settings.precisions and not run_here:
+            runs_none[backend] = f"it runs {', '.join(_precisions(backend, ()))}"
+        for precision in run_here:
             configuration = Configuration(bundle, backend, precision)
             why_not = None
             if not configuration.runs_engine:
@@ -91,7 +95,9 @@ def find_configurations(bundle: Bundle, settings: Settings) -> tuple[list[Config
             configurations.append(configuration)
             configurations += _hinted(configuration, settings)
     if not configurations:
-        raise ConfigError("nothing to measure: " + "; ".join(f"{name}: {why}" for name, why in left_out.items()))
+        raise ConfigError(
+            "nothing to measure: " + "; ".join(f"{name}: {why}" for name, why in (left_out | runs_none).items())
+        )
     return configurations, left_out
 
 

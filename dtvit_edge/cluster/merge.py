@@ -20,7 +20,7 @@ from dtvit_edge.reasons import Status
 from dtvit_edge.scoring.csv_files import slice_head, study_head
 from dtvit_edge.scoring.identity import differences
 from dtvit_edge.scoring.output_folder import RUN, SERIES, SLICES, STUDIES, held_folder
-from dtvit_edge.scoring.result_files import ResultFiles, is_finished
+from dtvit_edge.scoring.result_files import ResultFiles, is_finished, report_text
 from dtvit_edge.scoring.run import NOTHING_SCORED
 from dtvit_edge.scoring.series_file import series_head
 from dtvit_edge.scoring.shards import FIELD, Shard, is_sealed
@@ -53,7 +53,7 @@ def merge(shards: Sequence[Path], out: Path, *, overwrite: bool = False) -> Merg
     """Put the output folders of all shards of a run together into `out`, which becomes a finished run.
 
     Args:
-        overwrite: replace what an earlier run or merge left in `out`.
+        overwrite: replace what an earlier run, or a merge of other shards, left in `out`.
 
     Raises:
         ConfigError: a shard is missing, doubled, unfinished, damaged, of another run or of other files; nothing is
@@ -70,7 +70,8 @@ def merge(shards: Sequence[Path], out: Path, *, overwrite: bool = False) -> Merg
     for part in parts:
         for lines in part.studies():
             files.take(*lines)
-    with held_folder(out, overwrite=overwrite, begun=files.contents()["sha256"]):
+    begun = files.contents()["sha256"] | {RUN: digest_bytes(report_text(report).encode())}
+    with held_folder(out, overwrite=overwrite, begun=begun):
         files.begin()
         files.finish(report)
     return Merged(sum(counts["studies"].values()), len(parts), counts["slices"], counts["reasons"], files.paths)

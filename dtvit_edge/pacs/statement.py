@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from dtvit_edge.bundle import Threshold
@@ -48,7 +48,8 @@ class Statement:
     threshold_source: str
     backend: str
     options: dict[str, Any]
-    top_frame: int = 1
+    # Not in the representation, which UIDs of objects that were sent come from; the rows beside it tell the frame.
+    top_frame: int = field(default=1, repr=False)
 
     @property
     def parameters(self) -> tuple[str, ...]:

@@ -22,8 +22,8 @@ DATABASE, RESULTS = "service.sqlite", "results"
 class ServiceFolder:
     """Looks at the results of a service, as `OutputFolder` does at those of a run; from any thread.
 
-    A study's folder is read again where a table of it changed. The newest run that has ended stands for all in what is
-    said of the bundle.
+    A study's folder is read again where a table of it changed. One that cannot be read is named, and hides no other.
+    The newest run that has ended stands for all in what is said of the bundle.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,11 +36,20 @@ class ServiceFolder:
         """How the service stands.
 
         Raises:
-            ConfigError: a table is not as `score` writes it, or the folder cannot be read.
+            ConfigError: the folder cannot be read.
         """
         with self._lock:
-            self._known = {name: read for name in self._names() if (read := self._read(name)) is not None}
-            return _together({name: standing for name, (_, standing) in self._known.items()})
+            known, unreadable = {}, []
+            for name in self._names():
+                try:
+                    read = self._read(name)
+                except ConfigError as error:
+                    unreadable.append((name, str(error)))
+                else:
+                    known.update({} if read is None else {name: read})
+            self._known = known
+            together = _together({name: standing for name, (_, standing) in known.items()})
+            return replace(together, unreadable=tuple(unreadable))
 
     def of_study(self, entry: Entry) -> tuple[Path, Standing]:
         """The output folder of a study that has a page, and how its run stands.
@@ -74,7 +83,11 @@ class ServiceFolder:
             raise ConfigError(f"{self.path} cannot be looked at: {error.strerror}") from error
 
     def _read(self, name: str) -> tuple[Stamp, Standing] | None:
-        """A study's run; None where it has no table yet, or its folder has just been deleted."""
+        """A study's run; None where it has no table yet, or its folder has just been deleted.
+
+        Raises:
+            ConfigError: a table is not as `score` writes it, or cannot be read.
+        """
         out = self.path / RESULTS / name
         stamp = stamp_of(out, STUDIES, SERIES, RUN)
         known = self._known.get(name)

@@ -66,6 +66,7 @@ class Standing:
         entries: its studies, in the order of the table; series: the rows of `series.csv`.
         threshold: of studies; slice_threshold: of slices. None where nothing says.
         serves: it is a service's, which goes on; `results` are those of its newest run.
+        unreadable: studies of a service whose results cannot be read, each with why: they are not among `entries`.
     """
 
     results: RunResults | None
@@ -74,6 +75,7 @@ class Standing:
     threshold: float | None
     slice_threshold: float | None
     serves: bool = False
+    unreadable: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def by_page(self) -> dict[str, Entry]:

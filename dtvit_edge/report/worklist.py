@@ -146,6 +146,7 @@ def worklist_page(standing: Standing, query: Query) -> str:
         run=None if results is None else results.run,
         under_way=under_way,
         serves=standing.serves,
+        unreadable=standing.unreadable,
         refresh=REFRESH_SECONDS if query.refresh == "on" or (goes_on and query.refresh != "off") else 0,
         of_no_study=[(row, _sentence(row.reason)) for row in standing.of_no_study],
         here="worklist",

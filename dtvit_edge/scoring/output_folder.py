@@ -23,7 +23,8 @@ def held_folder(out: Path, *, overwrite: bool, begun: Mapping[str, str] = Mappin
     """Make the folder and hold it; what an earlier run left goes only with `overwrite`, anything else never.
 
     Args:
-        begun: sha256 of tables that are written without a journal: where an attempt before was cut off, some lie there.
+        begun: sha256 of files that are written without a journal: they lie there where the same was done before, to its
+            end or not. Empty where a journal says what is gone on with.
 
     Raises:
         ConfigError: it cannot be used, another process holds it, or it holds something else than a run.
@@ -43,13 +44,23 @@ def held_folder(out: Path, *, overwrite: bool, begun: Mapping[str, str] = Mappin
 
 
 def _refuse_others(out: Path, overwrite: bool, begun: Mapping[str, str]) -> None:
+    if overwrite:
+        return
     try:
-        strange = {path.name for path in out.iterdir()} - {LOCK}
-        if begun and not overwrite:
-            halves = {part.name for name in OUTPUT_FILES for part in parts_of(out / name)}
-            wholes = {name for name in strange & begun.keys() if digest_file(out / name) == begun[name]}
-            strange -= halves | wholes
+        found = {path.name for path in out.iterdir()} - {LOCK}
+        halves = {part.name for name in OUTPUT_FILES for part in parts_of(out / name)} if begun else set()
+        wholes = {name for name in found & begun.keys() if digest_file(out / name) == begun[name]}
     except OSError as error:
         raise unusable(out, error) from error
-    if strange and not overwrite and JOURNAL not in strange:
-        raise ConfigError(f"{out} is not empty and holds no run; give another folder or --overwrite")
+    is_done = bool(begun) and wholes == begun.keys()  # what was made of it since, its pages, may lie beside
+    goes_on = JOURNAL in found and not begun  # the journal itself refuses another run
+    if not found - halves - wholes or goes_on or is_done:
+        return
+    if JOURNAL in found:
+        raise ConfigError(f"{out} holds a run of `score`; give another folder or --overwrite")
+    if {SLICES, STUDIES, RUN} <= found:
+        raise ConfigError(
+            f"{out} holds a result without the journal that a run goes on from (`merge` writes none); "
+            "give another folder or --overwrite"
+        )
+    raise ConfigError(f"{out} is not empty and holds no run; give another folder or --overwrite")

@@ -146,7 +146,7 @@ class ResultFiles:
         """
         if not self._is_written:
             self.write()
-        write_atomically(self._out / RUN, json.dumps(report, indent=1) + "\n")
+        write_atomically(self._out / RUN, report_text(report))
 
     def _tables(self, uids: Sequence[str]) -> Iterator[tuple[str, Iterator[bytes]]]:
         """Each table's name and its parts: as one text they would take as much memory as all else."""
@@ -175,6 +175,11 @@ def _packed(lines: str) -> bytes:
 
 def _count(lines: str) -> int:
     return lines.count("\n")
+
+
+def report_text(report: dict[str, Any]) -> str:
+    """What `run.json` says of a run."""
+    return json.dumps(report, indent=1) + "\n"
 
 
 def is_finished(out: Path) -> bool:

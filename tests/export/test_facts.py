@@ -41,6 +41,7 @@ def test_facts_of_a_graph_made_by_hand() -> None:
         "outputs": {"out": {"dtype": "float32", "shape": ["batch", 3]}},
         "weight_products": {"MatMul": 1},
         "initializer_bytes": 48,
+        "parameters": 12,
         "attention": None,
         "rewrites": report,
     }

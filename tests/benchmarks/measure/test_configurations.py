@@ -60,3 +60,9 @@ def test_what_nothing_here_has_is_refused(tiny_bundle: Bundle) -> None:
         find_configurations(tiny_bundle, Settings(backends=("abacus",)))
     with pytest.raises((ConfigError, MissingDependency), match="nothing to measure"):
         find_configurations(tiny_bundle, Settings(backends=("onnxruntime",), precisions=("int8",)))
+
+
+def test_where_no_backend_runs_what_is_asked_for_the_refusal_names_what_each_runs(tiny_bundle: Bundle) -> None:
+    settings = Settings(backends=("onnxruntime",), precisions=("fp16",))
+    with pytest.raises(ConfigError, match="nothing to measure: onnxruntime: it runs fp32, fp32-op16, int8"):
+        find_configurations(tiny_bundle, settings)

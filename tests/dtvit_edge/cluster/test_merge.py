@@ -205,12 +205,50 @@ def test_the_commands_of_shards_and_their_merge(
     assert main(["merge", *outs, "-o", str(tmp_path / "out")]) == whole[0].exit_status == 3
     assert results(tmp_path / "out") == results(whole[1])
     assert "studies of 2 shards" in capsys.readouterr().out
-    assert main(["merge", *outs, "-o", str(tmp_path / "out")]) == 2, "it holds something already"
     (tmp_path / "out" / "report").mkdir()
     (tmp_path / "out" / "report" / "index.html").write_text("of other results")
     assert main(["merge", *outs, "-o", str(tmp_path / "out"), "--overwrite", "--json"]) == 3
     assert not (tmp_path / "out" / "report" / "index.html").exists(), "pages of other results would lie beside these"
     assert json.loads(capsys.readouterr().out)["shards"] == 2
+
+
+def test_a_merge_replaces_no_run_of_score_unless_it_is_asked_to(
+    three: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_bundle: Bundle, mixed: Path
+) -> None:
+    out = tmp_path / "out"
+    run(tiny_bundle, [next(path for path in sorted(mixed.iterdir()) if path.is_dir())], out, OPTIONS)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    command = ["merge", *(str(three / str(i)) for i in (1, 2, 3)), "-o", str(out)]
+    assert main(command) == 2
+    assert "holds a run of `score`; give another folder or --overwrite" in " ".join(capsys.readouterr().err.split())
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert main([*command, "--overwrite"]) == 3
+    assert not (out / "journal.jsonl").exists() and main(command) == 3
+
+
+def test_the_same_merge_again_gives_the_same_bytes_and_another_result_is_named_and_kept(
+    three: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_bundle: Bundle, mixed: Path
+) -> None:
+    out = tmp_path / "out"
+    command = ["merge", *(str(three / str(i)) for i in (1, 2, 3)), "-o", str(out)]
+    assert main(command) == 3
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    (out / "notes.txt").write_text("made of it since")
+    assert main(command) == 3
+    (out / "run.json").unlink()  # a merge that was cut off behind its tables
+    (out / "notes.txt").unlink()
+    assert main(command) == 3
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    shard(tiny_bundle, mixed, tmp_path / "all", "1/1")
+    capsys.readouterr()
+    for other in (
+        ["merge", str(tmp_path / "all"), "-o", str(out)],
+        ["score", str(tiny_bundle.path), str(mixed), "-o", str(out)],
+    ):
+        assert main(other) == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert "holds a result without the journal that a run goes on from" in said and "--overwrite" in said
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "1/0", "-1/3", "1/3/5", "a/b", "1/1000000"])

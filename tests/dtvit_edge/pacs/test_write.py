@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,10 @@ from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.pacs.reading import read_statement
-from dtvit_edge.pacs.write import write_objects
+from dtvit_edge.pacs.statement import Statement
+from dtvit_edge.pacs.write import digest_of, write_objects
+from dtvit_edge.reasons import Status
+from dtvit_edge.report.run_results import SliceRow
 from tests.support.dicom_files import save, series
 from tests.support.open_models import slices_of
 from tests.support.pacs_objects import FLAGGING, report_of, statement_in
@@ -33,6 +37,14 @@ def test_the_same_run_gives_the_same_files(kinds: Kinds, tmp_path: Path) -> None
     first, second = ({p.name: p.read_bytes() for p in (tmp_path / n).iterdir()} for n in ("one", "two"))
     assert first == second and len(first) == 2
     assert all(p.stat().st_mode & 0o777 == 0o640 for p in (tmp_path / "one").iterdir())
+
+
+def test_a_later_version_gives_the_objects_of_a_run_the_uids_that_an_archive_knows_them_by() -> None:
+    row = SliceRow("1.2", "1.2.1", "1.2.3", 1, "a/1", Status.SCORED, "", 0.9, "deep", (0.8, 0.1, 0.1), 1)
+    said = Statement("1.2", Status.SCORED, (), True, 0.9, "deep", "1.2.3", "b", "s", "synthetic", 0.5, "not tuned",
+                     "onnxruntime 1", {"batch": 4})  # fmt: skip
+    made = digest_of(said, [row], datetime(2026, 3, 1, tzinfo=timezone.utc))
+    assert made == "8ed3a9fb013dc661cf5bd95fa8233fa8ec91d24bdfc488428632e300ea02667b"  # as of the first version
 
 
 @pytest.mark.parametrize("kind", ["flagged", "not_flagged", "partial", "not_scored"])

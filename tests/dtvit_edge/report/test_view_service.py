@@ -60,6 +60,24 @@ def test_a_file_that_says_it_is_of_another_study_leads_to_no_page(tmp_path: Path
     assert "verdict flagged" in asked.get("/study-1.1.html").text, "that of its own run"
 
 
+@pytest.mark.parametrize("name", ["studies.csv", "series.csv", "run.json"])
+def test_a_study_whose_results_cannot_be_read_is_named_and_hides_no_other(tmp_path: Path, name: str) -> None:
+    for uid in ("1.1", "1.2"):
+        scored(tmp_path, uid)
+    asked = client(tmp_path)
+    table = tmp_path / RESULTS / "1.2" / name
+    whole = table.read_bytes()
+    table.write_bytes(b"a,b\n")
+    for look in (asked, client(tmp_path)):  # one that began before, and one that begins now
+        text = look.get("/").text
+        assert "1 study so far" in text and ">1.1<" in text and "results of 1 study cannot be read" in text
+        assert '<span class="uid">1.2</span>: ' in text and name in text
+        assert look.get("/study-1.1.html").status_code == 200 and look.get("/study-1.2.html").status_code == 404
+    table.write_bytes(whole)
+    text = asked.get("/").text
+    assert "2 studies so far" in text and "cannot be read" not in text
+
+
 def test_a_service_that_has_scored_nothing_yet_is_no_error(tmp_path: Path) -> None:
     (tmp_path / RESULTS).mkdir()
     (tmp_path / DATABASE).touch()
