@@ -24,6 +24,15 @@ SYNTAXES = (
     *(uid for uid in uids.JPEG2000TransferSyntaxes if uid not in {uids.JPEG2000MCLossless, uids.JPEG2000MC}),
 )
 ABSENT = "absent"
+# What the extras for any machine hold: the versions that a report about pages, a PACS or Ray needs.
+EXTRAS = {
+    "report": ("jinja2",),
+    "view": ("jinja2", "starlette", "uvicorn"),
+    "pacs": ("highdicom", "prometheus-client", "pynetdicom"),
+    "ray": ("ray",),
+    "signed": ("cryptography",),
+    "watch": ("watchfiles",),
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Facts:
     """Plain strings by name; `absent` where a package is not installed.
 
     Attributes:
+        extras: the packages of each extra with their versions.
         preprocessing: what prepares slices on the CPU.
         backends: `available`, or why not.
         decoders: by transfer syntax, the plugins that decode it here; for `native` ones nothing is needed.
@@ -38,6 +48,7 @@ class Facts:
 
     machine: dict[str, str]
     packages: dict[str, str]
+    extras: dict[str, str]
     preprocessing: dict[str, str]
     backends: dict[str, str]
     decoders: dict[str, str]
@@ -46,10 +57,14 @@ class Facts:
 def examine() -> Facts:
     """Look, import nothing heavy, touch no device."""
     names = RUNTIME_PACKAGES + DEVICE_PACKAGES
-    found = package_versions(names)
+    optional = {name for held in EXTRAS.values() for name in held}
+    found = package_versions((*names, *sorted(optional)))
     return Facts(
         machine=machine(),
         packages={name: found.get(name, ABSENT) for name in names},
+        extras={
+            extra: ", ".join(f"{name} {found.get(name, ABSENT)}" for name in held) for extra, held in EXTRAS.items()
+        },
         preprocessing={"cpu": native.description()},
         backends={name: why_not or "available" for name, why_not in backends.availability().items()},
         decoders={f"{uid.name} ({uid})": _plugins(uid) for uid in map(UID, SYNTAXES)},

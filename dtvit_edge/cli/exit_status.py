@@ -18,6 +18,7 @@ import errno
 import io
 import logging
 import os
+import re
 from contextlib import suppress
 
 import click
@@ -51,7 +52,8 @@ def _run(group: click.Group, arguments: list[str]) -> int:
     except click.ClickException as error:
         said = io.StringIO()
         error.show(file=said)
-        terminal.echo_lines(said.getvalue(), err=True)
+        # click begins lines of a list with a tab, which would be spelled as what a file's name may hold is.
+        terminal.echo_lines(re.sub(r"(?m)^\t", "  ", said.getvalue()), err=True)
         return error.exit_code
     except Interrupted as error:
         with suppress(OSError):  # a terminal that has hung up takes no more words

@@ -7,22 +7,28 @@ are switched off before Ray is loaded, and what it prints of its workers stays w
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
+import secrets
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from dtvit_edge.environment import switch_telemetry_off, usable_cores
+from dtvit_edge.environment import install_line, switch_telemetry_off, usable_cores
 from dtvit_edge.errors import ConfigError, MissingDependency
 
 LOCAL = "local"
-INSTALL = "pip install ray"
+# Ray asks an address that is silent for a quarter of an hour, lets nobody interrupt it, and fills stderr meanwhile.
+_ANSWER_S = 5.0
+_TRIES = "3"
+_TOKEN_OF_ONES_OWN = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 # Ray puts sockets below its folder, and a socket's path has 107 bytes at most.
 _LONGEST_TEMPORARY = 30
 # Small: what travels are headers and rows, and a bundle is opened from this machine's own disk.
@@ -43,14 +49,18 @@ def ray_session(address: str) -> Iterator[Any]:
     """
     switch_telemetry_off()
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of its next release
+    if address != LOCAL:
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", _TRIES)  # how often the head of a cluster is asked
     try:
         import ray
     except ImportError as error:
-        raise MissingDependency(f"ray is not installed, and --ray runs on it; {INSTALL}") from error
+        raise MissingDependency(f"ray is not installed, and --ray runs on it; {install_line('ray')}") from error
     if "://" in address:
         raise ConfigError(f"--ray {address}: Ray's client is not used; run the command on a machine of the cluster")
+    _see_that_it_answers(address)
     with ExitStack() as undo:
         undo.enter_context(_unsaid())
+        undo.enter_context(_token_of_this_session(address))
         try:
             with _interrupts_later():
                 if address == LOCAL:
@@ -75,9 +85,60 @@ def ray_session(address: str) -> Iterator[Any]:
                 else:
                     ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
-            said = str(error).strip().split("\n")[0][:200]
+            if _asks_for_a_token(error):
+                raise ConfigError(
+                    f"no Ray at {address}: it asks for a token; set RAY_AUTH_MODE=token, and bring ~/.ray/auth_token "
+                    "of the cluster's head to the same place here"
+                ) from error
+            said = " ".join(str(error).split())[:300]
             raise ConfigError(f"no Ray at {address}: {type(error).__name__}: {said}") from error
         yield ray
+
+
+def _see_that_it_answers(address: str) -> None:
+    """Refuse an address where nobody listens."""
+    host, colon, port = address.rpartition(":")
+    if not (colon and port.isdecimal()):
+        return  # `local`, `auto`, and what Ray itself calls no address
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(
+            f"no Ray at {address}: {why}; `ray start --head` on a machine begins a cluster, and says its address"
+        ) from error
+
+
+@contextmanager
+def _token_of_this_session(address: str) -> Iterator[None]:
+    """A Ray that begins here asks for a token, which it would keep in the home folder; this one is in memory alone.
+
+    Threads of Ray outlive its end and ask for the token that they know: it is forgotten when the next session begins.
+    """
+    if address != LOCAL or any(os.environ.get(name) for name in _TOKEN_OF_ONES_OWN):
+        _read_token_again()
+        yield
+        return
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    _read_token_again()
+    try:
+        yield
+    finally:
+        for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):  # the latter is set by Ray
+            os.environ.pop(name, None)
+
+
+def _read_token_again() -> None:
+    with suppress(ImportError, AttributeError):  # a Ray that keeps none
+        importlib.import_module("ray._raylet").AuthenticationTokenLoader.instance().reset_cache()
+
+
+def _asks_for_a_token(error: BaseException | None) -> bool:
+    while error is not None:
+        if "AuthenticationError" in f"{type(error).__name__} {error}":
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @contextmanager

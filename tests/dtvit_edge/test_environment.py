@@ -80,3 +80,10 @@ def test_doctor_names_what_is_absent_and_is_plain_json() -> None:
     assert facts.decoders["Explicit VR Little Endian (1.2.840.10008.1.2.1)"] == "native"
     assert "pylibjpeg" in facts.decoders["High-Throughput JPEG 2000 Image Compression (1.2.840.10008.1.2.4.203)"]
     assert "gdcm" in facts.decoders["JPEG-LS Lossless Image Compression (1.2.840.10008.1.2.4.80)"]
+
+
+def test_doctor_says_of_each_extra_what_of_it_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dtvit_edge.cli.doctor.package_versions", lambda names: {"jinja2": "3.1.6", "uvicorn": "0.30"})
+    extras = examine().extras
+    assert extras["report"] == "jinja2 3.1.6" and extras["ray"] == "ray absent"
+    assert extras["view"] == "jinja2 3.1.6, starlette absent, uvicorn 0.30"

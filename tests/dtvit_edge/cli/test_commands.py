@@ -193,6 +193,14 @@ def test_wrong_usage_is_status_2_and_in_words(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_choice_that_is_missing_is_listed_without_spelled_tabs(
+    tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compat", str(tiny_bundle.path)]) == 2
+    said = capsys.readouterr().err
+    assert "  jetpack6,\n" in said and "\\t" not in said and "\t" not in said
+
+
 def test_verify_passes_and_fails(
     tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

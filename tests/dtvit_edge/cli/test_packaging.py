@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from dtvit_edge.cli.doctor import EXTRAS
 from tests.support.data import ROOT
 
 tomllib = pytest.importorskip("tomllib", reason="Python 3.11 has it")
+FOR_ONE_DEVICE = {"intel", "jetson", "gpu"}  # doctor shows what they hold among the packages and backends
 NEVER_IN_A_WHEEL = ("torch", "torchvision", "timm", "onnx", "onnxscript", "pytest", "mypy")
 
 
@@ -64,6 +66,12 @@ def test_a_package_has_the_same_bound_wherever_it_is_named(project: dict[str, An
     for requirement in (line for lines in lists for line in lines if isinstance(line, str)):
         bounds.setdefault(name_of(requirement), set()).add(requirement)
     assert not {name: stated for name, stated in bounds.items() if len(stated) > 1}
+
+
+def test_doctor_knows_the_extras_for_any_machine(project: dict[str, Any]) -> None:
+    stated = project["project"]["optional-dependencies"]
+    held = {extra: tuple(map(name_of, lines)) for extra, lines in stated.items() if extra not in FOR_ONE_DEVICE}
+    assert held == EXTRAS
 
 
 def test_no_message_speaks_of_an_index_that_has_no_such_project() -> None:

@@ -135,4 +135,4 @@ def test_without_ray_the_line_that_installs_it_is_said(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main(["score", str(tiny_bundle.path), str(tmp_path), "-o", str(tmp_path / "out"), "--ray", "local"]) == 2
-    assert "ray is not installed, and --ray runs on it; pip install ray" in capsys.readouterr().err
+    assert "ray is not installed, and --ray runs on it; pip install '.[ray]'" in capsys.readouterr().err

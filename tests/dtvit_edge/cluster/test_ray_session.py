@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from dtvit_edge.cluster.ray_session import ray_session
+from dtvit_edge.errors import ConfigError
+from tests.support.pacs_peers import free_port
 
 
 @pytest.fixture(params=["SIGTERM", "SIGINT"])
@@ -75,3 +77,41 @@ def test_a_second_interrupt_while_ray_begins_ends_it_at_once(
     with pytest.raises(KeyboardInterrupt), ray_session("local"):
         pytest.fail("the block was entered")
     assert called == ["shutdown"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "nobody.invalid"])
+def test_an_address_where_nobody_listens_is_refused_at_once(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray itself would ask for a quarter of an hour, and could not be interrupted."""
+    monkeypatch.setenv("RAY_NUM_REDIS_GET_RETRIES", "3")
+    stand_in(monkeypatch, lambda: pytest.fail("Ray was asked"))
+    with (
+        pytest.raises(ConfigError, match=rf"no Ray at {host}:\d+: .*`ray start --head`"),
+        ray_session(f"{host}:{free_port()}"),
+    ):
+        pytest.fail("the block was entered")
+
+
+def test_a_cluster_that_asks_for_a_token_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any, **more: Any) -> None:
+        try:
+            raise RuntimeError("Failed to connect to GCS. ... ray.exceptions.AuthenticationError: RPC error: ...")
+        except RuntimeError as error:
+            raise ConnectionError("Failed to connect to Ray cluster") from error
+
+    monkeypatch.setenv("RAY_NUM_REDIS_GET_RETRIES", "3")
+    fake = SimpleNamespace(init=refuse, shutdown=lambda: None, is_initialized=lambda: False)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    with pytest.raises(ConfigError, match=r"RAY_AUTH_MODE=token, and bring ~/\.ray/auth_token"), ray_session("auto"):
+        pytest.fail("the block was entered")
+
+
+def test_a_ray_of_this_machine_keeps_its_token_out_of_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    seen: list[str] = []
+    stand_in(monkeypatch, lambda: seen.append(os.environ["RAY_AUTH_TOKEN"]))
+    for _ in range(2):
+        with ray_session("local"):
+            pass
+        assert "RAY_AUTH_TOKEN" not in os.environ
+    assert len(set(seen)) == 2 and all(len(token) == 64 for token in seen)
