@@ -14,7 +14,7 @@ from dtvit_edge.precisions import ENGINE_PRECISIONS, graphs_of, required_capabil
 from dtvit_edge.scoring.proof import prove_chain
 from dtvit_edge.trt import backend, library
 from dtvit_edge.trt.build import BuildOptions, build_engine
-from dtvit_edge.trt.releases import TITLES, multiplies
+from dtvit_edge.trt.releases import TITLES, dotted, multiplies
 from dtvit_edge.trt.store import load_engine
 from evaluation.gate import FAILED, PASSED
 
@@ -53,7 +53,7 @@ def _build(bundle: Bundle, precision: str, flavour: str) -> Outcome:
     gpu = find()
     least = required_capability(precision)
     if least and gpu is not None and not (release.typed and multiplies(precision, gpu.sm)):
-        enough = f"SM {'.'.join(map(str, least))} with TensorRT 10 has"
+        enough = f"SM {dotted(least)} with TensorRT 10 has"
         return Outcome(precision, LEFT, f"SM {gpu.sm} with {release.title} has no {precision.upper()}; {enough}")
     if gpu is not None:
         try:

@@ -15,8 +15,8 @@ from dtvit_edge.bundle import MANIFEST, SIGNATURE, THRESHOLDS, Bundle
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.targets.facts import GraphFacts
 from dtvit_edge.targets.model_files import ABSENT, NOT_KNOWN, USED, file_compatibilities
-from dtvit_edge.targets.table import TARGETS, Stack, Version, dotted
-from dtvit_edge.trt.releases import PRECISIONS, RTX, parse_version
+from dtvit_edge.targets.table import TARGETS, Stack, Version
+from dtvit_edge.trt.releases import PRECISIONS, RTX, dotted, parse_version
 from dtvit_edge.trt.store import portable_engines
 
 # A file of which the manifest does not know enough is the one that `build` would try.

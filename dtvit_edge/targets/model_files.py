@@ -9,8 +9,8 @@ from dtvit_edge.bundle import MODEL_FILES, NOT_HERE
 from dtvit_edge.errors import BuildError
 from dtvit_edge.precisions import BY_NAME, CALIBRATE, CPU_PRECISIONS
 from dtvit_edge.targets.facts import Finding, GraphFacts, NotKnown
-from dtvit_edge.targets.table import Stack, dotted
-from dtvit_edge.trt.releases import PRECISIONS, command_for
+from dtvit_edge.targets.table import Stack
+from dtvit_edge.trt.releases import PRECISIONS, command_for, dotted
 
 # What may become of a file. `absent`: it would be used, and this copy of the bundle lacks it. `not_known`: the manifest
 # lacks the facts to say.

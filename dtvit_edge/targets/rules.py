@@ -9,8 +9,8 @@ from dtvit_edge.precisions import MODEL_PRECISIONS
 from dtvit_edge.targets import dla
 from dtvit_edge.targets.facts import SEVERITIES, Finding, GraphFacts, NotKnown
 from dtvit_edge.targets.model_files import refusal, serving_key
-from dtvit_edge.targets.table import PYTHON_FLOOR, QKV_BUG, Stack, dotted
-from dtvit_edge.trt.releases import PRECISIONS
+from dtvit_edge.targets.table import PYTHON_FLOOR, QKV_BUG, Stack
+from dtvit_edge.trt.releases import PRECISIONS, dotted
 
 Rule = Callable[[GraphFacts, Stack], Iterator[Finding]]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dtvit_edge.trt.releases import RTX, TENSORRT, Release
+from dtvit_edge.trt.releases import RTX, TENSORRT, Release, dotted
 
 Version = tuple[int, ...]
 
@@ -57,11 +57,6 @@ class Target:
 
     name: str
     stacks: tuple[Stack, ...]
-
-
-def dotted(version: Version) -> str:
-    """(8, 5, 2) as 8.5.2."""
-    return ".".join(map(str, version))
 
 
 QKV_BUG = (

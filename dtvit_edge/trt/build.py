@@ -31,6 +31,7 @@ from dtvit_edge.trt.releases import (
     PRECISIONS,
     RTX,
     Release,
+    dotted,
     multiplies,
 )
 from dtvit_edge.trt.staging import staging
@@ -250,7 +251,7 @@ def _default_capabilities(options: BuildOptions) -> tuple[str, ...]:
 
 def _require_capability(precision: str, capabilities: Sequence[str]) -> None:
     if older := [sm for sm in capabilities if not multiplies(precision, sm)]:
-        least = ".".join(map(str, required_capability(precision) or ()))
+        least = dotted(required_capability(precision) or ())
         raise BuildError(
             f"SM {', '.join(older)} has no {precision.upper()}; SM {least} and newer have: build int8 or fp16 there"
         )

@@ -26,7 +26,7 @@ of the bindings of 10.x):
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -245,6 +245,11 @@ def multiplies(precision: str, capability: str) -> bool:
     """
     least = required_capability(precision)
     return least is None or parse_version(capability) >= least
+
+
+def dotted(version: Sequence[int]) -> str:
+    """(8, 5, 2) as 8.5.2: what `parse_version` takes apart."""
+    return ".".join(map(str, version))
 
 
 def parse_version(text: str) -> tuple[int, ...]:

@@ -16,8 +16,8 @@ from dtvit_edge.cli import units
 from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import BuildError, BundleError, ConfigError, DigestMismatch
 from dtvit_edge.targets.device_files import device_files
-from dtvit_edge.targets.table import TARGETS, dotted
-from dtvit_edge.trt.releases import PRECISIONS, multiplies
+from dtvit_edge.targets.table import TARGETS
+from dtvit_edge.trt.releases import PRECISIONS, dotted, multiplies
 from dtvit_edge.trt.store import ENGINES, install
 from tests.dtvit_edge.trt.test_store import AHEAD, record
 

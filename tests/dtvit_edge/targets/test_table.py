@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dtvit_edge.targets.table import PYTHON_FLOOR, TARGETS, dotted
+from dtvit_edge.targets.table import PYTHON_FLOOR, TARGETS
+from dtvit_edge.trt.releases import dotted
 
 STACKS = [stack for target in TARGETS.values() for stack in target.stacks]
 
