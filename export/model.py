@@ -137,6 +137,6 @@ def normalise(pixels: Tensor, spec: PreprocessSpec, dtype: torch.dtype = torch.f
         (N, 3, side, side) of `dtype`.
     """
     x = pixels.to(dtype) / 255.0
-    mean = torch.tensor(spec.mean, dtype=dtype).view(1, -1, 1, 1)
-    std = torch.tensor(spec.std, dtype=dtype).view(1, -1, 1, 1)
+    mean = torch.tensor(spec.mean, dtype=dtype, device=pixels.device).view(1, -1, 1, 1)
+    std = torch.tensor(spec.std, dtype=dtype, device=pixels.device).view(1, -1, 1, 1)
     return (x - mean) / std

@@ -41,11 +41,13 @@ class Targets:
     Attributes:
         ich, location: (N,) int64, `NOT_LABELLED` where there is no label.
         masks: (N, crop, crop) uint8, 1 where blood is; None where the patches are not asked.
+        counts: how many have a label for `ich` and for `location`; None where the tensors have to be asked.
     """
 
     ich: Tensor
     location: Tensor
     masks: Tensor | None = None
+    counts: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, slices: Sequence[LabelledSlice], masks: Tensor | None, device: str) -> Targets:
@@ -107,33 +109,35 @@ class RunningScores:
     """Adds up the loss and the right answers of both heads over batches."""
 
     def __init__(self) -> None:
-        self.loss = 0.0
+        # Sums stay where the batches are until they are asked for: a GPU would be waited for at every step.
+        self.loss: Tensor | float = 0.0
         self.batches = 0
-        self.hits = {"ich": 0.0, "location": 0.0}
+        self.hits: dict[str, Tensor | float] = {"ich": 0.0, "location": 0.0}
         self.counts = {"ich": 0, "location": 0}
 
     def add(self, ich: Tensor, location: Tensor, targets: Targets) -> Tensor | None:
         """The batch's loss on both heads; None where nothing in it is labelled, which would make it 0/0."""
         losses = []
-        for head, logits, target in (("ich", ich, targets.ich), ("location", location, targets.location)):
-            labelled = target != NOT_LABELLED
-            if not labelled.any():
+        heads = (("ich", ich, targets.ich), ("location", location, targets.location))
+        counts = targets.counts or [int((target != NOT_LABELLED).sum()) for _, _, target in heads]
+        for (head, logits, target), count in zip(heads, counts, strict=True):
+            if not count:
                 continue
             losses.append(cross_entropy(logits, target, ignore_index=NOT_LABELLED))
-            self.hits[head] += float((logits.argmax(1) == target)[labelled].sum())
-            self.counts[head] += int(labelled.sum())
+            self.hits[head] = self.hits[head] + (logits.argmax(1) == target).sum()
+            self.counts[head] += count
         if not losses:
             return None
         loss = torch.stack(losses).sum()
-        self.loss += float(loss.detach())
+        self.loss = self.loss + loss.detach().double()
         self.batches += 1
         return loss
 
     def scores(self) -> Scores:
         """The means so far."""
 
-        def share(total: float, count: int) -> float:
-            return total / count if count else math.nan
+        def share(total: Tensor | float, count: int) -> float:
+            return float(total) / count if count else math.nan
 
         return Scores(
             share(self.loss, self.batches),

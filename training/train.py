@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.files import make_folder, replaced_file, write_atomically
@@ -26,10 +25,11 @@ from evaluation.images import ImageSet
 from evaluation.labels import LabelledSlice, write_labels
 from export.checkpoint import load_checkpoint, save_checkpoint
 from export.encoder_weights import is_encoder_file, load_encoder
-from export.model import DTViT, normalise
-from training import augment
+from export.model import DTViT
+from training import devices
 from training.config import TrainConfig
-from training.objective import RunningScores, Scores, Targets, TrainingModel
+from training.feed import Feed, feed_of
+from training.objective import RunningScores, Scores, TrainingModel
 from training.splits import Split, split_by_patient, split_like_the_paper
 
 STATE, BEST, HISTORY, RUN = "last.pt", "best.safetensors", "history.json", "run.json"
@@ -38,13 +38,24 @@ HELD_OUT = "held-out.csv"  # the test part as a labelled set of its own, for cal
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch's row of the history; counts from 1. `cpu_seconds` are the process's own, training and validation."""
+    """One epoch's row of the history; counts from 1. Its seconds are of training and validation.
+
+    Attributes:
+        cpu_seconds: of the process.
+        wall_seconds: on a GPU; 0 on a CPU, where they would say what else ran there.
+    """
 
     epoch: int
     learning_rate: float
     train: Scores
     validation: Scores
     cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
+
+    @classmethod
+    def read(cls, row: dict[str, Any]) -> Epoch:
+        """An epoch from its row of a history, of earlier versions too."""
+        return cls(**row | {part: Scores(**row[part]) for part in ("train", "validation")})
 
 
 def make_split(slices: Sequence[LabelledSlice], config: TrainConfig) -> Split:
@@ -59,29 +70,34 @@ def train(data: ImageSet, config: TrainConfig, out: Path, *, progress: Progress 
     """Train into `out`, from where an interrupted run of the same configuration and data stopped.
 
     Returns:
-        The history, one row an epoch. `out/best.safetensors` holds the best weights by validation loss.
+        The history, one row an epoch. `out/best.safetensors` holds the best weights by validation loss. A training
+        that has got to its end is left as it is.
 
     Raises:
-        ConfigError: `out` holds another run.
+        ConfigError: `out` holds another run; no such device.
         VerdictError: no epoch ended with a finite validation loss.
     """
+    devices.require(config.device)
     split = make_split(data.slices, config)
     identity = config.digest(data.digest)
     _claim_folder(out, identity, config, data.digest, split)
     test = [data.slices[i] for i in sorted(set(split.test))]
     if all(s.file.is_file() for s in test):  # phantoms are no files
         write_labels(out / HELD_OUT, test)
+    if done := _finished(out / HISTORY, config):
+        return done
     torch.manual_seed(config.seed)
     model, untrained = _initial_model(config, [data.slices[i] for i in split.train])
-    training_model = TrainingModel(model, config.patch_weight).to(config.device)
+    training_model = _moved(TrainingModel(model, config.patch_weight), config)
     if config.patch_weight and data.masks is None:
         raise ConfigError("a patch loss needs data with masks")
     _freeze(training_model.model, config.frozen_blocks)
     optimizer = _optimizer(training_model, config)
-    scaler = torch.amp.GradScaler(_device_type(config), enabled=config.precision == "fp16")
+    scaler = torch.amp.GradScaler(devices.kind(config.device), enabled=config.precision == "fp16")
     history, best = _resume(out / STATE, training_model, optimizer, scaler)
+    feed = feed_of(data, config)
     for number in range(len(history) + 1, config.epochs + 1):
-        began = time.process_time()
+        began, clock = time.process_time(), devices.WorkClock()
         rate = learning_rate(config, number)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["share"]
@@ -89,9 +105,14 @@ def train(data: ImageSet, config: TrainConfig, out: Path, *, progress: Progress 
         torch.manual_seed(int(digest_json([config.seed, number])[:15], 16))
         order = [split.train[i] for i in torch.randperm(len(split.train)).tolist()][: config.epoch_images]
         with progress(f"epoch {number}/{config.epochs}", math.ceil(len(order) / config.batch_size)) as step:
-            trained = _train_epoch(training_model, optimizer, scaler, data, order, config, step)
-        validated = validate(training_model.model, data, split.validation, config)
-        history.append(Epoch(number, rate, trained, validated, round(time.process_time() - began, 1)))
+            trained = _train_epoch(training_model, optimizer, scaler, feed, order, config, (step, clock))
+        validated = validate(training_model.model, feed, split.validation)
+        clock.tick()
+        seconds = (
+            round(time.process_time() - began, 1),
+            round(clock.seconds, 1) if devices.is_fast(config.device) else 0.0,
+        )
+        history.append(Epoch(number, rate, trained, validated, *seconds))
         if validated.loss < best:
             best = validated.loss
             _save_best(training_model.model, out / BEST, config, untrained)
@@ -113,12 +134,11 @@ def learning_rate(config: TrainConfig, epoch: int) -> float:
 
 
 @torch.no_grad()
-def validate(model: DTViT, data: ImageSet, indices: Sequence[int], config: TrainConfig) -> Scores:
+def validate(model: DTViT, feed: Feed, indices: Sequence[int]) -> Scores:
     """Loss and accuracy of a part of the data, without augmentation, in fp32."""
     model.eval()
     running = RunningScores()
-    for chosen in _batches(indices, 64):
-        inputs, targets = _load(data, chosen, augment.evaluation(config.spec), config, masks=False)
+    for inputs, targets in feed.evaluation(indices):
         ich, location = model(inputs)
         running.add(ich, location, targets)
     return running.scores()
@@ -128,18 +148,18 @@ def _train_epoch(
     training_model: TrainingModel,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
-    data: ImageSet,
+    feed: Feed,
     order: Sequence[int],
     config: TrainConfig,
-    step: Callable[[int], None],
+    told: tuple[Callable[[int], None], devices.WorkClock],
 ) -> Scores:
     training_model.train()
     running = RunningScores()
-    transform = augment.training(config.spec, augment=config.augment, flip=config.flip)
+    step, clock = told
+    device_type = devices.kind(config.device)
     half = torch.float16 if config.precision == "fp16" else torch.bfloat16
-    for chosen in _batches(order, config.batch_size):
-        inputs, targets = _load(data, chosen, transform, config, masks=config.patch_weight > 0)
-        with torch.autocast(_device_type(config), half, enabled=config.precision != "fp32"):
+    for inputs, targets in feed.training(order):
+        with torch.autocast(device_type, half, enabled=config.precision != "fp32"):
             ich, location, patches = training_model(inputs)
         loss = running.add(ich.float(), location.float(), targets)
         if loss is not None:
@@ -150,19 +170,17 @@ def _train_epoch(
             scaler.step(optimizer)
             scaler.update()
         step(1)
+        clock.tick()
     return running.scores()
 
 
-def _load(
-    data: ImageSet, chosen: Sequence[int], transform: augment.Transform, config: TrainConfig, *, masks: bool
-) -> tuple[Tensor, Targets]:
-    pixels, outlined = augment.batch(data, chosen, transform, masks=masks)
-    targets = Targets.of([data.slices[i] for i in chosen], outlined, config.device)
-    return normalise(pixels.to(config.device), config.spec), targets
-
-
-def _batches(indices: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    return (indices[i : i + size] for i in range(0, len(indices), size))
+def _moved(training_model: TrainingModel, config: TrainConfig) -> TrainingModel:
+    """The model on its device; on a GPU in the layout and with the algorithms that convolutions like there."""
+    if not devices.is_fast(config.device):
+        return training_model.to(config.device)
+    torch.backends.cudnn.benchmark = True
+    moved: TrainingModel = training_model.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return moved
 
 
 def _initial_model(config: TrainConfig, trained_on: Sequence[LabelledSlice]) -> tuple[DTViT, tuple[str, ...]]:
@@ -210,11 +228,6 @@ def _optimizer(training_model: TrainingModel, config: TrainConfig) -> torch.opti
     return torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
 
 
-def _device_type(config: TrainConfig) -> str:
-    """The device without its number."""
-    return config.device.split(":")[0]
-
-
 def _claim_folder(out: Path, identity: str, config: TrainConfig, data: str, split: Split) -> None:
     """Take the folder for this run, or find that it is this run's already."""
     run = out / RUN
@@ -231,8 +244,17 @@ def _claim_folder(out: Path, identity: str, config: TrainConfig, data: str, spli
         "data": data,
         "split": asdict(split),
         "leaked": split.leaked,
+        "device": devices.name_of(config.device),
     }
     write_atomically(run, json.dumps(facts, indent=1) + "\n")
+
+
+def _finished(path: Path, config: TrainConfig) -> tuple[Epoch, ...]:
+    """The history of a training that got to its end; nothing of one that did not, or has no best weights."""
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    history = tuple(map(Epoch.read, rows))
+    good = any(math.isfinite(epoch.validation.loss) for epoch in history)
+    return history if good and len(history) == config.epochs else ()
 
 
 def _resume(
@@ -240,14 +262,12 @@ def _resume(
 ) -> tuple[list[Epoch], float]:
     if not path.is_file():
         return [], math.inf
-    state = torch.load(path, weights_only=True)
+    # To the CPU first: loading moves each tensor to where it belongs, and the state of a GPU can be read without one.
+    state = torch.load(path, map_location="cpu", weights_only=True)
     training_model.load_state_dict(state["learner"])
     optimizer.load_state_dict(state["optimizer"])
     scaler.load_state_dict(state["scaler"])
-    history = [
-        Epoch(**row | {part: Scores(**row[part]) for part in ("train", "validation")}) for row in state["history"]
-    ]
-    return history, state["best"]
+    return [Epoch.read(row) for row in state["history"]], state["best"]
 
 
 def _save_state(

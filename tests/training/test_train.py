@@ -23,6 +23,7 @@ from tests.support.squares import SMALL
 from training import augment
 from training import train as module
 from training.config import TrainConfig
+from training.feed import HostFeed
 from training.objective import NOT_LABELLED, Targets, TrainingModel
 from training.train import BEST, HELD_OUT, HISTORY, RUN, STATE, learning_rate, make_split, train, validate
 
@@ -60,7 +61,7 @@ def test_history_checkpoint_and_run_say_what_was_done(squares: ImageSet, tmp_pat
         "test_vit",
     )
     best = min(e.validation.loss for e in history)
-    judged = validate(checkpoint.model, squares, make_split(squares.slices, CONFIG).validation, CONFIG)
+    judged = validate(checkpoint.model, HostFeed(squares, CONFIG), make_split(squares.slices, CONFIG).validation)
     assert judged.loss == pytest.approx(best, abs=1e-5)
     assert json.loads((tmp_path / "out" / RUN).read_text())["config"]["optimizer"] == "sgd"
 
