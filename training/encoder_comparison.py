@@ -41,6 +41,9 @@ class Row:
         least, most: of the seeds.
         behind: the AUC less that of the best row, with its interval `behind_low` to `behind_high`; 0 of the best.
         minutes: CPU minutes of a training, by seed.
+        wall_minutes: of a training on a GPU, by seed, beside the others that ran there; 0 on a CPU.
+        pretrained: it did not begin with random weights.
+        rate: the learning rate; 0 in records of earlier versions, whose encoders had one rate.
     """
 
     encoder: str
@@ -56,6 +59,9 @@ class Row:
     behind_low: float
     behind_high: float
     minutes: tuple[float, ...]
+    wall_minutes: tuple[float, ...] = ()
+    pretrained: bool = False
+    rate: float = 0.0
 
     @property
     def ranks_below(self) -> bool:
@@ -91,6 +97,9 @@ class Judged:
     figures: HeadFigures
     probability: NDArray[np.float64]
     minutes: float
+    wall_minutes: float = 0.0
+    pretrained: bool = False
+    rate: float = 0.0
 
 
 def rows(head: str, truth: NDArray[np.int64], patients: Sequence[str], judged: Sequence[Judged]) -> list[Row]:
@@ -127,6 +136,9 @@ def rows(head: str, truth: NDArray[np.int64], patients: Sequence[str], judged: S
                 behind.low,
                 behind.high,
                 tuple(j.minutes for j in group),
+                tuple(j.wall_minutes for j in group),
+                group[0].pretrained,
+                group[0].rate,
             )
         )
     return made
@@ -165,6 +177,7 @@ def record_of(evaluations: Sequence[Evaluation], name: str, data: ImageSet, comm
             "command": command,
             "data": name,
             "budget": runs[0][1].budget,
+            "devices": sorted({run.device for _, run in runs if run.device}),
             "leaks": leaks,
             "rows": {head: [asdict(row) for row in made] for head, made in by_head.items()},
         },
@@ -179,7 +192,12 @@ def leaks_of(record: Record) -> list[Leak]:
 def rows_of(record: Record) -> Mapping[str, list[Row]]:
     """The rows of a record of this comparison, by head."""
     read: dict[str, list[dict[str, Any]]] = record.options["rows"]
-    return {head: [Row(**row | {"minutes": tuple(row["minutes"])}) for row in made] for head, made in read.items()}
+    return {head: [_row(row) for row in made] for head, made in read.items()}
+
+
+def _row(row: dict[str, Any]) -> Row:
+    times = {name: tuple(row.get(name, ())) for name in ("minutes", "wall_minutes")}
+    return Row(**row | times)
 
 
 def ranking(made: Sequence[Row]) -> str:
@@ -239,5 +257,7 @@ def _judged(head: str, evaluation: Evaluation, run: TrainingRun, kept: Sequence[
     if figures is None:
         return None
     probability = evaluation.ich_probability if head == ICH_HEAD else evaluation.location_probability
-    minutes = sum(epoch.get("cpu_seconds", 0.0) for epoch in run.history) / 60
-    return Judged(evaluation.encoder, bool(run.config["augment"]), figures, probability[list(kept)], minutes)
+    minutes, wall = (sum(epoch.get(of, 0.0) for epoch in run.history) / 60 for of in ("cpu_seconds", "wall_seconds"))
+    began, rate = run.config.get("init") is not None, float(run.config["learning_rate"])
+    kept_probability, augmented = probability[list(kept)], bool(run.config["augment"])
+    return Judged(evaluation.encoder, augmented, figures, kept_probability, minutes, wall, began, rate)

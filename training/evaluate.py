@@ -21,7 +21,8 @@ from evaluation.labels import LabelledSlice
 from evaluation.metrics import HeadFigures, ich_figures, location_figures
 from export.checkpoint import load_checkpoint
 from export.model import DTViT, normalise
-from training import augment
+from training import augment, devices
+from training.answers import ANSWERS, Kept, keep, kept_of
 from training.train import BEST, HISTORY, RUN
 
 BATCH = 64
@@ -29,7 +30,11 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """The folder of a training: its configuration, its split and its history, as `train` wrote them."""
+    """The folder of a training: its configuration, its split and its history, as `train` wrote them.
+
+    Attributes:
+        device: what it was trained on, by its maker's name; nothing in folders of earlier versions.
+    """
 
     folder: Path
     config: dict[str, Any]
@@ -37,6 +42,7 @@ class TrainingRun:
     split: dict[str, list[int]]
     leaked: int
     history: list[dict[str, Any]]
+    device: str = ""
 
     @classmethod
     def read(cls, folder: Path) -> TrainingRun:
@@ -48,9 +54,10 @@ class TrainingRun:
         try:
             facts = json.loads((folder / RUN).read_text(encoding="utf-8"))
             history = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
-            if not (folder / BEST).is_file():
+            if not (folder / BEST).is_file() and not (folder / ANSWERS).is_file():
                 raise FileNotFoundError(folder / BEST)
-            return cls(folder, facts["config"], facts["data"], facts["split"], facts["leaked"], history)
+            config, split, device = facts["config"], facts["split"], facts.get("device", "")
+            return cls(folder, config, facts["data"], split, facts["leaked"], history, device)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{folder}: holds no finished epoch of `dtvit-edge train`: {error}") from error
 
@@ -116,26 +123,46 @@ def evaluate_model(path: Path, data: ImageSet, *, seed: int = 0, progress: Progr
         ConfigError: another preprocessing or data than it was trained with; nothing in it.
     """
     run = TrainingRun.read(path) if path.is_dir() else None
-    checkpoint = load_checkpoint(path / BEST if run else path)
     if run and run.data != data.digest:
         raise ConfigError(f"{path}: trained on another labelled set (digest {run.data[:12]}, not {data.digest[:12]})")
     slices = tuple(run.split["test"]) if run else tuple(range(len(data.slices)))
-    spec = checkpoint.spec or PreprocessSpec()
-    ich, location = predict(checkpoint.model, data, slices, spec, progress=progress, name=path.name)
+    answers = kept_of(path, slices) if run else None
+    if answers is None:
+        answers = _answers(path, run, data, slices, progress)
+    ich, location = answers.ich, answers.location
     judged = [data.slices[i] for i in slices]
     return Evaluation(
         path.stem if not run else path.name,
-        checkpoint.model.encoder_name,
+        answers.encoder,
         run,
-        checkpoint.sha256,
+        answers.sha256,
         slices,
         _judged([s.ich for s in judged], ich, judged, partial(ich_figures, seed=seed)),
         None
-        if LOCATION_HEAD in checkpoint.untrained_heads
+        if LOCATION_HEAD in answers.untrained_heads
         else _judged([s.location for s in judged], location, judged, partial(location_figures, seed=seed)),
         ich,
         location,
     )
+
+
+def keep_answers(folder: Path, data: ImageSet) -> None:
+    """Keep what a training says of its test part in its folder, where that is not kept yet."""
+    run = TrainingRun.read(folder)
+    slices = tuple(run.split["test"])
+    if kept_of(folder, slices) is None:
+        keep(folder, _answers(folder, run, data, slices, silent))
+
+
+def _answers(path: Path, run: TrainingRun | None, data: ImageSet, slices: Sequence[int], progress: Progress) -> Kept:
+    """Computed on the device that the run was trained on, where it is here, else on the CPU."""
+    checkpoint = load_checkpoint(path / BEST if run else path)
+    asked = run.config["device"] if run else devices.CPU
+    device = asked if devices.is_there(asked) else devices.CPU
+    model, spec = checkpoint.model.to(device), checkpoint.spec or PreprocessSpec()
+    ich, location = predict(model, data, slices, spec, progress=progress, name=path.name, device=device)
+    untrained = tuple(checkpoint.untrained_heads)
+    return Kept(checkpoint.sha256, model.encoder_name, untrained, np.array(slices, np.int64), ich, location)
 
 
 @torch.no_grad()
@@ -147,8 +174,13 @@ def predict(
     *,
     progress: Progress = silent,
     name: str = "",
+    device: str = devices.CPU,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Probabilities of haemorrhage (N,) and of each location (N, 3), without augmentation, in fp32."""
+    """Probabilities of haemorrhage (N,) and of each location (N, 3), without augmentation, in fp32.
+
+    Args:
+        device: that the model is on.
+    """
     model.eval()
     ich, location = [], []
     transform = augment.evaluation(spec)
@@ -156,9 +188,9 @@ def predict(
         for start in range(0, len(indices), BATCH):
             chosen = indices[start : start + BATCH]
             pixels, _ = augment.batch(data, chosen, transform)
-            logits = model(normalise(pixels, spec))
-            ich.append(torch.softmax(logits[0].double(), 1)[:, 1])
-            location.append(torch.softmax(logits[1].double(), 1))
+            logits = [head.cpu().double() for head in model(normalise(pixels.to(device), spec))]
+            ich.append(torch.softmax(logits[0], 1)[:, 1])
+            location.append(torch.softmax(logits[1], 1))
             step(len(chosen))
     return torch.cat(ich).numpy(), torch.cat(location).numpy()
 

@@ -4,16 +4,18 @@
 
 The data are read or rendered once. Every training is a folder of `dtvit-edge train`, so that the same command goes on
 where an interrupted one stopped; at the end all of them are evaluated together. One budget for all: the same split, the
-same images in the same number, the same optimiser.
+same images in the same number, the same optimiser. A learning rate or weights to start from that an encoder has for
+itself are said in its row.
 """
 
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -27,7 +29,8 @@ from export.encoders import DEFAULT_ENCODER
 from training import encoder_comparison
 from training.command import out_option, record_option, training_options
 from training.config import TrainConfig
-from training.evaluate import evaluate_model
+from training.evaluate import TrainingRun, evaluate_model
+from training.parallel import train_together
 from training.report import record_of, write_report
 from training.train import train
 
@@ -37,25 +40,62 @@ ENCODERS = (DEFAULT_ENCODER, "resnet18", "vgg16", "resnet34", "alexnet")
 
 
 def plan(
-    base: TrainConfig, encoders: tuple[str, ...], *, arms: str, protocols: bool, seeds: int = 1
+    base: TrainConfig,
+    encoders: tuple[str, ...],
+    *,
+    arms: str,
+    protocols: bool,
+    seeds: int = 1,
+    once: Collection[str] = (),
+    own: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Iterator[tuple[str, TrainConfig]]:
     """What is trained, by folder name: every encoder under every seed; of the first also under the paper's protocol.
 
     Args:
         arms: one of `ARMS`, which encoders are trained in the other arm too.
         seeds: how many; all share the first one's split and batch.
+        once: encoders that are trained under the first seed alone.
+        own: what of the configuration an encoder has for itself, such as its learning rate.
     """
     for seed in range(base.seed, base.seed + seeds):
-        name = "" if seed == base.seed else f"-seed-{seed}"
+        first = seed == base.seed
+        name = "" if first else f"-seed-{seed}"
         seeded = base if seeds == 1 else replace(base, seed=seed, split_seed=base.seed, batch=base.batch_size)
         for encoder in encoders:
-            config = replace(seeded, encoder=encoder)
+            if not first and encoder in once:
+                continue
+            config = replace(seeded, encoder=encoder, **own.get(encoder, {}))
             yield f"{encoder}{name}", config
             if arms == "all" or (arms == "first" and encoder == encoders[0]):
                 yield f"{encoder}-other-arm{name}", replace(config, augment=not config.augment)
-    if protocols:
-        first = replace(base, encoder=encoders[0], batch=base.batch_size)
-        yield f"{encoders[0]}-paper-protocol", replace(first, paper_protocol=True, test_folds=1)
+        if protocols and first:
+            paper = replace(base, encoder=encoders[0], batch=base.batch_size, **own.get(encoders[0], {}))
+            yield f"{encoders[0]}-paper-protocol", replace(paper, paper_protocol=True, test_folds=1)
+
+
+def of_encoders(
+    encoders: tuple[str, ...], rates: Iterable[str], inits: Iterable[str], once: Iterable[str]
+) -> dict[str, dict[str, Any]]:
+    """What encoders have for themselves, from the words of the command line.
+
+    Raises:
+        ConfigError: a word that is no `ENCODER=VALUE`, an encoder that is not trained, no such file.
+    """
+    own: dict[str, dict[str, Any]] = {encoder: {} for encoder in encoders}
+    for field, read, words in (("learning_rate", float, rates), ("init", Path, inits)):
+        for word in words:
+            encoder, equals, value = word.partition("=")
+            if not equals or encoder not in own:
+                raise ConfigError(f"{word!r}: expected ENCODER=VALUE with one of {', '.join(encoders)}")
+            try:
+                own[encoder][field] = read(value)
+            except ValueError as error:
+                raise ConfigError(f"{word!r}: {value!r} is no learning rate") from error
+            if field == "init" and not Path(value).is_file():
+                raise ConfigError(f"{value}: no such file")
+    if unknown := sorted(set(once) - set(own)):
+        raise ConfigError(f"--once names {', '.join(unknown)}, which --encoders does not")
+    return own
 
 
 @click.command()
@@ -77,12 +117,25 @@ def plan(
 @click.option(
     "--seeds", default=1, show_default=True, type=click.IntRange(1), help="Train each of them under this many seeds."
 )
+@click.option("--once", default="", help="Train these of the encoders under the first seed alone.")
+@click.option(
+    "--rate", "rates", multiple=True, metavar="ENCODER=RATE", help="Give this encoder a learning rate of its own."
+)
+@click.option(
+    "--init", "inits", multiple=True, metavar="ENCODER=FILE", help="Start this encoder from these weights of it."
+)
 @click.option(
     "--protocols/--no-protocols",
     default=True,
     show_default=True,
     help="Train the first encoder under the paper's protocol too.",
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    help="Train this many at a time, each in a process of its own with --threads threads (1 without it).",
+)
+@click.option("--no-train", is_flag=True, help="Train nothing, and evaluate the trainings that got to their end.")
 @record_option
 @training_options
 def main(
@@ -91,7 +144,12 @@ def main(
     encoders: str,
     arms: str,
     seeds: int,
+    once: str,
+    rates: tuple[str, ...],
+    inits: tuple[str, ...],
     protocols: bool,
+    jobs: int | None,
+    no_train: bool,
     record: Path | None,
     workers: int,
     threads: int | None,
@@ -102,12 +160,24 @@ def main(
         torch.set_num_threads(threads)
     try:
         base = TrainConfig(**options)
+        names, alone = tuple(encoders.split(",")), tuple(filter(None, once.split(",")))
+        own = {} if no_train else of_encoders(names, rates, inits, alone)
+        planned = list(plan(base, names, arms=arms, protocols=protocols, seeds=seeds, once=alone, own=own))
         image_set = load_image_set(data, base.spec, workers=workers, progress=render.progress)
-        folders = []
-        for name, config in plan(base, tuple(encoders.split(",")), arms=arms, protocols=protocols, seeds=seeds):
-            render.echo(f"training {name}", err=True)
-            train(image_set, config, out / name, progress=render.progress)
-            folders.append(out / name)
+        if no_train:
+            pass
+        elif jobs:
+            for count, name in enumerate(
+                train_together(image_set, planned, out, jobs=jobs, threads=threads or 1), start=1
+            ):
+                render.echo(f"trained {name} ({count} of {len(planned)})", err=True)
+        else:
+            for name, config in planned:
+                render.echo(f"training {name}", err=True)
+                train(image_set, config, out / name, progress=render.progress)
+        folders = [out / name for name, _ in planned if not no_train or _is_finished(out / name)]
+        if not folders:
+            raise ConfigError(f"{out}: no training in it got to its end")
         evaluations = [
             evaluate_model(folder, image_set, seed=base.seed, progress=render.progress) for folder in folders
         ]
@@ -126,6 +196,13 @@ def main(
         raise click.UsageError(str(error)) from error
     except DtvitError as error:
         raise click.ClickException(str(error)) from error
+
+
+def _is_finished(folder: Path) -> bool:
+    try:
+        return TrainingRun.read(folder).finished
+    except ConfigError:
+        return False
 
 
 if __name__ == "__main__":

@@ -1,0 +1,92 @@
+"""Several trainings of one plan at a time, each in a process of its own, over images that are held once.
+
+The images lie in a file that every process maps. The processes are fresh interpreters, since a fork of one in which
+PyTorch has threads, or a GPU, can hang for ever.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dtvit_edge.files import make_folder
+from evaluation.images import ImageSet
+from training.config import TrainConfig
+from training.evaluate import keep_answers
+from training.train import train
+
+Arrays = Sequence[NDArray[np.uint8]]
+
+_shared: list[ImageSet] = []  # of a worker: the one set that it trains on
+
+
+def train_together(
+    data: ImageSet, plan: Sequence[tuple[str, TrainConfig]], out: Path, *, jobs: int, threads: int = 1
+) -> Iterator[str]:
+    """Train every folder of a plan below `out`, `jobs` at a time in the plan's order; the names as they finish.
+
+    Each folder also keeps its answers to the test part (`answers`). What fails is raised after all others were trained.
+    """
+    failed: list[BaseException] = []
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        _on_disk(data, out) as shared,
+        ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_open, initargs=(*shared, threads)) as pool,
+    ):
+        running: dict[Future[None], str] = {pool.submit(_train_one, config, out / name): name for name, config in plan}
+        for done in as_completed(running):
+            if (error := done.exception()) is not None:
+                failed.append(error)
+            else:
+                yield running[done]
+    if failed:
+        raise failed[0]
+
+
+@contextmanager
+def _on_disk(data: ImageSet, out: Path) -> Iterator[tuple[ImageSet, Path, list[tuple[int, ...]], bool]]:
+    """The set without its images, their file, their shapes and whether there are masks."""
+    make_folder(out)
+    with tempfile.TemporaryDirectory(prefix=".images-", dir=out) as folder:
+        file = Path(folder) / "images"
+        with file.open("wb") as stream:
+            for array in (*data.images, *(data.masks or ())):
+                stream.write(np.ascontiguousarray(array).data)
+        shapes = [image.shape for image in data.images]
+        yield replace(data, images=[], masks=None), file, shapes, data.masks is not None
+
+
+def _open(data: ImageSet, file: Path, shapes: Sequence[tuple[int, ...]], masks: bool, threads: int) -> None:
+    """Map the images; runs in a worker."""
+    torch.set_num_threads(threads)
+    mapped = np.memmap(file, np.uint8, "r")
+    images, at = _views(mapped, shapes, 0)
+    outlined = _views(mapped, [shape[-2:] for shape in shapes], at)[0] if masks else None
+    _shared[:] = [replace(data, images=images, masks=outlined)]
+
+
+def _views(mapped: NDArray[np.uint8], shapes: Sequence[tuple[int, ...]], at: int) -> tuple[Arrays, int]:
+    views = []
+    for shape in shapes:
+        size = int(np.prod(shape))
+        views.append(np.asarray(mapped[at : at + size]).reshape(shape))
+        at += size
+    return views, at
+
+
+def _train_one(config: TrainConfig, folder: Path) -> None:
+    """Runs in a worker."""
+    (data,) = _shared
+    train(data, config, folder)
+    keep_answers(folder, data)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # for the processes beside this one
