@@ -12,12 +12,15 @@ window cannot be tried on them.
 from __future__ import annotations
 
 import io
-import time
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import click
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -33,12 +36,13 @@ from dtvit_edge.files import make_folder, write_atomically
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.preprocess.mask import head_mask
 from dtvit_edge.spec import WINDOWED_8_BIT, PreprocessSpec, digest_file, digest_json
-from evaluation.images import read_image
+from evaluation.images import in_workers, read_image
 from evaluation.labels import labels_digest
 from evaluation.metrics import RESAMPLES, Answers, auc, difference
 from evaluation.records import Record, append
 from export.checkpoint import read_tensors
 from export.encoders import create_encoder
+from training import devices
 from training.phe_sich import AnnotatedSlice, annotated_slices
 
 WHAT = "what the choices that the paper leaves open do on PHE-SICH-CT-IDS"
@@ -117,34 +121,53 @@ class Row:
     cut: int | None = None
 
 
-def masks(slices: Sequence[AnnotatedSlice], spec: PreprocessSpec, ours: PreprocessSpec) -> Masks:
+def masks(slices: Sequence[AnnotatedSlice], spec: PreprocessSpec, ours: PreprocessSpec, *, workers: int = 1) -> Masks:
     """Compare the head's masks under two specs."""
-    overlap, lost = [], []
-    for annotated in slices:
-        image = read_image(annotated.labelled.file)[0].astype(np.uint8)
-        mask, reference = head_mask(image, spec).astype(bool), head_mask(image, ours).astype(bool)
-        union = np.count_nonzero(mask | reference)
-        overlap.append(np.count_nonzero(mask & reference) / union if union else 1.0)
-        if annotated.box is not None:
-            left, top, right, bottom = annotated.box
-            lost.append(1 - float(mask[top:bottom, left:right].mean()))
-    return Masks(np.array(overlap), np.array(lost))
+    compared = list(in_workers(partial(_compared, spec=spec, ours=ours), slices, workers, chunk=_BATCH))
+    lost = [share for _, share in compared if share is not None]
+    return Masks(np.array([overlap for overlap, _ in compared]), np.array(lost))
 
 
-def features(slices: Sequence[AnnotatedSlice], spec: PreprocessSpec, encoder: torch.nn.Module) -> NDArray[np.float32]:
-    """(N, F): the encoder's pooled features of each slice, prepared by the spec."""
-    prepare = CpuPreprocessor(spec)
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
+def _compared(annotated: AnnotatedSlice, spec: PreprocessSpec, ours: PreprocessSpec) -> tuple[float, float | None]:
+    """The masks' intersection over union, and the share of the box outside the first; None without a box."""
+    image = read_image(annotated.labelled.file)[0].astype(np.uint8)
+    mask, reference = head_mask(image, spec).astype(bool), head_mask(image, ours).astype(bool)
+    union = np.count_nonzero(mask | reference)
+    overlap = np.count_nonzero(mask & reference) / union if union else 1.0
+    if annotated.box is None:
+        return overlap, None
+    left, top, right, bottom = annotated.box
+    return overlap, 1 - float(mask[top:bottom, left:right].mean())
+
+
+def features(
+    slices: Sequence[AnnotatedSlice],
+    spec: PreprocessSpec,
+    encoder: torch.nn.Module,
+    *,
+    device: str = devices.CPU,
+    workers: int = 1,
+) -> NDArray[np.float32]:
+    """(N, F): the encoder's pooled features of each slice, prepared by the spec.
+
+    Args:
+        device: that the encoder is on; workers: processes that prepare.
+    """
+    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
+    prepared = in_workers(partial(_prepared, spec=spec), [s.labelled.file for s in slices], workers, chunk=_BATCH)
 
     def batches() -> Iterator[NDArray[np.float32]]:
-        for first in range(0, len(slices), _BATCH):
-            files = [s.labelled.file for s in slices[first : first + _BATCH]]
-            grey = np.stack([prepare(read_image(file)[0], WINDOWED_8_BIT).pixels for file in files])
-            pixels = torch.from_numpy(grey).float().div(255).expand(-1, 3, -1, -1)
-            yield encoder((pixels - mean) / std).numpy()
+        while grey := list(islice(prepared, _BATCH)):
+            pixels = torch.from_numpy(np.stack(grey)).to(device).float().div(255).expand(-1, 3, -1, -1)
+            yield encoder((pixels - mean) / std).cpu().numpy()
 
     with torch.inference_mode():
         return np.concatenate(list(batches()))
+
+
+def _prepared(file: Path, spec: PreprocessSpec) -> NDArray[np.uint8]:
+    cv2.setNumThreads(1)
+    return CpuPreprocessor(spec)(read_image(file)[0], WINDOWED_8_BIT).pixels
 
 
 def out_of_fold(
@@ -186,20 +209,27 @@ def row(
     return Row(*figures, float(compared.overlap.mean()), differ, cut)
 
 
-def try_out(name: str, slices: Sequence[AnnotatedSlice], encoder: torch.nn.Module) -> Tried:
+def try_out(
+    name: str,
+    slices: Sequence[AnnotatedSlice],
+    encoder: torch.nn.Module,
+    *,
+    device: str = devices.CPU,
+    workers: int = 1,
+) -> Tried:
     """Compute one row of `variants`."""
-    started = time.process_time()
+    started = sum(os.times()[:4])  # of this process and of the workers that have ended
     specs = variants()
     spec, ours = specs[name], specs[OURS]
     truth = np.array([int(bool(s.labelled.ich)) for s in slices], np.int64)
     patients = [s.labelled.patient for s in slices]
-    values = features(slices, spec, encoder)
+    values = features(slices, spec, encoder, device=device, workers=workers)
     said = {name: out_of_fold(values, truth, patients)}
     if name == OURS:
         said[HEADS] = out_of_fold(values, truth, patients, hidden=values.shape[1])
     changes_masks = spec.device_mask and spec.resize is not None and spec.filter == ours.filter
-    seen = masks(slices, spec, ours) if changes_masks else None
-    return Tried(said, seen, (time.process_time() - started) / 60)
+    seen = masks(slices, spec, ours, workers=workers) if changes_masks else None
+    return Tried(said, seen, (sum(os.times()[:4]) - started) / 60)
 
 
 def kept(file: Path) -> Tried | None:
@@ -229,6 +259,8 @@ def keep(file: Path, tried: Tried) -> None:
 @click.option("--encoder", default="vit_small_patch14_dinov2", show_default=True, help="Name the encoder of WEIGHTS.")
 @click.option("--every", default=2, show_default=True, type=click.IntRange(1), help="Take one slice of so many.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="Compute with so many threads.")
+@click.option("--device", default=devices.CPU, show_default=True, help="Compute the features on this PyTorch device.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Prepare in so many processes.")
 @click.option(
     "--work",
     type=click.Path(path_type=Path, file_okay=False),
@@ -237,12 +269,23 @@ def keep(file: Path, tried: Tried) -> None:
 @click.option(
     "--record", default=RECORDS, show_default=True, type=click.Path(path_type=Path), help="Append the record to this."
 )
-def main(folder: Path, weights: Path, encoder: str, every: int, threads: int, work: Path | None, record: Path) -> None:
+def main(
+    folder: Path,
+    weights: Path,
+    encoder: str,
+    every: int,
+    threads: int,
+    device: str,
+    workers: int,
+    work: Path | None,
+    record: Path,
+) -> None:
     """Try out on FOLDER (PHE-SICH-CT-IDS) what the paper leaves open, with the encoder of WEIGHTS."""
     torch.set_num_threads(threads)
     try:
+        devices.require(device)
         slices = annotated_slices(folder)[::every]
-        network = create_encoder(encoder, read_tensors(weights)[0]).eval()
+        network = create_encoder(encoder, read_tensors(weights)[0]).eval().to(device)
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
     truth = np.array([int(bool(s.labelled.ich)) for s in slices], np.int64)
@@ -257,7 +300,7 @@ def main(folder: Path, weights: Path, encoder: str, every: int, threads: int, wo
         file = work / f"{asked[:16]}.npz" if work else None
         tried = kept(file) if file else None
         if tried is None:
-            tried = try_out(name, slices, network)
+            tried = try_out(name, slices, network, device=device, workers=workers)
             if file:
                 keep(file, tried)
         said |= tried.said
@@ -269,8 +312,9 @@ def main(folder: Path, weights: Path, encoder: str, every: int, threads: int, wo
     for each in rows:
         render.echo(f"{each.name:<28} {each.auc:.4f} {each.difference:+.4f} ({each.low:+.4f} to {each.high:+.4f})")
     summary = {"slices": float(len(slices)), "patients": float(len(set(patients))), "AUC": rows[0].auc}
-    command = f"{COMMAND} --encoder {encoder} --every {every} --threads {threads}"
-    options = {"encoder": encoder, "every": every, "folds": FOLDS, "command": command, "rows": list(map(asdict, rows))}
+    command = f"{COMMAND} --encoder {encoder} --every {every} --threads {threads} --device {device} --workers {workers}"
+    options = {"encoder": encoder, "every": every, "folds": FOLDS, "command": command,
+               "device": devices.name_of(device), "rows": list(map(asdict, rows))}  # fmt: skip
     append(record, Record(WHAT, "CPU minutes", minutes, summary, {"weights": digest}, options))
 
 

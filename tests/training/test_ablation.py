@@ -88,7 +88,7 @@ def test_a_run_that_was_interrupted_goes_on_with_the_row_that_it_had_begun(
     slices = [replace(head, labelled=replace(head.labelled, patient=str(n), ich=n % 2 == 0)) for n in range(20)]
     computed: list[str] = []
 
-    def features(slices: list[AnnotatedSlice], spec: PreprocessSpec, encoder: object) -> np.ndarray:
+    def features(slices: list[AnnotatedSlice], spec: PreprocessSpec, encoder: object, **more: object) -> np.ndarray:
         computed.append(spec.digest)
         if len(computed) == 3:
             raise KeyboardInterrupt
