@@ -22,7 +22,7 @@ from dtvit_edge.files import make_folder
 from evaluation.images import ImageSet
 from training.config import TrainConfig
 from training.evaluate import keep_answers
-from training.train import train
+from training.train import STATE, train
 
 Arrays = Sequence[NDArray[np.uint8]]
 
@@ -34,7 +34,8 @@ def train_together(
 ) -> Iterator[str]:
     """Train every folder of a plan below `out`, `jobs` at a time in the plan's order; the names as they finish.
 
-    Each folder also keeps its answers to the test part (`answers`). What fails is raised after all others were trained.
+    Each folder also keeps its answers to the test part (`answers`), and no state to go on from once it got to its end.
+    What fails is raised after all others were trained.
     """
     failed: list[BaseException] = []
     spawn = multiprocessing.get_context("spawn")
@@ -68,7 +69,7 @@ def _on_disk(data: ImageSet, out: Path) -> Iterator[tuple[ImageSet, Path, list[t
 def _open(data: ImageSet, file: Path, shapes: Sequence[tuple[int, ...]], masks: bool, threads: int) -> None:
     """Map the images; runs in a worker."""
     torch.set_num_threads(threads)
-    mapped = np.memmap(file, np.uint8, "r")
+    mapped = np.memmap(file, np.uint8, "c")  # PyTorch takes no read-only arrays; nobody writes
     images, at = _views(mapped, shapes, 0)
     outlined = _views(mapped, [shape[-2:] for shape in shapes], at)[0] if masks else None
     _shared[:] = [replace(data, images=images, masks=outlined)]
@@ -88,5 +89,6 @@ def _train_one(config: TrainConfig, folder: Path) -> None:
     (data,) = _shared
     train(data, config, folder)
     keep_answers(folder, data)
+    (folder / STATE).unlink(missing_ok=True)  # three times the weights, of every training
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # for the processes beside this one
