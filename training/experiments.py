@@ -36,6 +36,7 @@ from training.train import train
 
 # Table 3 of the paper, and the two that its text names beside it.
 ARMS = ("first", "all", "none")
+NO_TRAIN = "--no-train"
 ENCODERS = (DEFAULT_ENCODER, "resnet18", "vgg16", "resnet34", "alexnet")
 
 
@@ -135,7 +136,7 @@ def of_encoders(
     type=click.IntRange(1),
     help="Train this many at a time, each in a process of its own with --threads threads (1 without it).",
 )
-@click.option("--no-train", is_flag=True, help="Train nothing, and evaluate the trainings that got to their end.")
+@click.option(NO_TRAIN, is_flag=True, help="Train nothing, and evaluate the trainings that got to their end.")
 @record_option
 @training_options
 def main(
@@ -181,7 +182,7 @@ def main(
         evaluations = [
             evaluate_model(folder, image_set, seed=base.seed, progress=render.progress) for folder in folders
         ]
-        command = shlex.join(["python", "-m", "training.experiments", *sys.argv[1:]])
+        command = shlex.join(["python", "-m", "training.experiments", *(a for a in sys.argv[1:] if a != NO_TRAIN)])
         compared = encoder_comparison.record_of(evaluations, data, image_set, command)
         if record:
             for made in [

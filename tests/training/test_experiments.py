@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from dtvit_edge.errors import ConfigError
 from evaluation.records import read
 from training.config import TrainConfig
-from training.experiments import ENCODERS, main, plan
+from training.experiments import ENCODERS, main, of_encoders, plan
 
 
 def test_table_3_is_the_papers_five_encoders_in_one_budget() -> None:
@@ -30,6 +31,21 @@ def test_seeds_share_a_split_and_a_batch_and_both_arms_are_trained_under_each() 
     assert list(configs)[2:4] == ["resnet18-seed-1", "resnet18-other-arm-seed-1"] and len(configs) == 6
     assert {config.seed for config in configs.values()} == {0, 1, 2}
     assert {(config.split_seed, config.batch_size) for config in configs.values()} == {(0, 32)}
+
+
+def test_an_encoder_may_have_a_rate_and_weights_of_its_own_and_be_trained_once(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    weights.touch()
+    names = ("resnet18", "alexnet")
+    own = of_encoders(names, ["alexnet=0.001"], [f"resnet18={weights}"], ["alexnet"])
+    configs = dict(plan(TrainConfig(), names, arms="none", protocols=True, seeds=2, once=["alexnet"], own=own))
+    assert list(configs) == ["resnet18", "alexnet", "resnet18-paper-protocol", "resnet18-seed-1"]
+    assert (configs["alexnet"].learning_rate, configs["resnet18"].learning_rate) == (0.001, 0.01)
+    assert configs["resnet18-paper-protocol"].init == weights and configs["alexnet"].init is None
+    for rates, inits, once in ((["alexnet"], [], []), (["vgg16=1"], [], []), (["alexnet=x"], [], []),
+                               ([], ["alexnet=none"], []), ([], [], ["vgg16"])):  # fmt: skip
+        with pytest.raises(ConfigError, match=r"alexnet|none|vgg16"):
+            of_encoders(names, rates, inits, once)
 
 
 def test_one_command_trains_and_evaluates_and_goes_on_where_it_stopped(few_phantoms: Path, tmp_path: Path) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from dtvit_edge.errors import ConfigError
 from evaluation.images import ImageSet
+from export.checkpoint import load_checkpoint
 from tests.support.squares import SMALL
 from training import augment, devices, feed
 from training.config import TrainConfig
 from training.feed import DeviceFeed, HostFeed, feed_of
 from training.objective import NOT_LABELLED, RunningScores, Targets
+from training.train import BEST, train
 
 from torchvision.transforms.v2 import InterpolationMode, functional  # isort: skip
 
@@ -95,3 +99,24 @@ def test_a_stop_between_two_steps_is_no_work(monkeypatch: pytest.MonkeyPatch) ->
     for _ in range(4):
         clock.tick()
     assert clock.seconds == pytest.approx(3.5)
+
+
+def test_the_way_of_a_gpu_learns_the_squares_and_says_its_time(
+    small_squares: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (feed, devices):
+        monkeypatch.setattr(module, "is_fast", lambda device: True)
+    config = replace(CONFIG, augment=False, optimizer="adamw", learning_rate=0.003, epochs=4)
+    history = train(small_squares, config, tmp_path)
+    assert history[-1].train.loss < 0.7 * history[0].train.loss
+    assert all(epoch.wall_seconds > 0 for epoch in history)
+    assert all(
+        np.isfinite(value.numpy()).all() for value in load_checkpoint(tmp_path / BEST).model.state_dict().values()
+    )
+
+
+def test_a_device_that_is_not_here_is_said(small_squares: ImageSet, tmp_path: Path) -> None:
+    for device, said in (("gpu", "no PyTorch device"), ("xpu" if torch.cuda.is_available() else "cuda", "no device")):
+        with pytest.raises(ConfigError, match=said):
+            train(small_squares, replace(CONFIG, device=device), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

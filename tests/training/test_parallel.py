@@ -1,0 +1,75 @@
+"""Trainings in processes of their own: the same weights, and answers that need no weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dtvit_edge.errors import ConfigError
+from dtvit_edge.spec import digest_file
+from evaluation.images import ImageSet
+from tests.support.squares import SMALL
+from training import parallel
+from training.answers import ANSWERS
+from training.config import TrainConfig
+from training.evaluate import evaluate_model
+from training.train import BEST, STATE, train
+
+CONFIG = TrainConfig(
+    encoder="test_resnet", training="synthetic", epochs=1, epoch_images=16, batch=8, learning_rate=0.003, spec=SMALL
+)
+
+
+def in_worker(data: ImageSet, config: TrainConfig, out: Path, name: str) -> Path:
+    """What a worker does, in this process."""
+    with parallel._on_disk(data, out) as shared:
+        parallel._open(*shared, 1)
+        parallel._train_one(config, out / name)
+        parallel._shared.clear()
+    return out / name
+
+
+def test_a_worker_trains_the_same_weights_from_the_mapped_images(small_squares: ImageSet, tmp_path: Path) -> None:
+    train(small_squares, CONFIG, tmp_path / "alone")
+    folder = in_worker(small_squares, CONFIG, tmp_path, "together")
+    assert (folder / BEST).read_bytes() == (tmp_path / "alone" / BEST).read_bytes()
+    assert not (folder / STATE).exists() and sorted(f.name for f in tmp_path.iterdir()) == ["alone", "together"]
+
+
+def test_a_training_is_judged_by_its_answers_where_its_weights_are_not(small_squares: ImageSet, tmp_path: Path) -> None:
+    folder = in_worker(small_squares, CONFIG, tmp_path, "run")
+    (folder / ANSWERS).rename(tmp_path / "aside")
+    computed = evaluate_model(folder, small_squares)
+    (tmp_path / "aside").rename(folder / ANSWERS)
+    (folder / BEST).unlink()
+    read = evaluate_model(folder, small_squares)
+    assert (read.sha256, read.encoder, read.slices) == (computed.sha256, "test_resnet", computed.slices)
+    assert np.array_equal(read.ich_probability, computed.ich_probability)
+    assert np.array_equal(read.location_probability, computed.location_probability)
+    history = train(small_squares, CONFIG, folder)
+    assert len(history) == 1 and not (folder / BEST).exists(), "it got to its end, and is not trained again"
+
+
+def test_answers_of_other_weights_are_not_taken_and_damaged_ones_are_said(
+    small_squares: ImageSet, tmp_path: Path
+) -> None:
+    folder = in_worker(small_squares, CONFIG, tmp_path, "run")
+    train(small_squares, replace(CONFIG, seed=1, split_seed=0), tmp_path / "other")
+    (folder / BEST).write_bytes((tmp_path / "other" / BEST).read_bytes())
+    assert evaluate_model(folder, small_squares).sha256 == digest_file(tmp_path / "other" / BEST)
+    (folder / ANSWERS).write_bytes(b"PK no archive")
+    with pytest.raises(ConfigError, match="not the answers of a training"):
+        evaluate_model(folder, small_squares)
+
+
+@pytest.mark.real  # fresh interpreters load PyTorch
+def test_what_fails_is_raised_after_the_others_were_trained(small_squares: ImageSet, tmp_path: Path) -> None:
+    bad = replace(CONFIG, encoder="no_such_encoder")
+    done = []
+    with pytest.raises(ConfigError, match="no_such_encoder"):
+        for name in parallel.train_together(small_squares, [("bad", bad), ("good", CONFIG)], tmp_path, jobs=1):
+            done.append(name)
+    assert done == ["good"] and (tmp_path / "good" / ANSWERS).is_file()
