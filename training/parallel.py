@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dtvit_edge.files import make_folder
+from dtvit_edge.files import make_folder, replaced_file
 from evaluation.images import ImageSet
 from training.config import TrainConfig
 from training.evaluate import keep_answers
@@ -59,7 +59,7 @@ def _on_disk(data: ImageSet, out: Path) -> Iterator[tuple[ImageSet, Path, list[t
     make_folder(out)
     with tempfile.TemporaryDirectory(prefix=".images-", dir=out) as folder:
         file = Path(folder) / "images"
-        with file.open("wb") as stream:
+        with replaced_file(file) as stream:
             for array in (*data.images, *(data.masks or ())):
                 stream.write(np.ascontiguousarray(array).data)
         shapes = [image.shape for image in data.images]
