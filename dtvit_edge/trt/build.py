@@ -45,6 +45,7 @@ from dtvit_edge.trt.store import (
     install,
     install_cache,
 )
+from dtvit_edge.trt.verdicts import batches_as_fp32
 
 Proof = Callable[[Bundle, Backend, Sequence[int]], SelfTest]
 EngineOpener = Callable[[str, Engine, str], Backend]
@@ -217,6 +218,11 @@ def _proved(bundle: Bundle, record: BuildRecord, plan: Path, opener: EngineOpene
     try:
         with opener(record.flavour, engine, tolerance_key(bundle.manifest, record.precision)) as backend:
             result = prove(bundle, backend, sorted({1, engine.max_batch}))
+        if batches := batches_as_fp32(bundle.manifest, record.precision, result.deviations):
+            raise VerdictError(
+                f"{record.precision} was asked for, and at batch {', '.join(map(str, batches))} the engine's answers "
+                "are as exact as fp32's: it computes in fp32"
+            )
     except VerdictError as error:
         raise VerdictError(f"{error}; it is not installed") from error
     return replace(record, selftest=result.to_dict(), selftest_reason="")

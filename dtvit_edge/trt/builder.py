@@ -18,6 +18,7 @@ from dtvit_edge.files import read_regular, replaced_file
 from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES, digest_bytes
 from dtvit_edge.trt import layers, library
 from dtvit_edge.trt.fp32_layers import hold_in_fp32
+from dtvit_edge.trt.int8_weights import quantise_float_weights
 from dtvit_edge.trt.releases import RTX, Release, batch_profiles
 
 # TensorRT's severities up to warnings: INTERNAL_ERROR 0, ERROR 1, WARNING 2.
@@ -122,13 +123,16 @@ def build(trt: Any, release: Release, job: BuildJob, gpu: Gpu | None, log: Log) 
     parser = trt.OnnxParser(network, logger)  # kept until the engine is built: the weights are its
     _parse(parser, _verified(job), release, log)
     _check_names(network)
+    # Kept until the engine is built, as the parser's are.
+    float_weights = quantise_float_weights(trt, network) if release.wants_float_weights else []
     config = builder.create_builder_config()
     # TF32 is on by default and 1e-3 off: what is called fp32 here is fp32.
     config.clear_flag(trt.BuilderFlag.TF32)
     builder_flags = release.builder_flags(job.precision)
     for name in builder_flags:
         config.set_flag(getattr(trt.BuilderFlag, name))
-    fp32_layers = hold_in_fp32(trt, network, release) if builder_flags else []
+    pinned = bool(builder_flags) and not release.has_normalization_layer
+    fp32_layers = hold_in_fp32(trt, network) if pinned else []
     workspace = job.workspace or workspace_bytes(free_bytes(gpu))
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else layers are names without types
@@ -147,6 +151,7 @@ def build(trt: Any, release: Release, job: BuildJob, gpu: Gpu | None, log: Log) 
         _use_timing_cache(config, job, log)
     start = time.perf_counter()
     memory = builder.build_serialized_network(network, config)
+    del float_weights
     seconds = time.perf_counter() - start
     if memory is None:
         raise BuildError(f"{release.title} builds no engine: {_words(log)}")
@@ -234,10 +239,12 @@ def _use_timing_cache(config: Any, job: BuildJob, log: Log) -> None:
     if data and digest_bytes(data) != job.cache_sha256:
         log.add(_WARNING, "the timing cache's digest is not its own; it is made anew")
         data = b""
+    known = len(log.errors)
     cache = config.create_timing_cache(data)
     if cache is None or not config.set_timing_cache(cache, False):
         log.add(_WARNING, "the timing cache is refused; it is made anew")
         config.set_timing_cache(config.create_timing_cache(b""), False)
+    del log.errors[known:]  # what is wrong with it is no reason for what comes later
 
 
 def _read_back(

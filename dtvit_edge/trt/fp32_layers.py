@@ -1,29 +1,28 @@
-"""Which layers stay FP32 where precision comes from builder flags (TensorRT below 10).
+"""Which layers stay FP32 where precision comes from builder flags and LayerNorm from its parts (TensorRT 8.5).
 
 LayerNorm, softmax and the heads' last layer. A decomposed LayerNorm squares its input and overflows in FP16, which
-brought ViT-B from 85 to 19 % on ImageNet; OBEY_PRECISION_CONSTRAINTS makes TensorRT keep what is set here.
+brought ViT-B from 85 to 19 % on ImageNet; OBEY_PRECISION_CONSTRAINTS makes TensorRT keep what is set here. From 8.6 on
+LayerNormalization is a layer that computes in FP32 by itself, and a single layer held in FP32 turns the whole fused
+region around it into FP32: 8.6.0 made a ViT-B/16 of fp32's answers and fp32's time of it, and no int8 at all (H200).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from dtvit_edge.trt.releases import Release
-
 # The parts that export gives a decomposed LayerNormalization are `NODE_mean`, `NODE_variance` and so on.
 _MEAN, _VARIANCE = "_mean", "_variance"
 
 
-def hold_in_fp32(trt: Any, network: Any, release: Release) -> list[str]:
+def hold_in_fp32(trt: Any, network: Any) -> list[str]:
     """Set precision and output types of the layers that must not be reduced.
 
     Returns:
         Names of those layers, in the network's order.
     """
     layers = [network.get_layer(index) for index in range(network.num_layers)]
-    kinds = [trt.LayerType.SOFTMAX, *([trt.LayerType.NORMALIZATION] if release.has_normalization_layer else [])]
     parts = tuple(f"{name}_" for name in _decomposed(trt, layers))
-    chosen = {layer.name for layer in layers if layer.type in kinds or layer.name.startswith(parts)}
+    chosen = {layer.name for layer in layers if layer.type == trt.LayerType.SOFTMAX or layer.name.startswith(parts)}
     chosen |= {layer.name for layer in _last_layers(trt, network, layers)}
     fp32_layers = [layer for layer in layers if layer.name in chosen and _is_float(trt, layer)]
     for layer in fp32_layers:

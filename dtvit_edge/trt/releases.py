@@ -6,7 +6,7 @@ inputs from 8.5, LayerNormalization from 8.6, node names in parser errors), and 
 | release | reads | precision comes from | timing cache |
 |---|---|---|---|
 | 8.5 | fp32-op16 | builder flags, the parts of LayerNorm held in FP32 | yes |
-| 8.6, 9.x | fp32, int8 | builder flags, LayerNorm held in FP32 | yes |
+| 8.6, 9.x | fp32, int8 | builder flags; LayerNorm computes in FP32 by itself | yes |
 | 10.x | fp32, fp16, int8-fp16, fp8 | the graph: STRONGLY_TYPED | yes |
 | 11.x | fp32, fp16, int8-fp16, fp8 | the graph; the flags are gone | yes |
 | for RTX 1.x | fp32, fp16, int8-fp16, fp8 | the graph; the flags are gone | no: its calls do nothing |
@@ -102,6 +102,11 @@ class Release:
         return self.flavour == RTX or self.version >= (8, 6)
 
     @property
+    def wants_float_weights(self) -> bool:
+        """It builds no int8 constants: weights are to be floats behind a QuantizeLinear."""
+        return not self.typed
+
+    @property
     def has_optimization_level(self) -> bool:
         """`IBuilderConfig.builder_optimization_level` is there."""
         return self.flavour == RTX or self.version >= (8, 6)
@@ -174,7 +179,8 @@ class Release:
         """Names of BuilderFlag that a precision needs; none where the graph is typed."""
         if self.typed or precision == "fp32":
             return ()
-        return (*(("INT8",) if precision == "int8" else ()), "FP16", "OBEY_PRECISION_CONSTRAINTS")
+        pinned = () if self.has_normalization_layer else ("OBEY_PRECISION_CONSTRAINTS",)
+        return (*(("INT8",) if precision == "int8" else ()), "FP16", *pinned)
 
     def graph_for(self, precision: str) -> str:
         """Which of the bundle's models (a key of `dtvit_edge.bundle.MODEL_FILES`) makes an engine of a precision.
