@@ -13,7 +13,6 @@ from click.testing import CliRunner
 from benchmarks.measure.interleaving import alternate
 from benchmarks.standalone import (
     outlier_smoothing,
-    planning,
     preprocessing,
     reading,
     startup,
@@ -21,9 +20,6 @@ from benchmarks.standalone import (
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.preprocess import native, opencv
 from evaluation.records import read
-from tests.support.data import ROOT
-from tests.support.dicom_files import save
-from tests.support.multi_frame_files import rle
 
 
 def test_a_sample_follows_a_pause_and_untimed_calls_of_its_own_side(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,18 +39,6 @@ def test_contenders_alternate_and_nobody_is_always_first() -> None:
     warm_up, timed = "".join(called[:9]), "".join(called[9:])
     assert warm_up == "aaabbbccc"
     assert timed == "aabbcc" + "bbccaa" + "ccaabb" + "aabbcc"
-
-
-def test_planning_is_timed_in_a_process_that_answers_for_each_round(tmp_path: Path) -> None:
-    planning.write_files(tmp_path / "files", 200)
-    (tmp_path / "RLE frames").mkdir()
-    save(tmp_path / "RLE frames" / "a", rle(np.zeros((planning.FRAMES, 64, 64), np.uint16)))
-    checkout = planning.Checkout(ROOT)
-    answers = [checkout.plan(tmp_path) for _ in range(2)]
-    checkout.close()
-    assert all(answer["peak_mib"] > 10 for answer in answers)
-    assert all((answer["slices"], answer["rows"]) == (198, 2) for answer in answers)
-    assert all(answer["plan"] > 0 and answer["read"] > 0 and answer["RLE frames"] > 0 for answer in answers)
 
 
 def test_reading_records_both_files_and_every_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
