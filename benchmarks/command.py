@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from benchmarks.results.repeating import command_line
 from dtvit_edge.cli.option_set import bundle_options
 from evaluation.limits import limit_options, split_limits
+from evaluation.repeating import command_line
 
 RUN = "run"
 

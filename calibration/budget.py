@@ -71,12 +71,14 @@ class Point:
 
 
 def steps(most: int) -> Iterator[int]:
-    """How many ops the points keep: 0, 1, 2, 4, 8 and so on, as far as `most`."""
+    """How many ops the points keep: 0, 1, 2, 4, 8 and so on, and `most`."""
     yield 0
     kept = 1
-    while kept <= most:
+    while kept < most:
         yield kept
         kept *= 2
+    if most:
+        yield most
 
 
 def without_costliest(ops: Sequence[QuantizableOp], costs: Sequence[Cost], kept: int) -> tuple[QuantizableOp, ...]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import click
 
 from calibration.options import calibration_options, config_of
 from dtvit_edge.cli.option_set import BundleOpener, bundle_argument, bundle_opener, json_option
+from evaluation.repeating import RecordOption, command_line
 
 if TYPE_CHECKING:
     from calibration.calibrate import CalibrationResult
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 @click.command()
 @bundle_argument
 @calibration_options
+@click.option(
+    "--record",
+    cls=RecordOption,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Append what the gate found, the time and the peak memory to this file of records (.jsonl).",
+)
 @bundle_opener
 @json_option
 def calibrate(
@@ -29,6 +36,7 @@ def calibrate(
     slices: tuple[Path, ...],
     test_slices: tuple[Path, ...],
     other: tuple[Path, ...],
+    record: Path | None,
     as_json: bool,
     **chosen: Any,
 ) -> None:
@@ -40,11 +48,14 @@ def calibrate(
     Thresholds stay; an engine of a file that changed is to be built again.
     """
     from calibration.calibrate import calibrate as run
+    from calibration.record import record_of
     from calibration.slices import find_candidates, load
     from dtvit_edge.cli import render
     from dtvit_edge.errors import VerdictError
+    from evaluation.records import append
     from export.output import check_contents
 
+    began = time.perf_counter()
     opened = open_bundle()
     opened.require_whole()
     check_contents(opened.path)
@@ -53,6 +64,9 @@ def calibrate(
     sets = load(opened, candidates_by_set, config, progress=render.progress)
     result = run(opened, sets, config, progress=render.progress)
     _show(result, config.limits, as_json=as_json)
+    if record is not None:
+        line = command_line(click.get_current_context(), "dtvit-edge", "calibrate")
+        append(record, record_of(result, config.limits, line, began))
     if result.refused:
         raise VerdictError(_refusal(result, config.limits))
 
@@ -83,24 +97,11 @@ def _refusal(result: CalibrationResult, limits: Limits) -> str:
 
 
 def _show(result: CalibrationResult, limits: Limits, *, as_json: bool) -> None:
+    from calibration.record import report_of
     from dtvit_edge.cli import render
 
     if as_json:
-        render.echo_lines(json.dumps({
-            "bundle": str(result.bundle.path),
-            "digest": result.bundle.digest,
-            "encoder": result.bundle.manifest.encoder,
-            "training": result.bundle.manifest.training,
-            "slices": result.slices,
-            "limits": asdict(limits),
-            "method": result.method,
-            "methods": result.methods,
-            "kept_higher": result.kept_higher,
-            "curve": [asdict(point) for point in result.curve],
-            "sizes": result.sizes,
-            "verdicts": [verdict.to_dict() for verdict in result.verdicts],
-            "configurations": {verdict.precision: verdict.to_dict() for verdict in result.configurations},
-        }))  # fmt: skip
+        render.echo_lines(json.dumps(report_of(result, limits)))
         return
     tried = ", ".join(f"{m} {flips} flips, rms {rms:.3g}" for m, (flips, rms) in result.methods.items())
     render.echo(f"ranges by {result.method} ({tried})")

@@ -139,6 +139,22 @@ def available_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 if hasattr(os, "sysconf") else 2**31
 
 
+def peak_memory() -> int | None:
+    """The most bytes of this process that were resident at once; None where the system does not say (Windows)."""
+    try:
+        # Of this program alone; `ru_maxrss` begins with what the process that started it had.
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 def processor() -> str:
     """The processor's name from /proc/cpuinfo, else what Python knows."""
     return _cpuinfo("model name", "hardware") or platform.processor() or "unknown"

@@ -156,7 +156,10 @@ def compare_with_fp32(
     if before and after and not abs(before["auc"][0] - after["auc"][0]) <= limits.auc:
         reasons.insert(0, f"AUC {after['auc'][0]:.4f} against {before['auc'][0]:.4f}, {limits.auc:g} is allowed")
         verdicts.append(FAILED)
-    reasons += [f"{one.name}: {reason}" for one in away for reason in one.reasons]
+    places: dict[str, list[str]] = {}
+    for reason, name in ((reason, one.name) for one in away for reason in one.reasons):
+        places.setdefault(reason, []).append(name)
+    reasons += [f"{', '.join(names)}: {reason}" for reason, names in places.items()]
     verdict = min(verdicts, key=_FIRST.index)
     if verdict == PASSED and limits.off:
         verdict = NOT_GATED

@@ -20,6 +20,7 @@ from dtvit_edge.spec import LOCATION_LABELS, digest_json
 
 COLUMNS = ("path", "patient", "ich", "location")
 _SAID_AT_ONCE = 8
+_MISSING = "no such file"
 # A column of 0 and 1 in which some are missing is one of floats where a data frame wrote it.
 _WHOLE = {"0.0": "0", "1.0": "1"}
 
@@ -75,7 +76,8 @@ def read_labels(csv_file: Path) -> tuple[LabelledSlice, ...]:
     wrong += [f"{path}: named more than once" for path in twice]
     if wrong:
         more = f"\n  and {len(wrong) - _SAID_AT_ONCE} more" if len(wrong) > _SAID_AT_ONCE else ""
-        raise ConfigError(f"{csv_file}:\n  " + "\n  ".join(wrong[:_SAID_AT_ONCE]) + more)
+        hint = "\n  a path begins at the CSV's folder, unless it is absolute" * any(w.endswith(_MISSING) for w in wrong)
+        raise ConfigError(f"{csv_file}:\n  " + "\n  ".join(wrong[:_SAID_AT_ONCE]) + more + hint)
     return tuple(slices)
 
 
@@ -102,7 +104,7 @@ def _parse(folder: Path, row: dict[str, str | None]) -> LabelledSlice | str:
     path, patient, ich, location = ((row[name] or "").strip() for name in COLUMNS)
     file = folder / path
     if not path or not file.is_file():
-        return f"{path or 'no path'}: no such file"
+        return f"{path or 'no path'}: {_MISSING}"
     if not patient:
         return f"{path}: no patient, who must not end up on both sides of a split"
     ich = _WHOLE.get(ich, ich)

@@ -40,10 +40,7 @@ class Limits:
     @property
     def off(self) -> tuple[str, ...]:
         """The options by which something is not asked at all: with any of them nothing is passed, only not gated."""
-        from dtvit_edge.bundle.verdicts import switched_off
-
-        options = {field: f"--{option.replace('_', '-')}" for option, field in LIMIT_OPTIONS.items()}
-        return tuple(options[field] for field in switched_off(asdict(self)))
+        return options_off(asdict(self))
 
     @property
     def least_elsewhere(self) -> int:
@@ -52,6 +49,14 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+
+def options_off(limits: Mapping[str, Any]) -> tuple[str, ...]:
+    """The options by which something is not asked, of limits as a manifest or a record has them."""
+    from dtvit_edge.bundle.verdicts import switched_off
+
+    options = {field: f"--{option.replace('_', '-')}" for option, field in LIMIT_OPTIONS.items()}
+    return tuple(options[field] for field in switched_off(limits))
 
 
 def exceeds(exceptions: int, count: int, allowed: float) -> bool | None:

@@ -39,23 +39,18 @@ class FinishedProcess:
     peak_bytes: int
 
 
-def run(command: Sequence[str], *, keep_stderr: bool = True) -> FinishedProcess:
-    """Run a command to its end.
-
-    Args:
-        keep_stderr: False lets it through to this process's, for commands that show progress.
-    """
+def run(command: Sequence[str]) -> FinishedProcess:
+    """Run a command to its end."""
     with tempfile.TemporaryDirectory() as folder:
         usage_file = Path(folder) / "usage.json"
         done = subprocess.run(
             [sys.executable, "-I", "-S", __file__, str(usage_file), *command],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if keep_stderr else None,
+            capture_output=True,
             check=True,
         )
         usage = json.loads(usage_file.read_text(encoding="ascii"))
-    stderr = done.stderr.decode(errors="replace") if keep_stderr else ""
-    return FinishedProcess(stdout=done.stdout.decode(errors="replace"), stderr=stderr, **usage)
+    stdout, stderr = (data.decode(errors="replace") for data in (done.stdout, done.stderr))
+    return FinishedProcess(stdout=stdout, stderr=stderr, **usage)
 
 
 def main(usage_file: str, *command: str) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 from benchmarks.measure.statistics import Ratio, ratio, two_modes
 from benchmarks.results import names
 from benchmarks.results.names import key_of
-from dtvit_edge.bundle.verdicts import INCONCLUSIVE, NOT_GATED, PASSED, switched_off
+from dtvit_edge.bundle.verdicts import INCONCLUSIVE, NOT_GATED, PASSED
 from dtvit_edge.errors import ConfigError
+from evaluation.limits import options_off
 from evaluation.records import Record, read
 
 # Cores that other work may use before a reader is told.
@@ -198,9 +199,14 @@ class RunView:
         return _REFERENCES.get(name, name)
 
     @property
+    def limits_off(self) -> tuple[str, ...]:
+        """The options by which limits of the gate were switched off."""
+        return options_off(self.accuracy.options.get("limits", {}))
+
+    @property
     def gated(self) -> bool:
         """False where a limit of the gate was switched off, so that its figures prove nothing."""
-        return not switched_off(self.accuracy.options.get("limits", {}))
+        return not self.limits_off
 
     def verdict(self, configuration: str) -> str:
         """The gate's; with a limit switched off nothing but a failure is one. Empty for a peer."""

@@ -12,7 +12,6 @@ from benchmarks.report.run_view import BatchRate, RunView, batch_rates
 from benchmarks.report.verdicts import MIB, verdicts
 from benchmarks.results import names
 from benchmarks.results.names import key_of
-from dtvit_edge.bundle.verdicts import switched_off
 from evaluation.gate import NOT_ASSESSED
 from evaluation.metrics import LEVEL, RESAMPLES
 from evaluation.records import interval_text
@@ -61,7 +60,7 @@ def accuracy(view: RunView) -> Table:
         f"{options['threshold']['value']:g} ({options['threshold']['source']})",
         f"the gate asks for {limits['agreement']:.2%} equal decisions, dAUC of {limits['auc']:g} at most and "
         f"{limits['slices']} slices; with fewer it is inconclusive",
-        *_switched_off(limits),
+        *_switched_off(view),
         f"in brackets: {LEVEL:.0%} bootstrap intervals over patients, {RESAMPLES} resamples"
         if any(key.endswith("_low") for key in record.summary)
         else "a quick run draws no intervals: over so few patients they would say nothing",
@@ -95,12 +94,13 @@ def scanners(view: RunView) -> Table | None:
     return Table("scanners", f"Shifts of the scanner: {view.title}", ("scanner", *view.configurations), rows, notes)
 
 
-def _switched_off(limits: dict[str, float]) -> list[str]:
+def _switched_off(view: RunView) -> list[str]:
     """What a reader has to know of a gate that asks less than this project's."""
-    off = switched_off(limits)
-    if off:
-        return [f"not gated: limits were switched off ({', '.join(off)})"]
-    return [] if "shift_agreement" in limits else ["the gate of that time judged at home alone"]
+    if view.limits_off:
+        return [f"not gated: limits were switched off ({', '.join(view.limits_off)})"]
+    return (
+        [] if "shift_agreement" in view.accuracy.options["limits"] else ["the gate of that time judged at home alone"]
+    )
 
 
 def latency(view: RunView) -> Table | str:

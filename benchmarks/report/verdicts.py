@@ -15,6 +15,7 @@ _NOT_CLINICAL = (
     "Nothing in this report says how accurate the model is on patients: it compares the deployed files with {}, and "
     "speed with speed. A study that is not flagged is not a normal study."
 )
+_QUICK = ", as --quick does"
 MIB = 2**20
 _TRAINING = {
     "untrained": "The model was never trained: only its speed means anything.",
@@ -82,7 +83,10 @@ def _recommendation(view: RunView, best: str) -> str:
         said = "; ".join(f"{name} took {low:.3g} or {high:.3g} ms" for name, (low, high) in unsteady.items())
         return f"No recommendation: times have two modes ({said}). Measure again, with --threads 1 on a quiet machine."
     if not view.gated:
-        return f"No recommendation: the gate was switched off. Fastest is {best}: {_times(view, best)}"
+        off = ", ".join(view.limits_off) + _QUICK * ("--shift-slices" in view.limits_off)
+        return (
+            f"No recommendation: limits of the gate were switched off ({off}). Fastest is {best}: {_times(view, best)}"
+        )
     return f"Use {best}: {_times(view, best)}"
 
 

@@ -36,13 +36,13 @@ class OwnPacs:
         answer: makes a status of a dataset's UID, and of how often it came.
     """
 
-    def __init__(self, *, classes: Sequence[str] = (*IMAGES, *OURS), finds: bool = True) -> None:
+    def __init__(self, *, classes: Sequence[str] = (*IMAGES, *OURS)) -> None:
         self.kept: dict[str, Dataset] = {}
         self.changed: list[str] = []
         self.times: dict[str, float] = {}
         self.sent: list[str] = []
         self.answer: Callable[[str, int], int] = lambda uid, times: 0
-        self._classes, self._finds = classes, finds
+        self._classes = classes
         self.port = 0
 
     def __enter__(self) -> OwnPacs:
@@ -51,8 +51,7 @@ class OwnPacs:
         entity = AE(ae_title="PACS")
         for sop_class in self._classes:
             entity.add_supported_context(sop_class, list(SYNTAXES))
-        if self._finds:
-            entity.add_supported_context(FIND)
+        entity.add_supported_context(FIND)
         handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_C_FIND, self._find)]
         self._server: Any = entity.start_server((HOST, self.port), block=False, evt_handlers=handlers)
         self.port = self._server.server_address[1]

@@ -13,14 +13,12 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +36,7 @@ from dtvit_edge.dicom.planned_file import FileState
 from dtvit_edge.dicom.records import pack
 from dtvit_edge.dicom.slice import SliceHeader, SliceImage
 from dtvit_edge.dicom.walk import StudyFile, Walk, walk
+from dtvit_edge.environment import peak_memory
 from dtvit_edge.phantom import render_study, write_study
 from dtvit_edge.reasons import Status
 from dtvit_edge.results import Identity, PixelMeasures, slice_row
@@ -148,12 +147,7 @@ def _write(folder: Path, count: int) -> None:
 
 
 def _peak_mib() -> float:
-    # ru_maxrss begins with the parent's; VmHWM is this program's own.
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return (peak_memory() or 0) / 2**20
 
 
 def _child(bundle: Path, folder: Path, count: int, written: bool) -> None:

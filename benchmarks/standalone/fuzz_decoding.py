@@ -32,6 +32,7 @@ from dtvit_edge.cli import render
 from dtvit_edge.dicom.bounded_process import CPU_SECONDS, SPARE_BYTES
 from dtvit_edge.dicom.decoder_pool import ParallelReader, read_headers_apart
 from dtvit_edge.dicom.slice import SliceHeader
+from dtvit_edge.environment import peak_memory
 from dtvit_edge.errors import ConfigError, SliceRejected, VerdictError
 from dtvit_edge.spec import digest_json
 
@@ -147,7 +148,7 @@ def _measure_memory(tally: Tally) -> None:
         for line in Path(f"/proc/{process}/status").read_text().splitlines():
             peaks += [int(line.split()[1])] if line.startswith("VmHWM") else []
     tally.measure(_DECODERS_PEAK, max(peaks) / 1024)
-    tally.measure("peak MiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    tally.measure("peak MiB", (peak_memory() or 0) / 2**20)
 
 
 def _reason(outcome: Outcome) -> str:

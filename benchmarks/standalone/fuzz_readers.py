@@ -12,7 +12,6 @@ of processor time is printed with its number and ends the run with status 1. Wha
 
 from __future__ import annotations
 
-import resource
 import tempfile
 import time
 from dataclasses import fields
@@ -31,6 +30,7 @@ from dtvit_edge.dicom.located_pixels import read_pixels
 from dtvit_edge.dicom.opening import open_dataset
 from dtvit_edge.dicom.pixels import decode_frame
 from dtvit_edge.dicom.slice import SliceHeader
+from dtvit_edge.environment import peak_memory
 from dtvit_edge.errors import SliceRejected, VerdictError
 
 WHAT = "the fast reader against pydicom over mutated files"
@@ -64,7 +64,7 @@ def fuzzed(seed: int, numbers: range, folder: Path) -> Tally:
             finding = finding or f"{seconds:.1f} s"
         if finding:
             tally.findings.append(f"input {number} of seed {seed}: {finding}")
-    tally.measure("peak MiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    tally.measure("peak MiB", (peak_memory() or 0) / 2**20)
     return tally
 
 

@@ -27,9 +27,9 @@ WHAT = "memory and open files over many slices"
 EVERY = 500
 
 
-def resident_bytes(process: int | str = "self") -> int:
-    """A process's resident memory (Linux, proc(5): statm counts pages)."""
-    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def resident_bytes() -> int:
+    """This process's resident memory (Linux, proc(5): statm counts pages)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def open_files() -> int:

@@ -11,11 +11,11 @@ from typing import Any
 import click
 
 from benchmarks.results import CPU_RECORDS
-from benchmarks.results.repeating import RecordOption, command_line
 from dtvit_edge.cli import render
 from dtvit_edge.cli.option_set import Decorator
 from dtvit_edge.errors import DtvitError
 from evaluation.records import Record, append, ratio_summary
+from evaluation.repeating import RecordOption, command_line
 
 
 def record_option(records: Path = CPU_RECORDS) -> Decorator:

@@ -36,6 +36,8 @@ def merge(shards: tuple[Path, ...], out: Path, overwrite: bool, as_json: bool) -
             "studies": merged.studies,
             "shards": merged.shards,
             "files": [str(file) for file in merged.files],
+            "model_status": merged.training,
+            "untrained_heads": merged.untrained_heads,
             "notice": NOTICE,
         }
         render.echo_lines(json.dumps(summary, indent=1))

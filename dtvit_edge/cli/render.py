@@ -97,24 +97,30 @@ def run_report(report: RunReport, opened: Bundle, *, any_series: bool, as_json: 
     uid_rows(("study",), ("status", "flagged", "probability", "location", "scored", "reason"), cells)
     if len(ranked) > MAX_LISTED:
         echo(f"... and {len(ranked) - MAX_LISTED} more studies in studies.csv")
-    untrained_location(opened)
-    echo("slices: " + (", ".join(f"{n} {status}" for status, n in report.counts.items()) or "none"))
-    _reasons(report.reasons)
+    untrained_location(opened.manifest.untrained_heads)
+    _slices(report)
     if any_series:
         echo("--any-series: unsuitable series were scored as well")
-    for file in report.files:
-        echo(file)
-    echo(f"model: {opened.manifest.training}. {NOTICE}. {NOT_FLAGGED_NOTE}")
+    _files(report, opened.manifest.training)
 
 
 def merged(found: Merged) -> None:
     """The result of `merge`: counts, reasons and where the files lie."""
     echo(f"{found.studies} studies of {found.shards} shards")
-    echo("slices: " + (", ".join(f"{n} {status}" for status, n in found.counts.items()) or "none"))
-    _reasons(found.reasons)
-    for file in found.files:
+    untrained_location(found.untrained_heads)
+    _slices(found)
+    _files(found, found.training)
+
+
+def _slices(result: RunReport | Merged) -> None:
+    echo("slices: " + (", ".join(f"{n} {status}" for status, n in result.counts.items()) or "none"))
+    _reasons(result.reasons)
+
+
+def _files(result: RunReport | Merged, training: str) -> None:
+    for file in result.files:
         echo(file)
-    echo(f"{NOTICE}. {NOT_FLAGGED_NOTE}")
+    echo(f"model: {training}. {NOTICE}. {NOT_FLAGGED_NOTE}")
 
 
 def selftests(opened: Bundle, checked: int, results: Sequence[SelfTest], *, as_json: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,7 @@ def bundle(opened: Bundle, *, as_json: bool) -> None:
         files.add_row(precision, record.file, units.size(record.bytes), facts)
     show(files)
     absent(opened)
-    untrained_location(opened)
+    untrained_location(opened.manifest.untrained_heads)
     echo(NOTICE)
 
 
@@ -67,9 +67,9 @@ def absent(opened: Bundle) -> None:
         echo(opened.absence)
 
 
-def untrained_location(opened: Bundle) -> None:
+def untrained_location(untrained_heads: Sequence[str]) -> None:
     """Say that every location is left empty, where the head was never trained."""
-    if LOCATION_HEAD in opened.manifest.untrained_heads:
+    if LOCATION_HEAD in untrained_heads:
         echo(UNTRAINED_LOCATION)
 
 

@@ -33,10 +33,16 @@ _LONGEST_TABLE = 1 << 34
 
 @dataclass(frozen=True)
 class Merged:
-    """How a merge ended: counts as of `scoring.run.RunReport`, and how many studies and shards there were."""
+    """How a merge ended: counts as of `scoring.run.RunReport`, how many studies and shards, and whose model it was.
+
+    Attributes:
+        training, untrained_heads: as the bundle's manifest says them.
+    """
 
     studies: int
     shards: int
+    training: str
+    untrained_heads: list[str]
     counts: dict[str, int]
     reasons: dict[str, int]
     files: tuple[Path, ...]
@@ -64,7 +70,7 @@ def merge(shards: Sequence[Path], out: Path, *, overwrite: bool = False) -> Merg
         raise ConfigError(f"{out} is one of the shards; give another folder for what they make together")
     parts = sorted((_Part(folder) for folder in shards), key=lambda part: part.shard.number)
     _check_together(parts)
-    report = _report(parts)  # before anything is written
+    report, model = _report(parts)  # before anything is written
     counts = report["counts"]
     files = ResultFiles(out, "", identify=parts[0].identify)
     for part in parts:
@@ -74,7 +80,8 @@ def merge(shards: Sequence[Path], out: Path, *, overwrite: bool = False) -> Merg
     with held_folder(out, overwrite=overwrite, begun=begun):
         files.begin()
         files.finish(report)
-    return Merged(sum(counts["studies"].values()), len(parts), counts["slices"], counts["reasons"], files.paths)
+    studies = sum(counts["studies"].values())
+    return Merged(studies, len(parts), *model, counts["slices"], counts["reasons"], files.paths)
 
 
 class _Part:
@@ -172,8 +179,11 @@ def _check_together(parts: Sequence[_Part]) -> None:
             raise ConfigError(f"{part.folder} and {first.folder}: one of both was run with --identify; run both alike")
 
 
-def _report(parts: Sequence[_Part]) -> dict[str, Any]:
-    """`run.json`: as the first shard's, with all counts and seconds added up, and where each came from."""
+def _report(parts: Sequence[_Part]) -> tuple[dict[str, Any], tuple[str, list[str]]]:
+    """`run.json`: as the first shard's, with all counts and seconds added up, and where each came from.
+
+    Beside it how its model was trained, and the heads that were not.
+    """
     reports = [part.report for part in parts]
     first = {name: value for name, value in reports[0].items() if name != FIELD}
     try:
@@ -189,6 +199,7 @@ def _report(parts: Sequence[_Part]) -> dict[str, Any]:
         seconds: Counter[str] = Counter()
         for report in reports:
             seconds.update(report["seconds"])
+        model = str(first["bundle"]["training"]), [str(head) for head in first["bundle"]["untrained_heads"]]
         return first | {
             "counts": counts,
             "seconds": {stage: round(value, 4) for stage, value in seconds.items()},
@@ -198,6 +209,6 @@ def _report(parts: Sequence[_Part]) -> dict[str, Any]:
                 {"shard": str(part.shard), "machine": part.report["machine"], "seconds": part.report["seconds"]}
                 for part in parts
             ],
-        }
+        }, model
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{RUN} of a shard is not as `score --shard` writes it: {type(error).__name__}") from error

@@ -50,7 +50,6 @@ class Heartbeat:
     Args:
         requestor: of associations with the PACS.
         model: of the bundle, open; asked in this thread, before anything is sent.
-        late_seconds: until a beat is late.
 
     Attributes:
         trouble: what is wrong with the last beat; empty where nothing is.
@@ -66,7 +65,6 @@ class Heartbeat:
         model: OpenModel,
         quiet_seconds: float,
         *,
-        late_seconds: float = LATE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.trouble = ""
@@ -74,7 +72,7 @@ class Heartbeat:
         self._every = hours * 3600
         self._requestor = requestor
         self._store = store
-        self._late = quiet_seconds + late_seconds
+        self._late = quiet_seconds + LATE_SECONDS
         self._clock = clock
         self._next = clock()
         self._study = ""

@@ -23,6 +23,7 @@ from dtvit_edge.preprocess.rescale_table import PATTERNS, brain_bytes, rescale_t
 from dtvit_edge.spec import MAX_MATRIX, MOST_CHANNELS, PixelEncoding, PreprocessSpec, digest_bytes, digest_file
 
 log = logging.getLogger(__name__)
+_loading = threading.RLock()  # a signal's handler may ask in the thread that has it
 
 SOURCE = Path(__file__).with_name("native.c")
 # Named as no module is: Python takes `native.so` for one.
@@ -190,9 +191,14 @@ def _is_whole(data: bytes) -> bool:
     return digest_bytes(data[:-64]).encode() == data[-64:]
 
 
-@lru_cache(maxsize=1)
 def library() -> Library | str:
     """The library, loaded once; or why slices are prepared without it."""
+    with _loading:  # else threads that ask at the same time each load it, and each say why not
+        return _loaded()
+
+
+@lru_cache(maxsize=1)
+def _loaded() -> Library | str:
     try:
         return Library()
     except NotNative as reason:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -46,15 +46,6 @@ class StudyResult:
     slices: tuple[SliceScore, ...]
 
 
-@dataclass
-class _UnderWay:
-    """A study of which `left` images are not answered."""
-
-    plan: Plan
-    left: int
-    answers: dict[Key, SliceScore] = field(default_factory=dict)
-
-
 def score(
     bundle: Bundle, sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], options: Options | None = None
 ) -> Generator[StudyResult, None, None]:
@@ -76,39 +67,6 @@ def score(
         results = model.score(sources)
         undo.pop_all()
     return _studies_of(model, results)
-
-
-def study_results(plan: Plan, pipeline: Pipeline, spec: PreprocessSpec, threshold: float) -> Iterator[StudyResult]:
-    """Score a plan study by study; those with nothing to score come after the others.
-
-    What belongs to no study (not DICOM, unreadable) is the last result, whose `study_uid` is empty; where there is no
-    such file there is no such result.
-    """
-    of: dict[int, _UnderWay] = {}
-    empty: list[str] = []
-
-    def images() -> Iterator[SliceImage]:
-        """A study is planned when its turn comes: of all others nothing but packed headers is held."""
-        for uid in plan.study_uids:
-            part = plan.study(uid)
-            if not (found := images_of(part, spec)):
-                empty.append(uid)
-            study = _UnderWay(part, len(found))
-            for image in found:
-                of[id(image)] = study
-                yield image
-
-    for scored in pipeline(images() if plan.slices > 1 else list(images())):
-        for image, rows in zip(scored.of, scored.images, strict=True):
-            study = of.pop(id(image))
-            study.answers |= answers_of(image, rows)
-            study.left -= 1
-            if not study.left:
-                yield study_result(study.plan, study.answers, spec, threshold)
-    for uid in empty:
-        yield study_result(plan.study(uid), {}, spec, threshold)
-    if rest := tuple(rejected_row(r, r.reason) for r in plan.parts[""].rejected) if "" in plan.parts else ():
-        yield StudyResult(study_score("", [], rest, threshold=threshold), (), rest)
 
 
 def open_backend(bundle: Bundle, name: str, options: Options) -> Backend:

@@ -18,13 +18,14 @@ from dtvit_edge.bundle import Bundle, Trust
 from dtvit_edge.dicom.discover import discover
 from dtvit_edge.dicom.walk import Walk, walk
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.scoring.api import StudyResult, make_pipeline, study_results, thresholds_of
+from dtvit_edge.scoring.api import StudyResult, make_pipeline, thresholds_of
 from dtvit_edge.scoring.configuration import resolve
 from dtvit_edge.scoring.handed_in import HandedIn, PrivateFolder
 from dtvit_edge.scoring.opened import opened_model
 from dtvit_edge.scoring.options import AUTO, READERS, Options
 from dtvit_edge.scoring.prediction import Prediction, predict
 from dtvit_edge.scoring.shared_executor import CLOSED, CallersExecutor, SharedExecutor
+from dtvit_edge.scoring.studies import study_results
 from dtvit_edge.scoring.volume import SUPINE, Volume, prepared_of
 from dtvit_edge.spec import NOTICE
 

@@ -21,7 +21,7 @@ from dtvit_edge.dicom.walk import Walk, walk
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.reasons import Status
 from dtvit_edge.results import StudyScore
-from dtvit_edge.scoring.api import Options, images_of
+from dtvit_edge.scoring.api import Options, images_of, thresholds_of
 from dtvit_edge.scoring.configuration import Resolved, resolve
 from dtvit_edge.scoring.journal import FILE_NAME as JOURNAL
 from dtvit_edge.scoring.journal import Journal, begun_configuration
@@ -34,6 +34,7 @@ from dtvit_edge.scoring.result_files import ResultFiles
 from dtvit_edge.scoring.run_report import RunFacts, run_report
 from dtvit_edge.scoring.shards import FIELD, Shard, plan_digest, seal
 from dtvit_edge.scoring.studies import StudyScorer
+from dtvit_edge.scoring.study_output import StudyOutput, log_rejection
 
 NOTHING_SCORED = 4  # exit status
 
@@ -163,11 +164,17 @@ class Output:
             seen: of a shard's plan, `shards.plan_digest` of the whole one.
         """
         bundle, timings = self._bundle, facts.timings
+        spec = bundle.manifest.spec
         files = ResultFiles(self._out, bundle.manifest.training, identify=self._identify)
+        output = StudyOutput(files, spec, thresholds_of(bundle, self._model.options).study.value)
         with progress("slices", plan.slices) as step:
-            scorer = StudyScorer(bundle, self._model, self._journal, files, timings, images_of, step)
-            studies = scorer.score(plan)
-        for warning, count in scorer.warnings.items():
+            pipeline = self._model.pipeline(bundle, timings=timings, rejected=log_rejection)
+            scorer = StudyScorer(spec, pipeline, output.take, self._journal, make_images=images_of, step=step)
+            for _ in scorer.batches(plan):
+                if output.scores:  # rows of no study are no reason to write
+                    files.write_if_due()
+        studies = tuple(sorted(output.scores, key=lambda study: study.study_uid))
+        for warning, count in output.warnings.items():
             log.warning("%s: %d series", warning, count)
         with timings.stage("write"):
             files.write()
@@ -184,7 +191,7 @@ class Output:
         counts = {
             "slices": report.counts,
             "reasons": report.reasons,
-            "warnings": scorer.warnings,
+            "warnings": output.warnings,
             "slices_resumed": report.resumed,
         }
         said = run_report(bundle, self._identity, self._model, studies, counts, facts)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dtvit_edge.cuda import driver
+from dtvit_edge.environment import peak_memory
 from dtvit_edge.errors import DtvitError
 from dtvit_edge.trt import builder, library
 
@@ -51,15 +52,7 @@ def _build(flavour: str, arguments: dict[str, Any]) -> dict[str, Any]:
     trt, release = library.load(flavour)
     gpu = None if job.capabilities else driver.find(job.device)
     built = builder.build(trt, release, job, gpu, builder.Log())
-    return asdict(built) | {"peak_memory_bytes": _peak_memory()}
-
-
-def _peak_memory() -> int | None:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+    return asdict(built) | {"peak_memory_bytes": peak_memory()}
 
 
 _TASKS = {"probe": _probe, "build": _build}

@@ -11,12 +11,12 @@ from click.testing import CliRunner
 from benchmarks.command import bench, run
 from benchmarks.measure import cold_start
 from benchmarks.measure.configurations import Configuration
-from benchmarks.results.repeating import command_line
 from benchmarks.settings import QUICK, Settings
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import ConfigError, VerdictError
 from evaluation.limits import Limits
+from evaluation.repeating import command_line
 
 
 def line(*arguments: str) -> str:

@@ -49,8 +49,8 @@ def test_the_option_reaches_the_configuration() -> None:
     assert config_of(**common, budget=None, **limits).budget is None
 
 
-def test_the_points_double_as_far_as_half_of_the_ops() -> None:
-    assert list(steps(24)) == [0, 1, 2, 4, 8, 16] and list(steps(4)) == [0, 1, 2, 4] and list(steps(0)) == [0]
+def test_the_points_double_and_end_at_half_of_the_ops() -> None:
+    assert list(steps(24)) == [0, 1, 2, 4, 8, 16, 24] and list(steps(4)) == [0, 1, 2, 4] and list(steps(0)) == [0]
 
 
 def test_every_point_is_a_graph_that_was_run(two_block_bundle: Bundle) -> None:

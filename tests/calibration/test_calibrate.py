@@ -7,7 +7,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import pytest
@@ -262,46 +261,6 @@ def test_golden_logits_that_are_not_finite_leave_the_bundle_as_it_was(
     with pytest.raises(VerdictError, match=r"int8.*: a logit of the golden slices is not finite; nothing was written"):
         module._install(bundle, files, result.verdicts, {}, {})
     assert Bundle.open(bundle.path).digest == before
-
-
-def test_the_command_calibrates_and_prints_the_gates_table(
-    two_block_bundle: Bundle, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    bundle = copy(two_block_bundle, tmp_path)
-    elsewhere = tmp_path / "elsewhere"
-    for place, picture in enumerate(sorted(pictures.parent.glob("*.png"))[:6]):
-        image = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE)
-        (elsewhere / str(place // 3)).mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(elsewhere / str(place // 3) / picture.name), cv2.flip(image, 0))
-    arguments = ["-q", "calibrate", str(bundle.path), "--slices", str(pictures), "--agreement", "0.5"]
-    arguments += ["--shift-agreement", "0.5", "--difference", "0.9", "--shift-slices", "4"]
-    lenient = ["--delta-auc", "0.99", "--least-slices", "10", "--other", str(elsewhere)]
-    assert main([*arguments, *lenient]) == 0
-    said = capsys.readouterr().out
-    assert "ranges by" in said and "int8-fp16" in said and "passed" in said and "costliest: blocks." in said
-    rows = {line.split("  ")[0].strip(): line for line in said.splitlines() if "%, 0." in line}
-    assert set(rows) == {"home", *(shift.name for shift in SHIFTS), "another site"}
-    assert " 6 " in rows["another site"] and " 4 " in rows["tilt"]
-    assert main([*arguments, "--delta-auc", "1"]) == 1
-    captured = capsys.readouterr()
-    assert "slices, 500 are asked" in captured.out
-    last = captured.err.splitlines()[-1]
-    assert last.startswith("error: inconclusive, not installed: int8, int8-fp16; inconclusive, kept: fp16; ")
-    assert "--least-slices asks for 500" in last and "did not pass" not in last
-    assert main(["calibrate", str(bundle.path), *arguments[3:], "--agreement", "1.01", "--least-slices", "10"]) == 1
-    captured = capsys.readouterr()
-    last = captured.err.splitlines()[-1]
-    assert last == "error: did not pass the gate, not installed: fp16, int8, int8-fp16"
-    # The log is no terminal: every stage says that it begins.
-    for stage in ("reading the calibration set", "histograms", "ranges", "comparing int8 with fp32"):
-        assert f"{stage}: " in captured.err and f"{stage}: " not in captured.out
-
-
-def test_no_calibration_data_are_refused_with_what_to_give(
-    two_block_bundle: Bundle, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["-q", "calibrate", str(two_block_bundle.path)]) == 2
-    assert "nothing to calibrate on; give --slices" in capsys.readouterr().err
 
 
 def test_int8_answers_like_fp32(result: CalibrationResult, sets: dict[str, SliceSet]) -> None:

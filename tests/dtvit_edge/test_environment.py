@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import asdict
 from importlib.metadata import distributions
 from pathlib import Path
@@ -14,6 +16,17 @@ from dtvit_edge.environment import machine, package_versions, physical_cores, us
 
 def test_absent_packages_are_left_out() -> None:
     assert package_versions(("numpy", "no-such-distribution")).keys() == {"numpy"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="this system has no /proc")
+def test_the_peak_of_memory_is_this_programs_own_and_not_that_of_who_started_it() -> None:
+    held = b"1" * (64 << 20)  # of the starter, whose peak a child's `ru_maxrss` begins with
+    code = (
+        "from dtvit_edge.environment import peak_memory as peak; print(peak()); more = b'1' * (64 << 20); print(peak())"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    before, after = map(int, said.split())
+    assert 2**20 < before < 40 * 2**20 and after - before > 0.9 * len(held)
 
 
 def test_versions_are_those_of_the_metadata() -> None:

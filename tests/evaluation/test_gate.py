@@ -205,13 +205,13 @@ def test_one_flip_among_sixty_slices_is_chance_and_five_are_not() -> None:
     assert (exceeds(0, 60, 0.01), exceeds(1, 60, 0.01), exceeds(5, 60, 0.01)) == (False, None, True)
     assert (exceeds(1, 100, 0.01), exceeds(2, 100, 0.01), exceeds(1, 199, 0.005)) == (False, True, None)
     assert (exceeds(0, 60, 0.0), exceeds(1, 60, 0.0), exceeds(0, 60, -0.01)) == (False, True, True)
-    few = [away("noise", changed(flips=1), count=60)]
+    few = [away("noise", changed(flips=1), count=60), away("zoom", changed(), count=60)]
     order = np.argsort(np.abs(logits()["ich_logits"][:60, 1]))
     few[0].logits["ich_logits"][order[0]] = few[0].reference["ich_logits"][order[0], ::-1]
     verdict = compare_with_fp32("int8", logits(), changed(), labels(False), elsewhere=few)
     assert verdict.verdict == INCONCLUSIVE
     assert "noise: ich: 98.33% of decisions agree, 99.00% are asked; too few to tell" in verdict.reasons
-    assert "noise: 60 slices, 100 are asked" in verdict.reasons
+    assert "noise, zoom: 60 slices, 100 are asked" in verdict.reasons, "what holds for several is said once"
 
 
 def test_every_option_of_the_gate_sets_its_limit() -> None:

@@ -79,6 +79,7 @@ def test_many_mistakes_are_counted_and_the_first_few_listed(tmp_path: Path) -> N
     with pytest.raises(ConfigError, match="and 12 more") as caught:
         read_labels(write(tmp_path, *(f"absent{i}.png,P,1," for i in range(20))))
     assert str(caught.value).count("no such file") == 8
+    assert str(caught.value).endswith("\n  a path begins at the CSV's folder, unless it is absolute")
 
 
 def test_a_file_named_twice_and_missing_columns(tmp_path: Path) -> None:

@@ -142,7 +142,10 @@ def test_a_gate_that_was_switched_off_is_not_gated_and_recommends_nothing(verdic
     assert view.verdict("a fp32") == "not gated" and "faithful to" not in verdicts(view)[0][1].split("nothing")[0]
     assert verdicts(view)[0][1].startswith("not gated")
     said = summarised(view)
-    assert "No recommendation: the gate was switched off. Fastest is a fp32" in said and "Use a fp32" not in said
+    assert "limits of the gate were switched off (--agreement, --delta-auc). Fastest is a fp32" in said
+    assert "No recommendation" in said and "Use a fp32" not in said
+    quick = with_options(view, limits={"shift_slices": 0})
+    assert "switched off (--shift-slices, as --quick does)" in summarised(quick)
     assert "nothing was asked of that: not gated" in said and "too few" not in said
     kept = with_options(view, limits={"agreement": 0.995, "auc": 0.002, "slices": 500}, verdicts={"a fp32": "passed"})
     assert kept.verdict("a fp32") == "passed" and "Use a fp32" in summarised(kept)

@@ -12,11 +12,11 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import standalone
-from benchmarks.results.repeating import RecordOption, command_line
 from benchmarks.standalone import evidence_maps, leak, startup
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import ConfigError
 from evaluation.records import read
+from evaluation.repeating import RecordOption, command_line
 from tests.support.data import ROOT
 from tests.support.tiny_bundle import write_tiny_bundle
 

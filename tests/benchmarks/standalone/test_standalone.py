@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import shutil
 from functools import partial
 from pathlib import Path
 
@@ -14,20 +12,14 @@ from click.testing import CliRunner
 
 from benchmarks.measure.interleaving import alternate
 from benchmarks.standalone import (
-    calibration_cost,
     outlier_smoothing,
-    planning,
     preprocessing,
     reading,
     startup,
 )
-from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.preprocess import native, opencv
 from evaluation.records import read
-from tests.support.data import ROOT
-from tests.support.dicom_files import save
-from tests.support.multi_frame_files import rle
 
 
 def test_a_sample_follows_a_pause_and_untimed_calls_of_its_own_side(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,47 +39,6 @@ def test_contenders_alternate_and_nobody_is_always_first() -> None:
     warm_up, timed = "".join(called[:9]), "".join(called[9:])
     assert warm_up == "aaabbbccc"
     assert timed == "aabbcc" + "bbccaa" + "ccaabb" + "aabbcc"
-
-
-def test_gate_records_the_verdicts_of_the_command(
-    two_block_bundle: Bundle, phantom_folder: Path, tmp_path: Path
-) -> None:
-    bundle = shutil.copytree(two_block_bundle.path, tmp_path / "copy.dtvit")
-    absent = [str(tmp_path / "absent.dtvit"), "--slices", str(phantom_folder / "truth.csv")]
-    done = CliRunner().invoke(calibration_cost.main, ["x", "--out", str(tmp_path / "r"), "--", *absent])
-    assert done.exit_code == 1 and "exit status 2" in done.output and not (tmp_path / "r").exists()
-
-    rows = (phantom_folder / "truth.csv").read_text().splitlines()
-    many = tmp_path / "many.csv"  # two studies by the names of five patients, since no two sets share one
-    renamed = [f"{phantom_folder}/{row.split(',')[0]},P{place % 5},,,," for place, row in enumerate(rows[1:])]
-    many.write_text("\n".join([rows[0], *renamed]) + "\n")
-    arguments = [str(bundle), "--slices", str(many), "--difference", "1", "--shift-slices", "2",
-                 "--shift-agreement", "0"]  # fmt: skip
-    done = CliRunner().invoke(calibration_cost.main, ["x", "--out", str(tmp_path / "r"), "--", *arguments])
-    assert done.exit_code == 0, done.output
-    (record,) = read(tmp_path / "r")
-    assert set(record.options["verdicts"].values()) == {"inconclusive"} and set(record.samples) == {
-        "fp16", "int8", "int8-fp16", "fp8"
-    }  # fmt: skip
-    assert record.options["command"] == f"dtvit-edge calibrate {shlex.join(arguments)}"
-    s = record.summary
-    assert s["seconds"] > 0 and 2**27 < s["peak_bytes"] < 2**33
-    assert s["int8: ich_slices"] == record.options["slices"]["test"] > 5
-    assert s["int8: rms"] > s["fp16: rms"] > 0
-    assert s["int8: noise, slices"] == 2 and record.options["limits"]["shift_slices"] == 2
-    assert Bundle.open(bundle).digest == record.digests["bundle"]
-
-
-def test_planning_is_timed_in_a_process_that_answers_for_each_round(tmp_path: Path) -> None:
-    planning.write_files(tmp_path / "files", 200)
-    (tmp_path / "RLE frames").mkdir()
-    save(tmp_path / "RLE frames" / "a", rle(np.zeros((planning.FRAMES, 64, 64), np.uint16)))
-    checkout = planning.Checkout(ROOT)
-    answers = [checkout.plan(tmp_path) for _ in range(2)]
-    checkout.close()
-    assert all(answer["peak_mib"] > 10 for answer in answers)
-    assert all((answer["slices"], answer["rows"]) == (198, 2) for answer in answers)
-    assert all(answer["plan"] > 0 and answer["read"] > 0 and answer["RLE frames"] > 0 for answer in answers)
 
 
 def test_reading_records_both_files_and_every_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

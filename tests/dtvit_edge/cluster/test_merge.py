@@ -129,6 +129,9 @@ REFUSED: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
         lambda f: edited(f / "2", lambda r: r["shard"]["studies"][0].__setitem__(1, float("inf"))), ["1", "2", "3"],
         r"OverflowError",
     ),
+    "a bundle that is none": (
+        lambda f: edited(f / "1", lambda r: r.update(bundle=[])), ["1", "2", "3"], r"is not as `score",
+    ),
     "counts that are none": (
         lambda f: edited(f / "1", lambda r: r["counts"].update(studies=[])), ["1", "2", "3"], r"is not as `score",
     ),
@@ -201,15 +204,19 @@ def test_the_commands_of_shards_and_their_merge(
         arguments = ["score", str(tiny_bundle.path), str(mixed), "-o", out, "--backend", "onnxruntime", "--identify"]
         assert main([*arguments, "--shard", f"{i}/2"]) == 3
         assert main([*arguments, "--shard", f"{i}/2", "--watch", "1"]) == 2
-    assert "--watch is for a run of all studies, not with --shard" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert "--watch is for a run of all studies, not with --shard" in shown.err
+    of_score = shown.out.splitlines()[-1]
     assert main(["merge", *outs, "-o", str(tmp_path / "out")]) == whole[0].exit_status == 3
     assert results(tmp_path / "out") == results(whole[1])
-    assert "studies of 2 shards" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "studies of 2 shards" in said and said.splitlines()[-1] == of_score != "", "it ends as score does"
     (tmp_path / "out" / "report").mkdir()
     (tmp_path / "out" / "report" / "index.html").write_text("of other results")
     assert main(["merge", *outs, "-o", str(tmp_path / "out"), "--overwrite", "--json"]) == 3
     assert not (tmp_path / "out" / "report" / "index.html").exists(), "pages of other results would lie beside these"
-    assert json.loads(capsys.readouterr().out)["shards"] == 2
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["shards"], summary["model_status"]) == (2, tiny_bundle.manifest.training)
 
 
 def test_a_merge_replaces_no_run_of_score_unless_it_is_asked_to(

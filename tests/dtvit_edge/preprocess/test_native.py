@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -173,10 +174,10 @@ def test_weights_that_reach_outside_of_a_slice_are_refused(monkeypatch: pytest.M
 @pytest.fixture
 def forgotten() -> Iterator[None]:
     """What is loaded is looked for again, in the test and after it."""
-    for cached in (native.library, native.native_plan):
+    for cached in (native._loaded, native.native_plan):
         cached.cache_clear()
     yield
-    for cached in (native.library, native.native_plan):
+    for cached in (native._loaded, native.native_plan):
         cached.cache_clear()
 
 
@@ -199,7 +200,7 @@ def test_a_library_that_is_missing_stale_or_none_leaves_the_bytes_to_opencv_and_
     for reason, (name, value) in reasons.items():
         with monkeypatch.context() as patch:
             patch.setattr(native, name, value)
-            native.library.cache_clear()
+            native._loaded.cache_clear()
             native.native_plan.cache_clear()
             assert reason in native.description() and native.description().startswith("OpenCV and NumPy: ")
             np.testing.assert_array_equal(CpuPreprocessor(PLAIN)(case.stored, case.encoding).pixels, expected)
@@ -214,8 +215,22 @@ def test_a_library_that_lost_or_changed_a_part_is_never_mapped(
     middle = len(whole) // 2
     for damaged in (whole[:4096], whole[:-1], whole[:middle] + bytes(4096) + whole[middle + 4096 :], b""):
         native.LIBRARY.write_bytes(damaged)
-        native.library.cache_clear()
+        native._loaded.cache_clear()
         assert native.description() == "OpenCV and NumPy: damaged.so is damaged"
+
+
+def test_threads_that_ask_at_once_are_told_once_why_the_library_is_not_taken(
+    forgotten: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def slow() -> None:
+        time.sleep(0.02)
+        raise native.NotNative("it is slow")
+
+    monkeypatch.setattr(native, "Library", slow)
+    caplog.set_level("INFO", native.log.name)
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(lambda _: native.library(), range(4))) == {"it is slow"}
+    assert [record.getMessage() for record in caplog.records] == ["slices are prepared with OpenCV: it is slow"]
 
 
 def test_the_switch_leaves_the_library_alone(forgotten: None, monkeypatch: pytest.MonkeyPatch) -> None:

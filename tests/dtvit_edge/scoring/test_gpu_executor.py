@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,11 +30,6 @@ from tests.support.scoring_runs import results, table
 
 MakeGpu = Callable[..., Any]
 GPU = Options(backend="tensorrt")
-
-
-@pytest.fixture
-def bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
-    return Bundle.open(shutil.copytree(tiny_bundle.path, tmp_path / "b.dtvit"))
 
 
 @pytest.fixture(scope="module")

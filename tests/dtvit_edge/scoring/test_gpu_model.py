@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,11 +18,6 @@ from tests.support.cuda.fixtures import install_engine
 from tests.support.open_models import opened, slices_of
 
 MakeGpu = Callable[..., Any]
-
-
-@pytest.fixture
-def bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
-    return Bundle.open(shutil.copytree(tiny_bundle.path, tmp_path / "b.dtvit"))
 
 
 @pytest.fixture(params=[False, True], ids=["discrete", "jetson"])

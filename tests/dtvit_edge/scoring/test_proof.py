@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,11 +20,6 @@ from tests.support.cuda.fixtures import install_engine
 
 MakeGpu = Callable[..., Any]
 GPU = Options(backend="tensorrt")
-
-
-@pytest.fixture
-def bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
-    return Bundle.open(shutil.copytree(tiny_bundle.path, tmp_path / "b.dtvit"))
 
 
 def test_sizes_are_interleaved() -> None:

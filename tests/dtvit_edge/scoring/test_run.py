@@ -27,14 +27,7 @@ from dtvit_edge.spec import PreprocessSpec
 from tests.support.data import ROOT
 from tests.support.dicom_files import series
 from tests.support.scoring_runs import results, score, table
-
-
-@pytest.fixture(scope="module")
-def reference(tiny_bundle: Bundle, phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What an undisturbed run over the phantoms writes."""
-    out = tmp_path_factory.mktemp("reference") / "out"
-    score(tiny_bundle, phantom_folder, out)
-    return results(out)
+from tests.support.wrapped_backend import WrappedBackend
 
 
 def test_every_file_has_a_row_and_every_study_a_result(
@@ -109,27 +102,18 @@ def test_a_second_run_gives_the_same_bytes(
     assert report.resumed > 5
 
 
-class Stops:
+class Stops(WrappedBackend):
     """A real backend that raises after a number of batches."""
 
     def __init__(self, inner: Any, error: BaseException, after: int) -> None:
-        self.inner, self.error, self.left = inner, error, after
-
-    def __enter__(self) -> Stops:
-        self.inner.__enter__()
-        return self
-
-    def __exit__(self, *details: Any) -> None:
-        self.inner.__exit__(*details)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
+        super().__init__(inner)
+        self.error, self.left = error, after
 
     def infer(self, pixels: Any) -> Any:
         self.left -= 1
         if self.left < 0:
             raise self.error
-        return self.inner.infer(pixels)
+        return super().infer(pixels)
 
 
 def stopping(error: BaseException, after: int) -> Callable[..., Stops]:
@@ -232,11 +216,11 @@ def test_averaged_slices_share_place_and_answer_in_an_interrupted_run_too(
     assert results(tmp_path / "out") == results(tmp_path / "whole")
 
 
-class Faulty(Stops):
+class Faulty(WrappedBackend):
     """A backend of which some answers, counted from 0, are not finite."""
 
     def __init__(self, inner: Any, faults: Container[int]) -> None:
-        super().__init__(inner, KeyboardInterrupt(), sys.maxsize)
+        super().__init__(inner)
         self.faults, self.answered = faults, 0
 
     def infer(self, pixels: Any) -> Any:

@@ -25,16 +25,9 @@ from dtvit_edge.scoring.lock import FolderLock
 from dtvit_edge.scoring.result_files import is_finished
 from tests.support.permissions import forbid
 from tests.support.scoring_runs import results, score
+from tests.support.wrapped_backend import WrappedBackend
 
 AFTER = 3  # batches
-
-
-@pytest.fixture(scope="module")
-def reference(tiny_bundle: Bundle, phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What an undisturbed run over the phantoms writes."""
-    out = tmp_path_factory.mktemp("reference") / "out"
-    score(tiny_bundle, phantom_folder, out)
-    return results(out)
 
 
 @pytest.fixture
@@ -62,25 +55,14 @@ def test_an_interrupt_amid_pythons_locks_of_imports_comes_a_moment_later(number:
 def meanwhile(event: Callable[[], Any]) -> Callable[..., Any]:
     """Opens real backends that let something happen before a batch."""
 
-    class Backend:
-        def __init__(self, inner: Any) -> None:
-            self.inner, self.left = inner, AFTER
-
-        def __enter__(self) -> Any:
-            self.inner.__enter__()
-            return self
-
-        def __exit__(self, *details: Any) -> None:
-            self.inner.__exit__(*details)
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self.inner, name)
+    class Backend(WrappedBackend):
+        left = AFTER
 
         def infer(self, pixels: Any) -> Any:
             self.left -= 1
             if self.left == 0:
                 event()
-            return self.inner.infer(pixels)
+            return super().infer(pixels)
 
     return lambda *arguments: Backend(open_backend(*arguments))
 

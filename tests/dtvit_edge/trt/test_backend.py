@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,11 +19,6 @@ from tests.support.cuda.fixtures import install_engine
 from tests.support.tiny_bundle import tiny_model
 
 MakeGpu = Callable[..., Any]
-
-
-@pytest.fixture
-def bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
-    return Bundle.open(shutil.copytree(tiny_bundle.path, tmp_path / "b.dtvit"))
 
 
 class Serialized:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,11 +21,6 @@ MakeGpu = Callable[..., Any]
 RELEASES = [("8.5.3.1", "tensorrt"), ("8.6.1", "tensorrt"), ("9.3.0", "tensorrt"), ("10.0.1", "tensorrt")]
 RELEASES += [("10.3.0", "tensorrt"), ("11.4.1", "tensorrt"), ("1.7.1.116", "tensorrt-rtx")]
 every_release = pytest.mark.parametrize(("version", "flavour"), RELEASES, ids=[f"{f} {v}" for v, f in RELEASES])
-
-
-@pytest.fixture
-def bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
-    return Bundle.open(shutil.copytree(tiny_bundle.path, tmp_path / "b.dtvit"))
 
 
 class Golden:

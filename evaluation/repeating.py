@@ -15,11 +15,13 @@ _PRIVATE = {
     "calibration_slices": "SLICES",
     "data": "SLICES",
     "file": "SLICE",
+    "other": "SLICES",
     "out": "OUT",
     "record": "RECORDS",
     "studies": "STUDIES",
     "study": "STUDY",
     "slices": "SLICES",
+    "test_slices": "SLICES",
 }
 
 

@@ -1,0 +1,78 @@
+"""The command shows what the gate found, and keeps it as a record."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import pytest
+
+from benchmarks.report.figures_page import gate_part
+from calibration.record import WHAT
+from dtvit_edge.bundle import Bundle
+from dtvit_edge.cli.commands import main
+from evaluation.records import read
+from evaluation.scanner_shifts import SHIFTS
+
+pytestmark = pytest.mark.usefixtures("coarse_entropy")
+
+
+def test_the_command_calibrates_prints_the_gates_table_and_keeps_a_record_of_it(
+    two_block_bundle: Bundle, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = Bundle.open(shutil.copytree(two_block_bundle.path, tmp_path / two_block_bundle.path.name))
+    elsewhere = tmp_path / "elsewhere"
+    for place, picture in enumerate(sorted(pictures.parent.glob("*.png"))[:6]):
+        image = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE)
+        (elsewhere / str(place // 3)).mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(elsewhere / str(place // 3) / picture.name), cv2.flip(image, 0))
+    arguments = ["-q", "calibrate", str(bundle.path), "--slices", str(pictures), "--agreement", "0.5"]
+    arguments += ["--shift-agreement", "0.5", "--difference", "0.9", "--shift-slices", "4"]
+    lenient = ["--delta-auc", "0.99", "--least-slices", "10", "--other", str(elsewhere)]
+    records = tmp_path / "records.jsonl"
+    assert main([*arguments, *lenient, "--record", str(records)]) == 0
+    said = capsys.readouterr().out
+    assert "ranges by" in said and "int8-fp16" in said and "passed" in said and "costliest: blocks." in said
+    rows = {line.split("  ")[0].strip(): line for line in said.splitlines() if "%, 0." in line}
+    assert set(rows) == {"home", *(shift.name for shift in SHIFTS), "another site"}
+    assert " 6 " in rows["another site"] and " 4 " in rows["tilt"]
+    assert main([*arguments, "--delta-auc", "1", "--record", str(records)]) == 1
+    digest = Bundle.open(bundle.path).digest
+    captured = capsys.readouterr()
+    assert "slices, 500 are asked" in captured.out
+    last = captured.err.splitlines()[-1]
+    assert last.startswith("error: inconclusive, not installed: int8, int8-fp16; inconclusive, kept: fp16; ")
+    assert "--least-slices asks for 500" in last and "did not pass" not in last
+    assert main(["calibrate", str(bundle.path), *arguments[3:], "--agreement", "1.01", "--least-slices", "10"]) == 1
+    captured = capsys.readouterr()
+    last = captured.err.splitlines()[-1]
+    assert last == "error: did not pass the gate, not installed: fp16, int8, int8-fp16"
+    # The log is no terminal: every stage says that it begins.
+    for stage in ("reading the calibration set", "histograms", "ranges", "comparing int8 with fp32"):
+        assert f"{stage}: " in captured.err and f"{stage}: " not in captured.out
+
+    passed, inconclusive = read(records)
+    assert (set(passed.options["verdicts"].values()), set(inconclusive.options["verdicts"].values())) == (
+        {"passed"}, {"inconclusive"}
+    )  # fmt: skip
+    assert passed.what == WHAT and set(passed.samples) == {"fp16", "int8", "int8-fp16", "fp8"}
+    s = passed.summary
+    assert s["seconds"] > 0 and s["cpu_seconds"] > 0 and 2**27 < s["peak_bytes"] < 2**34
+    assert s["int8: ich_slices"] == passed.options["slices"]["test"] and s["int8: rms"] > s["fp16: rms"] > 0
+    assert s["int8: noise, slices"] == 4 == passed.options["limits"]["shift_slices"] and 0 < s["int8: size"] < 1
+    assert inconclusive.digests == {"bundle": digest} != passed.digests
+    # No folder of patients is in it, and what it has is all that docs/figures.md asks of a record.
+    assert inconclusive.options["command"] == (
+        f"dtvit-edge calibrate {bundle.path.name} --slices SLICES --agreement 0.5 --delta-auc 1.0 "
+        "--shift-agreement 0.5 --difference 0.9 --shift-slices 4"
+    )
+    assert str(tmp_path) not in records.read_text() and "--other SLICES" in passed.options["command"]
+    assert f"| {bundle.manifest.name} | int8 | inconclusive |" in gate_part(records)
+
+
+def test_no_calibration_data_are_refused_with_what_to_give(
+    two_block_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["-q", "calibrate", str(two_block_bundle.path)]) == 2
+    assert "nothing to calibrate on; give --slices" in capsys.readouterr().err
