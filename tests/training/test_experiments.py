@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 from matplotlib.figure import Figure
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from dtvit_edge.errors import ConfigError
 from evaluation import metrics
 from evaluation.records import read
+from evaluation.repeating import command_line
 from training import paper_tables, report
 from training.config import TrainConfig
 from training.experiments import ENCODERS, main, of_encoders, plan
@@ -74,6 +76,18 @@ def test_one_command_trains_and_evaluates_and_goes_on_where_it_stopped(
     assert CliRunner().invoke(main, arguments).exit_code == 0
     assert (tmp_path / "out" / "report" / "table3.csv").is_file()
     assert (tmp_path / "out" / "test_vit" / "best.safetensors").stat().st_mtime_ns == before
+
+
+def test_the_recorded_line_repeats_the_training_and_names_no_folder() -> None:
+    asked = ["/data/DOE^JANE/few.csv", "-o", "/data/out", "--encoders", "resnet18", "--init", "resnet18=/w/a=b.st"]
+    asked += ["--no-protocols", "--no-augment", "--no-train", "--record", "/data/r.jsonl", "--training", "synthetic"]
+    with click.Context(main) as context:
+        main.parse_args(context, asked)
+        said = command_line(context, "experiments")
+    assert said == (
+        "experiments SLICES --out OUT --encoders resnet18 --init resnet18=a=b.st --no-protocols "
+        "--training synthetic --no-augment"
+    )
 
 
 @pytest.mark.parametrize("data", ["phantoms:0", "none.csv"])
