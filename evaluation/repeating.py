@@ -23,10 +23,12 @@ _PRIVATE = {
     "slices": "SLICES",
     "test_slices": "SLICES",
 }
+# Parameters whose values are texts of the form NAME=FILE.
+_NAMED_FILES = frozenset({"inits"})
 
 
 class RecordOption(click.Option):
-    """Where a record goes, which the line does without."""
+    """Where a record goes, or another option that the line does without."""
 
 
 def command_line(context: click.Context, *words: str) -> str:
@@ -44,6 +46,9 @@ def command_line(context: click.Context, *words: str) -> str:
         if value is None or value == () or (value == parameter.get_default(context) and not parameter.required):
             continue
         option = [max(parameter.opts, key=len)] if isinstance(parameter, click.Option) else []
+        if value is False and parameter.secondary_opts:
+            line.append(max(parameter.secondary_opts, key=len))
+            continue
         for one in value if isinstance(value, tuple) else (value,):
             line += option if one is True else [*option, _printable(name, one)]
     return shlex.join(line)
@@ -52,4 +57,7 @@ def command_line(context: click.Context, *words: str) -> str:
 def _printable(name: str, value: object) -> str:
     if name in _PRIVATE and not isinstance(value, int) and not str(value).startswith("phantoms:"):
         return _PRIVATE[name]
+    if name in _NAMED_FILES:
+        key, equals, file = str(value).partition("=")
+        return f"{key}{equals}{Path(file).name}"
     return value.name if isinstance(value, Path) else str(value)

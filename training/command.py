@@ -10,12 +10,16 @@ import click
 
 from dtvit_edge.cli.option_set import Decorator, option_set
 from dtvit_edge.spec import TRAINING_STATES
+from evaluation.repeating import RecordOption, command_line
 
 _WORKERS = click.option(
     "--workers", default=2, show_default=True, type=click.IntRange(1), help="Read the images in this many processes."
 )
 record_option = click.option(
-    "--record", type=click.Path(path_type=Path), help="Append the figures to this file of records (.jsonl)."
+    "--record",
+    cls=RecordOption,
+    type=click.Path(path_type=Path),
+    help="Append the figures to this file of records (.jsonl).",
 )
 # What every training has: options of `config.TrainConfig`, and how much of the machine it takes.
 training_options = option_set(
@@ -167,31 +171,20 @@ def evaluate(data: str, models: tuple[Path, ...], out: Path, seed: int, record: 
     A folder of `dtvit-edge train` is evaluated on the test part of its own split of DATA, a checkpoint on all of DATA,
     none of which it may have seen in training.
     """
-    import shlex
-    import sys
-
     from dtvit_edge.cli import render
     from evaluation.image_sets import load_image_set
     from evaluation.records import append
     from training.evaluate import evaluate_model, spec_of
-    from training.report import record_of, write_report
+    from training.report import in_words, record_of, write_report
 
     spec = spec_of(models)
     image_set = load_image_set(data, spec, workers=workers, progress=render.progress)
     evaluations = [evaluate_model(path, image_set, seed=seed, progress=render.progress) for path in models]
-    command = shlex.join(["dtvit-edge", *sys.argv[1:]])
+    command = command_line(click.get_current_context(), "dtvit-edge", "evaluate")
     report = write_report(out, image_set, evaluations, spec, seed=seed, command=command)
     for evaluation in evaluations:
         if record:
             append(record, record_of(evaluation, data, image_set, command))
         for head, figures in (("haemorrhage", evaluation.ich), ("location", evaluation.location)):
-            if figures is None:
-                render.echo(f"{evaluation.name}: {head} not assessed")
-                continue
-            shown = ", ".join(
-                f"{name} {figures.figures[name].value:.4f}"
-                for name in ("accuracy", "auc", "auc_macro")
-                if name in figures.figures
-            )
-            render.echo(f"{evaluation.name}: {head} {shown} on {figures.slices} slices of {figures.patients} patients")
+            render.echo(f"{evaluation.name}: {head} {in_words(figures)}")
     render.echo(report)

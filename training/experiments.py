@@ -10,8 +10,6 @@ itself are said in its row.
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +23,7 @@ from dtvit_edge.cli import render
 from dtvit_edge.errors import ConfigError, DtvitError
 from evaluation.image_sets import load_image_set
 from evaluation.records import append
+from evaluation.repeating import RecordOption, command_line
 from export.encoders import DEFAULT_ENCODER
 from training import encoder_comparison
 from training.command import out_option, record_option, training_options
@@ -36,7 +35,6 @@ from training.train import train
 
 # Table 3 of the paper, and the two that its text names beside it.
 ARMS = ("first", "all", "none")
-NO_TRAIN = "--no-train"
 ENCODERS = (DEFAULT_ENCODER, "resnet18", "vgg16", "resnet34", "alexnet")
 
 
@@ -136,7 +134,12 @@ def of_encoders(
     type=click.IntRange(1),
     help="Train this many at a time, each in a process of its own with --threads threads (1 without it).",
 )
-@click.option(NO_TRAIN, is_flag=True, help="Train nothing, and evaluate the trainings that got to their end.")
+@click.option(
+    "--no-train",
+    cls=RecordOption,
+    is_flag=True,
+    help="Train nothing, and evaluate the trainings that got to their end.",
+)
 @record_option
 @training_options
 def main(
@@ -182,7 +185,7 @@ def main(
         evaluations = [
             evaluate_model(folder, image_set, seed=base.seed, progress=render.progress) for folder in folders
         ]
-        command = shlex.join(["python", "-m", "training.experiments", *(a for a in sys.argv[1:] if a != NO_TRAIN)])
+        command = command_line(click.get_current_context(), "python", "-m", "training.experiments")
         compared = encoder_comparison.record_of(evaluations, data, image_set, command)
         if record:
             for made in [

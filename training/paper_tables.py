@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 from evaluation.records import Record
 from evaluation.tables import Table
@@ -44,6 +45,7 @@ def table_1() -> Table:
     return Table("printed1", "Table 1 as the paper prints it", ("what", "total", "of them"), rows)
 
 
+@cache  # a second of trying, always of the same printed figures
 def readings_table() -> Table:
     """For each printed row the reading that fits it best, and what a mean over the locations could have."""
     rows = []

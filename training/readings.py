@@ -94,13 +94,14 @@ def macro_fits(row: PaperRow) -> tuple[str, ...]:
 
 def _best(name: str, printed: dict[str, float], positives: int, negatives: int) -> Reading:
     """The counts that give most of the printed figures; recall and one more leave few to try."""
-    alarms, misses = np.indices((negatives, positives))
+    alarms, misses = np.ogrid[:negatives, :positives]
     given = figures(positives - misses, misses, alarms, negatives - alarms)
     half = 0.5 * 10**-_DECIMALS + 1e-12
-    fits = {metric: np.abs(given[metric] - printed[metric]) <= half for metric in METRICS}
-    distance = sum(np.abs(given[metric] - printed[metric]) for metric in METRICS)
-    number = sum(fit.astype(int) for fit in fits.values())
-    most = np.flatnonzero((number == number.max()).ravel())
-    row, column = np.unravel_index(most[np.argmin(distance.ravel()[most])], number.shape)
-    counts = (positives - int(column), int(column), int(row), negatives - int(row))
-    return Reading(name, tuple(metric for metric in METRICS if fits[metric][row, column]), counts)
+    distances = {metric: np.abs(given[metric] - printed[metric]) for metric in METRICS}
+    number = sum((distance <= half).astype(np.uint8) for distance in distances.values())
+    most = np.nonzero(number == number.max())
+    apart = {metric: np.broadcast_to(distance, number.shape)[most] for metric, distance in distances.items()}
+    least = int(np.argmin(sum(apart.values())))
+    row, column = (int(places[least]) for places in most)
+    fits = tuple(metric for metric in METRICS if apart[metric][least] <= half)
+    return Reading(name, fits, (positives - column, column, row, negatives - row))

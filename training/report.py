@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dtvit_edge.bundle.verdicts import NOT_ASSESSED
 from dtvit_edge.environment import package_versions
 from dtvit_edge.escaping import markdown
 from dtvit_edge.files import make_folder, write_atomically
@@ -100,6 +101,20 @@ def record_of(evaluation: Evaluation, name: str, data: ImageSet, command: str) -
     )  # fmt: skip
 
 
+def in_words(head_figures: HeadFigures | None) -> str:
+    """Accuracy and AUC of a head in a line for the terminal; a figure that the labels do not allow is not assessed."""
+    if head_figures is None:
+        return NOT_ASSESSED
+    figures_by_name = head_figures.figures
+    shown = ", ".join(
+        f"{name} {NOT_ASSESSED if math.isnan(value := figures_by_name[name].value) else f'{value:.4f}'}"
+        for name in ("accuracy", "auc", "auc_macro")
+        if name in figures_by_name
+    )
+    slices, patients = head_figures.slices, head_figures.patients
+    return f"{shown} on {slices} slice{'s' * (slices > 1)} of {patients} patient{'s' * (patients > 1)}"
+
+
 def table_1(data: ImageSet, evaluations: Sequence[Evaluation], notes: Sequence[str]) -> Table:
     """What the set holds: patients and slices by label, and the parts of the first run's split."""
     run = next((evaluation.run for evaluation in evaluations if evaluation.run), None)
@@ -171,7 +186,7 @@ def _table(name: str, title: str, evaluations: Sequence[Evaluation], notes: Sequ
             *_cells(evaluation.ich, ICH_METRICS),
             *_cells(evaluation.location, LOCATION_METRICS),
         ))  # fmt: skip
-    blank = {i for i, cells in enumerate(zip(*rows, strict=True)) if set(cells) == {"not assessed"}}
+    blank = {i for i, cells in enumerate(zip(*rows, strict=True)) if set(cells) == {NOT_ASSESSED}}
     columns = tuple(c for i, c in enumerate(columns) if i not in blank)
     rows = [tuple(c for i, c in enumerate(row) if i not in blank) for row in rows]
     budgets = [f"{evaluation.name}: {_budget(evaluation.run)}" for evaluation in evaluations if evaluation.run]
@@ -196,12 +211,12 @@ def _budget(run: TrainingRun) -> str:
 
 
 def _cells(head_figures: HeadFigures | None, metrics: Sequence[str]) -> list[str]:
-    return [_cell(head_figures.figures[m]) if head_figures else "not assessed" for m in metrics]
+    return [_cell(head_figures.figures[m]) if head_figures else NOT_ASSESSED for m in metrics]
 
 
 def _cell(interval: Interval) -> str:
     if math.isnan(interval.value):
-        return "not assessed"
+        return NOT_ASSESSED
     return f"{interval.value:.4f} ({interval.low:.3f} to {interval.high:.3f})"
 
 

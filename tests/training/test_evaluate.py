@@ -16,6 +16,7 @@ from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.spec import digest_file
 from evaluation.images import ImageSet
+from evaluation.metrics import ich_figures, location_figures
 from evaluation.records import append, read
 from export.checkpoint import load_checkpoint, save_checkpoint
 from export.model import DTViT, normalise
@@ -226,6 +227,16 @@ def test_the_command_judges_a_folder_of_phantoms(
     assert record.summary["ich_slices"] > 40 and len(record.samples["ich"]) == 2
     assert f"accuracy {record.summary['ich_accuracy']:.4f}" in said
     assert record.digests["weights"] == digest_file(tmp_path / "w.safetensors")
+    line = "dtvit-edge evaluate SLICES w.safetensors --out OUT --workers 1"
+    assert record.options["command"] == line and line in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_what_the_labels_do_not_allow_is_not_assessed_in_words() -> None:
+    bleeds = ich_figures(np.ones(3, np.int64), np.array([0.9, 0.8, 0.2]), ["P"] * 3)
+    assert report.in_words(bleeds) == "accuracy 0.6667, auc not assessed on 3 slices of 1 patient"
+    deep = location_figures(np.zeros(2, np.int64), np.eye(3)[:2], ["P", "Q"])
+    assert report.in_words(deep) == "accuracy 0.5000, auc_macro not assessed on 2 slices of 2 patients"
+    assert report.in_words(None) == "not assessed"
 
 
 def test_the_command_refuses_a_training_that_is_of_other_data(

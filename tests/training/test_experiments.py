@@ -3,11 +3,16 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
+from matplotlib.figure import Figure
 
 from dtvit_edge.errors import ConfigError
+from evaluation import metrics
 from evaluation.records import read
+from evaluation.repeating import command_line
+from training import paper_tables, report
 from training.config import TrainConfig
 from training.experiments import ENCODERS, main, of_encoders, plan
 
@@ -48,8 +53,15 @@ def test_an_encoder_may_have_a_rate_and_weights_of_its_own_and_be_trained_once(t
             of_encoders(names, rates, inits, once)
 
 
-def test_one_command_trains_and_evaluates_and_goes_on_where_it_stopped(few_phantoms: Path, tmp_path: Path) -> None:
-    budget = "--epochs 1 --epoch-images 16 --batch 8 --workers 1 --threads 1 --training synthetic".split()
+def test_one_command_trains_and_evaluates_and_goes_on_where_it_stopped(
+    few_phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Pictures and the paper's own tables are most of the time, and test_evaluate.py's.
+    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
+    monkeypatch.setattr(report, "page", lambda *_: "")
+    monkeypatch.setattr(metrics, "RESAMPLES", 3)
+    monkeypatch.setattr(paper_tables, "readings_table", paper_tables.table_1)
+    budget = "--epochs 1 --epoch-images 8 --batch 8 --workers 1 --threads 1 --training synthetic".split()
     arguments = [str(few_phantoms), "-o", str(tmp_path / "out"), "--encoders", "test_resnet,test_vit", *budget]
     arguments += ["--record", str(tmp_path / "records.jsonl")]
     done = CliRunner().invoke(main, arguments)
@@ -64,6 +76,18 @@ def test_one_command_trains_and_evaluates_and_goes_on_where_it_stopped(few_phant
     assert CliRunner().invoke(main, arguments).exit_code == 0
     assert (tmp_path / "out" / "report" / "table3.csv").is_file()
     assert (tmp_path / "out" / "test_vit" / "best.safetensors").stat().st_mtime_ns == before
+
+
+def test_the_recorded_line_repeats_the_training_and_names_no_folder() -> None:
+    asked = ["/data/DOE^JANE/few.csv", "-o", "/data/out", "--encoders", "resnet18", "--init", "resnet18=/w/a=b.st"]
+    asked += ["--no-protocols", "--no-augment", "--no-train", "--record", "/data/r.jsonl", "--training", "synthetic"]
+    with click.Context(main) as context:
+        main.parse_args(context, asked)
+        said = command_line(context, "experiments")
+    assert said == (
+        "experiments SLICES --out OUT --encoders resnet18 --init resnet18=a=b.st --no-protocols "
+        "--training synthetic --no-augment"
+    )
 
 
 @pytest.mark.parametrize("data", ["phantoms:0", "none.csv"])

@@ -106,7 +106,7 @@ def test_the_way_of_a_gpu_learns_the_squares_and_says_its_time(
 ) -> None:
     for module in (feed, devices):
         monkeypatch.setattr(module, "is_fast", lambda device: True)
-    config = replace(CONFIG, augment=False, optimizer="adamw", learning_rate=0.003, epochs=4)
+    config = replace(CONFIG, augment=False, optimizer="adamw", learning_rate=0.003, epochs=3, epoch_images=64)
     history = train(small_squares, config, tmp_path)
     assert history[-1].train.loss < 0.7 * history[0].train.loss
     assert all(epoch.wall_seconds > 0 for epoch in history)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.spec import digest_file
 from evaluation.images import ImageSet
+from export.checkpoint import save_checkpoint
+from export.model import DTViT
 from tests.support.squares import SMALL
 from training import parallel
 from training.answers import ANSWERS
@@ -32,15 +36,29 @@ def in_worker(data: ImageSet, config: TrainConfig, out: Path, name: str) -> Path
     return out / name
 
 
-def test_a_worker_trains_the_same_weights_from_the_mapped_images(small_squares: ImageSet, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def trained(small_squares: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a worker's training; read-only."""
+    return in_worker(small_squares, CONFIG, tmp_path_factory.mktemp("trained"), "run")
+
+
+@pytest.fixture
+def folder(trained: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def test_a_worker_trains_the_same_weights_from_the_mapped_images(
+    small_squares: ImageSet, trained: Path, tmp_path: Path
+) -> None:
     train(small_squares, CONFIG, tmp_path / "alone")
-    folder = in_worker(small_squares, CONFIG, tmp_path, "together")
-    assert (folder / BEST).read_bytes() == (tmp_path / "alone" / BEST).read_bytes()
-    assert not (folder / STATE).exists() and sorted(f.name for f in tmp_path.iterdir()) == ["alone", "together"]
+    assert (trained / BEST).read_bytes() == (tmp_path / "alone" / BEST).read_bytes()
+    assert not (trained / STATE).exists() and [f.name for f in trained.parent.iterdir()] == ["run"]
 
 
-def test_a_training_is_judged_by_its_answers_where_its_weights_are_not(small_squares: ImageSet, tmp_path: Path) -> None:
-    folder = in_worker(small_squares, CONFIG, tmp_path, "run")
+def test_a_training_is_judged_by_its_answers_where_its_weights_are_not(
+    small_squares: ImageSet, folder: Path, tmp_path: Path
+) -> None:
     (folder / ANSWERS).rename(tmp_path / "aside")
     computed = evaluate_model(folder, small_squares)
     (tmp_path / "aside").rename(folder / ANSWERS)
@@ -54,12 +72,11 @@ def test_a_training_is_judged_by_its_answers_where_its_weights_are_not(small_squ
 
 
 def test_answers_of_other_weights_are_not_taken_and_damaged_ones_are_said(
-    small_squares: ImageSet, tmp_path: Path
+    small_squares: ImageSet, folder: Path
 ) -> None:
-    folder = in_worker(small_squares, CONFIG, tmp_path, "run")
-    train(small_squares, replace(CONFIG, seed=1, split_seed=0), tmp_path / "other")
-    (folder / BEST).write_bytes((tmp_path / "other" / BEST).read_bytes())
-    assert evaluate_model(folder, small_squares).sha256 == digest_file(tmp_path / "other" / BEST)
+    torch.manual_seed(1)
+    save_checkpoint(DTViT("test_resnet"), folder / BEST, training="synthetic", spec=SMALL)
+    assert evaluate_model(folder, small_squares).sha256 == digest_file(folder / BEST)
     (folder / ANSWERS).write_bytes(b"PK no archive")
     with pytest.raises(ConfigError, match="not the answers of a training"):
         evaluate_model(folder, small_squares)
