@@ -34,7 +34,8 @@ def main(settings_file: str, name: str) -> int:
     try:
         function = getattr(import_module(f"benchmarks.gpu_check.{stage.module}"), stage.function)
         for record in function(settings, *((stage.precision,) if stage.precision else ())):
-            append(settings.records, replace(record, options=record.options | {"stage": name}))
+            told = {"stage": name, "command": settings.command_of(name)}
+            append(settings.records, replace(record, options=record.options | told))
             print(
                 record.what, *(f"{key}: {value:.6g}" for key, value in record.summary.items()), sep="\n  ", flush=True
             )

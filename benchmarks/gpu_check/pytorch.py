@@ -45,6 +45,7 @@ def main(settings_file: str) -> int:
         samples = peers_ms(weights, pixels, bundle.manifest.spec, settings.rounds)
         summary = {f"{name}: p50 ms": statistics.median(values) for name, values in samples.items()}
         about = {"stage": PYTORCH, "batch": batch, "precision": "fp16", "device": torch.cuda.get_device_name()}
+        about["command"] = settings.command_of(PYTORCH)
         append(settings.records, Record(WHAT, "ms", samples, summary, digests, about))
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -72,6 +73,17 @@ class Settings:
     def batches(self) -> list[int]:
         """Batch sizes at which engines are timed."""
         return sorted({1, min(8, self.max_batch), self.max_batch})
+
+    def command_of(self, stage: str) -> str:
+        """What repeats one stage; folders by their names alone, without what they lie in."""
+        options = [] if self.library_tactics else ["--no-library-tactics"]
+        if self.backend != library.AUTO:
+            options += ["--backend", self.backend]
+        if self.pytorch_python:
+            options += ["--pytorch-python", "python3", "--weights", Path(self.weights or "").name]
+        options += ["--max-batch", str(self.max_batch), "--rounds", str(self.rounds), "--stage", stage]
+        names = [Path(path).name for path in (self.bundle, *self.studies)]
+        return shlex.join(["python", "-m", "benchmarks.gpu_check", *names, "-o", "OUT", *options])
 
     def write(self) -> None:
         """Make the folder and write the file."""

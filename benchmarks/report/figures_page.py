@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.peers import EAGER, SCIKIT_IMAGE
 from benchmarks.report import encoders, page_parts, paper_parts
 from benchmarks.report.evidence_table import evidence_table
+from benchmarks.report.gpu_tables import gpu_part
 from benchmarks.report.run_view import group_by_run, run_records, run_views
 from benchmarks.report.saturation import saturation_table
 from benchmarks.report.single_questions import rows
@@ -21,6 +22,7 @@ from benchmarks.results import (
     ENCODER_RECORDS,
     EVALUATION_RECORDS,
     GATE_RECORDS,
+    GPU_RECORDS,
     names,
 )
 from benchmarks.standalone import gpu_estimate, harness_check
@@ -47,6 +49,7 @@ def figures_page() -> str:
         "encoders": paper_parts.encoders(ENCODER_RECORDS),
         "gate": gate_part(GATE_RECORDS),
         "bench": _bench(BENCH_RECORDS),
+        "gpu": gpu_part(GPU_RECORDS),
         "gpu estimate": _gpu_estimate(CPU_RECORDS),
     }
     return re.sub(r"{{ (.*?) }}", lambda place: made[place[1]].strip("\n"), _TEMPLATE.read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
 """What `make gpu-check` measured on a GPU, for docs/figures.md: one table a question, from its committed records.
 
-    records: benchmarks/results/gpu.jsonl, the `records.jsonl` of a run with its samples thinned out
+    records: benchmarks/results/gpu.jsonl, from the `records.jsonl` of a run
 
 A record names the bundle that it is about by digest; what encoder that is, records of speed say.
 """
@@ -64,7 +64,7 @@ def engine_table(records: Sequence[Record]) -> str:
         others = [f"{_median(peer, name):.3f}" if peer else "" for name in _PEERS]
         s = r.summary
         rows.append((
-            f"{r.options['encoder']} ({r.options['training']})", precision, str(batch),
+            f"{r.options['encoder']} ({r.options['training']})", _precision(r), str(batch),
             f"{s[f'engine {batch}: p50 ms']:.3f}", f"{s[f'executor {batch}: p50 ms']:.3f}",
             f"{s[f'executor {batch}: slices a second']:,.0f}", f"{built[bundle, precision].summary['seconds']:.0f}",
             *others,
@@ -85,7 +85,7 @@ def accuracy_table(records: Sequence[Record]) -> str:
         d = decided.get(key)
         studies = ("", "", "") if d is None else (f"{d['slices']:.0f}", f"{d['flips']:.0f}",
                                                   f"{d['largest difference']:.2g}")  # fmt: skip
-        rows.append((models.get(key[0], "?"), key[1], f"{s['slices']:.0f}", f"{s['differing bytes']:.0f}",
+        rows.append((models.get(key[0], "?"), _precision(r), f"{s['slices']:.0f}", f"{s['differing bytes']:.0f}",
                      f"{s['worst']:.2g}", f"{s['tolerance']:.2g}", *studies))  # fmt: skip
     return f"{_table(heads, rows)}\n{''.join(_faults(records))}"
 
@@ -110,6 +110,12 @@ def _machine(records: Iterable[Record]) -> str:
     told = next(r for r in records if r.what == WHAT_MACHINE)
     o = told.options
     return f"\n{o['gpu']}, {o['library']}, kernel by {o['compilers'].split(';')[0]}, {told.taken[:10]}.\n"
+
+
+def _precision(record: Record) -> str:
+    """What was asked for, and what the engine was found to compute in where that is something else."""
+    asked, found = str(record.options["precision"]), record.options.get("computes_in")
+    return f"{asked} asked, computed in {found}" if found else asked
 
 
 def _place(record: Record) -> tuple[str, int]:

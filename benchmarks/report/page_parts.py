@@ -136,7 +136,7 @@ def exit_statuses() -> str:
 
 def _key_figures() -> Iterator[KeyFigure]:
     """Five figures, from the newest record of each; one that has no record is left out."""
-    evaluation = [record for record in read(EVALUATION_RECORDS) if record.options["model"] == DEMO]
+    evaluation = [record for record in read(EVALUATION_RECORDS) if record.options.get("model") == DEMO]
     if evaluation:
         s = evaluation[-1].summary
         yield KeyFigure(

@@ -4,7 +4,9 @@
 // than the batch goes round. In small ones a slice is spread over the GPU by three launches: `preprocess_binarise` on
 // tiles of rows, `preprocess_mask` with one block a slice, `preprocess_resize` on tiles of output rows. Any block size is
 // correct. Barriers, and the ends of launches, are the only order between threads: what two threads write without one
-// between them is either apart or an atomic whose outcome does not depend on who comes first.
+// between them is either apart, or an atomic whose outcome does not depend on who comes first, or a volatile word (a relaxed
+// access in PTX) of which any value that a reader may meet will do: parents in `flatten`, flags of open holes. racecheck of
+// compute-sanitizer reports these words and must report no others.
 //
 //   1  bytes = table[stored]; binary = bytes > threshold; brain range      eight pixels a thread
 //   2  eroded = binary eroded by the disk, its edge columns cleared        a word of 32 pixels a thread

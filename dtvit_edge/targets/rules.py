@@ -82,8 +82,8 @@ def _layer_norm(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
         yield Finding(
             "ok",
             "layer_norm",
-            f"LayerNormalization is one op ({count} of them); with the FP16 flag, `build` holds them, softmax and the "
-            "heads' last layer to FP32.",
+            f"LayerNormalization is one op ({count} of them) that computes in FP32 with the FP16 flag too; `build` "
+            "holds nothing else there, because one layer held to FP32 takes the whole transformer with it.",
         )
 
 

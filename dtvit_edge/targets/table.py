@@ -64,8 +64,8 @@ QKV_BUG = (
     "#151): build for a larger one, and self-test at batch 1 and at the largest."
 )
 _PIN_BUG = (
-    "Reported for TensorRT 8.6: a LayerNorm held to FP32 still ran in FP16 inside a fused block (TensorRT#3889), or "
-    "took the whole transformer to FP32 with it (TensorRT#4540). Read the engine's precisions back."
+    "TensorRT 8.6: a layer held to FP32 takes the whole transformer to FP32 with it (TensorRT#4540; seen with 8.6.0 on "
+    "an H200), so that none is held; FP16 then rounds more than a typed graph's, and the self-test may refuse the engine."
 )
 _DOCS = "https://docs.nvidia.com/deeplearning"
 _DLA_PAGE = f"{_DOCS}/tensorrt/11.4.1/inference-library/work-with-dla.html"
