@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import onnx
-from onnx import TensorProto, shape_inference
+from onnx import TensorProto, numpy_helper, shape_inference
 
 VERSIONS = ("8.5.3.1", "8.6.1", "10.3.0", "11.4.1")
 PLAN = b"a plan of the stand-in: "
@@ -59,14 +59,14 @@ def make(version: str, *, behaviour: str = "honest") -> Any:
     kinds = {*_KINDS.values(), "ELEMENTWISE", "CONSTANT", "OTHER"}
     kinds -= {"NORMALIZATION"} if numbers < (8, 6) else set()
     trt.LayerType = _enum(*sorted(kinds))
+    trt.IConstantLayer, trt.IDequantizeLayer = _Constant, _Dequantize
     trt.DataType = _enum(*_WORDS, "BOOL", "INT32")
     trt.MemoryPoolType, trt.ProfilingVerbosity = _enum("WORKSPACE"), _enum("LAYER_NAMES_ONLY", "NONE", "DETAILED")
     trt.LayerInformationFormat = _enum("ONELINE", "JSON")
     trt.ILogger = type("ILogger", (), {"__init__": lambda self: None})
-    if numbers >= (8, 5):
-        old = ["FASTER_DYNAMIC_SHAPES_0805"] if numbers < (10,) else []
-        shared = ["PROFILE_SHARING_0806"] if numbers >= (8, 6) and weak else []
-        trt.PreviewFeature = _enum(*old, *shared, *(["RUNTIME_ACTIVATION_RESIZE_10_10"] if numbers >= (11,) else []))
+    old = ["FASTER_DYNAMIC_SHAPES_0805"] if numbers < (10,) else []
+    shared = ["PROFILE_SHARING_0806"] if numbers >= (8, 6) and weak else []
+    trt.PreviewFeature = _enum(*old, *shared, *(["RUNTIME_ACTIVATION_RESIZE_10_10"] if numbers >= (11,) else []))
     trt.Builder = lambda logger: _Builder(trt, numbers, logger)
     trt.OnnxParser = lambda network, logger: _Parser(trt, numbers, network, logger)
     trt.Runtime = lambda logger: _runtime(trt, numbers)
@@ -83,10 +83,11 @@ class _Builder:
         if trt.behaviour == "no cuda":
             raise TypeError("pybind11_init(): factory function returned nullptr")
         self._trt, self._numbers, self._logger = trt, numbers, logger
+        trt.logger = logger
 
     def create_network(self, flags: int = 0) -> Any:
         self._trt.calls.append(("create_network", flags))
-        network = _Network()
+        network = _Network(self._trt)
         network.weak = self._numbers < (10,) or (self._numbers < (11,) and not flags & 2)
         return network
 
@@ -147,7 +148,10 @@ class _Config:
 
     def create_timing_cache(self, data: bytes) -> Any:
         self._trt.calls.append(("create_timing_cache", data))
-        return None if data == b"of another release" else SimpleNamespace(data=data)
+        if data == b"of another release":
+            self._trt.logger.log(1, "4: The timing cache will not be used!")
+            return None
+        return SimpleNamespace(data=data)
 
     def set_timing_cache(self, cache: Any, ignore_mismatch: bool) -> bool:
         assert not ignore_mismatch
@@ -171,14 +175,14 @@ class _ConfigWithLevel(_Config):
 class _Network:
     weak = True
 
-    def __init__(self) -> None:
+    def __init__(self, trt: Any) -> None:
+        self.trt = trt
         self.layers: list[Any] = []
         self.inputs: list[Any] = []
         self.outputs: list[Any] = []
 
     num_layers = property(lambda self: len(self.layers))
-    num_inputs = property(lambda self: len(self.inputs))
-    num_outputs = property(lambda self: len(self.outputs))
+    num_inputs, num_outputs = property(lambda self: len(self.inputs)), property(lambda self: len(self.outputs))
 
     def get_layer(self, index: int) -> Any:
         return self.layers[index]
@@ -189,9 +193,23 @@ class _Network:
     def get_output(self, index: int) -> Any:
         return self.outputs[index]
 
+    def add_constant(self, shape: Any, weights: Any) -> Any:
+        return self._added("CONSTANT", [], weights=weights, shape=shape)
+
+    def add_quantize(self, tensor: Any, scale: Any) -> Any:
+        return self._added("QUANTIZE", [tensor, scale], axis=-1)
+
+    def _added(self, kind: str, inputs: list[Any], **more: Any) -> Any:
+        output = SimpleNamespace(name=f"(Unnamed Layer* {len(self.layers)}) [{kind}]", dtype=None, forced=None)
+        self.layers.append(_WeakLayer(output.name, getattr(self.trt.LayerType, kind), inputs, [output]))
+        vars(self.layers[-1]).update(more)
+        return self.layers[-1]
+
 
 class _Layer:
     """A layer; precision can be set on it below 11 alone, and in a strongly typed network not even there."""
+
+    known: dict[str, Any]
 
     def __init__(self, name: str, kind: int, inputs: list[Any], outputs: list[Any]) -> None:
         self.name, self.type, self._inputs, self._outputs = name, kind, inputs, outputs
@@ -205,12 +223,26 @@ class _Layer:
     def get_output(self, index: int) -> Any:
         return self._outputs[index]
 
+    def set_input(self, index: int, tensor: Any) -> None:
+        self._inputs[index] = tensor
+
 
 class _WeakLayer(_Layer):
     precision: int | None = None
 
     def set_output_type(self, index: int, kind: int) -> None:
         self._outputs[index].forced = kind
+
+
+class _Constant(_WeakLayer):
+    """What a network gives as its base class, until somebody says what it is."""
+
+    weights = property(lambda self: self.known["weights"])
+    shape = property(lambda self: self.known["shape"])
+
+
+class _Dequantize(_WeakLayer):
+    axis = property(lambda self: self.known["axis"])
 
 
 class _Parser:
@@ -235,6 +267,11 @@ class _Parser:
         kinds = {n: getattr(trt.DataType, _TYPES.get(k, "BOOL")) for n, k in elements.items()}
         tensors = {name: SimpleNamespace(name=name, dtype=kind, forced=None) for name, kind in kinds.items()}
         make_layer = _WeakLayer if self._network.weak else _Layer
+        for weights in graph.initializer:
+            constant = make_layer(weights.name, trt.LayerType.CONSTANT, [], [tensors[weights.name]])
+            array = numpy_helper.to_array(weights) if weights.data_type in _TYPES else None
+            constant.known = {"weights": None if array is None else array.reshape(-1), "shape": tuple(weights.dims)}
+            self._network.layers.append(constant)
         for index, node in enumerate(graph.node):
             kind = _KINDS.get(node.op_type, "ELEMENTWISE")
             if not hasattr(trt.LayerType, kind) or node.op_type == "BitwiseOr":
@@ -246,18 +283,17 @@ class _Parser:
                 matrix = make_layer(f"{node.name}_matrix", trt.LayerType.MATRIX_MULTIPLY, inputs[:2], [product])
                 self._network.layers.append(matrix)
                 inputs = [inputs[2], product]
-            self._network.layers.append(make_layer(node.name, getattr(trt.LayerType, kind), inputs, outputs))
+            layer = make_layer(node.name, getattr(trt.LayerType, kind), inputs, outputs)
+            layer.known = {"axis": next((a.i for a in node.attribute if a.name == "axis"), 1)}
+            self._network.layers.append(layer)
         self._network.inputs = [tensors[v.name] for v in graph.input]
         self._network.outputs = [tensors[v.name] for v in graph.output]
         return True
 
     def _fail(self, index: int, node: Any) -> None:
         self._logger.log(1, f'While parsing node number {index} [{node.op_type} -> "{node.output[0]}"]:')
-        error = {
-            "node": lambda: index,
-            "desc": lambda: "No importer registered for op",
-            "code": lambda: "UNSUPPORTED_NODE",
-        }
+        desc, code = "No importer registered for op", "UNSUPPORTED_NODE"
+        error = {"node": lambda: index, "desc": lambda: desc, "code": lambda: code}
         if self._numbers >= (10,):
             error |= {"node_name": lambda: node.name, "node_operator": lambda: node.op_type}
         self._errors.append(SimpleNamespace(**error))
@@ -274,9 +310,8 @@ def _runtime(trt: Any, numbers: tuple[int, ...]) -> Any:
 def _inspected(trt: Any, numbers: tuple[int, ...], network: Any, config: Any) -> str:
     """What the inspector says of the engine: types follow from the flags below 10, from the graph's types after."""
     half = hasattr(trt.BuilderFlag, "FP16") and trt.BuilderFlag.FP16 in config.enabled and trt.behaviour != "fp32"
-    dequantised = {
-        layer.get_output(0).name for layer in network.layers if layer.type == trt.LayerType.DEQUANTIZE
-    }  # what a product reads from there is int8 once fused
+    # What a product reads from there is int8 once fused.
+    dequantised = {x.get_output(0).name for x in network.layers if x.type == trt.LayerType.DEQUANTIZE}
     kinds = {getattr(trt.DataType, name): name for name in _WORDS}
 
     def shown(layer: Any, tensor: Any, *, read: bool) -> dict[str, Any]:
@@ -289,6 +324,7 @@ def _inspected(trt: Any, numbers: tuple[int, ...], network: Any, config: Any) ->
             return {"Name": tensor.name, "Datatype": _NEW_WORDS[kind], "Format": "Row major linear format"}
         return {"Name": tensor.name, "Format/Datatype": f"Row major linear {_WORDS[kind]} format"}
 
+    fused = (trt.LayerType.QUANTIZE, trt.LayerType.DEQUANTIZE, trt.LayerType.CONSTANT)  # into their neighbours
     entries: list[Any] = [
         {
             "Name": layer.name,
@@ -297,7 +333,7 @@ def _inspected(trt: Any, numbers: tuple[int, ...], network: Any, config: Any) ->
             "Outputs": [shown(layer, t, read=False) for t in map(layer.get_output, range(layer.num_outputs))],
         }
         for layer in network.layers
-        if layer.type not in (trt.LayerType.QUANTIZE, trt.LayerType.DEQUANTIZE)  # fused into their neighbours
+        if layer.type not in fused
     ]
     if trt.behaviour == "foreign":
         border = {"Format/Datatype": "Row major linear FP32 format"}
@@ -307,7 +343,7 @@ def _inspected(trt: Any, numbers: tuple[int, ...], network: Any, config: Any) ->
     names = [tensor.name for tensor in (*network.inputs, *network.outputs)]
     border_key = {"I/O Tensors": [{"Name": n} for n in names]} if numbers >= (11,) else {"Bindings": names}
     text = json.dumps({"Layers": entries, **border_key})
-    return text.replace('"', "", 1) if trt.behaviour == "broken" else text
+    return text[1:] if trt.behaviour == "broken" else text
 
 
 def _enum(*names: str) -> Any:

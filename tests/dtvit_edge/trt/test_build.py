@@ -100,7 +100,7 @@ def test_the_command_says_that_the_engine_is_proved(
     assert main(["build", str(bundle.path), "--precision", "int8", "--no-library-tactics"]) == 0
     said = capsys.readouterr()
     assert "passed: 0.00e+00 at batch 1 and 8, allowed 0.2" in said.out
-    assert "INT8, FP16, OBEY_PRECISION_CONSTRAINTS, PROFILE_SHARING_0806, TF32 off" in " ".join(said.out.split())
+    assert "INT8, FP16, PROFILE_SHARING_0806, TF32 off" in " ".join(said.out.split())
     assert "building int8 from model.int8.onnx with TensorRT 8.6.1, on Orin (SM 8.7)" in said.err
 
 
@@ -194,6 +194,31 @@ def test_an_engine_that_disagrees_is_not_installed(
     monkeypatch.setattr(golden_backend, "error", error)
     with pytest.raises(VerdictError, match=r"differs from the golden logits by .* at batch 1.* it is not installed"):
         build_engine(bundle, BuildOptions("fp16"), prove_backend)
+    assert not (bundle.path / ENGINES).exists()
+
+
+PARITY = {"max_abs_difference": {"1": 0.003, "8": 0.004}, "slices": 5, "tolerance": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("precision", "error", "refused"),
+    [("fp16", 0.0, True), ("int8", 0.0, True), ("fp16", 0.001, False), ("fp32", 0.0, False)],
+)
+def test_an_engine_that_answers_as_exactly_as_fp32_is_not_of_a_lower_precision(
+    bundle: Bundle, device: Any, monkeypatch: pytest.MonkeyPatch, precision: str, error: float, refused: bool
+) -> None:
+    device("10.3.0")
+    monkeypatch.setattr(golden_backend, "error", error)
+    edit_manifest(bundle.path, parity={"fp16": PARITY})
+    bundle = Bundle.open(bundle.path)
+    monkeypatch.setattr(golden_backend, "bundle", bundle)
+    if not refused:
+        assert build_engine(bundle, BuildOptions(precision), prove_backend).selftest
+        return
+    with pytest.raises(
+        VerdictError, match=rf"{precision} was asked for, and at batch 1, 8 .*computes in fp32; it is not"
+    ):
+        build_engine(bundle, BuildOptions(precision), prove_backend)
     assert not (bundle.path / ENGINES).exists()
 
 

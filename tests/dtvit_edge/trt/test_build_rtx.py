@@ -6,6 +6,7 @@ import json
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,9 @@ from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli.commands import main
 from dtvit_edge.cuda.driver import Gpu
 from dtvit_edge.errors import BuildError, EngineError
-from dtvit_edge.spec import digest_bytes
+from dtvit_edge.spec import INPUT_NAME, digest_bytes
 from dtvit_edge.trt.build import BuildOptions, build_engine
+from dtvit_edge.trt.int8_weights import quantise_float_weights
 from dtvit_edge.trt.store import ENGINES, load_engine
 from tests.support.engine_records import ORIN
 from tests.support.golden_backend import prove_backend
@@ -117,3 +119,36 @@ def _replace_graph(bundle: Bundle, data: bytes) -> None:
     models = json.loads(bundle.manifest.to_json())["models"]
     models["fp32"]["sha256"] = digest_bytes(data)
     edit_manifest(bundle.path, models=models)
+
+
+def test_a_real_network_takes_float_weights_in_the_place_of_int8_ones() -> None:
+    import tensorrt_rtx as trt
+
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, logger)
+    assert parser.parse(graph("int8"))
+
+    class Older:
+        """The same network with the arguments of TensorRT 8.6, which knows one type to quantise to."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(network, name)
+
+        def add_quantize(self, tensor: Any, scale: Any) -> Any:
+            return network.add_quantize(tensor, scale, trt.DataType.INT8)
+
+    def count(kind: str) -> int:
+        return sum(network.get_layer(i).type == getattr(trt.LayerType, kind) for i in range(network.num_layers))
+
+    quantised, dequantised = count("QUANTIZE"), count("DEQUANTIZE")
+    kept = quantise_float_weights(trt, Older())
+    assert len(kept) == dequantised - quantised > 0, "one for each product's weights"
+    assert count("QUANTIZE") == dequantised == count("DEQUANTIZE")
+    config, profile = builder.create_builder_config(), builder.create_optimization_profile()
+    profile.set_shape(INPUT_NAME, *[(batch, 1, 224, 224) for batch in (1, 2, 2)])
+    config.add_optimization_profile(profile)
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(trt.ComputeCapability.SM89, 0)
+    assert builder.build_serialized_network(network, config)

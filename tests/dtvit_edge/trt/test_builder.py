@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dtvit_edge.bundle import Bundle
@@ -53,7 +54,8 @@ def test_every_release_builds_every_precision_with_what_it_has(version: str, pre
     assert built.plan_sha256 == digest_bytes((tmp_path / "engine.plan").read_bytes())
     weak = version.startswith("8")
     flags = {"fp32": [], "fp16": ["FP16"], "int8": ["INT8", "FP16"]}[precision] if weak else []
-    assert enabled(trt) == {*flags, *(["OBEY_PRECISION_CONSTRAINTS"] if flags else [])}, "TF32 is off as well"
+    pinned = ["OBEY_PRECISION_CONSTRAINTS"] if flags and version == "8.5.3.1" else []
+    assert enabled(trt) == {*flags, *pinned}, "TF32 is off as well"
     creation = {"8": ["EXPLICIT_BATCH"], "10": ["STRONGLY_TYPED"], "11": []}[version.split(".")[0]]
     assert built.flags[: len(creation)] == creation
     sharing = version.startswith("8.6")
@@ -72,19 +74,10 @@ def test_every_release_builds_every_precision_with_what_it_has(version: str, pre
     assert getattr(trt.runtime, "engine_host_code_allowed", False) is False
 
 
-@pytest.mark.parametrize(
-    ("version", "precision", "names"),
-    [
-        ("8.5.3.1", "fp16", {f"node_layer_norm_{part}" for part in "mean centred square variance deviation".split()}),
-        ("8.6.1", "fp16", {"node_layer_norm", "node_softmax"}),
-        ("8.6.1", "int8", {"node_layer_norm", "node_softmax"}),
-    ],
-)
-def test_below_10_layernorm_softmax_and_last_layers_stay_fp32(
-    version: str, precision: str, names: set[str], tmp_path: Path
-) -> None:
-    trt = trt_standins.make(version)
-    built = run(trt, tmp_path, precision)
+def test_where_layernorm_has_parts_they_softmax_and_the_last_layers_stay_fp32(tmp_path: Path) -> None:
+    trt = trt_standins.make("8.5.3.1")
+    built = run(trt, tmp_path, "fp16")
+    names = {f"node_layer_norm_{part}" for part in "mean centred square variance deviation".split()}
     last = {f"{head}_logits_gemm{part}" for head in ("ich", "location") for part in ("", "_matrix")}
     assert names | {"node_softmax"} | last <= set(built.fp32_layers)
     products = ("query", "mixed", "embedding", "residual")
@@ -97,20 +90,52 @@ def test_below_10_layernorm_softmax_and_last_layers_stay_fp32(
         )
 
 
-@pytest.mark.parametrize(("version", "precision"), [("8.6.1", "fp32"), ("10.3.0", "fp16"), ("11.4.1", "int8")])
-def test_nothing_is_pinned_where_types_are_in_the_graph(version: str, precision: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("version", "precision"),
+    [("8.6.1", "fp32"), ("8.6.1", "fp16"), ("8.6.1", "int8"), ("10.3.0", "fp16"), ("11.4.1", "int8")],
+)
+def test_nothing_is_pinned_where_layernorm_is_a_layer(version: str, precision: str, tmp_path: Path) -> None:
     assert run(trt_standins.make(version), tmp_path, precision).fp32_layers == []
 
 
 def test_the_real_exports_normalisations_are_all_pinned(small_bundle: Bundle, tmp_path: Path) -> None:
-    for version, each in (("8.6.1", 1), ("8.5.3.1", 9)):
-        release, trt = Release(TENSORRT, version), trt_standins.make(version)
-        data = small_bundle.model_bytes(release.graph_for("fp16"))
-        built = builder.build(trt, release, job(tmp_path, data, "fp16"), ORIN, Log())
-        norms = small_bundle.manifest.models["fp32"].facts["operators"]["LayerNormalization"]
-        assert sum("layer_norm" in name for name in built.fp32_layers) == each * norms
-        assert sum("softmax" in name for name in built.fp32_layers) == 6
-        assert len(built.fp32_layers) == each * norms + 6 + 4, "a product and a sum for each head"
+    release, trt = Release(TENSORRT, "8.5.3.1"), trt_standins.make("8.5.3.1")
+    data = small_bundle.model_bytes(release.graph_for("fp16"))
+    built = builder.build(trt, release, job(tmp_path, data, "fp16"), ORIN, Log())
+    norms = small_bundle.manifest.models["fp32"].facts["operators"]["LayerNormalization"]
+    assert sum("layer_norm" in name for name in built.fp32_layers) == 9 * norms
+    assert sum("softmax" in name for name in built.fp32_layers) == 6
+    assert len(built.fp32_layers) == 9 * norms + 6 + 4, "a product and a sum for each head"
+
+
+def int8_constants(trt: Any) -> tuple[list[Any], list[Any]]:
+    """What stands before each DequantizeLinear of weights: int8 constants, and layers that quantise."""
+    layers = trt.network.layers
+    maker = {layer.get_output(0).name: layer for layer in layers if layer.num_outputs}
+    before = [maker.get(x.get_input(0).name) for x in layers if x.type == trt.LayerType.DEQUANTIZE]
+    constants = [x for x in before if x and x.type == trt.LayerType.CONSTANT]
+    return constants, [x for x in before if x and x.type == trt.LayerType.QUANTIZE and "(Unnamed" in x.name]
+
+
+def test_below_10_int8_weights_are_floats_that_quantise_to_the_same_integers(tmp_path: Path) -> None:
+    trt = trt_standins.make("10.3.0")
+    run(trt, tmp_path, "int8")
+    given, added = int8_constants(trt)
+    assert given and not added, "TensorRT 10 reads int8 constants"
+    trt = trt_standins.make("8.6.1")
+    run(trt, tmp_path, "int8")
+    constants, quantised = int8_constants(trt)
+    assert not constants and len(quantised) == len(given)
+    maker = {layer.get_output(0).name: layer for layer in trt.network.layers if layer.num_outputs}
+    for layer, integers in zip(quantised, given, strict=True):
+        floats, scale = (maker[layer.get_input(index).name] for index in (0, 1))
+        axis, shape = layer.axis, integers.known["shape"]
+        scales = scale.known["weights"]
+        scales = (
+            scales.reshape([-1 if place == axis else 1 for place in range(len(shape))]) if scales.size > 1 else scales
+        )
+        assert floats.weights.dtype == np.float32
+        assert np.array_equal(np.rint(floats.weights / scales).reshape(-1), integers.known["weights"])
 
 
 def test_the_workspace_comes_from_free_memory_or_the_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,6 +180,14 @@ def test_the_timing_cache_is_kept_and_a_bad_one_made_anew(
     assert called(trt, "create_timing_cache") == begun_with
     assert (tmp_path / "new.timing").read_bytes() == begun_with[-1] + b"measured, "
     assert warning in " ".join(built.log)
+
+
+def test_what_is_wrong_with_a_timing_cache_is_no_reason_for_a_build_that_fails(tmp_path: Path) -> None:
+    (tmp_path / "old.timing").write_bytes(b"of another release")
+    cache = {"cache": str(tmp_path / "old.timing"), "cache_sha256": digest_bytes(b"of another release")}
+    with pytest.raises(BuildError, match=r"builds no engine: 10: Could not find any implementation") as error:
+        run(trt_standins.make("8.6.1", behaviour="refuse"), tmp_path, "fp32", **cache)
+    assert "timing cache" not in str(error.value)
 
 
 def test_no_parser_sees_bytes_that_are_not_the_manifests(tmp_path: Path) -> None:

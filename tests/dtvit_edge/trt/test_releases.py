@@ -61,11 +61,12 @@ def test_each_release_takes_its_file(version: str, fp32: str, fp16: str, int8: s
     ("version", "creation", "fp16", "int8"),
     [
         (
-            "8.6.2",
+            "8.5.2",
             ("EXPLICIT_BATCH",),
             ("FP16", "OBEY_PRECISION_CONSTRAINTS"),
             ("INT8", "FP16", "OBEY_PRECISION_CONSTRAINTS"),
         ),
+        ("8.6.2", ("EXPLICIT_BATCH",), ("FP16",), ("INT8", "FP16")),
         ("10.3.0", ("STRONGLY_TYPED",), (), ()),
         ("11.4.1", (), (), ()),
         ("rtx 1.7.1.116", (), (), ()),
