@@ -2,8 +2,8 @@
 
 The bundle's graphs hold int8 constants, each with a DequantizeLinear behind it. TensorRT 10 and newer and TensorRT for
 RTX read them so. 8.6 parses them too, and then builds nothing: a fused region turns constants into floats, and int8
-ones fail an assertion (`convertMyelinWeightsToFp32`, seen on an H200). NVIDIA's guide for 8.x asks for FP32 weights followed
-by a pair of QuantizeLinear and DequantizeLinear, which it folds into the very same integers.
+ones fail an assertion (`convertMyelinWeightsToFp32`, seen on an H200). NVIDIA's guide for 8.x asks for FP32 weights
+followed by a pair of QuantizeLinear and DequantizeLinear, which it folds into the very same integers.
 """
 
 from __future__ import annotations
