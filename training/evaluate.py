@@ -106,9 +106,9 @@ def spec_of(models: Sequence[Path]) -> PreprocessSpec:
     """The preprocessing that all these models were trained with; the default where a checkpoint does not say.
 
     Raises:
-        ConfigError: they do not agree.
+        ConfigError: they do not agree; a folder holds no training.
     """
-    specs = {load_checkpoint(m / BEST if m.is_dir() else m).spec or PreprocessSpec() for m in models}
+    specs = {_spec_of(model) for model in models}
     if len(specs) > 1:
         raise ConfigError("these models were trained with different preprocessing; evaluate them one by one")
     return specs.pop()
@@ -152,6 +152,12 @@ def keep_answers(folder: Path, data: ImageSet) -> None:
     slices = tuple(run.split["test"])
     if kept_of(folder, slices) is None:
         keep(folder, _answers(folder, run, data, slices, silent))
+
+
+def _spec_of(model: Path) -> PreprocessSpec:
+    if model.is_dir() and not (model / BEST).is_file():  # its answers alone are here
+        return PreprocessSpec.from_dict(TrainingRun.read(model).config["spec"])
+    return load_checkpoint(model / BEST if model.is_dir() else model).spec or PreprocessSpec()
 
 
 def _answers(path: Path, run: TrainingRun | None, data: ImageSet, slices: Sequence[int], progress: Progress) -> Kept:

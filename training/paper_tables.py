@@ -118,40 +118,46 @@ def choices(record: Record) -> Table:
 
 
 def encoders(record: Record) -> list[Table]:
-    """Tables 2 and 3 of what was trained here, one for each head, of a record of `training.encoder_comparison`."""
+    """Tables 2 and 3 of what was trained here, one for each head, of a record of `training.encoder_comparison`.
+
+    Columns of what no training of the record has, such as minutes on a GPU, are left out.
+    """
     tables = []
     for head, rows in encoder_comparison.rows_of(record).items():
-        cells = tuple(
-            (
-                row.encoder,
-                "yes" if row.augmented else "no",
-                *(f"{row.figures[name]:.4f}" for name in row.figures),
-                f"{row.auc:.4f} ({row.low:.4f} to {row.high:.4f})",
-                f"{row.least:.4f} to {row.most:.4f}" if row.seeds > 1 else "one seed",
-                f"{row.behind:+.4f} ({row.behind_low:+.4f} to {row.behind_high:+.4f})" if row is not rows[0] else "",
-                f"{sum(row.minutes) / row.seeds:.0f}",
-            )
-            for row in rows
-        )
-        columns = (
-            "encoder",
-            "augmented",
-            *rows[0].figures,
-            "AUC",
-            "of the seeds",
-            "less the first",
-            "CPU minutes each",
-        )
+        by_column = {
+            "encoder": [row.encoder for row in rows],
+            "augmented": ["yes" if row.augmented else "no" for row in rows],
+            "began with": ["given weights" if row.pretrained else "random weights" for row in rows],
+            "learning rate": [f"{row.rate:g}" for row in rows],
+            **{name: [f"{row.figures[name]:.4f}" for row in rows] for name in rows[0].figures},
+            "AUC": [f"{row.auc:.4f} ({row.low:.4f} to {row.high:.4f})" for row in rows],
+            "of the seeds": [f"{row.least:.4f} to {row.most:.4f}" if row.seeds > 1 else "one seed" for row in rows],
+            "less the first": [
+                f"{row.behind:+.4f} ({row.behind_low:+.4f} to {row.behind_high:+.4f})" if row is not rows[0] else ""
+                for row in rows
+            ],
+            "CPU minutes each": [f"{sum(row.minutes) / row.seeds:.0f}" for row in rows],
+            "minutes on the wall each": [f"{sum(row.wall_minutes) / row.seeds:.1f}" for row in rows],
+        }
+        absent = {
+            "began with": not any(row.pretrained for row in rows),
+            "learning rate": not any(row.rate for row in rows),
+            "minutes on the wall each": not any(map(sum, (row.wall_minutes for row in rows))),
+        }
+        shown = {name: column for name, column in by_column.items() if not absent.get(name)}
         seeds = max(row.seeds for row in rows)
-        notes = (
+        notes = [
             encoder_comparison.ranking(rows),
             f"{record.options['budget']}; {record.summary['slices']:.0f} test slices of "
             f"{record.summary['patients']:.0f} patients; figures are means over the seeds, {seeds} at most; "
             "in brackets the 95 % interval over patients, of differences on the same draws",
-            f"`{record.options['command']}`",
-        )
+        ]
+        if devices := record.options.get("devices"):
+            notes.append(f"trained on {', '.join(devices)}; minutes on the wall are beside what else ran there")
+        notes.append(f"`{record.options['command']}`")
         title = f"Tables 2 and 3 here: {head} on `{record.options['data']}`"
-        tables.append(Table(f"encoders_{head}", title, columns, cells, notes))
+        cells = tuple(zip(*shown.values(), strict=True))
+        tables.append(Table(f"encoders_{head}", title, tuple(shown), cells, tuple(notes)))
     if leaks := encoder_comparison.leaks_of(record):
         cells = tuple(
             (

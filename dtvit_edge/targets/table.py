@@ -65,7 +65,8 @@ QKV_BUG = (
 )
 _PIN_BUG = (
     "TensorRT 8.6: a layer held to FP32 takes the whole transformer to FP32 with it (TensorRT#4540; seen with 8.6.0 on "
-    "an H200), so that none is held; FP16 then rounds more than a typed graph's, and the self-test may refuse the engine."
+    "an H200), so that none is held; FP16 then rounds more than in a typed graph, and the self-test may refuse the "
+    "engine."
 )
 _DOCS = "https://docs.nvidia.com/deeplearning"
 _DLA_PAGE = f"{_DOCS}/tensorrt/11.4.1/inference-library/work-with-dla.html"

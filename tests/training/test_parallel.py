@@ -19,7 +19,7 @@ from tests.support.squares import SMALL
 from training import parallel
 from training.answers import ANSWERS
 from training.config import TrainConfig
-from training.evaluate import evaluate_model
+from training.evaluate import evaluate_model, spec_of
 from training.train import BEST, STATE, train
 
 CONFIG = TrainConfig(
@@ -64,6 +64,7 @@ def test_a_training_is_judged_by_its_answers_where_its_weights_are_not(
     (tmp_path / "aside").rename(folder / ANSWERS)
     (folder / BEST).unlink()
     read = evaluate_model(folder, small_squares)
+    assert spec_of([folder]) == SMALL
     assert (read.sha256, read.encoder, read.slices) == (computed.sha256, "test_resnet", computed.slices)
     assert np.array_equal(read.ich_probability, computed.ich_probability)
     assert np.array_equal(read.location_probability, computed.location_probability)
