@@ -36,7 +36,8 @@ def quantise_float_weights(trt: Any, network: Any) -> list[NDArray[np.float32]]:
         # A network gives its layers as their base class, which knows nothing of a constant or an axis.
         layer.__class__ = trt.IDequantizeLayer
         weights.__class__ = scale.__class__ = trt.IConstantLayer
-        shape, scales = tuple(weights.shape), np.asarray(scale.weights, np.float32).reshape(-1)
+        shape: tuple[int, ...] = tuple(weights.shape)
+        scales: NDArray[np.float32] = np.asarray(scale.weights, np.float32).reshape(-1)
         if scales.size > 1:
             scales = scales.reshape([-1 if axis == layer.axis else 1 for axis in range(len(shape))])
         floats = np.ascontiguousarray(np.asarray(weights.weights).reshape(shape).astype(np.float32) * scales)
