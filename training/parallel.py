@@ -7,23 +7,30 @@ PyTorch has threads, or a GPU, can hang for ever.
 from __future__ import annotations
 
 import multiprocessing
+import os
+import shutil
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dtvit_edge.files import make_folder, replaced_file
+from dtvit_edge.errors import DeviceFault
+from dtvit_edge.files import is_another_process, make_folder, replaced_file
 from evaluation.images import ImageSet
 from training.config import TrainConfig
 from training.evaluate import keep_answers
 from training.train import STATE, train
 
+_IMAGES = ".images-"
 Arrays = Sequence[NDArray[np.uint8]]
 
 _shared: list[ImageSet] = []  # of a worker: the one set that it trains on
@@ -36,6 +43,9 @@ def train_together(
 
     Each folder also keeps its answers to the test part (`answers`), and no state to go on from once it got to its end.
     What fails is raised after all others were trained.
+
+    Raises:
+        DeviceFault: a process was killed, which ends all of them; the same call goes on.
     """
     failed: list[BaseException] = []
     spawn = multiprocessing.get_context("spawn")
@@ -45,7 +55,12 @@ def train_together(
     ):
         running: dict[Future[None], str] = {pool.submit(_train_one, config, out / name): name for name, config in plan}
         for done in as_completed(running):
-            if (error := done.exception()) is not None:
+            if isinstance(error := done.exception(), BrokenProcessPool):
+                raise DeviceFault(
+                    "a process that trained was killed or crashed, most often for want of memory; the same command "
+                    "goes on, with fewer --jobs if need be"
+                ) from error
+            if error is not None:
                 failed.append(error)
             else:
                 yield running[done]
@@ -57,7 +72,11 @@ def train_together(
 def _on_disk(data: ImageSet, out: Path) -> Iterator[tuple[ImageSet, Path, list[tuple[int, ...]], bool]]:
     """The set without its images, their file, their shapes and whether there are masks."""
     make_folder(out)
-    with tempfile.TemporaryDirectory(prefix=".images-", dir=out) as folder:
+    for left in out.glob(f"{_IMAGES}*"):  # by a process that was killed
+        pid = left.name.split("-")[1]
+        if pid.isdigit() and not is_another_process(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{_IMAGES}{os.getpid()}-", dir=out) as folder:
         file = Path(folder) / "images"
         with replaced_file(file) as stream:
             for array in (*data.images, *(data.masks or ())):
@@ -68,11 +87,19 @@ def _on_disk(data: ImageSet, out: Path) -> Iterator[tuple[ImageSet, Path, list[t
 
 def _open(data: ImageSet, file: Path, shapes: Sequence[tuple[int, ...]], masks: bool, threads: int) -> None:
     """Map the images; runs in a worker."""
+    if parent := multiprocessing.parent_process():
+        # Else a worker whose parent was killed trains on, in the folders in which the next command goes on.
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     torch.set_num_threads(threads)
     mapped = np.memmap(file, np.uint8, "c")  # PyTorch takes no read-only arrays; nobody writes
     images, at = _views(mapped, shapes, 0)
     outlined = _views(mapped, [shape[-2:] for shape in shapes], at)[0] if masks else None
     _shared[:] = [replace(data, images=images, masks=outlined)]
+
+
+def _end_with(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
 
 
 def _views(mapped: NDArray[np.uint8], shapes: Sequence[tuple[int, ...]], at: int) -> tuple[Arrays, int]:

@@ -95,6 +95,8 @@ def train(data: ImageSet, config: TrainConfig, out: Path, *, progress: Progress 
     optimizer = _optimizer(training_model, config)
     scaler = torch.amp.GradScaler(devices.kind(config.device), enabled=config.precision == "fp16")
     history, best = _resume(out / STATE, training_model, optimizer, scaler)
+    if history:  # a run that stopped between the two files has an epoch less in the history than in the state
+        _write_history(out / HISTORY, history)
     feed = feed_of(data, config)
     for number in range(len(history) + 1, config.epochs + 1):
         began, clock = time.process_time(), devices.WorkClock()
@@ -117,7 +119,7 @@ def train(data: ImageSet, config: TrainConfig, out: Path, *, progress: Progress 
             best = validated.loss
             _save_best(training_model.model, out / BEST, config, untrained)
         _save_state(out / STATE, training_model, optimizer, scaler, history, best)
-        write_atomically(out / HISTORY, json.dumps([asdict(epoch) for epoch in history], indent=1) + "\n")
+        _write_history(out / HISTORY, history)
     if not math.isfinite(best):
         raise VerdictError(f"{out}: no epoch ended with a finite validation loss; there are no best weights")
     return tuple(history)
@@ -249,6 +251,10 @@ def _claim_folder(out: Path, identity: str, config: TrainConfig, data: str, spli
         "device": devices.name_of(config.device),
     }
     write_atomically(run, json.dumps(facts, indent=1) + "\n")
+
+
+def _write_history(path: Path, history: Sequence[Epoch]) -> None:
+    write_atomically(path, json.dumps([asdict(epoch) for epoch in history], indent=1) + "\n")
 
 
 def _finished(path: Path, config: TrainConfig) -> tuple[Epoch, ...]:

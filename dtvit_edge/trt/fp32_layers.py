@@ -3,7 +3,7 @@
 LayerNorm, softmax and the heads' last layer. A decomposed LayerNorm squares its input and overflows in FP16, which
 brought ViT-B from 85 to 19 % on ImageNet; OBEY_PRECISION_CONSTRAINTS makes TensorRT keep what is set here. From 8.6 on
 LayerNormalization is a layer that computes in FP32 by itself, and a single layer held in FP32 turns the whole fused
-region around it into FP32: 8.6.0 made a ViT-B/16 of fp32's answers and fp32's time of it, and no int8 at all (H200).
+region around it into FP32: 8.6.0 made a ViT-B/16 of fp32's time, at batch 1 of fp32's answers, and no int8 (H200).
 """
 
 from __future__ import annotations

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from dtvit_edge.errors import ConfigError
+from dtvit_edge.errors import ConfigError, DeviceFault
 from dtvit_edge.spec import digest_file
 from evaluation.images import ImageSet
 from export.checkpoint import save_checkpoint
@@ -91,3 +96,64 @@ def test_what_fails_is_raised_after_the_others_were_trained(small_squares: Image
         for name in parallel.train_together(small_squares, [("bad", bad), ("good", CONFIG)], tmp_path, jobs=1):
             done.append(name)
     assert done == ["good"] and (tmp_path / "good" / ANSWERS).is_file()
+
+
+def test_images_that_a_killed_process_left_go_and_those_of_one_that_runs_stay(
+    small_squares: ImageSet, tmp_path: Path
+) -> None:
+    ended = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    ended.wait()
+    left, used = (tmp_path / f".images-{pid}-x" for pid in (ended.pid, os.getppid()))
+    for folder in (left, used):
+        folder.mkdir()
+    with parallel._on_disk(small_squares, tmp_path):
+        assert not left.exists() and used.exists()
+
+
+def _kill(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.real  # fresh interpreters load PyTorch
+def test_a_killed_process_is_said_in_words(
+    small_squares: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel, "_train_one", _kill)
+    with pytest.raises(DeviceFault, match="killed or crashed"):
+        list(parallel.train_together(small_squares, [("a", CONFIG)], tmp_path, jobs=1))
+
+
+_WORKER = """
+import multiprocessing as m, os, sys, time
+from training import parallel
+def run():
+    print(os.getpid(), flush=True)
+    parallel._end_with(m.parent_process().sentinel)
+if __name__ == "__main__":
+    m.get_context("spawn").Process(target=run).start()
+    time.sleep(60)
+"""
+
+
+@pytest.mark.real  # fresh interpreters load PyTorch
+def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    script = tmp_path / "start.py"
+    script.write_text(_WORKER)
+    environment = os.environ | {"PYTHONPATH": str(Path(parallel.__file__).parents[1])}
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment) as starter:
+        assert starter.stdout
+        worker = int(starter.stdout.readline())
+        starter.kill()
+    for _ in range(100):
+        if not _runs(worker):
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker went on")
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False

@@ -108,6 +108,25 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     assert (tmp_path / "whole" / BEST).read_bytes() == (tmp_path / "parts" / BEST).read_bytes()
 
 
+def test_a_history_that_lacks_the_last_epoch_of_the_state_is_completed(
+    small_squares: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, original = replace(LEARNING, epochs=1, epoch_images=8), module.write_atomically
+
+    def stopping(path: Path, content: str) -> None:
+        if path.name == HISTORY:
+            raise DiskFault("full")
+        original(path, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "write_atomically", stopping)
+        with pytest.raises(DiskFault):
+            train(small_squares, config, tmp_path)
+    assert (tmp_path / STATE).is_file() and not (tmp_path / HISTORY).exists()
+    train(small_squares, config, tmp_path)
+    assert len(json.loads((tmp_path / HISTORY).read_text())) == 1
+
+
 def test_a_patch_is_asked_for_its_share_of_blood_in_the_slices_location() -> None:
     training_model = TrainingModel(DTViT(CONFIG.encoder), 2.0)
     masks = torch.zeros(3, 224, 224, dtype=torch.uint8)
