@@ -152,11 +152,12 @@ def test_a_killed_process_is_said_in_words(
 _WORKER = """
 import multiprocessing as m, os, sys, time
 from training import parallel
-def run():
+def run(ends):
     print(os.getpid(), flush=True)
-    parallel._end_with(m.parent_process().sentinel)
+    parallel._end_with(ends)
 if __name__ == "__main__":
-    m.get_context("spawn").Process(target=run).start()
+    ends, stop = m.get_context("spawn").Pipe(duplex=False)
+    m.get_context("spawn").Process(target=run, args=(ends,)).start()
     time.sleep(60)
 """
 
