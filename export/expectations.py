@@ -24,6 +24,7 @@ from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.errors import ConfigError, SliceRejected
 from dtvit_edge.spec import WINDOWED_8_BIT, PixelEncoding, digest_file
 from export.heads.outputs import FOUR, USUAL_LABELS, check_labels
+from export.npz import read_npz
 
 IMAGES = ("tensors", "hu", "pixels", "images")
 OUTPUTS = ("ich_logits", "location_logits", "logits", "ich_probabilities", "location_probabilities", "probabilities")
@@ -78,7 +79,7 @@ def read_expectations(path: Path) -> Expectations:
         return _folder(path)
     if path.suffix != ".npz" or not path.is_file():
         raise ConfigError(f"--expect {path}: expected an .npz file, or a folder with {CSV} or {NPZ}")
-    arrays = _arrays(path)
+    arrays = read_npz(path)
     kinds = [kind for kind in IMAGES if kind in arrays]
     if len(kinds) != 1:
         raise ConfigError(f"{path}: holds {', '.join(arrays)}; expected exactly one of {', '.join(IMAGES)}")
@@ -93,14 +94,6 @@ def read_expectations(path: Path) -> Expectations:
     else:
         slices = tuple(_slice(path, kind, image, arrays) for image in arrays[kind])
     return _checked(path, Expectations(kind, tensors, slices, targets, digest_file(path)), len(arrays[kind]))
-
-
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise ConfigError(f"{path}: not readable as an .npz file without pickles: {error}") from error
 
 
 def _targets(path: Path, arrays: Mapping[str, NDArray[Any]]) -> tuple[Target, ...]:
@@ -148,7 +141,7 @@ def _folder(folder: Path) -> Expectations:
         names, targets = _csv(table)
     elif (folder / NPZ).is_file():
         table = folder / NPZ
-        arrays = _arrays(table)
+        arrays = read_npz(table)
         if "files" not in arrays:
             raise ConfigError(f"{table}: no `files` that names the image of each row")
         names, targets = [str(name) for name in arrays["files"]], _targets(table, arrays)

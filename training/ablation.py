@@ -42,6 +42,7 @@ from evaluation.metrics import RESAMPLES, Answers, auc, difference
 from evaluation.records import Record, append
 from export.checkpoint import read_tensors
 from export.encoders import create_encoder
+from export.npz import read_npz
 from training import devices
 from training.phe_sich import AnnotatedSlice, annotated_slices
 
@@ -236,10 +237,10 @@ def kept(file: Path) -> Tried | None:
     """A row of an earlier run; None where it has not come so far."""
     if not file.is_file():
         return None
-    with np.load(file) as arrays:
-        said = {name.removeprefix(_SAID): arrays[name] for name in arrays.files if name.startswith(_SAID)}
-        seen = Masks(arrays["overlap"], arrays["lost"]) if "overlap" in arrays else None
-        return Tried(said, seen, float(arrays["minutes"]))
+    arrays = read_npz(file)
+    said = {name.removeprefix(_SAID): values for name, values in arrays.items() if name.startswith(_SAID)}
+    seen = Masks(arrays["overlap"], arrays["lost"]) if "overlap" in arrays else None
+    return Tried(said, seen, float(arrays["minutes"]))
 
 
 def keep(file: Path, tried: Tried) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,8 @@ from numpy.typing import NDArray
 
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.files import write_atomically
-from dtvit_edge.spec import digest_file
+from dtvit_edge.spec import LOCATION_LABELS, digest_file
+from export.npz import read_npz
 from training.train import BEST
 
 ANSWERS = "answers.npz"
@@ -60,17 +60,22 @@ def kept_of(folder: Path, slices: Sequence[int]) -> Kept | None:
     if not file.is_file():
         return None
     try:
-        with np.load(file) as arrays:
-            facts = json.loads(str(arrays["facts"]))
-            kept = Kept(
-                facts["sha256"],
-                facts["encoder"],
-                tuple(facts["untrained_heads"]),
-                arrays["slices"],
-                arrays["ich"],
-                arrays["location"],
-            )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        arrays = read_npz(file)
+        facts = json.loads(str(arrays["facts"]))
+        kept = Kept(
+            facts["sha256"],
+            facts["encoder"],
+            tuple(facts["untrained_heads"]),
+            arrays["slices"],
+            arrays["ich"],
+            arrays["location"],
+        )
+        found = (kept.slices.shape, kept.ich.shape, kept.location.shape)
+        if found != ((count := len(kept.slices),), (count,), (count, len(LOCATION_LABELS))):
+            raise ValueError(f"arrays of shapes {', '.join(map(str, found))}")
+        if not np.isfinite(kept.ich).all() or not np.isfinite(kept.location).all():
+            raise ValueError("a probability is not finite")
+    except (ConfigError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{file}: not the answers of a training: {error}") from error
     best = folder / BEST
     if kept.slices.tolist() != list(slices) or (best.is_file() and digest_file(best) != kept.sha256):

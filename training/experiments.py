@@ -165,6 +165,8 @@ def main(
     try:
         base = TrainConfig(**options)
         names, alone = tuple(encoders.split(",")), tuple(filter(None, once.split(",")))
+        if len(set(names)) < len(names):
+            raise ConfigError("--encoders names an encoder twice, which is one folder; --seeds trains it again")
         own = {} if no_train else of_encoders(names, rates, inits, alone)
         planned = list(plan(base, names, arms=arms, protocols=protocols, seeds=seeds, once=alone, own=own))
         image_set = load_image_set(data, base.spec, workers=workers, progress=render.progress)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import signal
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import numpy as np
@@ -49,21 +50,28 @@ def train_together(
     """
     failed: list[BaseException] = []
     spawn = multiprocessing.get_context("spawn")
+    ends, stop = spawn.Pipe(duplex=False)  # closed, here or by this process's end, it ends the workers
     with (
+        ends,
+        stop,
         _on_disk(data, out) as shared,
-        ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_open, initargs=(*shared, threads)) as pool,
+        ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_open, initargs=(*shared, threads, ends)) as pool,
     ):
         running: dict[Future[None], str] = {pool.submit(_train_one, config, out / name): name for name, config in plan}
-        for done in as_completed(running):
-            if isinstance(error := done.exception(), BrokenProcessPool):
-                raise DeviceFault(
-                    "a process that trained was killed or crashed, most often for want of memory; the same command "
-                    "goes on, with fewer --jobs if need be"
-                ) from error
-            if error is not None:
-                failed.append(error)
-            else:
-                yield running[done]
+        try:
+            for done in as_completed(running):
+                if isinstance(error := done.exception(), BrokenProcessPool):
+                    raise DeviceFault(
+                        "a process that trained was killed or crashed, most often for want of memory; the same "
+                        "command goes on, with fewer --jobs if need be"
+                    ) from error
+                if error is not None:
+                    failed.append(error)
+                else:
+                    yield running[done]
+        except BaseException:  # Ctrl-C too: the pool would train all that is left before it let go
+            stop.close()
+            raise
     if failed:
         raise failed[0]
 
@@ -85,11 +93,19 @@ def _on_disk(data: ImageSet, out: Path) -> Iterator[tuple[ImageSet, Path, list[t
         yield replace(data, images=[], masks=None), file, shapes, data.masks is not None
 
 
-def _open(data: ImageSet, file: Path, shapes: Sequence[tuple[int, ...]], masks: bool, threads: int) -> None:
+def _open(
+    data: ImageSet,
+    file: Path,
+    shapes: Sequence[tuple[int, ...]],
+    masks: bool,
+    threads: int,
+    ends: Connection | None = None,
+) -> None:
     """Map the images; runs in a worker."""
-    if parent := multiprocessing.parent_process():
+    if ends is not None:
         # Else a worker whose parent was killed trains on, in the folders in which the next command goes on.
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+        threading.Thread(target=_end_with, args=(ends,), daemon=True).start()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, to all of them: the parent's to answer
     torch.set_num_threads(threads)
     mapped = np.memmap(file, np.uint8, "c")  # PyTorch takes no read-only arrays; nobody writes
     images, at = _views(mapped, shapes, 0)
@@ -97,8 +113,8 @@ def _open(data: ImageSet, file: Path, shapes: Sequence[tuple[int, ...]], masks: 
     _shared[:] = [replace(data, images=images, masks=outlined)]
 
 
-def _end_with(sentinel: int) -> None:
-    wait([sentinel])
+def _end_with(ends: Connection) -> None:
+    wait([ends])
     os._exit(1)
 
 

@@ -53,6 +53,13 @@ def test_an_encoder_may_have_a_rate_and_weights_of_its_own_and_be_trained_once(t
             of_encoders(names, rates, inits, once)
 
 
+def test_an_encoder_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        main, ["phantoms:1", "-o", str(tmp_path / "out"), "--encoders", "alexnet,alexnet", "--training", "synthetic"]
+    )
+    assert done.exit_code == 2 and "names an encoder twice" in done.output
+
+
 def test_one_command_trains_and_evaluates_and_goes_on_where_it_stopped(
     few_phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

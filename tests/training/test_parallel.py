@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,9 +23,9 @@ from export.checkpoint import save_checkpoint
 from export.model import DTViT
 from tests.support.squares import SMALL
 from training import parallel
-from training.answers import ANSWERS
+from training.answers import ANSWERS, keep, kept_of
 from training.config import TrainConfig
-from training.evaluate import evaluate_model, spec_of
+from training.evaluate import TrainingRun, evaluate_model, spec_of
 from training.train import BEST, STATE, train
 
 CONFIG = TrainConfig(
@@ -88,6 +89,31 @@ def test_answers_of_other_weights_are_not_taken_and_damaged_ones_are_said(
         evaluate_model(folder, small_squares)
 
 
+def test_answers_that_are_damaged_anywhere_or_no_probabilities_are_refused_in_words(folder: Path) -> None:
+    whole, test = (folder / ANSWERS).read_bytes(), TrainingRun.read(folder).split["test"]
+    kept = kept_of(folder, test)
+    assert kept is not None
+    said = set()
+    for place in range(0, len(whole), 7):
+        (folder / ANSWERS).write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            kept_of(folder, test)
+        except ConfigError as error:
+            said.add(type(error.__cause__.__cause__) if error.__cause__ else None)
+    assert {zlib.error, NotImplementedError} <= said, "what the archive's checksums do not see first"
+    for wrong in (
+        replace(kept, ich=kept.ich[1:]),
+        replace(kept, location=kept.ich),
+        replace(kept, ich=kept.ich * np.nan),
+    ):
+        keep(folder, wrong)
+        with pytest.raises(ConfigError, match=r"shapes|not finite"):
+            kept_of(folder, test)
+    (folder / ANSWERS).write_bytes(b"")
+    with pytest.raises(ConfigError, match="not the answers"):
+        kept_of(folder, test)
+
+
 @pytest.mark.real  # fresh interpreters load PyTorch
 def test_what_fails_is_raised_after_the_others_were_trained(small_squares: ImageSet, tmp_path: Path) -> None:
     bad = replace(CONFIG, encoder="no_such_encoder")
@@ -126,11 +152,12 @@ def test_a_killed_process_is_said_in_words(
 _WORKER = """
 import multiprocessing as m, os, sys, time
 from training import parallel
-def run():
+def run(ends):
     print(os.getpid(), flush=True)
-    parallel._end_with(m.parent_process().sentinel)
+    parallel._end_with(ends)
 if __name__ == "__main__":
-    m.get_context("spawn").Process(target=run).start()
+    ends, stop = m.get_context("spawn").Pipe(duplex=False)
+    m.get_context("spawn").Process(target=run, args=(ends,)).start()
     time.sleep(60)
 """
 
