@@ -296,3 +296,9 @@ def test_the_command_trains_on_phantoms(few_phantoms: Path, tmp_path: Path, caps
     arguments = ["train", str(few_phantoms), "-o", str(tmp_path / "out"), "--encoder", "test_vit"]
     assert main(["-q", *arguments, "--training", "synthetic", "--epochs", "1", "--workers", "1"]) == 0
     assert str(tmp_path / "out" / BEST) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("rate", [0.0, -0.1, float("nan"), float("inf")])
+def test_a_learning_rate_that_trains_nothing_is_refused_before_anything_is_trained(rate: float) -> None:
+    with pytest.raises(ConfigError, match="must be above 0"):
+        TrainConfig(learning_rate=rate)
