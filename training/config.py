@@ -77,7 +77,12 @@ class TrainConfig:
         ):
             if value not in allowed:
                 raise ConfigError(f"{name} is {value!r}, expected one of {', '.join(allowed)}")
-        if self.epochs < 1 or self.batch_size < 1 or (self.epoch_images or 1) < 1 or not 0 < self.learning_rate < math.inf:
+        if (
+            self.epochs < 1
+            or self.batch_size < 1
+            or (self.epoch_images or 1) < 1
+            or not 0 < self.learning_rate < math.inf
+        ):
             raise ConfigError("epochs, their images, batch and learning rate must be above 0")
         if self.encoder_rate < 0 or self.frozen_blocks < 0 or self.patch_weight < 0:
             raise ConfigError("the encoder's rate, the frozen blocks and the patch loss must not be below 0")
