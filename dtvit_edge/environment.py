@@ -130,29 +130,32 @@ def physical_cores() -> int:
 
 def available_memory() -> int:
     """Bytes that new work may take without swapping (MemAvailable), else half of the machine's memory."""
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
+    if (available := _bytes_in(Path("/proc/meminfo"), "MemAvailable:")) is not None:
+        return available
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 if hasattr(os, "sysconf") else 2**31
 
 
 def peak_memory() -> int | None:
     """The most bytes of this process that were resident at once; None where the system does not say (Windows)."""
-    try:
-        # Of this program alone; `ru_maxrss` begins with what the process that started it had.
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
+    # Of this program alone; `ru_maxrss` begins with what the process that started it had.
+    if (peak := _bytes_in(Path("/proc/self/status"), "VmHWM:")) is not None:
+        return peak
     try:
         import resource
     except ImportError:
         return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _bytes_in(file: Path, name: str) -> int | None:
+    """What a file of Linux's /proc has in KiB behind a name, in bytes; None where it does not say."""
+    try:
+        for line in file.read_text(encoding="ascii").splitlines():
+            if line.startswith(name):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
 
 
 def processor() -> str:

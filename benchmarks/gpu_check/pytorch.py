@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.gpu_check.settings import Settings
-from benchmarks.gpu_check.stages import NOT_HERE_STATUS, PYTORCH
+from benchmarks.gpu_check.stages import NOT_HERE_STATUS, PYTORCH, WHAT_PYTORCH
 from benchmarks.measure.interleaving import alternate
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.spec import PreprocessSpec, digest_file
@@ -27,7 +27,6 @@ from evaluation.records import Record, append
 from export.checkpoint import load_checkpoint
 from export.model import normalise
 
-WHAT = "PyTorch on the same GPU"
 WARM_UP = 5
 
 
@@ -46,7 +45,7 @@ def main(settings_file: str) -> int:
         summary = {f"{name}: p50 ms": statistics.median(values) for name, values in samples.items()}
         about = {"stage": PYTORCH, "batch": batch, "precision": "fp16", "device": torch.cuda.get_device_name()}
         about["command"] = settings.command_of(PYTORCH)
-        append(settings.records, Record(WHAT, "ms", samples, summary, digests, about))
+        append(settings.records, Record(WHAT_PYTORCH, "ms", samples, summary, digests, about))
     return 0
 
 

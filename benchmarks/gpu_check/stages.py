@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from benchmarks.gpu_check.settings import Settings
 
 PYTORCH = "pytorch"
+# What its records are about: here, since the stage's own module imports torch.
+WHAT_PYTORCH = "PyTorch on the same GPU"
 FAULTING_RUN = "faulting-run"
 # What a run cannot answer today, for the summary.
 NOT_MEASURED = "the time of phases inside one launch: preprocess.cu reads no clock64"

@@ -15,11 +15,11 @@ from benchmarks.gpu_check.engines import WHAT_BUILD, WHAT_GOLDEN, WHAT_SPEED
 from benchmarks.gpu_check.faults import WHAT_FAULT, WHAT_MEMORY
 from benchmarks.gpu_check.kernel import WAYS, WHAT_BYTES, WHAT_TIME
 from benchmarks.gpu_check.machine import WHAT as WHAT_MACHINE
+from benchmarks.gpu_check.stages import WHAT_PYTORCH
 from benchmarks.gpu_check.studies import WHAT as WHAT_STUDIES
 from dtvit_edge.preprocess import kernel
 from evaluation.records import Record, read
 
-WHAT_PYTORCH = "PyTorch on the same GPU"
 _PEERS = ("eager", "torch.compile", "CUDA graph")
 
 

@@ -19,7 +19,7 @@ from dtvit_edge.spec import INPUT_NAME, OUTPUT_NAMES, digest_bytes
 from dtvit_edge.trt import layers, library
 from dtvit_edge.trt.fp32_layers import hold_in_fp32
 from dtvit_edge.trt.int8_weights import quantise_float_weights
-from dtvit_edge.trt.releases import RTX, Release, batch_profiles
+from dtvit_edge.trt.releases import OBEYED, RTX, Release, batch_profiles
 
 # TensorRT's severities up to warnings: INTERNAL_ERROR 0, ERROR 1, WARNING 2.
 _ERROR, _WARNING = 1, 2
@@ -131,8 +131,7 @@ def build(trt: Any, release: Release, job: BuildJob, gpu: Gpu | None, log: Log) 
     builder_flags = release.builder_flags(job.precision)
     for name in builder_flags:
         config.set_flag(getattr(trt.BuilderFlag, name))
-    pinned = bool(builder_flags) and not release.has_normalization_layer
-    fp32_layers = hold_in_fp32(trt, network) if pinned else []
+    fp32_layers = hold_in_fp32(trt, network) if OBEYED in builder_flags else []
     workspace = job.workspace or workspace_bytes(free_bytes(gpu))
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else layers are names without types

@@ -42,6 +42,9 @@ DEFAULT_MAX_BATCH = 8
 # This compute capability is compiled alone or not at all (TensorRT for RTX's documentation).
 COMPILED_ALONE = "7.5"
 
+# The BuilderFlag by which layers keep the precision that is set on them.
+OBEYED = "OBEY_PRECISION_CONSTRAINTS"
+
 _OLDEST = (8, 5)
 # The highest opset that releases from a version on read. A parser takes newer graphs without a word and misreads them.
 _MAX_OPSETS = (((8, 5), 17), ((9, 0), 19), ((10, 0), 20), ((10, 15), 24))
@@ -179,7 +182,7 @@ class Release:
         """Names of BuilderFlag that a precision needs; none where the graph is typed."""
         if self.typed or precision == "fp32":
             return ()
-        pinned = () if self.has_normalization_layer else ("OBEY_PRECISION_CONSTRAINTS",)
+        pinned = () if self.has_normalization_layer else (OBEYED,)
         return (*(("INT8",) if precision == "int8" else ()), "FP16", *pinned)
 
     def graph_for(self, precision: str) -> str:

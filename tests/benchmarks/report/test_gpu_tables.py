@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu_check import engines, faults, kernel, machine, studies
-from benchmarks.report.gpu_tables import WHAT_PYTORCH, accuracy_table, engine_table, gpu_part, kernel_table
+from benchmarks.gpu_check.stages import WHAT_PYTORCH
+from benchmarks.report.gpu_tables import accuracy_table, engine_table, gpu_part, kernel_table
 from dtvit_edge.preprocess.kernel import SPREAD
 from evaluation.records import Record, append
 
