@@ -10,7 +10,7 @@ import click
 
 from dtvit_edge.cli.option_set import bundle_options
 from evaluation.limits import limit_options, split_limits
-from evaluation.repeating import command_line
+from evaluation.repeating import RecordFile, command_line
 
 RUN = "run"
 
@@ -129,9 +129,7 @@ def bench() -> None:
 )
 @limit_options
 @click.option("--seed", default=0, show_default=True, help="Seed the bootstraps and the choice of slices.")
-@click.option(
-    "--record", type=click.Path(path_type=Path, dir_okay=False), help="Append the records to this file as well."
-)
+@click.option("--record", cls=RecordFile, help="Append the records to this file as well.")
 @click.option(
     "--accept-engine", "accept_engines", multiple=True, metavar="SHA256",
     help="Trust the engine plan of this digest, which was not built here; may be repeated.",

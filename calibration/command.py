@@ -12,7 +12,7 @@ import click
 
 from calibration.options import calibration_options, config_of
 from dtvit_edge.cli.option_set import BundleOpener, bundle_argument, bundle_opener, json_option
-from evaluation.repeating import RecordOption, command_line
+from evaluation.repeating import RecordFile, command_line
 
 if TYPE_CHECKING:
     from calibration.calibrate import CalibrationResult
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 @calibration_options
 @click.option(
     "--record",
-    cls=RecordOption,
-    type=click.Path(path_type=Path, dir_okay=False),
+    cls=RecordFile,
     help="Append what the gate found, the time and the peak memory to this file of records (.jsonl).",
 )
 @bundle_opener

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ _PRIVATE = {
     "calibration_slices": "SLICES",
     "data": "SLICES",
     "file": "SLICE",
+    "folder": "FOLDER",
     "other": "SLICES",
     "out": "OUT",
     "record": "RECORDS",
@@ -28,7 +30,22 @@ _NAMED_FILES = frozenset({"inits"})
 
 
 class RecordOption(click.Option):
-    """Where a record goes, or another option that the line does without."""
+    """An option that the line does without."""
+
+
+class RecordFile(RecordOption):
+    """The file of records that a command appends to: one that cannot be written is refused before it measures."""
+
+    def __init__(self, *words: Any, **settings: Any) -> None:
+        """As `click.Option`, with a path to a file."""
+        super().__init__(*words, **{"type": click.Path(path_type=Path, dir_okay=False), **settings})
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """See `click.Parameter`; a path that a record could not be appended to is a usage error (status 2)."""
+        path = super().process_value(ctx, value)
+        if isinstance(path, Path) and (why := _not_writable(path)):
+            raise click.BadParameter(why, ctx, self)
+        return path
 
 
 def command_line(context: click.Context, *words: str) -> str:
@@ -52,6 +69,18 @@ def command_line(context: click.Context, *words: str) -> str:
         for one in value if isinstance(value, tuple) else (value,):
             line += option if one is True else [*option, _printable(name, one)]
     return shlex.join(line)
+
+
+def _not_writable(path: Path) -> str | None:
+    """Why nothing could be appended to a file that may not be there yet; leaves no trace."""
+    if path.is_symlink():
+        return f"{path}: a link; name the file itself"
+    if path.exists():
+        return None if os.access(path, os.W_OK) else f"{path} cannot be written"
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        return f"{folder} is not a folder"
+    return None if os.access(folder, os.W_OK | os.X_OK) else f"{folder} cannot be written"
 
 
 def _printable(name: str, value: object) -> str:

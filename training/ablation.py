@@ -40,15 +40,16 @@ from evaluation.images import in_workers, read_image
 from evaluation.labels import labels_digest
 from evaluation.metrics import RESAMPLES, Answers, auc, difference
 from evaluation.records import Record, append
+from evaluation.repeating import RecordFile, RecordOption, command_line
 from export.checkpoint import read_tensors
 from export.encoders import create_encoder
 from export.npz import read_npz
 from training import devices
 from training.phe_sich import AnnotatedSlice, annotated_slices
 
+PROGRAM = ("python", "-m", "training.ablation")
 WHAT = "what the choices that the paper leaves open do on PHE-SICH-CT-IDS"
 RECORDS = Path(__file__).parents[1] / "benchmarks" / "results" / "paper.jsonl"
-COMMAND = "python -m training.ablation FOLDER WEIGHTS"
 OURS = "as here"
 HEADS = "two layers instead of one"
 FOLDS = 5
@@ -264,12 +265,11 @@ def keep(file: Path, tried: Tried) -> None:
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Prepare in so many processes.")
 @click.option(
     "--work",
+    cls=RecordOption,
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep each row in this folder, and take those that are there.",
 )
-@click.option(
-    "--record", default=RECORDS, show_default=True, type=click.Path(path_type=Path), help="Append the record to this."
-)
+@click.option("--record", cls=RecordFile, default=RECORDS, show_default=True, help="Append the record to this.")
 def main(
     folder: Path,
     weights: Path,
@@ -313,11 +313,11 @@ def main(
     for each in rows:
         render.echo(f"{each.name:<28} {each.auc:.4f} {each.difference:+.4f} ({each.low:+.4f} to {each.high:+.4f})")
     summary = {"slices": float(len(slices)), "patients": float(len(set(patients))), "AUC": rows[0].auc}
-    command = f"{COMMAND} --encoder {encoder} --every {every} --threads {threads} --device {device} --workers {workers}"
+    command = command_line(click.get_current_context(), *PROGRAM)
     options = {"encoder": encoder, "every": every, "folds": FOLDS, "command": command,
                "device": devices.name_of(device), "rows": list(map(asdict, rows))}  # fmt: skip
     append(record, Record(WHAT, "CPU minutes", minutes, summary, {"weights": digest}, options))
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m training.ablation")
+    main(prog_name=" ".join(PROGRAM))

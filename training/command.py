@@ -10,15 +10,14 @@ import click
 
 from dtvit_edge.cli.option_set import Decorator, option_set
 from dtvit_edge.spec import TRAINING_STATES
-from evaluation.repeating import RecordOption, command_line
+from evaluation.repeating import RecordFile, command_line
 
 _WORKERS = click.option(
     "--workers", default=2, show_default=True, type=click.IntRange(1), help="Read the images in this many processes."
 )
 record_option = click.option(
     "--record",
-    cls=RecordOption,
-    type=click.Path(path_type=Path),
+    cls=RecordFile,
     help="Append the figures to this file of records (.jsonl).",
 )
 # What every training has: options of `config.TrainConfig`, and how much of the machine it takes.

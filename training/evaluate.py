@@ -127,6 +127,8 @@ def evaluate_model(path: Path, data: ImageSet, *, seed: int = 0, progress: Progr
         raise ConfigError(f"{path}: trained on another labelled set (digest {run.data[:12]}, not {data.digest[:12]})")
     slices = tuple(run.split["test"]) if run else tuple(range(len(data.slices)))
     answers = kept_of(path, slices) if run else None
+    if run and answers and answers.encoder != (trained := run.config["encoder"]):
+        raise ConfigError(f"{path / ANSWERS}: not the answers of a training: of {answers.encoder}, not of {trained}")
     if answers is None:
         answers = _answers(path, run, data, slices, progress)
     ich, location = answers.ich, answers.location

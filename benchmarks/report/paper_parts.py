@@ -19,7 +19,11 @@ def printed() -> str:
 def choices(path: Path) -> str:
     """What the choices do that the paper leaves open, of the newest record."""
     record = latest(path, ablation.WHAT)
-    return paper_tables.choices(record).markdown() if record else f"Not measured yet: `{ablation.COMMAND}`.\n"
+    return (
+        paper_tables.choices(record).markdown()
+        if record
+        else f"Not measured yet: `{' '.join(ablation.PROGRAM)} FOLDER WEIGHTS`.\n"
+    )
 
 
 def encoders(path: Path) -> str:

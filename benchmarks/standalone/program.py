@@ -15,17 +15,16 @@ from dtvit_edge.cli import render
 from dtvit_edge.cli.option_set import Decorator
 from dtvit_edge.errors import DtvitError
 from evaluation.records import Record, append, ratio_summary
-from evaluation.repeating import RecordOption, command_line
+from evaluation.repeating import RecordFile, command_line
 
 
 def record_option(records: Path = CPU_RECORDS) -> Decorator:
     """The option `--out` of a measurement: the file to which its record is appended; it takes `out`."""
     return click.option(
         "--out",
-        cls=RecordOption,
+        cls=RecordFile,
         default=records,
         show_default=True,
-        type=click.Path(path_type=Path, dir_okay=False),
         help="Append the record to this file.",
     )
 

@@ -89,6 +89,16 @@ def test_answers_of_other_weights_are_not_taken_and_damaged_ones_are_said(
         evaluate_model(folder, small_squares)
 
 
+def test_answers_of_another_encoder_are_refused_where_no_weights_tell(small_squares: ImageSet, folder: Path) -> None:
+    kept = kept_of(folder, TrainingRun.read(folder).split["test"])
+    assert kept is not None
+    (folder / BEST).unlink()
+    assert evaluate_model(folder, small_squares).encoder == kept.encoder
+    keep(folder, replace(kept, encoder="resnet18"))
+    with pytest.raises(ConfigError, match="of resnet18, not of"):
+        evaluate_model(folder, small_squares)
+
+
 def test_answers_that_are_damaged_anywhere_or_no_probabilities_are_refused_in_words(folder: Path) -> None:
     whole, test = (folder / ANSWERS).read_bytes(), TrainingRun.read(folder).split["test"]
     kept = kept_of(folder, test)

@@ -16,7 +16,7 @@ from benchmarks.standalone import evidence_maps, leak, startup
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import ConfigError
 from evaluation.records import read
-from evaluation.repeating import RecordOption, command_line
+from evaluation.repeating import RecordFile, command_line
 from tests.support.data import ROOT
 from tests.support.tiny_bundle import write_tiny_bundle
 
@@ -82,4 +82,4 @@ def test_the_line_names_no_folder_of_patients(tiny_bundle: Bundle, tmp_path: Pat
 
 @pytest.mark.parametrize("name", RECORDING)
 def test_one_option_says_where_a_record_goes(name: str) -> None:
-    assert [one.opts for one in command_of(name).params if isinstance(one, RecordOption)] == [["--out"]]
+    assert [one.opts for one in command_of(name).params if isinstance(one, RecordFile)] == [["--out"]]
