@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from dtvit_edge.errors import BundleError, DigestMismatch
 from dtvit_edge.spec import digest_bytes
 from tests.support.tiny_bundle import tiny_model, write_tiny_bundle
 
-CONTENT = os.urandom(3 * (1 << 18) + 5)  # some blocks and a rest
+CONTENT = os.urandom(3 * (1 << 18) + 5)
 
 
 @pytest.fixture(params=["nameless file", "anonymous memory"])
@@ -82,14 +85,38 @@ def test_an_empty_file_is_refused_in_words(file: Path) -> None:
 def test_a_file_that_changes_while_it_is_read_is_refused(
     file: Path, longer: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true_sha256 = memory_copy.hashlib.sha256
+    def changing(path: Path, *arguments: object, **more: object) -> object:
+        opened = true_open_regular(path, *arguments, **more)  # type: ignore[arg-type]
 
-    def changing() -> object:
-        os.truncate(file, len(CONTENT) + (1 if longer else -1))
-        return true_sha256()
+        @contextmanager
+        def then_changed() -> Iterator[object]:
+            with opened as (stream, size):
+                os.truncate(file, len(CONTENT) + (1 if longer else -1))
+                yield stream, size
 
-    monkeypatch.setattr(memory_copy.hashlib, "sha256", changing)
+        return then_changed()
+
+    true_open_regular = memory_copy.open_regular
+    monkeypatch.setattr(memory_copy, "open_regular", changing)
     with pytest.raises(OSError, match="it changed while it was read"):
+        MemoryCopy.of_file(file, len(CONTENT))
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO], ids=errno.errorcode.get)
+def test_a_file_system_that_cannot_copy_inside_the_system_is_read_and_a_disk_that_fails_is_said(
+    file: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    if memory_copy._nameless_file() is None:
+        pytest.skip("nothing is copied inside the system here")
+    monkeypatch.setattr(memory_copy.os, "sendfile", refuse)
+    if number == errno.EINVAL:
+        with MemoryCopy.of_file(file, len(CONTENT)) as copy:
+            assert copy.memory[:] == CONTENT and copy.sha256 == digest_bytes(CONTENT)
+        return
+    with pytest.raises(OSError, match=os.strerror(number)):
         MemoryCopy.of_file(file, len(CONTENT))
 
 
