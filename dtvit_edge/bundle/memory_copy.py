@@ -96,6 +96,9 @@ def source_of(model: bytes | MemoryCopy) -> Iterator[str | bytes]:
         yield model
         return
     with model:
+        if model.path:
+            # The library makes a copy of its own: what hashing brought into this mapping would be resident beside it.
+            model.memory.madvise(mmap.MADV_DONTNEED)
         yield model.path or bytes(model.memory)
 
 

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from functools import cached_property, lru_cache
 
+_made: list[Expression] = []
 _CAMEL_CASE = re.compile(r"(?<=[a-z]{2})(?=[A-Z][a-z])")  # Siemens writes "HeadRoutine", but "keV" is one word
 # Text of a header has 64 characters, or 1,024 in a protocol (PS3.5 section 6.2); what is longer says no more.
 _MOST_CHARACTERS = 1024
@@ -35,10 +36,15 @@ class Expression:
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
+        _made.append(self)
 
     @cached_property
     def _compiled(self) -> re.Pattern[str]:
         return re.compile(self.pattern)
+
+    def compile(self) -> None:
+        """Compile it now, where there is time."""
+        self._compiled  # noqa: B018
 
     def search(self, text: str) -> re.Match[str] | None:
         """See `re.Pattern.search`."""
@@ -47,6 +53,12 @@ class Expression:
     def sub(self, replacement: str, text: str) -> str:
         """See `re.Pattern.sub`."""
         return self._compiled.sub(replacement, text)
+
+
+def compile_all() -> None:
+    """Compile every expression, for a time in which something else is waited for."""
+    for expression in _made:
+        expression.compile()
 
 
 def pattern(phrases: Iterable[str], *more: str) -> Expression:

@@ -15,6 +15,7 @@ from dtvit_edge.scoring.api import make_pipeline, open_backend, open_executor
 from dtvit_edge.scoring.configuration import Resolved
 from dtvit_edge.scoring.executor import Executor
 from dtvit_edge.scoring.identity import run_identity
+from dtvit_edge.scoring.opening import Opening
 from dtvit_edge.scoring.options import Options
 from dtvit_edge.scoring.pipeline import ScoredBatch
 from dtvit_edge.scoring.timings import Timings
@@ -115,6 +116,23 @@ def opened_model(bundle: Bundle, chosen: Resolved) -> Iterator[OpenModel]:
         open_executor(bundle, backend, options) as executor,
     ):
         yield OpenModel(options, chosen.why, backend, executor)
+
+
+def begin_opening(bundle: Bundle, chosen: Resolved) -> Opening:
+    """A model that is to be opened while something else is done, for `model_from`."""
+    return Opening(open_backend(bundle, chosen.options.backend, chosen.options), chosen)
+
+
+@contextmanager
+def model_from(bundle: Bundle, opening: Opening) -> Iterator[OpenModel]:
+    """A model whose opening has begun, when it is done; with the self-test of one that has had none here.
+
+    Raises:
+        as `opened_model`.
+    """
+    backend = opening.backend()
+    with open_executor(bundle, backend, opening.options) as executor:
+        yield OpenModel(opening.options, opening.chosen.why, backend, executor)
 
 
 @contextmanager
