@@ -149,7 +149,7 @@ def score(
     Exit status: 0 every slice scored or skipped, 3 some refused or failed, 4 none scored, 5 the device or disk failed,
     6 internal error.
     """
-    from dtvit_edge.scoring.opening import Opening, open_backend, resolve_for
+    from dtvit_edge.scoring.opening import begin_opening, resolve_for
     from dtvit_edge.scoring.options import Options
 
     opened = open_bundle()
@@ -178,8 +178,7 @@ def score(
             common["model"] = stack.enter_context(open_on_ray(opened, config, asked, out, overwrite=overwrite))
         elif seconds is None:
             chosen = resolve_for(opened, out, config, overwrite=overwrite)
-            backend = open_backend(opened, chosen.options.backend, chosen.options)
-            common["model"] = opening = stack.enter_context(Opening(backend, chosen, last=True))
+            common["model"] = opening = stack.enter_context(begin_opening(opened, chosen, last=True))
             if not as_json:
                 render.load_tables()
             if with_report:  # the maps are asked of the very model that answers

@@ -11,11 +11,11 @@ from dtvit_edge.backend import Backend
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.dicom.slice import SliceHeader, SliceImage
 from dtvit_edge.errors import SliceRejected
-from dtvit_edge.scoring.api import make_pipeline, open_backend, open_executor
+from dtvit_edge.scoring.api import make_pipeline, open_executor
 from dtvit_edge.scoring.configuration import Resolved
 from dtvit_edge.scoring.executor import Executor
 from dtvit_edge.scoring.identity import run_identity
-from dtvit_edge.scoring.opening import Opening
+from dtvit_edge.scoring.opening import Opening, begin_opening
 from dtvit_edge.scoring.options import Options
 from dtvit_edge.scoring.pipeline import ScoredBatch
 from dtvit_edge.scoring.timings import Timings
@@ -110,17 +110,8 @@ def opened_model(bundle: Bundle, chosen: Resolved) -> Iterator[OpenModel]:
     Raises:
         as `api.open_backend` and `api.open_executor`.
     """
-    options = chosen.options
-    with (
-        open_backend(bundle, options.backend, options) as backend,
-        open_executor(bundle, backend, options) as executor,
-    ):
-        yield OpenModel(options, chosen.why, backend, executor)
-
-
-def begin_opening(bundle: Bundle, chosen: Resolved) -> Opening:
-    """A model that is to be opened while something else is done, for `model_from`."""
-    return Opening(open_backend(bundle, chosen.options.backend, chosen.options), chosen)
+    with begin_opening(bundle, chosen) as opening, model_from(bundle, opening) as model:
+        yield model
 
 
 @contextmanager

@@ -50,6 +50,11 @@ def open_backend(bundle: Bundle, name: str, options: Options) -> Backend:
     return backends.create(name, load, precision, threads=options.threads, device=options.device, hint=options.hint)
 
 
+def begin_opening(bundle: Bundle, chosen: Resolved, *, last: bool = False) -> Opening:
+    """A model that is to be opened while something else is done; `opened.model_from` waits for it."""
+    return Opening(open_backend(bundle, chosen.options.backend, chosen.options), chosen, last=last)
+
+
 class Opening:
     """A backend that is opened while the block does something else; a context manager, whose end closes it.
 

@@ -25,8 +25,8 @@ from dtvit_edge.results import StudyScore
 from dtvit_edge.scoring.api import Options, images_of, thresholds_of
 from dtvit_edge.scoring.journal import FILE_NAME as JOURNAL
 from dtvit_edge.scoring.journal import Journal
-from dtvit_edge.scoring.opened import RunModel, begin_opening, model_from
-from dtvit_edge.scoring.opening import Opening
+from dtvit_edge.scoring.opened import RunModel, model_from
+from dtvit_edge.scoring.opening import Opening, begin_opening
 from dtvit_edge.scoring.opening import resolve_for as resolve_for
 from dtvit_edge.scoring.output_folder import RUN as RUN
 from dtvit_edge.scoring.output_folder import SLICES as SLICES

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,15 @@ def test_the_copy_has_the_files_bytes_and_their_digest(file: Path) -> None:
             assert Path(copy.path).read_bytes() == CONTENT
     with MemoryCopy.of_file(file, len(CONTENT)) as copy, source_of(copy) as source:
         assert (Path(source).read_bytes() if isinstance(source, str) else source) == CONTENT
+
+
+def test_a_library_that_reads_the_path_has_no_second_copy_resident_beside_its_own(file: Path) -> None:
+    with MemoryCopy.of_file(file, len(CONTENT)) as copy, source_of(copy) as source:
+        if not isinstance(source, str):
+            return
+        mappings = Path("/proc/self/smaps").read_text()
+        (resident,) = re.findall(r"memfd:model[^\n]*\n(?:[A-Z]\w+: .*\n)*?Rss: +(\d+) kB", mappings)
+    assert int(resident) == 0
 
 
 def test_what_is_written_into_the_file_behind_the_digest_reaches_nobody(file: Path) -> None:
