@@ -8,7 +8,7 @@ may overwrite.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -81,9 +81,14 @@ def make_plan(
     out: Path | None,
     options: Options,
     progress: Progress = silent,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[Walk, Plan]:
-    """Walk and read headers; the output folder is left out where it lies inside."""
-    walked = walk(folders, exclude=out)
+    """Walk and read headers; the output folder is left out where it lies inside.
+
+    Args:
+        check: called once a folder that is listed; it may raise what ends that.
+    """
+    walked = walk(folders, exclude=out, step=check)
     with progress("headers", len(walked.files)) as step:
         plan = discover(walked, any_series=options.any_series, fast=options.fast, progress=lambda: step(1))
     return walked, plan
@@ -119,14 +124,14 @@ def run(
         if model is None:
             model = begin_opening(bundle, resolve_for(bundle, out, options, overwrite=overwrite))
             stack.enter_context(model)
-        watched = progress
+        watch: tuple[Any, ...] = (progress,)
         if isinstance(model, Opening):
             # Of a large archive headers take minutes, and over a share hours, after which a model that cannot be opened
             # would be said.
-            watched = model.watched(progress)
+            watch = model.watched(progress), model.require_not_failed
             compile_all()
         with facts.timings.stage("discover"):
-            walked, plan = make_plan(folders, out, model.options, watched)
+            walked, plan = make_plan(folders, out, model.options, *watch)
         opened = stack.enter_context(model_from(bundle, model)) if isinstance(model, Opening) else model
         seen = plan_digest(walked, plan) if shard else ""
         del walked  # it is large, and not needed any more

@@ -12,6 +12,7 @@ import pytest
 
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
+from dtvit_edge.dicom import walk
 from dtvit_edge.errors import BundleError
 from dtvit_edge.scoring import opening
 from dtvit_edge.scoring.api import open_backend
@@ -82,6 +83,38 @@ def test_a_model_that_cannot_be_opened_ends_the_reading_of_headers(
         run(tiny_bundle, [tmp_path / "in"], tmp_path / "out", OPTIONS, progress=steps(step))
     assert read == [True]
     assert not (tmp_path / "out").exists(), "nothing is written for a model that cannot be opened"
+
+
+def test_a_model_that_cannot_be_opened_ends_the_listing_of_folders(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        (tmp_path / "in" / str(number)).mkdir(parents=True)
+    listed: list[Path] = []
+    entries = walk._Walker._entries
+
+    def slow(walker: Any, place: Any, folder: str, path: str) -> Any:
+        listed.append(Path(folder))
+        begun.set()
+        assert failed.wait(MOST_SECONDS)
+        return entries(walker, place, folder, path)
+
+    def fail() -> None:
+        assert begun.wait(MOST_SECONDS)
+        raise BundleError("it cannot be opened")
+
+    def entered(opening: Opening) -> Opening:
+        true_enter(opening)
+        opening._opened.add_done_callback(lambda _: failed.set())
+        return opening
+
+    begun, failed, true_enter = threading.Event(), threading.Event(), Opening.__enter__
+    monkeypatch.setattr(Opening, "__enter__", entered)
+    monkeypatch.setattr(walk._Walker, "_entries", slow)
+    opens(monkeypatch, fail)
+    with pytest.raises(BundleError, match="it cannot be opened"):
+        run(tiny_bundle, [tmp_path / "in"], tmp_path / "out", OPTIONS)
+    assert listed == [tmp_path / "in"]
 
 
 @pytest.mark.parametrize("engines", [True, False], ids=["engines", "models"])
