@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,14 +39,19 @@ class FinishedProcess:
     peak_bytes: int
 
 
-def run(command: Sequence[str]) -> FinishedProcess:
-    """Run a command to its end."""
+def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> FinishedProcess:
+    """Run a command to its end.
+
+    Args:
+        environment: its variables; None are those of this process.
+    """
     with tempfile.TemporaryDirectory() as folder:
         usage_file = Path(folder) / "usage.json"
         done = subprocess.run(
             [sys.executable, "-I", "-S", __file__, str(usage_file), *command],
             capture_output=True,
             check=True,
+            env=environment,
         )
         usage = json.loads(usage_file.read_text(encoding="ascii"))
     stdout, stderr = (data.decode(errors="replace") for data in (done.stdout, done.stderr))

@@ -1,7 +1,7 @@
 """Backends, and the one place that chooses among them.
 
 Each module has the same shape: NAME, INSTALL, HINTS, PRECISIONS, RUNS, `unavailable()` and what makes its backend; one
-that runs models also has `loader`.
+that runs models also has `library` and `loader`.
 """
 
 from __future__ import annotations
@@ -80,6 +80,11 @@ def runs_engines(name: str) -> bool:
 def what_runs(name: str) -> str:
     """What a backend runs, for people."""
     return "engines that `build` makes" if runs_engines(name) else ", ".join(precisions(name))
+
+
+def load_library(name: str) -> None:
+    """Import what a backend that runs models computes with, as opening it would."""
+    _module(name).library()
 
 
 def model_loader(name: str, bundle: Bundle, precision: str, hint: str | None) -> Callable[[], Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
-from types import TracebackType
-from typing import Any
+from types import ModuleType, TracebackType
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,13 @@ def unavailable() -> str | None:
     return None if find_spec("onnxruntime") else "onnxruntime is not installed"
 
 
+def library() -> ModuleType:
+    """ONNX Runtime, which is loaded when it is used."""
+    import onnxruntime
+
+    return cast(ModuleType, onnxruntime)
+
+
 def loader(bundle: Bundle, precision: str, hint: str | None) -> Callable[[], MemoryCopy]:
     """What gives the backend its model."""
     return partial(bundle.model_copy, precision)
@@ -49,8 +56,7 @@ def open_session(model: bytes | str, threads: int = 0, precision: str = "", *, p
         precision: of the model; all but those that `score` runs here do without optimizers that harm float16.
         profile: how the path of a file begins that gets the time of each operator; empty writes none.
     """
-    import onnxruntime
-
+    onnxruntime = library()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.inter_op_num_threads = 1
@@ -105,15 +111,13 @@ class OnnxRuntimeBackend:
         self._shape: tuple[int, ...] = ()
 
     def __enter__(self) -> OnnxRuntimeBackend:
-        import onnxruntime
-
         model = self.load()
         try:
             with source_of(model) as source:
                 self._session = open_session(source, self.threads or 0, self.precision)
         except Exception as error:
             raise BundleError(
-                f"ONNX Runtime {onnxruntime.__version__} refuses the {self.precision} model: {error}"
+                f"ONNX Runtime {library().__version__} refuses the {self.precision} model: {error}"
             ) from error
         inputs = self._session.get_inputs()
         check_names([i.name for i in inputs], [o.name for o in self._session.get_outputs()])
@@ -127,11 +131,9 @@ class OnnxRuntimeBackend:
 
     def describe(self) -> dict[str, str]:
         """Library, version, device and threads."""
-        import onnxruntime
-
         return {
             "backend": NAME,
-            "version": onnxruntime.__version__,
+            "version": library().__version__,
             "device": "cpu",
             "threads": str(self.threads or "default"),
         }

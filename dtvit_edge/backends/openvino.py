@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,8 @@ INSTALL = install_line("intel")
 HINTS = ("f32", "bf16")
 PRECISIONS = CPU_PRECISIONS
 RUNS = MODELS
+# What converts other frameworks' models, and loads a third of all that `import openvino` does; nothing here needs it.
+_CONVERTER, _CONVERTS = "openvino.tools.ovc", "convert_model"
 
 
 def unavailable() -> str | None:
@@ -30,11 +34,31 @@ def unavailable() -> str | None:
     return None if find_spec("openvino") else "openvino is not installed"
 
 
+def library() -> ModuleType:
+    """OpenVINO, loaded without its converter, which comes when somebody asks the module for it."""
+    if "openvino" in sys.modules or _CONVERTER in sys.modules:
+        return import_module("openvino")
+    # It goes on without one that cannot be imported; None says so (importlib's documentation, `sys.modules`).
+    sys.modules[_CONVERTER] = None  # type: ignore[assignment]
+    try:
+        openvino = import_module("openvino")
+    finally:
+        sys.modules.pop(_CONVERTER, None)
+    if not hasattr(openvino, _CONVERTS):
+        vars(openvino).setdefault("__getattr__", _later)
+    return openvino
+
+
+def _later(name: str) -> Any:
+    """An attribute of the module that is not there: the converter, for what else runs in this process."""
+    if name != _CONVERTS:
+        raise AttributeError(f"module 'openvino' has no attribute {name!r}", name=name, obj=sys.modules["openvino"])
+    return getattr(import_module(_CONVERTER), name)
+
+
 def native_hints() -> tuple[str, ...]:
     """The hints below f32 that this processor computes in; elsewhere OpenVINO takes f32 for them."""
-    import openvino
-
-    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities = library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return tuple(hint for hint in HINTS if hint != "f32" and hint.upper() in capabilities)
 
 
@@ -42,9 +66,7 @@ def loader(bundle: Bundle, precision: str, hint: str | None) -> Callable[[], Mem
     """What gives the backend its model: one that `build` has compiled, where it fits, else the bundle's."""
 
     def load() -> MemoryCopy | CompiledModel:
-        import openvino
-
-        found = find_compiled(bundle, openvino.__version__, precision, hint or HINTS[0])
+        found = find_compiled(bundle, library().__version__, precision, hint or HINTS[0])
         return found or bundle.model_copy(precision)
 
     return load
@@ -89,8 +111,7 @@ class OpenVinoBackend:
         self._bytes: MemoryCopy | None = None
 
     def __enter__(self) -> OpenVinoBackend:
-        import openvino
-
+        openvino = library()
         core = openvino.Core()
         config: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": self.hint,
@@ -133,11 +154,9 @@ class OpenVinoBackend:
 
     def describe(self) -> dict[str, str]:
         """Library, version, device, threads and precision hint."""
-        import openvino
-
         return {
             "backend": NAME,
-            "version": openvino.__version__,
+            "version": library().__version__,
             "device": "cpu",
             "threads": str(self.threads or "default"),
             "precision_hint": self.hint,

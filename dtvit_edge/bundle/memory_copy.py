@@ -1,10 +1,13 @@
 """A file's bytes in memory that nobody changes any more: what was hashed is what a library gets, without a second copy.
 
 A mapping of the file itself would not do: on Linux what somebody writes into the file shows in a private mapping of it,
-behind the digest (mmap(2)). So the bytes are copied once, hashed on their way, into a file that has no name and lives
-in memory (memfd_create(2)), which is then sealed. Libraries that open paths read it under `/proc/self/fd`, others take
-its mapping. Where there are no such files the bytes lie in anonymous memory, and a library that takes neither a path
-nor a buffer gets one copy more.
+behind the digest (mmap(2)). So the bytes are copied once into a file that has no name and lives in memory
+(memfd_create(2)), which is then sealed, and hashed there. Libraries that open paths read it under `/proc/self/fd`,
+others take its mapping. Where there are no such files the bytes lie in anonymous memory, and a library that takes
+neither a path nor a buffer gets one copy more.
+
+Copying and hashing are a few calls of the system and of OpenSSL: a thread that makes such a copy asks for Python's lock
+a few times only, and does not wait for others that hold it at each block.
 """
 
 from __future__ import annotations
@@ -13,14 +16,15 @@ import errno
 import hashlib
 import mmap
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 
-from dtvit_edge.files import changed, open_regular
+from dtvit_edge.files import changed, open_regular, write_all
 
-_BLOCK = 1 << 18  # stays in a core's cache between reading, hashing and writing
+_NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS})  # of a file system without it (sendfile(2))
+_BLOCK = 1 << 23
 _DESCRIPTORS = Path("/proc/self/fd")
 
 
@@ -51,11 +55,12 @@ class MemoryCopy:
             descriptor = _nameless_file()
             if descriptor is None:
                 memory = mmap.mmap(-1, size)
-                return cls(memory, _copied(file, stream, size, memory.write))
+                _require_whole(file, stream, size, stream.readinto(memory))
+                return cls(memory, _sha256(memory))
             try:
-                with open(descriptor, "wb", closefd=False) as nameless:
-                    sha256 = _copied(file, stream, size, nameless.write)
-                return cls(_sealed(descriptor), sha256, descriptor)
+                _require_whole(file, stream, size, _sent(stream, descriptor, size))
+                memory = _sealed(descriptor)
+                return cls(memory, _sha256(memory), descriptor)
             except BaseException:
                 os.close(descriptor)
                 raise
@@ -91,20 +96,35 @@ def source_of(model: bytes | MemoryCopy) -> Iterator[str | bytes]:
         yield model
         return
     with model:
+        if model.path:
+            # The library makes a copy of its own: what hashing brought into this mapping would be resident beside it.
+            model.memory.madvise(mmap.MADV_DONTNEED)
         yield model.path or bytes(model.memory)
 
 
-def _copied(file: Path, stream: BufferedReader, size: int, put: Callable[[memoryview], object]) -> str:
-    """Hand a file's bytes on, block by block; returns their sha256."""
-    state, block, done = hashlib.sha256(), memoryview(bytearray(_BLOCK)), 0
-    while done <= size and (count := stream.readinto(block)):
-        done += count
-        if done <= size:
-            state.update(block[:count])
-            put(block[:count])
-    if done != size:
+def _sent(stream: BufferedReader, target: int, size: int) -> int:
+    """Copy the bytes of a file that has just been opened, inside the system; returns how many there were."""
+    done = 0
+    try:
+        while done < size and (count := os.sendfile(target, stream.fileno(), done, size - done)):
+            done += count
+    except OSError as error:
+        if done or error.errno not in _NO_SENDFILE:
+            raise
+        while block := stream.read(_BLOCK):
+            write_all(target, block)
+            done += len(block)
+    return done
+
+
+def _require_whole(file: Path, stream: BufferedReader, size: int, done: int) -> None:
+    """Refuse a copy of fewer bytes than the file had when it was opened, or of a file that has more now."""
+    if done != size or os.fstat(stream.fileno()).st_size != size:
         raise changed(file)
-    return state.hexdigest()
+
+
+def _sha256(memory: mmap.mmap) -> str:
+    return hashlib.sha256(memory).hexdigest()
 
 
 def _nameless_file() -> int | None:

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 
 def _shard(_: click.Context, __: click.Parameter, value: str | None) -> Shard | None:
+    if value is None:
+        return None
     from dtvit_edge.scoring.shards import Shard
 
     try:
-        return None if value is None else Shard.parse(value)
+        return Shard.parse(value)
     except ConfigError as error:
         raise click.BadParameter(str(error)) from error
 

@@ -149,9 +149,8 @@ def score(
     Exit status: 0 every slice scored or skipped, 3 some refused or failed, 4 none scored, 5 the device or disk failed,
     6 internal error.
     """
-    from dtvit_edge.scoring.api import Options, headers_of
-    from dtvit_edge.scoring.opened import opened_model
-    from dtvit_edge.scoring.run import NOTHING_SCORED, make_plan, resolve_for, run
+    from dtvit_edge.scoring.opening import begin_opening, resolve_for
+    from dtvit_edge.scoring.options import Options
 
     opened = open_bundle()
     config = Options(**options)
@@ -161,6 +160,9 @@ def score(
     if with_report:
         require_templates()
     if dry_run:
+        from dtvit_edge.scoring.api import headers_of
+        from dtvit_edge.scoring.run import NOTHING_SCORED, make_plan
+
         _, plan = make_plan(folders, out, config, render.progress)
         plan = plan if shard is None else shard.part(plan)
         render.plan(plan, as_json=as_json)
@@ -174,10 +176,18 @@ def score(
             from dtvit_edge.cluster.ray_model import open_on_ray
 
             common["model"] = stack.enter_context(open_on_ray(opened, config, asked, out, overwrite=overwrite))
-        elif with_report and seconds is None:  # the maps are asked of the very model that answers
+        elif seconds is None:
             chosen = resolve_for(opened, out, config, overwrite=overwrite)
-            common["model"] = model = stack.enter_context(opened_model(opened, chosen))
-            executor = model.executor
+            common["model"] = opening = stack.enter_context(begin_opening(opened, chosen, last=True))
+            if not as_json:
+                render.load_tables()
+            if with_report:  # the maps are asked of the very model that answers
+                from dtvit_edge.scoring.opened import model_from
+
+                common["model"] = model = stack.enter_context(model_from(opened, opening))
+                executor = model.executor
+        from dtvit_edge.scoring.run import run
+
         if seconds is not None:
             from dtvit_edge.report.files import remove_report
             from dtvit_edge.scoring.watch import watch

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 from dtvit_edge.cli import units
 from dtvit_edge.cli.render_bundle import absent, bundle, untrained_location
 from dtvit_edge.cli.render_profile import tuned
-from dtvit_edge.cli.terminal import ask_passphrase, echo, echo_lines, pairs, progress, rows, show, table, uid_rows
+from dtvit_edge.cli.terminal import (
+    ask_passphrase,
+    echo,
+    echo_lines,
+    load_tables,
+    pairs,
+    progress,
+    rows,
+    show,
+    table,
+    uid_rows,
+)
 from dtvit_edge.spec import NOT_FLAGGED_NOTE, NOTICE
 
 if TYPE_CHECKING:
@@ -27,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [  # what commands of other rooms draw with is reached by the same door
     "ask_passphrase", "build", "builds_as_json", "bundle", "compatibility", "compiled", "device_files", "echo",
-    "echo_lines", "facts", "merged", "plan", "progress", "rows", "run_report", "selftests", "tuned",
+    "echo_lines", "facts", "load_tables", "merged", "plan", "progress", "rows", "run_report", "selftests", "tuned",
 ]  # fmt: skip
 # Studies listed on the terminal; studies.csv holds them all.
 MAX_LISTED = 20

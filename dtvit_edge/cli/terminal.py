@@ -189,6 +189,12 @@ def table(*columns: str) -> Table:
     return empty
 
 
+def load_tables() -> None:
+    """Import what draws tables, for a time in which something else is waited for."""
+    table()
+    console()
+
+
 def show(renderable: Any) -> None:
     """Print to stdout, folded at the terminal's width."""
     console().print(renderable)

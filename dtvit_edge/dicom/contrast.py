@@ -16,7 +16,7 @@ from dtvit_edge.dicom.vocabulary import (
     WITH_CONTRAST,
     WITHOUT_CONTRAST,
 )
-from dtvit_edge.dicom.wording import fold, pattern
+from dtvit_edge.dicom.wording import Expression, fold, pattern
 
 # What is measured of an injection (PS3.3 C.7.6.4): above 0 there was one, whatever the agent is called.
 _AMOUNTS = ("ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastFlowRate")
@@ -27,7 +27,7 @@ _TAGS = frozenset((_AGENT, *_AMOUNTS, *_CIRCUMSTANCES))
 _ZERO = re.compile(r"0+(ML|CC|MG|G)?")
 
 _OBJECT = rf"(?:[ /-]*(?:IV[ /-]*)?(?:{CONTRAST_OBJECT})(?![A-Z]))?"
-_BOTH = re.compile(
+_BOTH = Expression(
     r"(?<![A-Z])W(?:ITH)?(?: ?IV)?(?: ?CON(?:TRAST)?)? ?(?:[/&+]|AND|OR)? ?W(?:[ /-]?O|ITHOUT)(?![A-Z])"
     r"|(?<![A-Z])W(?:[ /-]?O|ITHOUT)(?: ?IV)?(?: ?CON(?:TRAST)?)? ?(?:[/&+]|AND|OR|THEN) ?W(?:ITH)?(?![A-Z])"
 )
@@ -39,7 +39,7 @@ _WITHOUT = pattern(
     r"(?<![A-Z])C-(?![A-Z0-9]| ?SPINE)",
     r"(?<![A-Z0-9])-C(?![A-Z0-9-]| ?SPINE)",
 )
-_WITHOUT_AND_OBJECT = re.compile(rf"(?:{_WITHOUT.pattern}){_OBJECT}")
+_WITHOUT_AND_OBJECT = Expression(rf"(?:{_WITHOUT.pattern}){_OBJECT}")
 _WITH = pattern(
     WITH_CONTRAST,
     r"(?<![A-Z])C\+(?![A-Z])",

@@ -15,7 +15,7 @@ from dtvit_edge.dicom import vocabulary
 from dtvit_edge.dicom.contrast import described_contrast, is_contrast
 from dtvit_edge.dicom.geometry import has_geometry, is_axial
 from dtvit_edge.dicom.slice import SliceHeader
-from dtvit_edge.dicom.wording import pattern
+from dtvit_edge.dicom.wording import Expression, pattern
 from dtvit_edge.reasons import Reason
 
 KVP_RANGE = (100.0, 140.0)
@@ -37,7 +37,7 @@ _MONOENERGETIC = pattern(vocabulary.MONOENERGETIC, r"(?<![A-Z])MONO[ _+-]*\d", r
 # Siemens writes the share of the low energy into the description: M_0.5, F_0.4; the images of one tube alone are
 # A_80KV and B_SN140KV.
 _MIXED = pattern(vocabulary.MIXED_ENERGY, r"(?<![A-Z])[MF][ _]?-?[01]\.\d")
-_ONE_TUBE = re.compile(r"(?<![A-Z])[AB][ _]?(?:SN)?\d{2,3} ?KV")
+_ONE_TUBE = Expression(r"(?<![A-Z])[AB][ _]?(?:SN)?\d{2,3} ?KV")
 
 
 def series_refusal(headers: Sequence[SliceHeader]) -> Reason | None:

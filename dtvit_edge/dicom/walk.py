@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,18 +48,19 @@ class Walk:
     links: dict[Path, tuple[Path, ...]] = field(default_factory=dict)
 
 
-def walk(folders: Sequence[Path], *, exclude: Path | None = None) -> Walk:
+def walk(folders: Sequence[Path], *, exclude: Path | None = None, step: Callable[[], None] = lambda: None) -> Walk:
     """Every file below the folders, whatever its name, sorted by path; a file may be given instead of a folder.
 
     A linked file is read wherever it lies. A linked folder is read where it lies inside the folders given.
 
     Args:
         exclude: a folder that is left out (the output folder, where it lies inside).
+        step: called once a folder.
 
     Raises:
         ConfigError: a folder that is not there or cannot be listed, or a path that is neither folder nor file.
     """
-    walker = _Walker(None if exclude is None else os.path.realpath(exclude))
+    walker = _Walker(None if exclude is None else os.path.realpath(exclude), step)
     roots = [_Root(folder) for folder in folders]
     walker.roots = [root.real for root in roots if root.is_folder]
     for root in roots:
@@ -96,7 +97,8 @@ class _Root:
 class _Walker:
     """Collects; `roots` are the real paths of the folders given."""
 
-    def __init__(self, exclude: str | None) -> None:
+    def __init__(self, exclude: str | None, step: Callable[[], None]) -> None:
+        self._step = step
         self.roots: list[str] = []
         self._exclude = exclude
         self._files: dict[str, StudyFile] = {}
@@ -128,6 +130,7 @@ class _Walker:
             if folder in self._folders:
                 continue
             self._folders.add(folder)
+            self._step()
             try:
                 todo += reversed(self._list(folder, path))
             except OSError as error:

@@ -7,15 +7,14 @@ journal, resume and result files.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from dtvit_edge import backends
 from dtvit_edge.backend import Backend
-from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle
+from dtvit_edge.bundle import Bundle
 from dtvit_edge.dicom.discover import Plan
 from dtvit_edge.dicom.images import images as images_in
 from dtvit_edge.dicom.slice import SliceHeader, SliceImage
@@ -23,13 +22,12 @@ from dtvit_edge.results import SliceScore, StackScore, StudyScore
 from dtvit_edge.scoring.aggregate import stack_score, study_score
 from dtvit_edge.scoring.executor import CpuExecutor, Executor
 from dtvit_edge.scoring.judgement import Key, judge, key
-from dtvit_edge.scoring.options import AUTO
+from dtvit_edge.scoring.opening import open_backend as open_backend
 from dtvit_edge.scoring.options import Options as Options
 from dtvit_edge.scoring.options import thresholds_of as thresholds_of
 from dtvit_edge.scoring.pipeline import Pipeline, least_brain_share, rejected_row
 from dtvit_edge.scoring.prefetch import default_workers
 from dtvit_edge.scoring.proof import prove_chain
-from dtvit_edge.selftest import tolerance_key
 from dtvit_edge.spec import PreprocessSpec
 
 if TYPE_CHECKING:
@@ -67,22 +65,6 @@ def score(
         results = model.score(sources)
         undo.pop_all()
     return _studies_of(model, results)
-
-
-def open_backend(bundle: Bundle, name: str, options: Options) -> Backend:
-    """The backend, not yet entered, fed with the bundle's verified bytes.
-
-    A precision of `auto` is fp32 here: only `configuration.resolve`, which says so, takes another for it.
-    """
-    asked = REFERENCE_PRECISION if options.precision == AUTO else options.precision
-    if backends.runs_engines(name):
-        from dtvit_edge.trt.store import load_engine
-
-        load: Callable[..., Any] = partial(load_engine, bundle, name, precision=asked, unproven=True)
-        precision = tolerance_key(bundle.manifest, asked)
-    else:
-        load, precision = backends.model_loader(name, bundle, asked, options.hint), asked
-    return backends.create(name, load, precision, threads=options.threads, device=options.device, hint=options.hint)
 
 
 def testable(bundle: Bundle, name: str) -> list[str]:

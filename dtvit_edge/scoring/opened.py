@@ -11,10 +11,11 @@ from dtvit_edge.backend import Backend
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.dicom.slice import SliceHeader, SliceImage
 from dtvit_edge.errors import SliceRejected
-from dtvit_edge.scoring.api import make_pipeline, open_backend, open_executor
+from dtvit_edge.scoring.api import make_pipeline, open_executor
 from dtvit_edge.scoring.configuration import Resolved
 from dtvit_edge.scoring.executor import Executor
 from dtvit_edge.scoring.identity import run_identity
+from dtvit_edge.scoring.opening import Opening, begin_opening
 from dtvit_edge.scoring.options import Options
 from dtvit_edge.scoring.pipeline import ScoredBatch
 from dtvit_edge.scoring.timings import Timings
@@ -109,12 +110,20 @@ def opened_model(bundle: Bundle, chosen: Resolved) -> Iterator[OpenModel]:
     Raises:
         as `api.open_backend` and `api.open_executor`.
     """
-    options = chosen.options
-    with (
-        open_backend(bundle, options.backend, options) as backend,
-        open_executor(bundle, backend, options) as executor,
-    ):
-        yield OpenModel(options, chosen.why, backend, executor)
+    with begin_opening(bundle, chosen) as opening, model_from(bundle, opening) as model:
+        yield model
+
+
+@contextmanager
+def model_from(bundle: Bundle, opening: Opening) -> Iterator[OpenModel]:
+    """A model whose opening has begun, when it is done; with the self-test of one that has had none here.
+
+    Raises:
+        as `opened_model`.
+    """
+    backend = opening.backend()
+    with open_executor(bundle, backend, opening.options) as executor:
+        yield OpenModel(opening.options, opening.chosen.why, backend, executor)
 
 
 @contextmanager

@@ -8,8 +8,8 @@ may overwrite.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,16 @@ from dtvit_edge.bundle import Bundle
 from dtvit_edge.bundle.device_profile import Configuration
 from dtvit_edge.dicom.discover import Plan, discover
 from dtvit_edge.dicom.walk import Walk, walk
+from dtvit_edge.dicom.wording import compile_all
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.reasons import Status
 from dtvit_edge.results import StudyScore
 from dtvit_edge.scoring.api import Options, images_of, thresholds_of
-from dtvit_edge.scoring.configuration import Resolved, resolve
 from dtvit_edge.scoring.journal import FILE_NAME as JOURNAL
-from dtvit_edge.scoring.journal import Journal, begun_configuration
-from dtvit_edge.scoring.opened import RunModel, model_of
+from dtvit_edge.scoring.journal import Journal
+from dtvit_edge.scoring.opened import RunModel, model_from
+from dtvit_edge.scoring.opening import Opening, begin_opening
+from dtvit_edge.scoring.opening import resolve_for as resolve_for
 from dtvit_edge.scoring.output_folder import RUN as RUN
 from dtvit_edge.scoring.output_folder import SLICES as SLICES
 from dtvit_edge.scoring.output_folder import STUDIES as STUDIES
@@ -79,9 +81,14 @@ def make_plan(
     out: Path | None,
     options: Options,
     progress: Progress = silent,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[Walk, Plan]:
-    """Walk and read headers; the output folder is left out where it lies inside."""
-    walked = walk(folders, exclude=out)
+    """Walk and read headers; the output folder is left out where it lies inside.
+
+    Args:
+        check: called once a folder that is listed; it may raise what ends that.
+    """
+    walked = walk(folders, exclude=out, step=check)
     with progress("headers", len(walked.files)) as step:
         plan = discover(walked, any_series=options.any_series, fast=options.fast, progress=lambda: step(1))
     return walked, plan
@@ -96,14 +103,14 @@ def run(
     overwrite: bool = False,
     identify: bool = False,
     progress: Progress = silent,
-    model: RunModel | None = None,
+    model: RunModel | Opening | None = None,
     shard: Shard | None = None,
 ) -> RunReport:
     """Score everything below the folders into `out`.
 
     Args:
         identify: `studies.csv` has the columns by which a study is found in a worklist.
-        model: of the bundle, opened already; its options count, and it stays open.
+        model: of the bundle, opened already or being opened; its options count, and it stays open.
         shard: score the studies of this one alone, for `cluster.merge`.
 
     Raises:
@@ -113,27 +120,25 @@ def run(
         DiskFault: the output cannot be written any more; a rerun finishes the job.
     """
     facts = RunFacts()
-    chosen = model or resolve_for(bundle, out, options, overwrite=overwrite)
-    # First: of a large archive headers take minutes, and over a share hours, after which a model that cannot be opened
-    # would be said.
-    with model_of(bundle, chosen) as opened:
+    with ExitStack() as stack:
+        if model is None:
+            model = begin_opening(bundle, resolve_for(bundle, out, options, overwrite=overwrite))
+            stack.enter_context(model)
+        watch: tuple[Any, ...] = (progress,)
+        if isinstance(model, Opening):
+            # Of a large archive headers take minutes, and over a share hours, after which a model that cannot be opened
+            # would be said.
+            watch = model.watched(progress), model.require_not_failed
+            compile_all()
         with facts.timings.stage("discover"):
-            walked, plan = make_plan(folders, out, chosen.options, progress)
+            walked, plan = make_plan(folders, out, model.options, *watch)
+        opened = stack.enter_context(model_from(bundle, model)) if isinstance(model, Opening) else model
         seen = plan_digest(walked, plan) if shard else ""
         del walked  # it is large, and not needed any more
         if shard:
             plan = shard.part(plan)
         with open_output(bundle, opened, out, overwrite=overwrite, identify=identify, shard=shard) as output:
             return output.score(plan, facts, progress, seen=seen)
-
-
-def resolve_for(bundle: Bundle, out: Path, options: Options, *, overwrite: bool = False) -> Resolved:
-    """Name what the options leave open, for an output folder that may have begun with something.
-
-    Raises:
-        ConfigError: a backend that is not here.
-    """
-    return resolve(bundle, options, None if overwrite else begun_configuration(out / JOURNAL))
 
 
 class Output:

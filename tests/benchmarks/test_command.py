@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -78,6 +79,16 @@ def test_a_cold_start_that_scores_nothing_is_no_cold_start(tiny_bundle: Bundle, 
     (tmp_path / "text.dcm").write_text("no slice")
     with pytest.raises(VerdictError, match="ended with 4"):
         cold_start.measure(Configuration(tiny_bundle, "onnxruntime", "fp32"), tmp_path / "text.dcm", 1, None)
+
+
+def test_a_cold_start_has_pythons_byte_code_as_an_installation_has(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(cold_start.NO_BYTE_CODE, "1")
+    code = f"import os, sys; sys.exit({cold_start.NO_BYTE_CODE!r} in os.environ)"
+    monkeypatch.setattr(cold_start, "command", lambda *arguments: [sys.executable, "-S", "-c", code])
+    measured = cold_start.measure(Configuration(tiny_bundle, "onnxruntime", "fp32"), tmp_path, 1, None)
+    assert len(measured.seconds) == 1
 
 
 def test_a_cold_start_opens_the_very_bundle_and_engines_that_this_process_was_given(tiny_bundle: Bundle) -> None:

@@ -16,7 +16,7 @@ from benchmarks.measure.faults.permissions import bound_by_permissions
 from benchmarks.measure.faults.studies import Delivery
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import DtvitError
-from dtvit_edge.scoring import api, opened
+from dtvit_edge.scoring import api, opening
 from dtvit_edge.scoring import run as scoring_run
 from dtvit_edge.scoring.api import Options
 from dtvit_edge.spec import ICH_OUTPUT
@@ -93,7 +93,7 @@ def _interfering(delivery: Delivery, folder: Path) -> Iterator[None]:
         backend = original(*arguments, **more)
         return backend if delivery.answer is None else _Changed(backend, delivery.answer)
 
-    with patch.object(scoring_run, "make_plan", make_plan), patch.object(opened, "open_backend", open_backend):
+    with patch.object(scoring_run, "make_plan", make_plan), patch.object(opening, "open_backend", open_backend):
         yield
 
 

@@ -12,11 +12,14 @@ from click.testing import CliRunner
 
 from benchmarks.measure.interleaving import alternate
 from benchmarks.standalone import (
+    least_start,
     outlier_smoothing,
     preprocessing,
     reading,
     startup,
 )
+from dtvit_edge import backends
+from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.preprocess import native, opencv
 from evaluation.records import read
@@ -92,3 +95,14 @@ def test_startup_records_three_processes(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     (record,) = read(tmp_path / "r")
     assert {k: len(v) for k, v in record.samples.items()} == {"import": 5, "help": 5, "bare": 5}
+
+
+@pytest.mark.real
+def test_a_start_is_measured_beside_the_least_that_its_library_needs(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    arguments = [str(tiny_bundle.path), "--precision", "fp32", "--rounds", "1", "--out", str(tmp_path / "r")]
+    done = CliRunner().invoke(least_start.main, arguments)
+    assert done.exit_code == 0, done.output
+    (record,) = read(tmp_path / "r")
+    here = [n for n, why_not in backends.availability().items() if why_not is None and not backends.runs_engines(n)]
+    sides = {f"{name}: {side}: {of}" for name in here for side in ("score", "least") for of in ("s", "CPU s")}
+    assert {name: len(values) for name, values in record.samples.items()} == dict.fromkeys(sides, 1)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +17,7 @@ from dtvit_edge.errors import BundleError, DigestMismatch
 from dtvit_edge.spec import digest_bytes
 from tests.support.tiny_bundle import tiny_model, write_tiny_bundle
 
-CONTENT = os.urandom(3 * (1 << 18) + 5)  # some blocks and a rest
+CONTENT = os.urandom(3 * (1 << 18) + 5)
 
 
 @pytest.fixture(params=["nameless file", "anonymous memory"])
@@ -35,6 +39,15 @@ def test_the_copy_has_the_files_bytes_and_their_digest(file: Path) -> None:
             assert Path(copy.path).read_bytes() == CONTENT
     with MemoryCopy.of_file(file, len(CONTENT)) as copy, source_of(copy) as source:
         assert (Path(source).read_bytes() if isinstance(source, str) else source) == CONTENT
+
+
+def test_a_library_that_reads_the_path_has_no_second_copy_resident_beside_its_own(file: Path) -> None:
+    with MemoryCopy.of_file(file, len(CONTENT)) as copy, source_of(copy) as source:
+        if not isinstance(source, str):
+            return
+        mappings = Path("/proc/self/smaps").read_text()
+        (resident,) = re.findall(r"memfd:model[^\n]*\n(?:[A-Z]\w+: .*\n)*?Rss: +(\d+) kB", mappings)
+    assert int(resident) == 0
 
 
 def test_what_is_written_into_the_file_behind_the_digest_reaches_nobody(file: Path) -> None:
@@ -82,14 +95,38 @@ def test_an_empty_file_is_refused_in_words(file: Path) -> None:
 def test_a_file_that_changes_while_it_is_read_is_refused(
     file: Path, longer: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true_sha256 = memory_copy.hashlib.sha256
+    def changing(path: Path, *arguments: object, **more: object) -> object:
+        opened = true_open_regular(path, *arguments, **more)  # type: ignore[arg-type]
 
-    def changing() -> object:
-        os.truncate(file, len(CONTENT) + (1 if longer else -1))
-        return true_sha256()
+        @contextmanager
+        def then_changed() -> Iterator[object]:
+            with opened as (stream, size):
+                os.truncate(file, len(CONTENT) + (1 if longer else -1))
+                yield stream, size
 
-    monkeypatch.setattr(memory_copy.hashlib, "sha256", changing)
+        return then_changed()
+
+    true_open_regular = memory_copy.open_regular
+    monkeypatch.setattr(memory_copy, "open_regular", changing)
     with pytest.raises(OSError, match="it changed while it was read"):
+        MemoryCopy.of_file(file, len(CONTENT))
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO], ids=errno.errorcode.get)
+def test_a_file_system_that_cannot_copy_inside_the_system_is_read_and_a_disk_that_fails_is_said(
+    file: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    if memory_copy._nameless_file() is None:
+        pytest.skip("nothing is copied inside the system here")
+    monkeypatch.setattr(memory_copy.os, "sendfile", refuse)
+    if number == errno.EINVAL:
+        with MemoryCopy.of_file(file, len(CONTENT)) as copy:
+            assert copy.memory[:] == CONTENT and copy.sha256 == digest_bytes(CONTENT)
+        return
+    with pytest.raises(OSError, match=os.strerror(number)):
         MemoryCopy.of_file(file, len(CONTENT))
 
 

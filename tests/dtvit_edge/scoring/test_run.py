@@ -19,7 +19,7 @@ from dtvit_edge.bundle import Bundle
 from dtvit_edge.dicom.discover import Plan
 from dtvit_edge.dicom.slice import SliceImage
 from dtvit_edge.errors import ConfigError, DeviceFault
-from dtvit_edge.scoring import opened
+from dtvit_edge.scoring import opening
 from dtvit_edge.scoring import run as run_module
 from dtvit_edge.scoring.api import open_backend
 from dtvit_edge.scoring.result_files import is_finished
@@ -131,7 +131,7 @@ def test_an_interrupted_run_is_finished_by_the_same_command(
 ) -> None:
     out = tmp_path / "out"
     with monkeypatch.context() as patched:
-        patched.setattr(opened, "open_backend", stopping(KeyboardInterrupt(), after))
+        patched.setattr(opening, "open_backend", stopping(KeyboardInterrupt(), after))
         with pytest.raises(KeyboardInterrupt):
             score(tiny_bundle, phantom_folder, out)
     assert not is_finished(out)
@@ -151,7 +151,7 @@ def test_an_untrained_location_head_leaves_its_cells_empty_in_a_resumed_run_too(
 ) -> None:
     out = tmp_path / "out"
     with monkeypatch.context() as patched:
-        patched.setattr(opened, "open_backend", stopping(KeyboardInterrupt(), 5))
+        patched.setattr(opening, "open_backend", stopping(KeyboardInterrupt(), 5))
         with pytest.raises(KeyboardInterrupt):
             score(tiny_bundle_without_location, phantom_folder, out)
     with pytest.raises(ConfigError, match="another run"):  # the mark is part of the run's identity
@@ -177,7 +177,7 @@ def test_a_device_fault_marks_what_was_in_flight(
 ) -> None:
     out = tmp_path / "out"
     with monkeypatch.context() as patched:
-        patched.setattr(opened, "open_backend", stopping(DeviceFault("gone"), 2))
+        patched.setattr(opening, "open_backend", stopping(DeviceFault("gone"), 2))
         with pytest.raises(DeviceFault) as caught:
             score(tiny_bundle, phantom_folder, out)
     assert caught.value.exit_status == 5
@@ -209,7 +209,7 @@ def test_averaged_slices_share_place_and_answer_in_an_interrupted_run_too(
         assert len({(row["status"], row["ich_probability"], row["p_deep"]) for row in image}) == 1
     assert len({row["ich_probability"] for row in rows}) > 10
     with monkeypatch.context() as patched:
-        patched.setattr(opened, "open_backend", stopping(KeyboardInterrupt(), 2))
+        patched.setattr(opening, "open_backend", stopping(KeyboardInterrupt(), 2))
         with pytest.raises(KeyboardInterrupt):
             score(tiny_bundle, phantom_folder, tmp_path / "out")
     assert score(tiny_bundle, phantom_folder, tmp_path / "out", workers=2).resumed == 24, "two batches of four images"
@@ -244,7 +244,7 @@ def test_an_answer_that_is_not_finite_is_an_error_row_that_the_same_command_scor
 ) -> None:
     out = tmp_path / "out"
     with monkeypatch.context() as patched:
-        patched.setattr(opened, "open_backend", faulty(5, 6))
+        patched.setattr(opening, "open_backend", faulty(5, 6))
         report = score(tiny_bundle, phantom_folder, out)
     assert report.reasons.get("model_fault") == 2 and report.exit_status == 3
     rows = [row for row in table(out / "slices.csv") if row["reason"] == "model_fault"]
@@ -266,7 +266,7 @@ def test_answers_that_are_not_finite_one_after_the_other_end_the_run(
 ) -> None:
     out = tmp_path / "out"
     with monkeypatch.context() as patched:
-        patched.setattr(opened, "open_backend", faulty(6, 7, 8))
+        patched.setattr(opening, "open_backend", faulty(6, 7, 8))
         with pytest.raises(DeviceFault, match="3 images in a row with numbers that are not finite") as caught:
             score(tiny_bundle, phantom_folder, out)
     assert caught.value.exit_status == 5 and not is_finished(out)

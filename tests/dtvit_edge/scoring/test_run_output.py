@@ -19,7 +19,7 @@ from dtvit_edge.__main__ import interrupt_on_signals
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import ConfigError, DiskFault
-from dtvit_edge.scoring import opened
+from dtvit_edge.scoring import opening
 from dtvit_edge.scoring.api import open_backend
 from dtvit_edge.scoring.lock import FolderLock
 from dtvit_edge.scoring.result_files import is_finished
@@ -102,7 +102,7 @@ def test_a_disk_that_fails_later_ends_the_run_and_the_same_command_goes_on(
 ) -> None:  # fmt: skip
     out = tmp_path / "out"
     with monkeypatch.context() as patched:
-        patched.setattr(opened, "open_backend", meanwhile(failing(name, number, patched)))
+        patched.setattr(opening, "open_backend", meanwhile(failing(name, number, patched)))
         with pytest.raises(DiskFault, match=f"the disk failed at journal.jsonl: {os.strerror(number)}") as caught:
             score(tiny_bundle, phantom_folder, out)
     assert caught.value.exit_status == 5
@@ -130,7 +130,7 @@ def test_a_folder_that_is_deleted_under_a_run_ends_it(
 ) -> None:  # fmt: skip
     out = tmp_path / "out"
     with monkeypatch.context() as patched:
-        patched.setattr(opened, "open_backend", meanwhile(lambda: shutil.rmtree(out)))
+        patched.setattr(opening, "open_backend", meanwhile(lambda: shutil.rmtree(out)))
         with pytest.raises(DiskFault, match=r"journal.jsonl was removed, or its folder, while"):
             score(tiny_bundle, phantom_folder, out)
     score(tiny_bundle, phantom_folder, out)
@@ -212,7 +212,7 @@ def test_a_signal_ends_a_run_as_an_interrupt_does(
     command = ["-q", "score", str(tiny_bundle.path), str(phantom_folder), "-o", str(out)]
     command += ["--backend", "onnxruntime", "--batch", "4", "--threads", "1"]
     with monkeypatch.context() as patched:
-        patched.setattr(opened, "open_backend", meanwhile(twice))
+        patched.setattr(opening, "open_backend", meanwhile(twice))
         assert main(command) == 130
     assert capsys.readouterr().err == "\ninterrupted; the same command continues where it stopped\n"
     assert not is_finished(out)

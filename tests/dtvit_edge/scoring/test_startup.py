@@ -27,13 +27,51 @@ NOT_NEEDED = {
     "dtvit_edge.cuda": "runs engines",
     "dtvit_edge.targets.rules": "answers `compat`",
     "dtvit_edge.cli.doctor": "answers `doctor`",
+    "openvino.tools.ovc": "converts other frameworks' models",
+    "numpy.ma": "comes with that converter",
 }
+# What is loaded while a model is being opened, not before.
+LATER = {"dtvit_edge.scoring.run", "dtvit_edge.dicom.discover", "dtvit_edge.preprocess.cpu", "rich.console"}
 _RUN = (
     "import json, sys\n"
     "from dtvit_edge.cli.commands import main\n"
     "status = main(sys.argv[1:])\n"
     "print(json.dumps([status, sorted(sys.modules)]), file=sys.stderr)"
 )
+_BEGUN = (
+    "from dtvit_edge.dicom import wording\n"
+    "from dtvit_edge.scoring.opening import Opening\n"
+    "def begin(opening):\n"
+    "    compiled = [e for e in wording._made if '_compiled' in vars(e)]\n"
+    "    print(json.dumps([len(compiled), sorted(sys.modules)]), file=sys.stderr, flush=True)\n"
+    "    os._exit(0)\n"
+    "Opening.__enter__ = begin\n"
+)
+
+
+def test_a_model_is_begun_before_the_rest_of_a_run_is_loaded_or_words_are_compiled(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    arguments = ["-q", "score", str(tiny_bundle.path), str(tmp_path), "-o", str(tmp_path / "out")]
+    begun = "import json, os, sys\n" + _BEGUN + _RUN
+    done = subprocess.run(
+        [sys.executable, "-c", begun, *arguments, "--backend", "onnxruntime"],
+        capture_output=True, text=True, check=True, cwd=tmp_path,
+    )  # fmt: skip
+    compiled, modules = json.loads(done.stderr.splitlines()[-1])
+    assert compiled == 0
+    assert "onnxruntime" not in modules and not LATER & set(modules)
+
+
+def test_openvinos_converter_comes_when_it_is_asked_for() -> None:
+    if why_not := backends.availability()["openvino"]:
+        pytest.skip(why_not)
+    code = (
+        "import sys; from dtvit_edge.backends.openvino import library; openvino = library(); "
+        "assert 'openvino.tools.ovc' not in sys.modules and not hasattr(openvino, 'nothing'); "
+        "assert callable(openvino.convert_model); from openvino.tools.ovc import convert_model"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def loaded(arguments: list[str], folder: Path) -> set[str]:
