@@ -91,7 +91,35 @@ def _refusal(result: CalibrationResult, limits: Limits) -> str:
             f"the test set has {result.slices['test']} slices, --least-slices asks for {limits.slices}: give more"
         )
     elif inconclusive:
-        sentences.append("some sets hold too few slices or studies to tell: give more")
+        sentences.append(what_would_tell([v for v in result.verdicts if v.precision in inconclusive], limits))
+    return "; ".join(sentences)
+
+
+def what_would_tell(verdicts: Sequence[Verdict], limits: Limits) -> str:
+    """What to give so that an inconclusive verdict away from home becomes one; empty where none is inconclusive."""
+    from evaluation.gate import INCONCLUSIVE, OTHER
+
+    sentences = []
+    unsure = [one for v in verdicts for one in v.elsewhere if one.verdict == INCONCLUSIVE]
+    few = {one.name: one.ich.slices for one in unsure if one.ich.slices < limits.least_elsewhere}
+    if OTHER in few:
+        sentences.append(
+            f"--other has {few.pop(OTHER)} slices, {limits.least_elsewhere} are the fewest that can tell: give more of "
+            "that site, or leave it out, and nothing is said of it"
+        )
+    if few:
+        sentences.append(
+            f"{', '.join(few)}: {min(few.values())} slices, {limits.least_elsewhere} are the fewest that can tell: "
+            "give more test slices, and --shift-slices"
+        )
+    studies = [one.studies.slices for one in unsure if one.studies and one.studies.flips]
+    if studies:
+        sentences.append(
+            f"one of {min(studies)} studies is decided otherwise, which may be chance: with test slices of "
+            f"{limits.least_elsewhere} patients or more it is none"
+        )
+    if unsure and not sentences:
+        sentences.append("some sets hold too few slices to tell: give more test slices, and --shift-slices")
     return "; ".join(sentences)
 
 
@@ -119,6 +147,8 @@ def _show(result: CalibrationResult, limits: Limits, *, as_json: bool) -> None:
     for verdict in judged:
         for reason in verdict.reasons:
             render.echo(f"{verdict.precision}: {reason}")
+    if advice := what_would_tell(judged, limits):
+        render.echo(f"what would tell: {advice}")
     for verdict in result.configurations:
         render.echo(f"{verdict.precision}: a configuration, run on {verdict.ran_on}; it has no file of its own")
     render.echo(f"{result.bundle.path}: {', '.join(sorted(result.bundle.manifest.models))}")

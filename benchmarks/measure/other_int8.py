@@ -136,7 +136,7 @@ def measure(
 def errors(
     infer: Callable[[Pixels], Mapping[str, np.ndarray]], reference: Reference, slices: SliceSet, rule: DecisionRule
 ) -> dict[str, float]:
-    """Flips, the mean |difference of probability| and the rms logit error, at home and over all shifts together."""
+    """What `compared` gives, at home and over all shifts together."""
     home = [(slices.pixels[:_SLICES], _first(reference.logits, _SLICES))]
     shifted = [(some.pixels[:_SHIFTED], _first(known, _SHIFTED)) for some, known in reference.shifted.values()]
     figures: dict[str, float] = {}
@@ -144,15 +144,21 @@ def errors(
         if sets:
             known = _joined(logits for _, logits in sets)
             answered = _joined(in_batches(infer, pixels, _BATCH) for pixels, _ in sets)
-            p, q = (softmax(logits[ICH_OUTPUT])[:, 1] for logits in (known, answered))
-            agreement = slice_agreement(p, q, rule.threshold)
-            figures |= {
-                f"{name}, slices": float(agreement.slices),
-                f"{name}, flips": float(agreement.flips),
-                f"{name}, mean_difference": agreement.mean_difference,
-                f"{name}, rms": logit_error(known, answered),
-            }
+            figures |= {f"{name}, {figure}": value for figure, value in compared(known, answered, rule).items()}
     return figures
+
+
+def compared(known: Logits, answered: Logits, rule: DecisionRule) -> dict[str, float]:
+    """Flips, differences of the haemorrhage probability and the rms logit error of one set of slices, against fp32."""
+    p, q = (softmax(logits[ICH_OUTPUT])[:, 1] for logits in (known, answered))
+    agreement = slice_agreement(p, q, rule.threshold)
+    return {
+        "slices": float(agreement.slices),
+        "flips": float(agreement.flips),
+        "mean_difference": agreement.mean_difference,
+        "high_difference": agreement.high_difference,
+        "rms": logit_error(known, answered),
+    }
 
 
 def _first(logits: Logits, count: int) -> Logits:

@@ -13,6 +13,7 @@ from benchmarks.peers import EAGER, SCIKIT_IMAGE
 from benchmarks.report import encoders, page_parts, paper_parts
 from benchmarks.report.evidence_table import evidence_table
 from benchmarks.report.gpu_tables import gpu_part
+from benchmarks.report.int8_peers_table import int8_peers_table
 from benchmarks.report.run_view import group_by_run, run_records, run_views
 from benchmarks.report.saturation import saturation_table
 from benchmarks.report.single_questions import rows
@@ -79,6 +80,7 @@ def tables() -> dict[str, dict[str, str]]:
             "saturation": saturation_table(run_views(run_records(BENCH_RECORDS)), list(read(CPU_RECORDS)))
         },
         "docs/report.md": {"evidence": evidence_table(CPU_RECORDS)},
+        "docs/benchmark.md": {"int8 by other tools": int8_peers_table(CPU_RECORDS)},
         "docs/calibrate.md": {"shifts": page_parts.scanner_shifts()},
         "docs/bundle-format.md": {
             "models": page_parts.model_files(),

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import pytest
 
 from benchmarks.report.figures_page import gate_part
+from calibration.command import what_would_tell
 from calibration.record import WHAT
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli.commands import main
+from evaluation.agreement import Agreement
+from evaluation.gate import INCONCLUSIVE, OTHER, PASSED, SetVerdict, Verdict
+from evaluation.limits import Limits
 from evaluation.records import read
 from evaluation.scanner_shifts import SHIFTS
 
@@ -69,6 +74,37 @@ def test_the_command_calibrates_prints_the_gates_table_and_keeps_a_record_of_it(
     )
     assert str(tmp_path) not in records.read_text() and "--other SLICES" in passed.options["command"]
     assert f"| {bundle.manifest.name} | int8 | inconclusive |" in gate_part(records)
+
+
+def verdict_with(name: str, slices: int, flips: int = 0, studies: int = 200, of_studies: int = 0) -> Verdict:
+    """An inconclusive verdict with one set away from home."""
+
+    def agreement(count: int, flips: int) -> Agreement:
+        return Agreement(count, flips, 1 - flips / count, 0.1, 0.01, 0.02)
+
+    home = agreement(600, 0)
+    away = SetVerdict(name, INCONCLUSIVE, ("why",), agreement(slices, flips), None, agreement(studies, of_studies), 0.1)
+    return Verdict("int8", INCONCLUSIVE, (), home, None, None, None, None, None, 0.1, (), home, (away,))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        (verdict_with(OTHER, 29), "--other has 29 slices, 100 are the fewest that can tell: give more of that site"),
+        (verdict_with("tilt", 60), "tilt: 60 slices, 100 are the fewest that can tell: give more test slices"),
+        (verdict_with("half dose", 256, studies=23, of_studies=1), "one of 23 studies is decided otherwise"),
+        (verdict_with("zoom", 150, flips=1), "some sets hold too few slices to tell"),
+    ],
+    ids=["another site", "few under a shift", "few studies", "few for the difference"],
+)
+def test_an_inconclusive_verdict_says_what_would_tell(verdict: Verdict, said: str) -> None:
+    assert what_would_tell([verdict], Limits()).startswith(said)
+
+
+def test_a_verdict_that_is_clear_asks_for_nothing() -> None:
+    clear = verdict_with("tilt", 256)
+    away = tuple(replace(one, verdict=PASSED) for one in clear.elsewhere)
+    assert what_would_tell([replace(clear, elsewhere=away)], Limits()) == ""
 
 
 def test_no_calibration_data_are_refused_with_what_to_give(

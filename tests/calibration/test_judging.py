@@ -70,6 +70,13 @@ def test_the_validation_set_has_to_pass_under_shifts_as_well(judge: Judge) -> No
     assert judge.passes("int8", tiny_model(middle=57.0))
 
 
+def test_fp32_passes_on_a_validation_set_that_is_too_small_for_a_verdict(judge: Judge) -> None:
+    judge.limits = Limits()  # away from home it asks a verdict for 100 slices, and the shifted set has 10
+    judge.sets = dict(judge.sets) | {VALIDATION: judge.sets[TEST]}
+    assert judge.passes("int8", judge.fp32)
+    assert not judge.passes("int8", tiny_model(middle=57.0))
+
+
 def test_the_first_no_on_the_validation_set_ends_it_and_is_asked_first_the_next_time(judge: Judge) -> None:
     judge.sets = dict(judge.sets) | {VALIDATION: judge.sets[TEST]}
     ran: list[str] = []
