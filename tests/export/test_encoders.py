@@ -7,8 +7,9 @@ import torch
 
 from dtvit_edge.errors import ConfigError
 from export.encoders import create_encoder, feature_width
+from export.stem_vit import STEM_VIT
 
-SMALL = ["test_vit", "test_vit2", "test_resnet", "test_convnext", "vit_tiny_patch16_224", "resnet18"]
+SMALL = ["test_vit", "test_vit2", "test_resnet", "test_convnext", "vit_tiny_patch16_224", "resnet18", STEM_VIT]
 
 
 @pytest.mark.parametrize("name", SMALL)
