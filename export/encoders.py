@@ -1,4 +1,4 @@
-"""Image encoders: any of timm's, torchvision's AlexNet and our `stem_vit`; always made here, never downloaded."""
+"""Image encoders: any of timm's, torchvision's AlexNet and ours of `stem_vit`; always made here, never downloaded."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
-"""A small ViT whose patches come from three convolutions instead of one linear layer; loaded, timm knows it by name.
+"""The demo's encoder: a small ViT whose tokens come from three convolutions; once this is loaded, timm knows its name.
 
-What timm calls a hybrid embedding makes the tokens. The first convolution does not pad, so that normalisation folds
-into it; the others see a little beyond their patch's edge, where a linear patch embedding cuts a small bleed in two.
+What timm calls a hybrid embedding makes the tokens, as many as there are patches of 16 x 16 pixels. Each sees a little
+beyond its patch, whose edge cuts a small bleed in two for the one linear layer of a plain ViT.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -13,10 +14,10 @@ from torch import nn
 from export._torchvision import timm
 
 STEM_VIT = "dtvit_stem_vit_64"
-WIDTH = 64
-CHANNELS = (16, 32)  # of the stem, before the tokens' own width
+CHANNELS = (16, 32)  # of the first two convolutions; the third has the tokens' width
+SHAPE = {"patch_size": 1, "embed_dim": 64, "depth": 6, "num_heads": 2, "mlp_ratio": 3}
 
-# What timm looks for beside an entry, by its name.
+# What timm looks for in the module of an entry, by its name.
 default_cfgs = timm.models.generate_default_cfgs(
     {STEM_VIT: {"input_size": (3, 224, 224), "fixed_input_size": True, "first_conv": "patch_embed.backbone.0"}}
 )
@@ -24,16 +25,23 @@ default_cfgs = timm.models.generate_default_cfgs(
 
 @timm.models.register_model  # type: ignore[untyped-decorator]
 def dtvit_stem_vit_64(pretrained: bool = False, **options: Any) -> nn.Module:
-    """6 blocks, 64 wide, 2 heads, class token; tokens of 16 x 16 pixels. `options` are timm's."""
+    """6 blocks, 64 wide, 2 heads, class token; a token for 16 x 16 pixels. `options` are timm's for a ViT."""
+    shape = {**SHAPE, **options}
     first, second = CHANNELS
     stem = nn.Sequential(
-        nn.Conv2d(3, first, 4, 4),
+        # Without padding, so that export can fold normalisation into it.
+        nn.Conv2d(shape.get("in_chans", 3), first, 4, 4),
         nn.GELU(),
         nn.Conv2d(first, second, 3, 2, 1),
         nn.GELU(),
-        nn.Conv2d(second, WIDTH, 3, 2, 1),
+        nn.Conv2d(second, shape["embed_dim"], 3, 2, 1),
     )
-    shape = {"embed_dim": WIDTH, "depth": 6, "num_heads": 2, "mlp_ratio": 3}
-    make = timm.models.vision_transformer_hybrid._create_vision_transformer_hybrid
-    vit: nn.Module = make(STEM_VIT, stem, {"proj": False}, pretrained, **{**shape, **options})
+    vit: nn.Module = timm.models.build_model_with_cfg(
+        timm.models.VisionTransformer,
+        STEM_VIT,
+        pretrained,
+        pretrained_filter_fn=timm.models.vision_transformer.checkpoint_filter_fn,
+        embed_layer=partial(timm.layers.HybridEmbed, backbone=stem, proj=False),
+        **shape,
+    )
     return vit
