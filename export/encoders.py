@@ -1,4 +1,4 @@
-"""Image encoders: any of timm's, and torchvision's AlexNet; always made here, never downloaded."""
+"""Image encoders: any of timm's, torchvision's AlexNet and ours of `stem_vit`; always made here, never downloaded."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from dtvit_edge.errors import ConfigError
+from export import stem_vit  # noqa: F401 - timm knows its encoder from here on
 from export._torchvision import timm, torchvision
 
 INPUT_SIZE = 224

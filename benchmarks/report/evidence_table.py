@@ -24,11 +24,16 @@ def evidence_table(path: Path) -> str:
     return f"\n{head}{rows}\n" + "".join(_alike(record) for record in newest.values())
 
 
+def judged_slices(record: Record) -> str:
+    """How many slices a record is about, and of how many of whom."""
+    s = record.summary
+    return f"{s['slices']:.0f} slices of {s['patients']:.0f} {'people' if record.options['boxes'] else 'phantoms'}"
+
+
 def _rows(record: Record) -> list[str]:
     s = record.summary
-    whose = f"{s['slices']:.0f} of {s['patients']:.0f} {'people' if record.options['boxes'] else 'phantoms'}"
     return [
-        f"| {whose} | {said} | {' | '.join(_cell(s, model, column) for column in _COLUMNS)} |\n"
+        f"| {judged_slices(record)} | {said} | {' | '.join(_cell(s, model, column) for column in _COLUMNS)} |\n"
         for model, said in _MODELS.items()
         if f"{model}: cell" in s
     ]

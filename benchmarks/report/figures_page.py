@@ -128,13 +128,14 @@ def gate_part(path: Path) -> str:
     columns = ("model, slices", "precision", "gate", "judged on", "ICH flips", "location flips", "largest \\|dp\\|",
                "mean \\|dp\\|", "dAUC", "sensitivity", "specificity", "size")  # fmt: skip
     lines = [f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"]
-    for name, record in newest.items():
+    for record in newest.values():
+        title = "{name} ({encoder}, {training})".format(**record.options)
         figures = names.by_contender(record.summary)
         for precision, said in record.options["verdicts"].items():
             verdict, s = real_verdict(said, page_parts.limits_of(record)), figures[precision]
             located = s.get("location_slices")
             cells = (
-                name, precision, verdict, f"{s['ich_slices']:.0f}", f"{s['ich_flips']:.0f}",
+                title, precision, verdict, f"{s['ich_slices']:.0f}", f"{s['ich_flips']:.0f}",
                 f"{s['location_flips']:.0f} of {located:.0f}" if located else NOT_ASSESSED,
                 f"{s['ich_largest_difference']:.4f}", f"{s['ich_mean_difference']:.5f}",
                 f"{s['auc'] - s['auc_reference']:+.5f}" if "auc" in s else NOT_ASSESSED,

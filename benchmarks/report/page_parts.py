@@ -137,6 +137,7 @@ def exit_statuses() -> str:
 def _key_figures() -> Iterator[KeyFigure]:
     """Five figures, from the newest record of each; one that has no record is left out."""
     evaluation = [record for record in read(EVALUATION_RECORDS) if record.options.get("model") == DEMO]
+    encoder = evaluation[-1].options["encoder"] if evaluation else None
     if evaluation:
         s = evaluation[-1].summary
         yield KeyFigure(
@@ -159,14 +160,14 @@ def _key_figures() -> Iterator[KeyFigure]:
             f"{speed.value:.1f} times as fast, {view.median_ms(INT8):.0f} ms{_unless_passed(view.verdict(INT8))}",
             (view.command,),
         )
-    whole = {view.name: one for view in views if (one := _against_script(view))}
+    whole = {view.name: (_model(view, encoder), *one) for view in views if (one := _against_script(view))}
     if whole:
         yield KeyFigure(
             "from folder to result against a plain script (pydicom, scikit-image, PyTorch), one core",
             "; ".join(
-                f"{name} {times:.1f} times as fast{_unless_passed(said)}" for name, (times, _, said) in whole.items()
+                f"{name} {times:.1f} times as fast{_unless_passed(said)}" for name, times, _, said in whole.values()
             ),
-            tuple(command for _, command, _ in whole.values()),
+            tuple(command for _, _, command, _ in whole.values()),
         )
     if record := latest(CPU_RECORDS, reading.WHAT):
         s = record.summary
@@ -179,15 +180,23 @@ def _key_figures() -> Iterator[KeyFigure]:
         )  # fmt: skip
     cold = [view for view in views if view.name == DEMO and view.passed and names.COLD_START in view.records]
     if cold:
+        cold = [view for view in cold if view.encoder == cold[-1].encoder]
         seconds, peaks = (
             [view.figure(what, view.passed[0], figure) or 0.0 for view in cold]
             for what, figure in ((names.COLD_START, "median"), (names.MEMORY, "max"))
         )
         yield KeyFigure(
-            "cold start: `dtvit-edge score` of one slice, as a whole process, with the demo model",
+            f"cold start: `dtvit-edge score` of one slice, as a whole process, with {_model(cold[-1], encoder)}",
             f"{min(seconds):.1f} to {max(seconds):.1f} s in {len(cold)} runs, {size(max(peaks))} at most",
             tuple(view.command for view in cold),
         )
+
+
+def _model(view: RunView, encoder: str | None) -> str:
+    """Who a bundle is to a reader; a demo model with another encoder than the newest evaluation's is one of before."""
+    if view.name != DEMO:
+        return view.name
+    return "the demo model" if view.encoder == encoder else f"the demo model of before ({view.encoder})"
 
 
 def _against_script(view: RunView) -> tuple[float, str, str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from benchmarks.peers import EAGER, PLAIN_EXPORTS
+from benchmarks.report.evidence_table import judged_slices
 from benchmarks.report.run_view import RunView
 from benchmarks.results import names
 from benchmarks.standalone import (
@@ -94,7 +95,7 @@ def _host_packing(record: Record) -> tuple[str, str]:
 def _evidence(record: Record) -> tuple[str, str]:
     s = record.summary
     return (
-        f"{record.what}: the hottest cell touches it, {s['slices']:.0f} slices ([report](report.md))",
+        f"{record.what}: the hottest cell touches it, {judged_slices(record)} ([report](report.md))",
         f"{s['fp32: cell']:.1%} ({s['fp32: cell_low']:.1%} to {s['fp32: cell_high']:.1%}); a wrong model "
         f"{s['shuffled: cell']:.1%}, chance {s['fp32: chance']:.1%}",
     )

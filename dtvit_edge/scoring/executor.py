@@ -99,7 +99,7 @@ class CpuExecutor:
         min_brain_share: a slice with less is not shown to the model.
         batch: slices a batch at most.
         padded: the model is always given `batch` slices. In fp32 and int8 both backends give the same bytes whatever
-            the batch; OpenVINO's bf16 does not (1e-2 in the logits of the demo model).
+            the batch; OpenVINO's bf16 may not (1e-2 in the logits of timm's `test_vit`).
     """
 
     depth = 1

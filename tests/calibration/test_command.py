@@ -73,7 +73,9 @@ def test_the_command_calibrates_prints_the_gates_table_and_keeps_a_record_of_it(
         "--shift-agreement 0.5 --difference 0.9 --shift-slices 4"
     )
     assert str(tmp_path) not in records.read_text() and "--other SLICES" in passed.options["command"]
-    assert f"| {bundle.manifest.name} | int8 | inconclusive |" in gate_part(records)
+    manifest = bundle.manifest
+    title = f"{manifest.name} ({manifest.encoder}, {manifest.training})"
+    assert f"| {title} | int8 | inconclusive |" in gate_part(records)
 
 
 def verdict_with(name: str, slices: int, flips: int = 0, studies: int = 200, of_studies: int = 0) -> Verdict:

@@ -7,8 +7,9 @@ import torch
 
 from dtvit_edge.errors import ConfigError
 from export.encoders import create_encoder, feature_width
+from export.stem_vit import STEM_VIT
 
-SMALL = ["test_vit", "test_vit2", "test_resnet", "test_convnext", "vit_tiny_patch16_224", "resnet18"]
+SMALL = ["test_vit", "test_vit2", "test_resnet", "test_convnext", "vit_tiny_patch16_224", "resnet18", STEM_VIT]
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -29,6 +30,14 @@ def test_patch_14_works_at_224() -> None:
     encoder = create_encoder("vit_small_patch14_dinov2")
     assert encoder.patch_embed.num_patches == 256
     assert encoder.global_pool == "token"
+
+
+def test_our_encoder_takes_timms_options_and_weights_at_another_size() -> None:
+    weights = create_encoder(STEM_VIT).state_dict()
+    encoder = create_encoder(STEM_VIT, weights, size=112, in_chans=1, drop_path_rate=0.1)
+    assert encoder.patch_embed.num_patches == 49 and type(encoder.blocks[-1].drop_path1).__name__ == "DropPath"
+    assert encoder(torch.zeros(2, 1, 112, 112)).shape == (2, 64)
+    assert torch.equal(encoder.blocks[5].mlp.fc2.weight, weights["blocks.5.mlp.fc2.weight"])
 
 
 def test_unknown_name_suggests_close_ones() -> None:

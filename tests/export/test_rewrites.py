@@ -14,6 +14,7 @@ from dtvit_edge.spec import PreprocessSpec
 from export._torchvision import timm
 from export.model import DTViT, normalise
 from export.rewrites import CLASS_TOKEN, NORMALISATION, Rewritten, rewrite
+from export.stem_vit import STEM_VIT
 from export.untrained import untrained_model
 from tests.support.encoders import THREE_WINDOWS, vit
 
@@ -48,6 +49,14 @@ def test_vit_is_rewritten_exactly(options: dict[str, object], spec: PreprocessSp
     assert difference(model, rewritten, make_pixels(3, spec.channels), spec) <= 1e-5
     conv = rewritten.module.model.encoder.patch_embed.proj
     assert conv.weight.shape[1] == spec.channels
+
+
+@pytest.mark.parametrize("spec", [SPEC, THREE_WINDOWS], ids=["one window", "three windows"])
+def test_the_vit_behind_convolutions_is_rewritten_exactly(spec: PreprocessSpec, make_pixels: Pixels) -> None:
+    model = untrained_model(STEM_VIT)
+    rewritten = rewrite(model, spec)
+    assert rewritten.report[NORMALISATION]["applied"] and rewritten.report[CLASS_TOKEN]["applied"]
+    assert difference(model, rewritten, make_pixels(3, spec.channels), spec) <= 1e-5
 
 
 @pytest.mark.parametrize("switched", [{"fold": False}, {"class_token": False}], ids=["no fold", "no class token"])

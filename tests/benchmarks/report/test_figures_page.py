@@ -13,11 +13,11 @@ import click
 import pytest
 
 from benchmarks.peers import PLAIN_EXPORTS
-from benchmarks.report import single_questions
+from benchmarks.report import page_parts, single_questions
 from benchmarks.report.figures_page import PAGE, figures_page, gate_part, tables
 from benchmarks.report.page_parts import EXIT_STATUSES, key_figures, key_figures_with_commands
 from benchmarks.report.run_view import run_records, run_views
-from benchmarks.results import BENCH_RECORDS, CPU_RECORDS, FOLDER, GATE_RECORDS
+from benchmarks.results import BENCH_RECORDS, CPU_RECORDS, EVALUATION_RECORDS, FOLDER, GATE_RECORDS
 from dtvit_edge.cli.commands import WORKSTATION_COMMANDS
 from dtvit_edge.errors import BuildKilled, BundleError, DtvitError, VerdictError
 from evaluation.records import append, latest, read
@@ -61,8 +61,8 @@ def test_a_configuration_has_one_row_against_a_peer_from_its_newest_run() -> Non
 def test_no_row_of_a_gate_that_was_switched_off_says_passed() -> None:
     off = [r for r in read(GATE_RECORDS) if "--agreement 0" in r.options["command"]]
     assert off and all(set(r.options["verdicts"].values()) == {"passed"} for r in off)  # as they were recorded
-    names = {r.options["name"] for r in off}
-    rows = [line for line in figures_page().splitlines() if line.startswith("| ") and line.split(" | ")[0][2:] in names]
+    names = tuple(f"| {r.options['name']} (" for r in off)
+    rows = [line for line in figures_page().splitlines() if line.startswith(names)]
     assert rows and all(row.split(" | ")[2] == "not gated" for row in rows)
     assert "(not gated)" in key_figures()
 
@@ -83,6 +83,18 @@ def test_readme_has_five_figures_and_the_page_the_command_of_each() -> None:
     assert len(rows) == len(with_commands) == 5
     for row, longer in zip(rows, with_commands, strict=True):
         assert longer.startswith(row) and longer.removeprefix(row).startswith(" `"), row
+
+
+def test_figures_of_a_demo_that_was_replaced_are_said_to_be_of_before(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    evaluated = [r for r in read(EVALUATION_RECORDS) if r.options.get("model") == page_parts.DEMO][-1]
+    timed = [view for view in run_views(run_records(BENCH_RECORDS)) if view.name == page_parts.DEMO][-1]
+    monkeypatch.setattr(page_parts, "EVALUATION_RECORDS", tmp_path / "paper.jsonl")
+    for encoder, of_before in ((timed.encoder, 0), ("another", 2)):
+        append(tmp_path / "paper.jsonl", replace(evaluated, options=evaluated.options | {"encoder": encoder}))
+        assert key_figures().count(f"the demo model of before ({timed.encoder})") == of_before
+        assert key_figures().count("the demo model") == 3  # its evaluation among them
 
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.jsonl")), ids=lambda file: file.name)

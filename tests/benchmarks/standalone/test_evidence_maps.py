@@ -63,7 +63,7 @@ def test_the_benchmark_records_what_it_judged(tmp_path: Path) -> None:
     (record,) = read(tmp_path / "r")
     assert record.summary["slices"] == 1 and record.summary["passes"] <= 80
     assert {"fp32: hottest cell", "shuffled 0: hottest cell"} < set(record.samples)
-    assert "| 1 of 1 phantoms | the model in fp32 |" in evidence_table(tmp_path / "r")
+    assert "| 1 slices of 1 phantoms | the model in fp32 |" in evidence_table(tmp_path / "r")
 
 
 def test_a_table_without_boxes_is_refused_by_its_columns(tmp_path: Path) -> None:
