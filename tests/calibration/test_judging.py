@@ -77,6 +77,25 @@ def test_fp32_passes_on_a_validation_set_that_is_too_small_for_a_verdict(judge: 
     assert not judge.passes("int8", tiny_model(middle=57.0))
 
 
+@pytest.mark.parametrize("where", [VALIDATION, "validation, HU +10"])
+def test_what_only_just_keeps_the_difference_is_not_chosen_by_the_validation_set(judge: Judge, where: str) -> None:
+    middle = slices_of([46] * 10)
+    far = slices_of([10] * 5 + [160] * 5)
+    judge.sets = dict(judge.sets) | {VALIDATION: middle if where == VALIDATION else far}
+    judge.__dict__["validation_elsewhere"] = {"validation, HU +10": far if where == VALIDATION else middle}
+    near = tiny_model(middle=45.5)
+    fp32, int8 = (judge.run("int8", data, middle.pixels)["ich_logits"] for data in (judge.fp32, near))
+    shares = [1 / (1 + np.exp(logits[:, 0] - logits[:, 1])) for logits in (fp32, int8)]
+    differs = float(np.abs(shares[0] - shares[1]).max())
+    for share, passes in ((1.1, False), (2.2, True)):
+        judge.limits = Limits(slices=4, shift_slices=4, difference=share * differs)
+        judge.sets[TEST] = middle
+        judge.__dict__["elsewhere"] = {}
+        judge._reference.clear()
+        assert judge.assess("int8", near).verdict == PASSED
+        assert judge.passes("int8", near) is passes
+
+
 def test_the_first_no_on_the_validation_set_ends_it_and_is_asked_first_the_next_time(judge: Judge) -> None:
     judge.sets = dict(judge.sets) | {VALIDATION: judge.sets[TEST]}
     ran: list[str] = []

@@ -15,7 +15,7 @@ from dtvit_edge import backends
 from dtvit_edge.bundle import MODEL_FILES, Bundle, FileRecord, Golden, write_bundle
 from dtvit_edge.bundle.device_profile import Configuration, DeviceProfile, Measured
 from dtvit_edge.errors import BundleError
-from dtvit_edge.scoring import candidates, opened
+from dtvit_edge.scoring import candidates, opened, opening
 from dtvit_edge.scoring.api import Options
 from dtvit_edge.scoring.device_facts import library_versions, machine_facts
 from dtvit_edge.scoring.executor import BatchResult
@@ -137,6 +137,6 @@ def make_world(monkeypatch: pytest.MonkeyPatch, bundle: Bundle, seconds: Mapping
     monkeypatch.setattr(backends, "native_hints", lambda name: ("bf16",))
     monkeypatch.setattr(candidates, "usable_cores", lambda: 2)
     monkeypatch.setattr(candidates, "physical_cores", lambda: 2)
-    for name in ("open_backend", "open_executor"):
-        monkeypatch.setattr(opened, name, getattr(world, name))
+    monkeypatch.setattr(opening, "open_backend", world.open_backend)
+    monkeypatch.setattr(opened, "open_executor", world.open_executor)
     return world
