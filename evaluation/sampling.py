@@ -82,6 +82,21 @@ class SliceSet:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    def at(self, places: Sequence[int]) -> SliceSet:
+        """Those of its slices, in that order, with all that is known of them."""
+        rows, labels = list(places), self.labels
+        some = replace(
+            labels,
+            digests=tuple(labels.digests[i] for i in rows),
+            patients=tuple(labels.patients[i] for i in rows),
+            ich=labels.ich[rows],
+            location=None if labels.location is None else labels.location[rows],
+        )
+        sources = tuple(self.sources[i] for i in rows) if self.sources else ()
+        return SliceSet(
+            self.pixels[rows], some, sources, tuple(self.brain_shares[i] for i in rows) if self.brain_shares else ()
+        )
+
 
 def candidates(sources: Sequence[Path], *, pictures: bool = False, progress: Progress = silent) -> list[Candidate]:
     """Every slice of suitable series below the folders, and every row of the CSVs.

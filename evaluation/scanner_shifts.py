@@ -257,13 +257,5 @@ def _seed(seed: int, digest: str, shift: ScannerShift) -> tuple[int, ...]:
 
 
 def _subset(slices: SliceSet, kept: Sequence[int], pixels: NDArray[np.uint8]) -> SliceSet:
-    labels = slices.labels
     digests = tuple(digest_bytes(image.tobytes()) for image in pixels)
-    some = replace(
-        labels,
-        digests=digests,
-        patients=tuple(labels.patients[i] for i in kept),
-        ich=labels.ich[list(kept)],
-        location=None if labels.location is None else labels.location[list(kept)],
-    )
-    return SliceSet(pixels, some)
+    return SliceSet(pixels, replace(slices.at(kept).labels, digests=digests))

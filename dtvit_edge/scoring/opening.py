@@ -88,6 +88,7 @@ class Opening:
         backends.load_library(self.options.backend)  # here: two threads that import can see each other's half
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="opening")
         self._opened = self._thread.submit(self._backend.__enter__)
+        self._thread.shutdown(wait=False)  # it ends with what it was made for
         return self
 
     def __exit__(
@@ -111,7 +112,10 @@ class Opening:
         Raises:
             DtvitError: what opening it raised.
         """
-        return self._opened.result()
+        backend = self._opened.result()
+        if self._thread is not None:
+            self._thread.shutdown(wait=True)
+        return backend
 
     def require_not_failed(self) -> None:
         """Say at once that it cannot be opened, where that is known by now.

@@ -77,6 +77,17 @@ def test_fp32_passes_on_a_validation_set_that_is_too_small_for_a_verdict(judge: 
     assert not judge.passes("int8", tiny_model(middle=57.0))
 
 
+def test_the_slices_that_are_shifted_to_choose_by_are_those_of_which_fp32_is_least_sure(
+    judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge.sets = dict(judge.sets) | {VALIDATION: slices_of([10, 44, 160, 47, 100])}
+    monkeypatch.setattr("calibration.judging._VALIDATION_SHIFTED", 2)
+    shifted: list[SliceSet] = []
+    monkeypatch.setattr("calibration.judging.shifted_sets", lambda few, spec, **more: shifted.append(few) or {})
+    assert judge.validation_elsewhere == {}
+    assert shifted[0].labels.patients == ("d44", "d47") and len(shifted[0].pixels) == 2
+
+
 @pytest.mark.parametrize("where", [VALIDATION, "validation, HU +10"])
 def test_what_only_just_keeps_the_difference_is_not_chosen_by_the_validation_set(judge: Judge, where: str) -> None:
     middle = slices_of([46] * 10)

@@ -97,7 +97,10 @@ class _Handle:
             def remote(*arguments: Any) -> Future[Any]:
                 future: Future[Any] = Future()
                 handle._futures.append(future)
-                handle._threads.submit(handle._call, future, name, arguments)
+                try:
+                    handle._threads.submit(handle._call, future, name, arguments)
+                except RuntimeError:  # ended meanwhile: Ray says so when the answer is asked for
+                    _settle(future, error=ActorDied())
                 return future
 
         return Method
