@@ -193,8 +193,8 @@ build/platform-wheels/.installed: requirements/platform-wheels.txt
 
 # The committed demo checkpoint, from nothing. Interrupted, the same command goes on.
 demo-training: $(VENV)/.workstation
-	$(TRAIN) phantoms:5000 -o out/demo-training --training synthetic --encoder test_vit --half-weights \
-	  --epochs 18 --batch 16 --no-augment --flip --optimizer adamw --learning-rate 0.001 --weight-decay 0.05 \
+	$(TRAIN) phantoms:5000 -o out/demo-training --training synthetic --encoder dtvit_stem_vit_64 --half-weights \
+	  --epochs 12 --batch 16 --no-augment --flip --optimizer adamw --learning-rate 0.001 --weight-decay 0.05 \
 	  --schedule cosine --warmup-epochs 1 --precision bf16 --patch-weight 20
 	$(BIN)/dtvit-edge evaluate phantoms:400@9000000 out/demo-training/best.safetensors -o out/demo-training/report
 

@@ -142,8 +142,8 @@ def _key_figures() -> Iterator[KeyFigure]:
         s = evaluation[-1].summary
         yield KeyFigure(
             f"the demo model on {s['ich_slices']:.0f} phantom slices that it never saw",
-            f"haemorrhage: AUC {s['ich_auc']:.3f}, accuracy {s['ich_accuracy']:.1%}; location: accuracy "
-            f"{s['location_accuracy']:.1%}",
+            f"haemorrhage: AUC {s['ich_auc']:.4f}, accuracy {s['ich_accuracy']:.2%}; location: accuracy "
+            f"{s['location_accuracy']:.2%}",
             (_command(evaluation[-1]),),
         )
     views = run_views(run_records(BENCH_RECORDS))
