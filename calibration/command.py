@@ -96,7 +96,7 @@ def _refusal(result: CalibrationResult, limits: Limits) -> str:
 
 
 def what_would_tell(verdicts: Sequence[Verdict], limits: Limits) -> str:
-    """What to give so that an inconclusive verdict away from home becomes one; empty where none is inconclusive."""
+    """What to give so that an inconclusive verdict becomes one; empty where none is inconclusive."""
     from evaluation.gate import INCONCLUSIVE, OTHER
 
     sentences = []
@@ -118,8 +118,10 @@ def what_would_tell(verdicts: Sequence[Verdict], limits: Limits) -> str:
             f"one of {min(studies)} studies is decided otherwise, which may be chance: with test slices of "
             f"{limits.least_elsewhere} patients or more it is none"
         )
-    if unsure and not sentences:
+    if not sentences and unsure:
         sentences.append("some sets hold too few slices to tell: give more test slices, and --shift-slices")
+    elif not sentences and any(v.verdict == INCONCLUSIVE for v in verdicts):
+        sentences.append("the test set holds too few slices, studies or located bleeds to tell: give more test slices")
     return "; ".join(sentences)
 
 

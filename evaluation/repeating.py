@@ -73,14 +73,15 @@ def command_line(context: click.Context, *words: str) -> str:
 
 def _not_writable(path: Path) -> str | None:
     """Why nothing could be appended to a file that may not be there yet; leaves no trace."""
-    if path.is_symlink():
-        return f"{path}: a link; name the file itself"
-    if path.exists():
-        return None if os.access(path, os.W_OK) else f"{path} cannot be written"
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not folder.is_dir():
-        return f"{folder} is not a folder"
-    return None if os.access(folder, os.W_OK | os.X_OK) else f"{folder} cannot be written"
+    try:
+        if path.is_symlink():
+            return f"{path}: a link; name the file itself"
+        if path.exists():
+            return None if path.is_file() and os.access(path, os.W_OK) else f"{path} cannot be written"
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+    except OSError as error:  # such as a name that is too long
+        return f"{path} cannot be written: {error.strerror}"
+    return None if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK) else f"{folder} cannot be written"
 
 
 def _printable(name: str, value: object) -> str:

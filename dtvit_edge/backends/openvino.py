@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -36,17 +37,29 @@ def unavailable() -> str | None:
 
 def library() -> ModuleType:
     """OpenVINO, loaded without its converter, which comes when somebody asks the module for it."""
-    if "openvino" in sys.modules or _CONVERTER in sys.modules:
+    if "openvino" in sys.modules:
         return import_module("openvino")
-    # It goes on without one that cannot be imported; None says so (importlib's documentation, `sys.modules`).
-    sys.modules[_CONVERTER] = None  # type: ignore[assignment]
+    without = _Without(threading.get_ident())
+    sys.meta_path.insert(0, without)
     try:
-        openvino = import_module("openvino")
+        openvino = import_module("openvino")  # goes on without a converter that cannot be imported
     finally:
-        sys.modules.pop(_CONVERTER, None)
+        sys.meta_path.remove(without)
     if not hasattr(openvino, _CONVERTS):
         vars(openvino).setdefault("__getattr__", _later)
     return openvino
+
+
+class _Without:
+    """Says to one thread that the converter cannot be imported; others get it."""
+
+    def __init__(self, thread: int) -> None:
+        self._thread = thread
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """See `importlib.abc.MetaPathFinder`."""
+        if name == _CONVERTER and threading.get_ident() == self._thread:
+            raise ModuleNotFoundError(f"{name} is loaded when it is asked for", name=name)
 
 
 def _later(name: str) -> Any:

@@ -23,7 +23,6 @@ from pathlib import Path
 
 from dtvit_edge.files import changed, open_regular, write_all
 
-_NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS})  # of a file system without it (sendfile(2))
 _BLOCK = 1 << 23
 _DESCRIPTORS = Path("/proc/self/fd")
 
@@ -108,9 +107,10 @@ def _sent(stream: BufferedReader, target: int, size: int) -> int:
     try:
         while done < size and (count := os.sendfile(target, stream.fileno(), done, size - done)):
             done += count
-    except OSError as error:
-        if done or error.errno not in _NO_SENDFILE:
+    except OSError:
+        if done:
             raise
+        # A file system or a sandbox may have no sendfile(2); a file that cannot be read says so here again.
         while block := stream.read(_BLOCK):
             write_all(target, block)
             done += len(block)

@@ -96,8 +96,9 @@ def verdict_with(name: str, slices: int, flips: int = 0, studies: int = 200, of_
         (verdict_with("tilt", 60), "tilt: 60 slices, 100 are the fewest that can tell: give more test slices"),
         (verdict_with("half dose", 256, studies=23, of_studies=1), "one of 23 studies is decided otherwise"),
         (verdict_with("zoom", 150, flips=1), "some sets hold too few slices to tell"),
+        (replace(verdict_with("zoom", 256), elsewhere=()), "the test set holds too few slices"),
     ],
-    ids=["another site", "few under a shift", "few studies", "few for the difference"],
+    ids=["another site", "few under a shift", "few studies", "few for the difference", "few at home"],
 )
 def test_an_inconclusive_verdict_says_what_would_tell(verdict: Verdict, said: str) -> None:
     assert what_would_tell([verdict], Limits()).startswith(said)
@@ -106,7 +107,7 @@ def test_an_inconclusive_verdict_says_what_would_tell(verdict: Verdict, said: st
 def test_a_verdict_that_is_clear_asks_for_nothing() -> None:
     clear = verdict_with("tilt", 256)
     away = tuple(replace(one, verdict=PASSED) for one in clear.elsewhere)
-    assert what_would_tell([replace(clear, elsewhere=away)], Limits()) == ""
+    assert what_would_tell([replace(clear, verdict=PASSED, elsewhere=away)], Limits()) == ""
 
 
 def test_no_calibration_data_are_refused_with_what_to_give(

@@ -33,11 +33,14 @@ def test_a_file_that_is_not_there_yet_may_be_named_and_is_not_made(tmp_path: Pat
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("place", ["file/records.jsonl", "file/deeper/records.jsonl", "folder", "link"])
+@pytest.mark.parametrize(
+    "place", ["file/records.jsonl", "file/deeper/records.jsonl", "folder", "link", "pipe", "/dev/full", "long" * 75]
+)
 def test_a_place_where_no_record_could_be_written_is_refused_before_measuring(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("file")
+    os.mkfifo(tmp_path / "pipe")
     result = run(tmp_path / place)
     assert result.exit_code == 2 and "measured" not in result.output and "--record" in result.output
 
