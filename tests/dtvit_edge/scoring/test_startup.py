@@ -69,7 +69,8 @@ def test_openvinos_converter_comes_when_it_is_asked_for() -> None:
     code = (
         "import sys; from dtvit_edge.backends.openvino import library; openvino = library(); "
         "assert 'openvino.tools.ovc' not in sys.modules and not hasattr(openvino, 'nothing'); "
-        "assert openvino.tools.__name__ == 'openvino.tools' and callable(openvino.convert_model); from openvino.tools.ovc import convert_model"
+        "assert openvino.tools.__name__ == 'openvino.tools' and callable(openvino.convert_model); "
+        "from openvino.tools.ovc import convert_model"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
