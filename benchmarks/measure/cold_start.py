@@ -37,6 +37,11 @@ class ColdStart:
     peak_bytes: list[int]
 
 
+def environment() -> dict[str, str]:
+    """What a started process gets: this one's variables, but for the one that keeps byte code from the disk."""
+    return {name: value for name, value in os.environ.items() if name != NO_BYTE_CODE}
+
+
 def measure(
     configuration: Configuration, file: Path, count: int, threads: int | None, mark: Callable[[], None] = lambda: None
 ) -> ColdStart:
@@ -48,13 +53,12 @@ def measure(
     Raises:
         VerdictError: the command did not score the slice.
     """
-    environment = {name: value for name, value in os.environ.items() if name != NO_BYTE_CODE}
     counted = []
     for i in range(count + 1):
         if i:
             mark()
         with tempfile.TemporaryDirectory() as folder:
-            ended = child_process.run(command(configuration, file, Path(folder) / "out", threads), environment)
+            ended = child_process.run(command(configuration, file, Path(folder) / "out", threads), environment())
         if ended.status != 0:
             last = ended.stderr.strip().splitlines()[-1:] or [""]
             raise VerdictError(f"{configuration.name}: `dtvit-edge score` ended with {ended.status}: {last[0]}")

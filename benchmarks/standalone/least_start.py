@@ -9,7 +9,6 @@ the compiled one of the bundle's `engines/`, where there is one) and asks it one
 
 from __future__ import annotations
 
-import os
 import statistics
 import sys
 import tempfile
@@ -49,7 +48,6 @@ def measure(bundle: Bundle, precision: str, names: list[str], file: Path, rounds
     Raises:
         BundleError: a process did not end as it should.
     """
-    environment = {name: value for name, value in os.environ.items() if name != cold_start.NO_BYTE_CODE}
     spec = bundle.manifest.spec
     shape = [str(size) for size in (1, spec.channels, spec.crop, spec.crop)]
     samples: dict[str, list[float]] = {}
@@ -62,7 +60,7 @@ def measure(bundle: Bundle, precision: str, names: list[str], file: Path, rounds
                     "least": [sys.executable, "-c", LEAST[name], str(model_of(bundle, name, precision)), *shape],
                 }
                 for side, words in sides.items():
-                    ended = child_process.run(words, environment)
+                    ended = child_process.run(words, cold_start.environment())
                     if ended.status:
                         raise BundleError(f"{name}: {side} ended with {ended.status}: {ended.stderr.strip()[-300:]}")
                     if round_:

@@ -38,6 +38,24 @@ def opens(monkeypatch: pytest.MonkeyPatch, before: Callable[[], Any]) -> None:
     monkeypatch.setattr(opening, "open_backend", lambda *arguments: Backend(open_backend(*arguments)))
 
 
+def fails_once_begun(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """A model that cannot be opened: it is said once the first event is set, and the second one is when it was."""
+    begun, failed, true_enter = threading.Event(), threading.Event(), Opening.__enter__
+
+    def fail() -> None:
+        assert begun.wait(MOST_SECONDS)
+        raise BundleError("it cannot be opened")
+
+    def entered(opening: Opening) -> Opening:
+        true_enter(opening)
+        opening._opened.add_done_callback(lambda _: failed.set())
+        return opening
+
+    monkeypatch.setattr(Opening, "__enter__", entered)
+    opens(monkeypatch, fail)
+    return begun, failed
+
+
 def steps(on_step: Callable[[], Any]) -> Any:
     @contextmanager
     def progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -61,24 +79,12 @@ def test_a_model_that_cannot_be_opened_ends_the_reading_of_headers(
 ) -> None:
     series(tmp_path / "in", [0, 5, 10])
     read: list[bool] = []
-    begun, failed = threading.Event(), threading.Event()
-
-    def fail() -> None:
-        assert begun.wait(MOST_SECONDS)
-        raise BundleError("it cannot be opened")
-
-    def entered(opening: Opening) -> Opening:
-        true_enter(opening)
-        opening._opened.add_done_callback(lambda _: failed.set())
-        return opening
+    begun, failed = fails_once_begun(monkeypatch)
 
     def step() -> None:
         begun.set()
         read.append(failed.wait(MOST_SECONDS))
 
-    true_enter = Opening.__enter__
-    monkeypatch.setattr(Opening, "__enter__", entered)
-    opens(monkeypatch, fail)
     with pytest.raises(BundleError, match="it cannot be opened"):
         run(tiny_bundle, [tmp_path / "in"], tmp_path / "out", OPTIONS, progress=steps(step))
     assert read == [True]
@@ -99,19 +105,8 @@ def test_a_model_that_cannot_be_opened_ends_the_listing_of_folders(
         assert failed.wait(MOST_SECONDS)
         return entries(walker, place, folder, path)
 
-    def fail() -> None:
-        assert begun.wait(MOST_SECONDS)
-        raise BundleError("it cannot be opened")
-
-    def entered(opening: Opening) -> Opening:
-        true_enter(opening)
-        opening._opened.add_done_callback(lambda _: failed.set())
-        return opening
-
-    begun, failed, true_enter = threading.Event(), threading.Event(), Opening.__enter__
-    monkeypatch.setattr(Opening, "__enter__", entered)
+    begun, failed = fails_once_begun(monkeypatch)
     monkeypatch.setattr(walk._Walker, "_entries", slow)
-    opens(monkeypatch, fail)
     with pytest.raises(BundleError, match="it cannot be opened"):
         run(tiny_bundle, [tmp_path / "in"], tmp_path / "out", OPTIONS)
     assert listed == [tmp_path / "in"]
