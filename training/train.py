@@ -177,10 +177,9 @@ def _train_epoch(
 
 
 def _moved(training_model: TrainingModel, config: TrainConfig) -> TrainingModel:
-    """The model on its device; on a GPU in the layout and with the algorithms that convolutions like there."""
-    if not devices.is_fast(config.device):
-        return training_model.to(config.device)
-    torch.backends.cudnn.benchmark = True
+    """The model on its device, in the layout that convolutions like there: a third of a CNN's time on a CPU."""
+    if devices.is_fast(config.device):
+        torch.backends.cudnn.benchmark = True
     moved: TrainingModel = training_model.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return moved
 
