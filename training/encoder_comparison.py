@@ -44,6 +44,7 @@ class Row:
         wall_minutes: of a training on a GPU, by seed, beside the others that ran there; 0 on a CPU.
         pretrained: it did not begin with random weights.
         rate: the learning rate; 0 in records of earlier versions, whose encoders had one rate.
+        patch_weight: of the loss on patch tokens, which only a ViT can have; 0 without it.
     """
 
     encoder: str
@@ -62,6 +63,7 @@ class Row:
     wall_minutes: tuple[float, ...] = ()
     pretrained: bool = False
     rate: float = 0.0
+    patch_weight: float = 0.0
 
     @property
     def ranks_below(self) -> bool:
@@ -100,6 +102,7 @@ class Judged:
     wall_minutes: float = 0.0
     pretrained: bool = False
     rate: float = 0.0
+    patch_weight: float = 0.0
 
 
 def rows(head: str, truth: NDArray[np.int64], patients: Sequence[str], judged: Sequence[Judged]) -> list[Row]:
@@ -139,6 +142,7 @@ def rows(head: str, truth: NDArray[np.int64], patients: Sequence[str], judged: S
                 tuple(j.wall_minutes for j in group),
                 group[0].pretrained,
                 group[0].rate,
+                group[0].patch_weight,
             )
         )
     return made
@@ -260,4 +264,5 @@ def _judged(head: str, evaluation: Evaluation, run: TrainingRun, kept: Sequence[
     minutes, wall = (sum(epoch.get(of, 0.0) for epoch in run.history) / 60 for of in ("cpu_seconds", "wall_seconds"))
     began, rate = run.config.get("init") is not None, float(run.config["learning_rate"])
     kept_probability, augmented = probability[list(kept)], bool(run.config["augment"])
-    return Judged(evaluation.encoder, augmented, figures, kept_probability, minutes, wall, began, rate)
+    patches = float(run.config.get("patch_weight", 0.0))
+    return Judged(evaluation.encoder, augmented, figures, kept_probability, minutes, wall, began, rate, patches)

@@ -4,8 +4,8 @@
 
 The data are read or rendered once. Every training is a folder of `dtvit-edge train`, so that the same command goes on
 where an interrupted one stopped; at the end all of them are evaluated together. One budget for all: the same split, the
-same images in the same number, the same optimiser. A learning rate or weights to start from that an encoder has for
-itself are said in its row.
+same images in the same number, the same optimiser. A learning rate, weights to start from or a loss on its patches that
+an encoder has for itself are said in its row.
 """
 
 from __future__ import annotations
@@ -73,7 +73,12 @@ def plan(
 
 
 def of_encoders(
-    encoders: tuple[str, ...], rates: Iterable[str], inits: Iterable[str], once: Iterable[str]
+    encoders: tuple[str, ...],
+    once: Iterable[str] = (),
+    *,
+    rates: Iterable[str] = (),
+    patch_losses: Iterable[str] = (),
+    inits: Iterable[str] = (),
 ) -> dict[str, dict[str, Any]]:
     """What encoders have for themselves, from the words of the command line.
 
@@ -81,7 +86,11 @@ def of_encoders(
         ConfigError: a word that is no `ENCODER=VALUE`, an encoder that is not trained, no such file.
     """
     own: dict[str, dict[str, Any]] = {encoder: {} for encoder in encoders}
-    for field, read, words in (("learning_rate", float, rates), ("init", Path, inits)):
+    for field, read, words in (
+        ("learning_rate", float, rates),
+        ("patch_weight", float, patch_losses),
+        ("init", Path, inits),
+    ):
         for word in words:
             encoder, equals, value = word.partition("=")
             if not equals or encoder not in own:
@@ -89,7 +98,7 @@ def of_encoders(
             try:
                 own[encoder][field] = read(value)
             except ValueError as error:
-                raise ConfigError(f"{word!r}: {value!r} is no learning rate") from error
+                raise ConfigError(f"{word!r}: {value!r} is no number") from error
             if field == "init" and not Path(value).is_file():
                 raise ConfigError(f"{value}: no such file")
     if unknown := sorted(set(once) - set(own)):
@@ -121,6 +130,13 @@ def of_encoders(
     "--rate", "rates", multiple=True, metavar="ENCODER=RATE", help="Give this encoder a learning rate of its own."
 )
 @click.option(
+    "--patch-loss",
+    "patch_losses",
+    multiple=True,
+    metavar="ENCODER=WEIGHT",
+    help="Add a loss on each patch to this encoder's, with this weight.",
+)
+@click.option(
     "--init", "inits", multiple=True, metavar="ENCODER=FILE", help="Start this encoder from these weights of it."
 )
 @click.option(
@@ -150,6 +166,7 @@ def main(
     seeds: int,
     once: str,
     rates: tuple[str, ...],
+    patch_losses: tuple[str, ...],
     inits: tuple[str, ...],
     protocols: bool,
     jobs: int | None,
@@ -167,9 +184,11 @@ def main(
         names, alone = tuple(encoders.split(",")), tuple(filter(None, once.split(",")))
         if len(set(names)) < len(names):
             raise ConfigError("--encoders names an encoder twice, which is one folder; --seeds trains it again")
-        own = {} if no_train else of_encoders(names, rates, inits, alone)
+        own = {} if no_train else of_encoders(names, alone, rates=rates, patch_losses=patch_losses, inits=inits)
         planned = list(plan(base, names, arms=arms, protocols=protocols, seeds=seeds, once=alone, own=own))
         image_set = load_image_set(data, base.spec, workers=workers, progress=render.progress)
+        if image_set.masks is None and any(config.patch_weight for _, config in planned):
+            raise ConfigError(f"{data}: a patch loss needs data with outlined haemorrhages, which phantoms have")
         if no_train:
             pass
         elif jobs:

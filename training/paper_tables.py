@@ -129,6 +129,7 @@ def encoders(record: Record) -> list[Table]:
             "augmented": ["yes" if row.augmented else "no" for row in rows],
             "began with": ["given weights" if row.pretrained else "random weights" for row in rows],
             "learning rate": [f"{row.rate:g}" for row in rows],
+            "loss on patches": [f"{row.patch_weight:g}" if row.patch_weight else "none" for row in rows],
             **{name: [f"{row.figures[name]:.4f}" for row in rows] for name in rows[0].figures},
             "AUC": [f"{row.auc:.4f} ({row.low:.4f} to {row.high:.4f})" for row in rows],
             "of the seeds": [f"{row.least:.4f} to {row.most:.4f}" if row.seeds > 1 else "one seed" for row in rows],
@@ -142,6 +143,7 @@ def encoders(record: Record) -> list[Table]:
         absent = {
             "began with": not any(row.pretrained for row in rows),
             "learning rate": not any(row.rate for row in rows),
+            "loss on patches": not any(row.patch_weight for row in rows),
             "minutes on the wall each": not any(map(sum, (row.wall_minutes for row in rows))),
         }
         shown = {name: column for name, column in by_column.items() if not absent.get(name)}

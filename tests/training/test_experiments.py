@@ -42,15 +42,16 @@ def test_an_encoder_may_have_a_rate_and_weights_of_its_own_and_be_trained_once(t
     weights = tmp_path / "weights.safetensors"
     weights.touch()
     names = ("resnet18", "alexnet")
-    own = of_encoders(names, ["alexnet=0.001"], [f"resnet18={weights}"], ["alexnet"])
+    own = of_encoders(names, ["alexnet"], rates=["alexnet=0.001"], inits=[f"resnet18={weights}"])
     configs = dict(plan(TrainConfig(), names, arms="none", protocols=True, seeds=2, once=["alexnet"], own=own))
     assert list(configs) == ["resnet18", "alexnet", "resnet18-paper-protocol", "resnet18-seed-1"]
     assert (configs["alexnet"].learning_rate, configs["resnet18"].learning_rate) == (0.001, 0.01)
+    assert of_encoders(names, patch_losses=["alexnet=20"])["alexnet"] == {"patch_weight": 20.0}
     assert configs["resnet18-paper-protocol"].init == weights and configs["alexnet"].init is None
     for rates, inits, once in ((["alexnet"], [], []), (["vgg16=1"], [], []), (["alexnet=x"], [], []),
                                ([], ["alexnet=none"], []), ([], [], ["vgg16"])):  # fmt: skip
         with pytest.raises(ConfigError, match=r"alexnet|none|vgg16"):
-            of_encoders(names, rates, inits, once)
+            of_encoders(names, once, rates=rates, inits=inits)
 
 
 def test_an_encoder_that_is_named_twice_is_refused(tmp_path: Path) -> None:
@@ -58,6 +59,15 @@ def test_an_encoder_that_is_named_twice_is_refused(tmp_path: Path) -> None:
         main, ["phantoms:1", "-o", str(tmp_path / "out"), "--encoders", "alexnet,alexnet", "--training", "synthetic"]
     )
     assert done.exit_code == 2 and "names an encoder twice" in done.output
+
+
+def test_a_loss_on_patches_is_refused_before_anything_is_trained_where_no_haemorrhage_is_outlined(
+    few_phantoms: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    asked = [str(few_phantoms), "-o", str(out), "--encoders", "test_resnet,test_vit", "--patch-loss", "test_vit=20"]
+    done = CliRunner().invoke(main, [*asked, "--training", "synthetic", "--workers", "1"])
+    assert done.exit_code == 2 and "outlined" in done.output and not out.exists()
 
 
 def test_one_command_trains_and_evaluates_and_goes_on_where_it_stopped(

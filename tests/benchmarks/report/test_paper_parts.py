@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from benchmarks.report import paper_parts
 from evaluation.records import Record, append
 from training.encoder_comparison import WHAT, Row
 
-LATER = ("wall_minutes", "rate", "pretrained")
+LATER = ("wall_minutes", "rate", "pretrained", "patch_weight")
 FIGURES = {"accuracy": 0.9, "precision": 0.9, "recall": 0.9, "f1": 0.9, "specificity": 0.9}
 BEST = Row("resnet18", True, 2, FIGURES, 0.95, 0.94, 0.96, 0.94, 0.96, 0.0, 0.0, 0.0, (30.0, 34.0), (1.0, 2.0),
            pretrained=True, rate=0.0003)  # fmt: skip
@@ -60,4 +60,10 @@ def test_a_record_of_an_earlier_version_is_shown_without_what_it_does_not_hold(t
 def test_a_training_on_a_cpu_shows_its_rate_and_no_minutes_on_the_wall(tmp_path: Path) -> None:
     rows = [asdict(BEST) | {"wall_minutes": (0.0, 0.0)}, asdict(OTHER) | {"wall_minutes": (0.0,)}]
     head, *_ = rows_in(shown(tmp_path / "records.jsonl", rows))
-    assert "learning rate" in head and "minutes on the wall each" not in head
+    assert "learning rate" in head and "minutes on the wall each" not in head and "loss on patches" not in head
+
+
+def test_a_loss_on_patches_is_said_of_the_encoder_that_has_one(tmp_path: Path) -> None:
+    rows = [asdict(replace(BEST, encoder="test_vit", patch_weight=20.0)), asdict(OTHER)]
+    head, *shown_rows = rows_in(shown(tmp_path / "records.jsonl", rows))
+    assert [row[head.index("loss on patches")] for row in shown_rows] == ["20", "none"]
