@@ -60,6 +60,7 @@ class Config:
         sensitivity_slices: how many slices of the validation set rank the ops.
         keep_higher_limit: largest share of the ops that may be kept in higher precision, 0 to 1.
         budget: says how many are kept; None keeps as many as the gate needs on the validation set.
+        only: of `LOWER`, the precisions that are made and judged.
         limits: what the gate asks for; seed: of the sampling and of the bootstrap.
     """
 
@@ -71,12 +72,17 @@ class Config:
     sensitivity_slices: int = 16
     keep_higher_limit: float = 0.5
     budget: Budget | None = None
+    only: tuple[str, ...] = LOWER
     limits: Limits = field(default_factory=Limits)
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.recipe not in RECIPES:
             raise ConfigError(f"recipe is {self.recipe!r}, expected one of {', '.join(RECIPES)}")
+        if unknown := set(self.only) - set(LOWER):
+            raise ConfigError(
+                f"no lower precision is called {', '.join(sorted(unknown))}; there are {', '.join(LOWER)}"
+            )
 
     @property
     def set_sizes(self) -> dict[str, int]:
@@ -168,12 +174,17 @@ def calibrate(
         kept_higher = tuple(cost.name for cost in costs[:kept])
     files = {"int8": quantise(smoothed, quantised, ranges[method])}
     check_graph(files["int8"], OPSET, calibrator.channels)
-    files["int8-fp16"] = typed(files["int8"], calibrator.channels)
-    files["fp8"] = quantise_fp8(smoothed, [op for op in calibrator.ops if not op.attention], spans, calibrator.channels)
+    if "int8-fp16" in config.only:
+        files["int8-fp16"] = typed(files["int8"], calibrator.channels)
+    if "fp8" in config.only:
+        weighted = [op for op in calibrator.ops if not op.attention]
+        files["fp8"] = quantise_fp8(smoothed, weighted, spans, calibrator.channels)
     if "fp16" in bundle.manifest.models:
         files["fp16"] = bundle.model_bytes("fp16")
-    verdicts = tuple(calibrator.assess(name, files[name]) for name in LOWER if name in files)
-    configurations = tuple(verdict for name in HINTED for verdict in calibrator.assess_hinted(name, files[name]))
+    files = {name: files[name] for name in LOWER if name in files and name in config.only}
+    verdicts = tuple(calibrator.assess(name, data) for name, data in files.items())
+    hinted = [name for name in HINTED if name in files]
+    configurations = tuple(verdict for name in hinted for verdict in calibrator.assess_hinted(name, files[name]))
     summary = {
         "method": method,
         "methods": {name: {"flips": flips, "rms": rms} for name, (flips, rms) in methods.items()},
@@ -181,7 +192,7 @@ def calibrate(
         "kept_higher": list(kept_higher),
         # Times differ from run to run, and the same calibration gives the same bundle.
         "curve": [{"kept": point.kept, "rms": point.rms} for point in points],
-        "ops": {name: placement(files[name]) for name in LOWER if BY_NAME[name].made_by == CALIBRATE},
+        "ops": {name: placement(data) for name, data in files.items() if BY_NAME[name].made_by == CALIBRATE},
         "sensitivity": {"ops": [asdict(c) for c in costs], "blocks": [asdict(c) for c in by_block(costs)]},
         "verdicts": [verdict.to_dict() for verdict in verdicts],
         "configurations": {verdict.precision: verdict.to_dict() for verdict in configurations},
@@ -326,7 +337,9 @@ def _install(
     for name in LOWER:
         # What was not gated is what somebody asked for without proof; its verdict says so.
         passed = outcomes.get(name) in (gate.PASSED, gate.NOT_GATED)
-        if not passed and not (name == "fp16" and outcomes.get(name) == gate.INCONCLUSIVE):
+        if name == "fp16" and outcomes.get(name) in (None, gate.INCONCLUSIVE):
+            continue
+        if not passed:  # or was not asked for: what an earlier calibration made, of other ranges
             if record := models.pop(name, None):
                 del contents[record.file]
             tolerances.pop(name, None)

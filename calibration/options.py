@@ -72,6 +72,13 @@ calibration_options = option_set(
         "rms=0.05 as few as give an error of at most 0.05 in logits, latency=0.4 as many as leave the time of a slice "
         "at 0.4 of fp32's. Without it, as many as the gate needs on the validation set. The gate judges in any case.",
     ),
+    click.option(
+        "--only",
+        multiple=True,
+        type=click.Choice(("fp16", "int8", "int8-fp16", "fp8")),
+        help="Make and judge this precision alone; may be repeated. fp16, int8-fp16 and fp8 take most of the time, and "
+        "a machine that runs a bundle on its CPU needs none of them.",
+    ),
     limit_options,
     click.option("--seed", default=0, show_default=True, help="Set the seed of the sampling and of the bootstrap."),
 )
@@ -84,18 +91,20 @@ def config_of(
     alpha: float,
     smooth: bool,
     budget: str | None,
+    only: tuple[str, ...],
     seed: int,
     **limits: float,
 ) -> Config:
     """The configuration that the options ask for; `limits` are those of `limit_options`."""
     from calibration.budget import Budget
-    from calibration.calibrate import Config
+    from calibration.calibrate import LOWER, Config
 
     return Config(
         recipe=recipe,
         alpha=alpha if smooth else None,
         calibration_slices=count,
         budget=None if budget is None else Budget.parse(budget),
+        only=only or LOWER,
         limits=split_limits(limits)[0],
         seed=seed,
     )

@@ -155,6 +155,19 @@ def test_what_fails_is_not_installed(two_block_bundle: Bundle, sets: dict[str, S
     assert said is not None and {v["verdict"] for v in said["verdicts"]} == {"failed"}
 
 
+def test_what_is_not_asked_for_is_neither_made_nor_judged(
+    result: CalibrationResult, sets: dict[str, SliceSet], tmp_path: Path
+) -> None:
+    again = calibrate(copy(result.bundle, tmp_path), sets, replace(LENIENT, only=("int8",)))
+    assert [verdict.precision for verdict in again.verdicts] == ["int8"] and again.passed and not again.refused
+    before, after = result.bundle.manifest.models, again.bundle.manifest.models
+    # Of another calibration's ranges; fp16 is of the export, which stays.
+    assert set(before) - set(after) == {"int8-fp16", "fp8"} & set(before) and after["fp16"] == before["fp16"]
+    assert again.bundle.model_bytes("int8") == result.bundle.model_bytes("int8")
+    with pytest.raises(ConfigError, match="no lower precision is called fp32"):
+        replace(LENIENT, only=("fp32",))
+
+
 def test_too_few_slices_are_inconclusive_and_install_no_int8(
     two_block_bundle: Bundle, sets: dict[str, SliceSet], tmp_path: Path
 ) -> None:
