@@ -12,10 +12,12 @@ from benchmarks.standalone import (
     evidence_maps,
     host_packing,
     leak,
+    least_start,
     outlier_smoothing,
     preprocessing,
     reading,
     startup,
+    tune_check,
 )
 from evaluation.records import Record
 
@@ -117,6 +119,31 @@ def _startup(record: Record) -> tuple[str, str]:
     )
 
 
+def _least_start(record: Record) -> tuple[str, str]:
+    s, precision = record.summary, record.options["precision"]
+    backends = [name.removesuffix(": score: s (median)") for name in s if name.endswith(": score: s (median)")]
+    figures = "; ".join(
+        f"{name} {s[f'{name}: score: s (median)']:.2f} s ({s[f'{name}: least: s (median)']:.2f} s)" for name in backends
+    )
+    compiled = ", OpenVINO's model compiled before" if record.options["compiled"] else ""
+    return (
+        "cold start: `dtvit-edge score` of one slice as a whole process, and in brackets a script that loads the same "
+        f"model unchecked, {record.options['encoder']} {precision}, one thread{compiled}",
+        figures,
+    )
+
+
+def _tune(record: Record) -> tuple[str, str]:
+    s, fastest = record.summary, record.options["fastest"]
+    chosen = dict.fromkeys(record.options["chosen"])
+    behind = "; ".join(f"{words}: {100 * (s[f'{words}: ratio_median'] - 1):+.1f} %" for words in chosen)
+    return (
+        f"what `tune` chose in {len(record.options['chosen'])} runs of {record.options['seconds']:g} s, "
+        f"{record.options['encoder']}, against the fastest of all {len(record.samples)} candidates",
+        f"{behind} of the time of {fastest}",
+    )
+
+
 # In the order of the page.
 FIGURES: dict[str, Callable[[Record], tuple[str, str]]] = {
     outlier_smoothing.WHAT: _outliers,
@@ -126,4 +153,6 @@ FIGURES: dict[str, Callable[[Record], tuple[str, str]]] = {
     evidence_maps.WHAT: _evidence,
     leak.WHAT: _leak,
     startup.WHAT: _startup,
+    least_start.WHAT: _least_start,
+    tune_check.WHAT: _tune,
 }

@@ -98,6 +98,7 @@ def main(path: Path, precision: str, rounds: int, out: Path) -> None:
         samples,
         summary,
         {"bundle": bundle.digest},
+        encoder=bundle.manifest.encoder,
         precision=precision,
         rounds=rounds,
         compiled=compiled,

@@ -17,6 +17,7 @@ from benchmarks.standalone import (
     preprocessing,
     reading,
     startup,
+    tune_check,
 )
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
@@ -95,6 +96,17 @@ def test_startup_records_three_processes(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     (record,) = read(tmp_path / "r")
     assert {k: len(v) for k, v in record.samples.items()} == {"import": 5, "help": 5, "bare": 5}
+
+
+def test_the_choice_of_tune_is_compared_with_every_candidate(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    arguments = [str(tiny_bundle.path), "--seconds", "1", "--runs", "2", "--rounds", "2", "--out", str(tmp_path / "r")]
+    done = CliRunner().invoke(tune_check.main, arguments)
+    assert done.exit_code == 0, done.output
+    (record,) = read(tmp_path / "r")
+    assert len(record.options["chosen"]) == 2 and set(record.options["chosen"]) <= set(record.samples)
+    assert record.options["fastest"] in record.samples
+    for words in record.options["chosen"]:
+        assert record.summary[f"{words}: ratio_median"] > 0
 
 
 @pytest.mark.real
