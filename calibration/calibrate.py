@@ -23,7 +23,7 @@ from calibration.smoothing import ALPHA, smooth
 from dtvit_edge.backends.onnxruntime import BATCH, logits_of
 from dtvit_edge.bundle import MODEL_FILES, Bundle, FileRecord, tolerance_of, write_bundle
 from dtvit_edge.errors import ConfigError, VerdictError
-from dtvit_edge.precisions import BY_NAME, CALIBRATE, MODEL_PRECISIONS, OPTIONAL, REFERENCE_PRECISION
+from dtvit_edge.precisions import BY_NAME, CALIBRATE, MODEL_PRECISIONS, OPTIONAL, REFERENCE_PRECISION, TRIMMED
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.selftest import largest_deviation
 from evaluation import gate
@@ -36,6 +36,7 @@ from export.facts import quantised_facts
 from export.onnx_graph import OPSET, check_graph
 from export.output import check_contents
 from export.profile import distribution
+from export.trimming import trim_graph
 
 # Validation slices under each shift by which the methods are compared: what they lose elsewhere differs by far more.
 _METHOD_SLICES = 32
@@ -44,9 +45,9 @@ _SHIFTED_CALIBRATION = 64
 # Of the slices that give the ranges, one in so many is counted in histograms, which say where clipping would pay and
 # take as long as all else about a slice; the ends of a range are those of all slices.
 _COUNTED = 4
-LOWER = tuple(row.name for row in MODEL_PRECISIONS if row.engine != REFERENCE_PRECISION)
+LOWER = tuple(row.name for row in MODEL_PRECISIONS if not row.exact)
 # Precisions that a backend may be told to compute the rest of in a hint: each is a configuration with a verdict.
-HINTED = ("int8",)
+HINTED = ("int8", TRIMMED["int8"])
 
 
 @dataclass(frozen=True)
@@ -170,10 +171,14 @@ def calibrate(
     check_graph(files["int8"], OPSET, calibrator.channels)
     files["int8-fp16"] = typed(files["int8"], calibrator.channels)
     files["fp8"] = quantise_fp8(smoothed, [op for op in calibrator.ops if not op.attention], spans, calibrator.channels)
+    if TRIMMED[REFERENCE_PRECISION] in bundle.manifest.models:
+        files[TRIMMED["int8"]] = trim_graph(files["int8"], calibrator.channels)
     if "fp16" in bundle.manifest.models:
         files["fp16"] = bundle.model_bytes("fp16")
     verdicts = tuple(calibrator.assess(name, files[name]) for name in LOWER if name in files)
-    configurations = tuple(verdict for name in HINTED for verdict in calibrator.assess_hinted(name, files[name]))
+    configurations = tuple(
+        verdict for name in HINTED if name in files for verdict in calibrator.assess_hinted(name, files[name])
+    )
     summary = {
         "method": method,
         "methods": {name: {"flips": flips, "rms": rms} for name, (flips, rms) in methods.items()},
@@ -181,7 +186,7 @@ def calibrate(
         "kept_higher": list(kept_higher),
         # Times differ from run to run, and the same calibration gives the same bundle.
         "curve": [{"kept": point.kept, "rms": point.rms} for point in points],
-        "ops": {name: placement(files[name]) for name in LOWER if BY_NAME[name].made_by == CALIBRATE},
+        "ops": {name: placement(files[name]) for name in LOWER if name in files and BY_NAME[name].made_by == CALIBRATE},
         "sensitivity": {"ops": [asdict(c) for c in costs], "blocks": [asdict(c) for c in by_block(costs)]},
         "verdicts": [verdict.to_dict() for verdict in verdicts],
         "configurations": {verdict.precision: verdict.to_dict() for verdict in configurations},

@@ -1,4 +1,4 @@
-"""Image encoders: any of timm's, torchvision's AlexNet, ours of `stem_vit` and `trimmed`; made here, never downloaded."""
+"""Image encoders: any of timm's, torchvision's AlexNet, ours of `stem_vit` and `trimmed`; never downloaded."""
 
 from __future__ import annotations
 

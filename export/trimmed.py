@@ -22,10 +22,8 @@ PREFIX = "trimmed_"
 # float16 holds it with any score beside it; infinity would be NaN as soon as something is multiplied by 0.
 NEVER = -30000.0
 
-_vit = timm.models.vision_transformer
 
-
-class TrimmedViT(_vit.VisionTransformer):  # type: ignore[misc]
+class TrimmedViT(timm.models.VisionTransformer):  # type: ignore[misc, name-defined]
     """timm's VisionTransformer in which no token attends to an empty patch; all of them are computed.
 
     The class token is attended to always. A slice that is all one value, whichever, has no other.
@@ -81,12 +79,13 @@ def trim(encoder: nn.Module, name: str) -> TrimmedViT:
 
 def _why_not(encoder: Any) -> str:
     """Why an encoder cannot leave out empty patches; empty where it can."""
+    vit = timm.models.vision_transformer
     # Exact types: a subclass may read other tokens or attend in another way.
-    if type(encoder) is not _vit.VisionTransformer:
+    if type(encoder) is not vit.VisionTransformer:
         return f"this is a {type(encoder).__name__}"
     if not encoder.has_class_token or encoder.attn_pool is not None or encoder.global_pool != "token":
         return f"the pooling of this one is {encoder.global_pool!r}"
-    if not all(type(b) is _vit.Block and type(b.attn) is timm.layers.Attention for b in encoder.blocks):
+    if not all(type(b) is vit.Block and type(b.attn) is timm.layers.Attention for b in encoder.blocks):
         return f"this one has blocks that are a {type(encoder.blocks[0]).__name__}"
     # `export.trimming` finds the tokens by the first LayerNorm that reads them.
     embedding = encoder.patch_embed

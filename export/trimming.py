@@ -51,7 +51,7 @@ class _Trimming:
         behind = list(self._behind(mask))
         empty = _only(behind, "LessOrEqual", "the comparison that says which patches are empty")
         pooled = _only(behind, "MaxPool", "the largest value of each patch")
-        # Pad's second input: how many values are put before and behind each axis; before the last are the prefix tokens.
+        # Pad's second input says how many values are put before each axis, then behind each: the tokens before patches.
         pads = self._constant(_only(behind, "Pad", "the mask of the tokens before the patches").input[1])
         prefix = int(pads[len(pads) // 2 - 1])
         sides = helper.get_node_attr_value(pooled, "kernel_shape")
@@ -129,7 +129,7 @@ class _Trimming:
         ]
 
     def _put_behind(self, sources: Sequence[str], nodes: list[NodeProto]) -> None:
-        """Put the nodes in behind what they read; who reads the tokens, the last of the sources, reads the last node's."""
+        """Put nodes in behind what they read; who read the last of it, the tokens, reads the last node's output."""
         tokens, gathered = sources[-1], nodes[-1].output[0]
         made = [place for place, node in enumerate(self.graph.node) if set(node.output) & set(sources)]
         at = max(made) + 1
@@ -155,7 +155,7 @@ class _Trimming:
             shape = self._constant(node.input[1]).tolist()
             if length in shape:
                 if len(shape) < 3 or shape[:2] != [-1, length]:
-                    raise VerdictError(f"{node.name}: its shape {shape} has the number of tokens not at its second place")
+                    raise VerdictError(f"{node.name}: the tokens are not at the second place of its shape {shape}")
                 node.input[1] = self._add_constant("_".join(map(str, ("any", *shape[2:]))), [1, -1, *shape[2:]])
 
     def _constant(self, name: str) -> np.ndarray[Any, Any]:

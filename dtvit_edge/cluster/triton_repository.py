@@ -18,6 +18,7 @@ from dtvit_edge.cluster import triton_model
 from dtvit_edge.cluster.triton_config import MARK, ModelConfig
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.files import make_folder, unusable, write_atomically
+from dtvit_edge.precisions import BY_NAME, TRIMMED
 from dtvit_edge.scoring.configuration import verdict
 from dtvit_edge.scoring.options import AUTO
 from dtvit_edge.spec import NOTICE
@@ -86,6 +87,11 @@ def write_repository(
     if not engine and precision not in backends.precisions(ONNXRUNTIME):
         runs = ", ".join(backends.precisions(ONNXRUNTIME))
         raise ConfigError(f"{ONNXRUNTIME} serves {runs}, not {precision}, and no engine of it is here")
+    if not engine and precision in TRIMMED.values():
+        raise ConfigError(
+            f"{precision} takes one slice a call, and Triton's ONNX Runtime gives it batches; serve "
+            f"{BY_NAME[precision].trims}"
+        )
     if (said := verdict(bundle, chosen, precision, None)) != PASSED:
         log.warning("%s is served though the gate said of it: %s", precision, said)
     if engine:
