@@ -23,7 +23,7 @@ PREFIX = "trimmed_"
 NEVER = -30000.0
 
 
-class TrimmedViT(timm.models.VisionTransformer):  # type: ignore[misc, name-defined]
+class TrimmedViT(timm.models.VisionTransformer):  # type: ignore[name-defined]
     """timm's VisionTransformer in which no token attends to an empty patch; all of them are computed.
 
     The class token is attended to always. A slice that is all one value, whichever, has no other.
