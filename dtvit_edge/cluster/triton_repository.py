@@ -84,11 +84,11 @@ def write_repository(
     engine = None if backend == ONNXRUNTIME else _engine(bundle, precision, needed=backend == TENSORRT)
     chosen = TENSORRT if engine else ONNXRUNTIME
     precision = engine.record.precision if engine else REFERENCE_PRECISION if precision == AUTO else precision
-    served = [name for name in backends.precisions(ONNXRUNTIME) if not BY_NAME[name].trims]
+    offered = [name for name in backends.precisions(ONNXRUNTIME) if not BY_NAME[name].trims]
     if not engine and precision not in backends.precisions(ONNXRUNTIME):
-        runs = ", ".join(served)
+        runs = ", ".join(offered)
         raise ConfigError(f"{ONNXRUNTIME} serves {runs}, not {precision}, and no engine of it is here")
-    if not engine and precision not in served:
+    if not engine and precision not in offered:
         raise ConfigError(
             f"{precision} takes one slice a call, and Triton's ONNX Runtime gives it batches; serve "
             f"{BY_NAME[precision].trims}"
