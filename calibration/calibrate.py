@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import onnx
@@ -13,27 +12,24 @@ from onnx import ModelProto
 
 from calibration.activations import ChannelRange, channel_ranges, histograms
 from calibration.budget import Budget, Point, choose, curve, without_costliest
-from calibration.float8 import quantise_fp8
+from calibration.files import install, model_files
 from calibration.judging import VALIDATION, Judge
-from calibration.quantise import placement, quantise, typed
+from calibration.quantise import placement, quantise
 from calibration.quantizable import RECIPES, QuantizableOp, attention_ops, weight_ops
 from calibration.ranges import METHODS, Range
 from calibration.sensitivity import Cost, by_block, rank
 from calibration.smoothing import ALPHA, smooth
 from dtvit_edge.backends.onnxruntime import BATCH, logits_of
-from dtvit_edge.bundle import MODEL_FILES, Bundle, FileRecord, tolerance_of, write_bundle
+from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import ConfigError, VerdictError
-from dtvit_edge.precisions import BY_NAME, CALIBRATE, MODEL_PRECISIONS, OPTIONAL, REFERENCE_PRECISION
+from dtvit_edge.precisions import BY_NAME, CALIBRATE, LOWER, OPTIONAL, TRIMMED
 from dtvit_edge.progress import Progress, silent
-from dtvit_edge.selftest import largest_deviation
 from evaluation import gate
 from evaluation.agreement import logit_error
 from evaluation.gate import Verdict
 from evaluation.limits import Limits
 from evaluation.sampling import SETS, Pixels, SliceSet
 from export.bundle_export import versions
-from export.facts import quantised_facts
-from export.onnx_graph import OPSET, check_graph
 from export.output import check_contents
 from export.profile import distribution
 
@@ -44,9 +40,8 @@ _SHIFTED_CALIBRATION = 64
 # Of the slices that give the ranges, one in so many is counted in histograms, which say where clipping would pay and
 # take as long as all else about a slice; the ends of a range are those of all slices.
 _COUNTED = 4
-LOWER = tuple(row.name for row in MODEL_PRECISIONS if row.engine != REFERENCE_PRECISION)
 # Precisions that a backend may be told to compute the rest of in a hint: each is a configuration with a verdict.
-HINTED = ("int8",)
+HINTED = ("int8", TRIMMED["int8"])
 
 
 @dataclass(frozen=True)
@@ -172,16 +167,7 @@ def calibrate(
         kept = choose(points, config.budget).kept
         quantised = without_costliest(calibrator.ops, costs, kept)
         kept_higher = tuple(cost.name for cost in costs[:kept])
-    files = {"int8": quantise(smoothed, quantised, ranges[method])}
-    check_graph(files["int8"], OPSET, calibrator.channels)
-    if "int8-fp16" in config.only:
-        files["int8-fp16"] = typed(files["int8"], calibrator.channels)
-    if "fp8" in config.only:
-        weighted = [op for op in calibrator.ops if not op.attention]
-        files["fp8"] = quantise_fp8(smoothed, weighted, spans, calibrator.channels)
-    if "fp16" in bundle.manifest.models:
-        files["fp16"] = bundle.model_bytes("fp16")
-    files = {name: files[name] for name in LOWER if name in files and name in config.only}
+    files = model_files(bundle, smoothed, quantised, ranges[method], spans, calibrator.ops, config.only)
     verdicts = tuple(calibrator.assess(name, data) for name, data in files.items())
     hinted = [name for name in HINTED if name in files]
     configurations = tuple(verdict for name in hinted for verdict in calibrator.assess_hinted(name, files[name]))
@@ -202,7 +188,7 @@ def calibrate(
     }
     known = distribution(calibrator.reference("calibration"), sets["calibration"].brain_shares)
     profile = (bundle.manifest.profile or {}) | {"calibration": known}
-    installed = _install(bundle, files, verdicts, summary, profile)
+    installed = install(bundle, files, verdicts, summary, profile)
     sizes = {name: len(data) / len(calibrator.fp32) for name, data in files.items()}
     counts = {name: len(slices) for name, slices in sets.items()}
     return CalibrationResult(
@@ -318,39 +304,3 @@ def _spans(ops: Sequence[QuantizableOp], ranges: Mapping[str, ChannelRange]) -> 
     """The range over all channels of each activation that the ops read."""
     names = [name for op in ops for name in op.activations]
     return {name: Range(float(ranges[name].low.min()), float(ranges[name].high.max())) for name in names}
-
-
-def _install(
-    bundle: Bundle,
-    files: Mapping[str, bytes],
-    verdicts: Sequence[Verdict],
-    summary: dict[str, Any],
-    profile: dict[str, Any],
-) -> Bundle:
-    """The bundle with the int8 and fp8 files that were not refused, without the lower precisions that failed."""
-    manifest = bundle.manifest
-    outcomes = {v.precision: v.verdict for v in verdicts}
-    models, tolerances = dict(manifest.models), dict(manifest.tolerances)
-    contents = {record.file: bundle.model_bytes(name) for name, record in models.items()}
-    contents |= {record.file: bundle.file_bytes(record) for record in manifest.golden.values()}
-    golden, reference = bundle.golden(), manifest.reference
-    for name in LOWER:
-        # What was not gated is what somebody asked for without proof; its verdict says so.
-        passed = outcomes.get(name) in (gate.PASSED, gate.NOT_GATED)
-        if name == "fp16" and outcomes.get(name) in (None, gate.INCONCLUSIVE):
-            continue
-        if not passed:  # or was not asked for: what an earlier calibration made, of other ranges
-            if record := models.pop(name, None):
-                del contents[record.file]
-            tolerances.pop(name, None)
-        elif name != "fp16":
-            facts = quantised_facts(files[name], manifest.models["fp32"].facts)
-            models[name] = FileRecord(MODEL_FILES[name], "", 0, facts)
-            contents[MODEL_FILES[name]] = files[name]
-            worst = largest_deviation(logits_of(files[name], name, golden.pixels), golden)
-            if not np.isfinite(worst):
-                raise VerdictError(f"{name}: a logit of the golden slices is not finite; nothing was written")
-            # Backends round int8 differently: as far again from fp32, and a share of what tells slices apart.
-            tolerances[name] = 2 * worst + tolerance_of("fp16", reference.rounding, reference.spread)
-    new = replace(manifest, models=models, tolerances=tolerances, calibration=summary, profile=profile)
-    return write_bundle(bundle.path, new, contents, overwrite=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dtvit_edge.cli.option_set import FiniteRange, option_set
+from dtvit_edge.precisions import LOWER
 from evaluation.limits import limit_options, split_limits
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ calibration_options = option_set(
     click.option(
         "--only",
         multiple=True,
-        type=click.Choice(("fp16", "int8", "int8-fp16", "fp8")),
+        type=click.Choice(LOWER),
         help="Make and judge this precision alone; may be repeated. fp16, int8-fp16 and fp8 take most of the time, and "
         "a machine that runs a bundle on its CPU needs none of them.",
     ),
@@ -97,7 +98,7 @@ def config_of(
 ) -> Config:
     """The configuration that the options ask for; `limits` are those of `limit_options`."""
     from calibration.budget import Budget
-    from calibration.calibrate import LOWER, Config
+    from calibration.calibrate import Config
 
     return Config(
         recipe=recipe,

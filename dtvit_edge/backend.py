@@ -24,7 +24,7 @@ class Backend(Protocol):
     Attributes:
         name: as it is asked for on the command line.
         precision: which of the bundle's models it runs.
-        batch: slices a call that suit it; any number from 1 up is accepted.
+        batch: slices a call that suit it; any number from 1 up is accepted. It holds once the backend is open.
         on_gpu: preprocessing belongs on the same GPU: an executor of its own runs it.
         proven: False where this is a program from elsewhere that has had no self-test on this device: whoever opens it
             runs one before it answers anything.
@@ -76,6 +76,14 @@ def in_batches(
         step(len(part))
     none = {name: np.zeros((0, OUTPUT_SIZES[name]), np.float32) for name in OUTPUT_NAMES}
     return {name: np.concatenate([part[name] for part in (none, *parts)]) for name in OUTPUT_NAMES}
+
+
+def one_slice_a_call(batch: Any) -> bool:
+    """Whether a graph's batch, as a library gives the first length of its input's shape, is fixed at one slice.
+
+    How much of such a graph is computed depends on the slice; a backend gives it a batch slice by slice.
+    """
+    return bool(batch == 1)
 
 
 def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:

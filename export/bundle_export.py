@@ -21,6 +21,7 @@ from dtvit_edge.bundle import (
     write_bundle,
 )
 from dtvit_edge.errors import VerdictError
+from dtvit_edge.precisions import REFERENCE_PRECISION, TRIMMED
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
 from dtvit_edge.spec import PreprocessSpec
 from export.expecting import prove_expected
@@ -35,6 +36,8 @@ from export.output import check_output
 from export.parity import check_reference, prove_parity
 from export.profile import distribution
 from export.rewrites import rewrite
+from export.trimmed import TrimmedViT
+from export.trimming import trim_graph
 
 # Without this file a bundle still serves, since every device runs float32; if any other fails, nothing is written.
 DISPENSABLE = "fp16"
@@ -52,6 +55,8 @@ def export_bundle(
     **more: Any,
 ) -> Bundle:
     """Export a checkpoint as a bundle with `model.fp32.onnx`, `model.fp32-op16.onnx` and `model.fp16.onnx`.
+
+    Of a ViT that leaves out empty patches there is `model.fp32-trimmed.onnx` besides (`export.trimmed`).
 
     Where float16 cannot hold the model, or answers too far from PyTorch, the bundle is written without
     `model.fp16.onnx`, and `parity` of its manifest has the reason (`Manifest.refusals`).
@@ -149,6 +154,8 @@ def _write_graphs(
         "fp32-op16": lambda: decompose_layer_norm(data, spec.channels, spec.crop),
         "fp16": lambda: export_fp16(data, spec.channels, spec.crop),
     }
+    if isinstance(model.encoder, TrimmedViT):
+        makers[TRIMMED[REFERENCE_PRECISION]] = lambda: trim_graph(data, spec.channels, spec.crop)
     graphs: dict[str, Path] = {}
     facts: dict[str, dict[str, Any]] = {}
     refused: dict[str, str] = {}

@@ -20,6 +20,7 @@ from dtvit_edge.files import write_atomically
 from dtvit_edge.spec import HEAD_LABELS, TRAINING_STATES, PreprocessSpec, digest_file
 from export.encoders import DEFAULT_ENCODER, INPUT_SIZE
 from export.model import HEADS, DTViT, HeadLayout
+from export.trimmed import PREFIX
 from export.weights.choosing import choose_tensors, require_fit, some
 from export.weights.reading import SAFETENSORS, read_weights
 from export.weights.sanity import check_values
@@ -44,13 +45,15 @@ class Checkpoint:
     untrained_heads: tuple[str, ...]
 
 
-def load_checkpoint(path: Path, encoder: str | None = None) -> Checkpoint:
+def load_checkpoint(path: Path, encoder: str | None = None, *, to_train: bool = False) -> Checkpoint:
     """Read a checkpoint with this project's own names into a model whose heads have the sizes found in it.
 
     `export.importing.import_model` reads any other.
 
     Args:
         encoder: its name where the file does not carry it, `DEFAULT_ENCODER` if neither says.
+        to_train: a plain ViT's weights may be asked for as those of one that leaves out empty patches, which have the
+            same keys: they are where a training begins, and no such model before it.
 
     Raises:
         CheckpointError: unreadable, not a checkpoint, or weights that do not fit, with the keys in words.
@@ -58,6 +61,8 @@ def load_checkpoint(path: Path, encoder: str | None = None) -> Checkpoint:
     """
     tensors, metadata = read_tensors(path)
     named = metadata.get("encoder")
+    if named and encoder and to_train and encoder == f"{PREFIX}{named}":
+        named = encoder
     if named and encoder and named != encoder:
         raise CheckpointError(f"{path}: its metadata says encoder {named!r}, --encoder says {encoder!r}")
     training = metadata.get("training")

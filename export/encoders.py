@@ -1,4 +1,4 @@
-"""Image encoders: any of timm's, torchvision's AlexNet and ours of `stem_vit`; always made here, never downloaded."""
+"""Image encoders: any of timm's, torchvision's AlexNet, ours of `stem_vit` and `trimmed`; never downloaded."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dtvit_edge.errors import ConfigError
 from export import stem_vit  # noqa: F401 - timm knows its encoder from here on
 from export._torchvision import timm, torchvision
+from export.trimmed import PREFIX, trim
 
 INPUT_SIZE = 224
 DEFAULT_ENCODER = "vit_base_patch16_224"
@@ -23,7 +24,8 @@ def create_encoder(
     """An encoder without logits: (N, 3, size, size) float32 to pooled features (N, F).
 
     ViT pools as timm's entry of that name says (the class token for `vit_base_patch16_224`); AlexNet and VGG
-    give the 4,096 values that their last layer would take.
+    give the 4,096 values that their last layer would take. `trimmed_` before a plain ViT's name leaves out empty
+    patches (`export.trimmed`).
 
     Args:
         weights: with timm's names, adapted by it to this size of image; None gives fresh ones.
@@ -33,6 +35,8 @@ def create_encoder(
     Raises:
         ConfigError: no such encoder; the message names the closest ones.
     """
+    if name.startswith(PREFIX):
+        return trim(create_encoder(timm_name(name), weights, size=size, **more), name)
     if name == ALEXNET:
         if more:
             raise ConfigError(f"torchvision's {ALEXNET} has no {', '.join(more)}")
@@ -58,6 +62,11 @@ def create_encoder(
         # It would put the resampling of the position embedding into the graph.
         encoder = timm.create_model(name, dynamic_img_size=False, **options)
     return encoder
+
+
+def timm_name(name: str) -> str:
+    """The name under which timm knows an encoder's configuration: that of one with all patches."""
+    return name.removeprefix(PREFIX)
 
 
 def feature_width(encoder: nn.Module) -> int:

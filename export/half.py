@@ -21,7 +21,7 @@ from export.onnx_graph import OPSET, check_graph, serialise
 FLOAT32_OPERATORS = frozenset({"LayerNormalization", "Softmax"})
 _FLOATS = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16"}
 # Operators whose output is no float although an input is.
-_TO_INTEGER = frozenset({"QuantizeLinear", "Shape"})
+_TO_INTEGER = frozenset({"QuantizeLinear", "Shape", "LessOrEqual"})
 
 
 def export_fp16(data: bytes, channels: int, side: int | None = None) -> bytes:

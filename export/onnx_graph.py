@@ -75,11 +75,12 @@ def plain_export(model: DTViT) -> bytes:
     return _export(model.eval(), torch.zeros(EXPORT_BATCH, 3, INPUT_SIZE, INPUT_SIZE))
 
 
-def check_graph(data: bytes, opset: int, channels: int, side: int | None = None) -> None:
+def check_graph(data: bytes, opset: int, channels: int, side: int | None = None, *, batch: str | int = BATCH) -> None:
     """Check a bundle's graph: opset, names, types, shapes, ONNX's full check, and that ONNX Runtime opens it.
 
     Args:
         side: of the input; None takes any square.
+        batch: the name of its batch, or the number where it is fixed.
 
     Raises:
         VerdictError: with what was found and what was expected.
@@ -92,9 +93,9 @@ def check_graph(data: bytes, opset: int, channels: int, side: int | None = None)
         side = model.graph.input[0].type.tensor_type.shape.dim[-1].dim_value
     square = [side, side]
     expected = [
-        (INPUT_NAME, TensorProto.UINT8, [BATCH, channels, *square]),
-        (OUTPUT_NAMES[0], TensorProto.FLOAT, [BATCH, len(ICH_LABELS)]),
-        (OUTPUT_NAMES[1], TensorProto.FLOAT, [BATCH, len(LOCATION_LABELS)]),
+        (INPUT_NAME, TensorProto.UINT8, [batch, channels, *square]),
+        (OUTPUT_NAMES[0], TensorProto.FLOAT, [batch, len(ICH_LABELS)]),
+        (OUTPUT_NAMES[1], TensorProto.FLOAT, [batch, len(LOCATION_LABELS)]),
     ]
     signatures = [_signature(value) for value in (*model.graph.input, *model.graph.output)]
     if signatures != expected:

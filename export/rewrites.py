@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from dtvit_edge.spec import PreprocessSpec
 from export._torchvision import timm
 from export.model import DTViT
+from export.trimmed import TrimmedViT
 
 NORMALISATION = "normalisation_in_first_convolution"
 CLASS_TOKEN = "class_token_last_block"
@@ -82,6 +83,8 @@ def rewrite(
 class ClassTokenBlock(nn.Module):
     """A timm ViT block that returns its first token only: (N, T, D) to (N, 1, D).
 
+    `attn_mask`, (N, 1, 1, T), is added to the scores, as timm's block does.
+
     The query is computed for the class token, keys and values (one Linear) for all tokens, from the slices of
     the block's qkv weight.
     """
@@ -97,7 +100,7 @@ class ClassTokenBlock(nn.Module):
         self.block: Any = block
         self.attn: Any = attn
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         """See the class."""
         block, attn = self.block, self.attn
         heads, width = attn.num_heads, attn.head_dim
@@ -105,7 +108,10 @@ class ClassTokenBlock(nn.Module):
         q = self.q(y[:, :1]).reshape(-1, 1, heads, width).transpose(1, 2)
         k, v = self.kv(y).reshape(-1, y.shape[1], 2, heads, width).permute(2, 0, 3, 1, 4).unbind(0)
         q, k = attn.q_norm(q) * attn.scale, attn.k_norm(k)
-        z = (q @ k.transpose(-2, -1)).softmax(dim=-1) @ v
+        scores = q @ k.transpose(-2, -1)
+        if attn_mask is not None:
+            scores = scores + attn_mask
+        z = scores.softmax(dim=-1) @ v
         z = attn.proj(attn.norm(z.transpose(1, 2).reshape(-1, 1, heads * width)))
         x = x[:, :1] + block.ls1(z)
         out: Tensor = x + block.ls2(block.mlp(block.norm2(x)))
@@ -220,7 +226,7 @@ def _no_class_token(encoder: nn.Module) -> str:
     """Why the last block cannot be cut down to the class token; empty where it can."""
     vit = timm.models.vision_transformer
     # Exact types: a subclass may read other tokens (the distilled ViT) or attend in another way.
-    if type(encoder) is not vit.VisionTransformer:
+    if type(encoder) not in (vit.VisionTransformer, TrimmedViT):
         return f"the encoder is a {type(encoder).__name__}, not timm's plain VisionTransformer"
     if encoder.attn_pool is not None or encoder.global_pool != "token":
         return f"pooling is {encoder.global_pool or 'attention'!r}, which reads every token"

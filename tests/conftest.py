@@ -12,10 +12,10 @@ import pytest
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.phantom import write_phantoms
 from tests.support.made_once import made_once
-from tests.support.small_bundle import small_bundle, small_checkpoint, two_block_bundle
+from tests.support.small_bundle import small_bundle, small_checkpoint, trimmed_bundle, two_block_bundle
 from tests.support.tiny_bundle import write_tiny_bundle
 
-__all__ = ["small_bundle", "small_checkpoint", "two_block_bundle"]  # fixtures
+__all__ = ["small_bundle", "small_checkpoint", "trimmed_bundle", "two_block_bundle"]  # fixtures
 
 
 def pytest_collection_finish() -> None:

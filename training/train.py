@@ -193,7 +193,7 @@ def _initial_model(config: TrainConfig, trained_on: Sequence[LabelledSlice]) -> 
         model = DTViT(config.encoder)
         load_encoder(model, config.init)
     else:
-        checkpoint = load_checkpoint(config.init, config.encoder)
+        checkpoint = load_checkpoint(config.init, config.encoder, to_train=True)
         model, untrained = checkpoint.model, checkpoint.untrained_heads
     labelled = {
         ICH_HEAD: any(s.ich is not None for s in trained_on),

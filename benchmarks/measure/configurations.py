@@ -11,10 +11,8 @@ from dtvit_edge import backends
 from dtvit_edge.backend import Backend
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import ConfigError
+from dtvit_edge.precisions import BY_NAME, FP32_OPSET_16
 from dtvit_edge.scoring.api import Options, open_backend
-
-# The same arithmetic as fp32 in another spelling, for TensorRT 8.5: on CPUs only where it is asked for.
-FP32_OPSET_16 = "fp32-op16"
 
 
 @dataclass(frozen=True)
@@ -86,6 +84,8 @@ def find_configurations(bundle: Bundle, settings: Settings) -> tuple[list[Config
             why_not = None
             if not configuration.runs_engine:
                 if precision not in bundle.manifest.models:
+                    if BY_NAME[precision].trims and not settings.precisions:
+                        continue  # few models have such a file, of others it is nothing that is missing
                     why_not = f"the bundle has no {precision}"
                 elif precision == FP32_OPSET_16 and not settings.precisions:
                     why_not = f"fp32 in the spelling of TensorRT 8.5; --precision {FP32_OPSET_16} asks for it"

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dtvit_edge.backend import MODELS, Logits, check_names, check_pixels, in_batches, not_open
+from dtvit_edge.backend import MODELS, Logits, check_names, check_pixels, in_batches, not_open, one_slice_a_call
 from dtvit_edge.bundle import Bundle, MemoryCopy, source_of
 from dtvit_edge.errors import BundleError, DeviceFault
 from dtvit_edge.precisions import CPU_PRECISIONS
@@ -122,6 +122,8 @@ class OnnxRuntimeBackend:
         inputs = self._session.get_inputs()
         check_names([i.name for i in inputs], [o.name for o in self._session.get_outputs()])
         self._shape = tuple(inputs[0].shape[1:])
+        if one_slice_a_call(inputs[0].shape[0]):
+            self.batch = 1
         return self
 
     def __exit__(
@@ -143,6 +145,9 @@ class OnnxRuntimeBackend:
         if self._session is None:
             raise not_open(NAME)
         check_pixels(pixels, self._shape)
+        return in_batches(self._run, pixels, 1) if self.batch == 1 < len(pixels) else self._run(pixels)
+
+    def _run(self, pixels: NDArray[np.uint8]) -> Logits:
         try:
             outputs = self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: pixels})
         except Exception as error:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtvit_edge.backend import MODELS, Logits, check_names, check_pixels, not_open
+from dtvit_edge.backend import MODELS, Logits, check_names, check_pixels, in_batches, not_open, one_slice_a_call
 from dtvit_edge.backends.compiled_models import CompiledModel, find_compiled
 from dtvit_edge.bundle import ENGINES, Bundle, MemoryCopy, source_of
 from dtvit_edge.environment import install_line
@@ -155,7 +155,10 @@ class OpenVinoBackend:
             [port.get_any_name() for port in self.compiled.inputs],
             [port.get_any_name() for port in self.compiled.outputs],
         )
-        self._shape = tuple(n.get_length() for n in list(self.compiled.inputs[0].get_partial_shape())[1:])
+        batch, *slice_shape = self.compiled.inputs[0].get_partial_shape()
+        self._shape = tuple(n.get_length() for n in slice_shape)
+        if batch.is_static and one_slice_a_call(batch.get_length()):
+            self.batch = 1
         self._request = self.compiled.create_infer_request()
         return self
 
@@ -180,6 +183,9 @@ class OpenVinoBackend:
         if self._request is None:
             raise not_open(NAME)
         check_pixels(pixels, self._shape)
+        return in_batches(self._run, pixels, 1) if self.batch == 1 < len(pixels) else self._run(pixels)
+
+    def _run(self, pixels: NDArray[np.uint8]) -> Logits:
         try:
             self._request.infer({INPUT_NAME: pixels}, share_inputs=True)
         except Exception as error:

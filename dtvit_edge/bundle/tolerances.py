@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dtvit_edge.precisions import BY_NAME, REFERENCE_PRECISION
+from dtvit_edge.precisions import EXACT
 
 # A float32 file may differ from the float64 logits by this many times what PyTorch's own float32 does. Other libraries
 # sum in other orders: of 12 encoders none needed more than 4.
@@ -30,6 +30,6 @@ def tolerance_of(precision: str, rounding: float, spread: Mapping[str, float]) -
     Args:
         rounding, spread: of the `manifest.Reference`.
     """
-    if BY_NAME[precision].engine == REFERENCE_PRECISION:
+    if precision in EXACT:
         return max(ROUNDING_FACTOR * rounding, FP32_FLOOR)
     return SPREAD_SHARES[precision] * min(spread.values())

@@ -15,12 +15,13 @@ from dtvit_edge.cli.option_set import (
     json_option,
     refuse_given,
 )
-from dtvit_edge.trt.releases import DEFAULT_CAPABILITIES, DEFAULT_MAX_BATCH, PRECISIONS
+from dtvit_edge.precisions import DEVICE_PRECISIONS
+from dtvit_edge.trt.releases import DEFAULT_CAPABILITIES, DEFAULT_MAX_BATCH
 
 
 @click.command(short_help="Build an engine on this device.")
 @bundle_argument
-@click.option("--precision", type=click.Choice(PRECISIONS),
+@click.option("--precision", type=click.Choice(DEVICE_PRECISIONS),
               help="Choose the precision of the engine.  [default: each that passed its gate, else fp32]")  # fmt: skip
 @click.option("--backend", default="auto", show_default=True, metavar="NAME",
               help="Build with auto (a TensorRT), tensorrt, tensorrt-rtx, or openvino for CPUs.")  # fmt: skip

@@ -40,8 +40,8 @@ from dtvit_edge.cli.tune_command import tune
 from dtvit_edge.cli.version import print_version
 from dtvit_edge.cli.view_command import view
 from dtvit_edge.errors import VerdictError
+from dtvit_edge.precisions import DEVICE_PRECISIONS
 from dtvit_edge.targets.table import TARGETS
-from dtvit_edge.trt.releases import PRECISIONS
 
 if TYPE_CHECKING:
     from dtvit_edge.scoring.executor import Executor
@@ -262,7 +262,7 @@ def compat(open_bundle: BundleOpener, target: str, as_json: bool) -> None:
 @bundle_argument
 @click.option("--device-files", "target", type=click.Choice(list(TARGETS)),
               help="List the files that this target needs, instead.")  # fmt: skip
-@click.option("--precision", "precisions", multiple=True, type=click.Choice(PRECISIONS),
+@click.option("--precision", "precisions", multiple=True, type=click.Choice(DEVICE_PRECISIONS),
               help="List them for this precision alone; may be repeated.")  # fmt: skip
 @click.option("--tensorrt", metavar="VERSION", help="List them for this TensorRT of the target alone.")
 @bundle_opener

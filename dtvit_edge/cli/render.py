@@ -230,7 +230,7 @@ def device_files(found: DeviceFiles, *, as_json: bool) -> None:
 
 
 def compatibility(found: Compatibility, *, as_json: bool) -> None:
-    """The result of `compat`: the six files on each stack, what is to be said of them, and what builds them."""
+    """The result of `compat`: the model files on each stack, what is to be said of them, and what builds them."""
     from dataclasses import asdict
 
     from dtvit_edge.targets.facts import SEVERITIES, Finding

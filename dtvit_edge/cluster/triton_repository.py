@@ -18,6 +18,7 @@ from dtvit_edge.cluster import triton_model
 from dtvit_edge.cluster.triton_config import MARK, ModelConfig
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.files import make_folder, unusable, write_atomically
+from dtvit_edge.precisions import BY_NAME
 from dtvit_edge.scoring.configuration import verdict
 from dtvit_edge.scoring.options import AUTO
 from dtvit_edge.spec import NOTICE
@@ -83,9 +84,15 @@ def write_repository(
     engine = None if backend == ONNXRUNTIME else _engine(bundle, precision, needed=backend == TENSORRT)
     chosen = TENSORRT if engine else ONNXRUNTIME
     precision = engine.record.precision if engine else REFERENCE_PRECISION if precision == AUTO else precision
+    offered = [name for name in backends.precisions(ONNXRUNTIME) if not BY_NAME[name].trims]
     if not engine and precision not in backends.precisions(ONNXRUNTIME):
-        runs = ", ".join(backends.precisions(ONNXRUNTIME))
+        runs = ", ".join(offered)
         raise ConfigError(f"{ONNXRUNTIME} serves {runs}, not {precision}, and no engine of it is here")
+    if not engine and precision not in offered:
+        raise ConfigError(
+            f"{precision} takes one slice a call, and Triton's ONNX Runtime gives it batches; serve "
+            f"{BY_NAME[precision].trims}"
+        )
     if (said := verdict(bundle, chosen, precision, None)) != PASSED:
         log.warning("%s is served though the gate said of it: %s", precision, said)
     if engine:

@@ -9,8 +9,9 @@ from dtvit_edge.bundle import Bundle
 from dtvit_edge.bundle.device_profile import Configuration
 from dtvit_edge.bundle.verdicts import PASSED, configuration_name
 from dtvit_edge.environment import physical_cores, usable_cores
+from dtvit_edge.precisions import EXACT, FP32_OPSET_16, REFERENCE_PRECISION
 from dtvit_edge.scoring.api import testable
-from dtvit_edge.scoring.configuration import EXACT, verdict
+from dtvit_edge.scoring.configuration import verdict
 from dtvit_edge.scoring.options import Options
 
 
@@ -55,7 +56,7 @@ def find_settings(bundle: Bundle) -> tuple[list[Setting], dict[str, str]]:
         if not precisions:
             left_out[backend] = f"nothing that it runs is in this copy of the bundle: {backends.what_runs(backend)}"
         for precision in precisions:
-            if precision == EXACT[1] and EXACT[0] in precisions:
+            if precision == FP32_OPSET_16 and REFERENCE_PRECISION in precisions:
                 continue  # the same arithmetic in another spelling
             for hint in (None, *backends.native_hints(backend)):
                 said = verdict(bundle, backend, precision, hint)
@@ -67,7 +68,9 @@ def find_settings(bundle: Bundle) -> tuple[list[Setting], dict[str, str]]:
     return sorted(settings, key=_first_look), left_out
 
 
-def _first_look(setting: Setting) -> tuple[bool, int, tuple[int, bool]]:
+def _first_look(setting: Setting) -> tuple[int, int, tuple[int, bool]]:
     plain = setting.precision in EXACT and setting.hint is None
     (rank, hinted), threads = setting.at(1).exactness, setting.threads or usable_cores()
-    return not (plain and threads == usable_cores()), -threads, (-rank, not hinted)
+    if plain and threads == usable_cores():
+        return 0, rank, (0, False)
+    return 1, -threads, (-rank, not hinted)

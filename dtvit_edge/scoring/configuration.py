@@ -18,13 +18,11 @@ from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle
 from dtvit_edge.bundle.device_profile import Configuration, DeviceProfile, Measured, read_profile
 from dtvit_edge.bundle.verdicts import PASSED, verdict_of
 from dtvit_edge.errors import BundleError, MissingDependency
+from dtvit_edge.precisions import EXACT
 from dtvit_edge.scoring.device_facts import library_versions, machine_facts
 from dtvit_edge.scoring.options import AUTO, Options, thresholds_of
 from dtvit_edge.trt.store import engine_precisions
 from dtvit_edge.trt.verdicts import engine_verdict
-
-# Their arithmetic is the reference's: it was compared with PyTorch, there is nothing to gate.
-EXACT = (REFERENCE_PRECISION, "fp32-op16")
 
 log = logging.getLogger(__name__)
 

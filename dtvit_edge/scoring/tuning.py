@@ -25,9 +25,10 @@ from dtvit_edge.bundle import Bundle
 from dtvit_edge.bundle.device_profile import DeviceProfile, Measured
 from dtvit_edge.dicom.slice import Slice
 from dtvit_edge.errors import DtvitError, VerdictError
+from dtvit_edge.precisions import EXACT
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.scoring.candidates import Setting, find_settings
-from dtvit_edge.scoring.configuration import EXACT, Resolved, fastest
+from dtvit_edge.scoring.configuration import Resolved, fastest
 from dtvit_edge.scoring.device_facts import library_versions, machine_facts
 from dtvit_edge.scoring.executor import Executor
 from dtvit_edge.scoring.flags import Flags, flags
@@ -47,6 +48,8 @@ FIRST_CUT, LEAST_FIELD = 2.0, 4
 MOST_OPEN = 6
 # Fewer rounds in all give no interval; more in a stage than the last narrow none that matters.
 LEAST_ROUNDS, MOST_ROUNDS = 6, 400
+# Slices of a round, where batches are smaller; what CPU backends take a call.
+LEAST_SLICES = 8
 # Of the interval of a median.
 CONFIDENCE = 0.95
 
@@ -183,12 +186,16 @@ class Tuner:
         return trials
 
     def _round(self, trial: Trial, executor: Executor, number: int) -> None:
-        """As many slices as the largest batch has, in the trial's batches: all trials do the same work."""
-        count, start = len(self._slices), number * executor.batch
-        seconds = 0.0
-        for first in range(start, start + executor.batch, trial.batch):
+        """As many slices as the largest batch has, in the trial's batches: all trials do the same work.
+
+        Of a model that takes one slice a call as many as of others, since its time depends on what a slice shows.
+        """
+        count, size = len(self._slices), max(executor.batch, LEAST_SLICES)
+        size -= size % executor.batch
+        start, seconds = number * size, 0.0
+        for first in range(start, start + size, trial.batch):
             seconds += self._call(executor, [self._slices[i % count] for i in range(first, first + trial.batch)])[0]
-        trial.ms.append(1000 * seconds / executor.batch)
+        trial.ms.append(1000 * seconds / size)
 
     def _call(self, executor: Executor, slices: list[Slice]) -> tuple[float, Logits]:
         began = self._clock()

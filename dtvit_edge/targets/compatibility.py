@@ -8,12 +8,13 @@ from pathlib import PurePath
 
 from dtvit_edge.bundle import MODEL_FILES, Bundle
 from dtvit_edge.errors import ConfigError
+from dtvit_edge.precisions import DEVICE_PRECISIONS
 from dtvit_edge.spec import INPUT_NAME
 from dtvit_edge.targets.facts import Finding, GraphFacts, NotKnown
 from dtvit_edge.targets.model_files import NOT_KNOWN, PASSED_OVER, USED, FileCompatibility, file_compatibilities
 from dtvit_edge.targets.rules import findings
 from dtvit_edge.targets.table import PYTHON_FLOOR, TARGETS, Stack
-from dtvit_edge.trt.releases import DEFAULT_MAX_BATCH, PRECISIONS, RTX
+from dtvit_edge.trt.releases import DEFAULT_MAX_BATCH, RTX
 
 # trtexec's profile, from batch 1 to what `build` takes as the largest where nothing else is asked for.
 _BATCHES = {"min": 1, "opt": DEFAULT_MAX_BATCH, "max": DEFAULT_MAX_BATCH}
@@ -29,7 +30,7 @@ class StackCompatibility:
 
     Attributes:
         title: the stack's versions in one line; `name` is its first part.
-        files: the six files, in the order of `bundle.MODEL_FILES`.
+        files: the model files, in the order of `bundle.MODEL_FILES`.
         findings: worst first.
         commands: what builds the files that are used.
         sources: of the stack's row in the table of targets.
@@ -80,7 +81,7 @@ def _on(facts: GraphFacts, stack: Stack) -> StackCompatibility:
     files = file_compatibilities(facts, stack)
     used = {precision: file.key for file in files if file.state == USED for precision in file.precisions}
     commands = tuple(
-        _command(precision, used[precision], facts, stack) for precision in PRECISIONS if precision in used
+        _command(precision, used[precision], facts, stack) for precision in DEVICE_PRECISIONS if precision in used
     )
     return StackCompatibility(
         stack.name, stack.title, files, findings(facts, stack), tuple(dict.fromkeys(commands)), stack.sources

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dtvit_edge.bundle import MANIFEST, SIGNATURE, THRESHOLDS, Bundle
 from dtvit_edge.errors import ConfigError
+from dtvit_edge.precisions import DEVICE_PRECISIONS
 from dtvit_edge.targets.facts import GraphFacts
 from dtvit_edge.targets.model_files import ABSENT, NOT_KNOWN, USED, file_compatibilities
 from dtvit_edge.targets.table import TARGETS, Stack, Version
@@ -64,7 +65,7 @@ def device_files(
 
     Args:
         target: a name of `dtvit_edge.targets.table.TARGETS`.
-        precisions: of `dtvit_edge.trt.releases.PRECISIONS`; none takes all that bundle and target have.
+        precisions: of `dtvit_edge.precisions.DEVICE_PRECISIONS`; none takes all that bundle and target have.
         tensorrt: the device's version, `10.3` or longer: of the target's stacks only those that bring it.
 
     Raises:
@@ -73,9 +74,11 @@ def device_files(
         EngineError, DigestMismatch: an engine that would be copied is damaged.
     """
     stacks = _stacks(target, tensorrt)
-    asked = tuple(p for p in PRECISIONS if not precisions or p in precisions)
-    needs = _needs(GraphFacts.of(bundle), stacks, asked)
-    served = tuple(p for p in PRECISIONS if any(p in users for users in needs.values()))
+    facts = GraphFacts.of(bundle)
+    # A model that only some bundles have is asked for by name, or because it is there.
+    asked = tuple(p for p in DEVICE_PRECISIONS if p in (precisions or (*PRECISIONS, *facts.by_file)))
+    needs = _needs(facts, stacks, asked)
+    served = tuple(p for p in DEVICE_PRECISIONS if any(p in users for users in needs.values()))
     lacking = [p for p in asked if p not in served]
     if not served or (precisions and lacking):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Which of the six model files a stack would use for each precision, and why the others not; as `build` chooses."""
+"""Which of the model files a stack would use for each precision, and why the others not; as `build` chooses."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from dtvit_edge.bundle import MODEL_FILES, NOT_HERE
 from dtvit_edge.errors import BuildError
-from dtvit_edge.precisions import BY_NAME, CALIBRATE, CPU_PRECISIONS
+from dtvit_edge.precisions import BY_NAME, CALIBRATE, CPU_PRECISIONS, DEVICE_PRECISIONS, REFERENCE_PRECISION, TRIMMED
 from dtvit_edge.targets.facts import Finding, GraphFacts, NotKnown
 from dtvit_edge.targets.table import Stack
-from dtvit_edge.trt.releases import PRECISIONS, command_for, dotted
+from dtvit_edge.trt.releases import command_for, dotted
 
 # What may become of a file. `absent`: it would be used, and this copy of the bundle lacks it. `not_known`: the manifest
 # lacks the facts to say.
@@ -20,7 +20,7 @@ PASSED_OVER, REFUSED, NOT_KNOWN = "passed_over", "refused", "not_known"
 
 @dataclass(frozen=True)
 class FileCompatibility:
-    """One of the six files on one stack.
+    """One of the files on one stack.
 
     Attributes:
         key: of `bundle.MODEL_FILES`.
@@ -50,8 +50,9 @@ def serving_key(stack: Stack, precision: str) -> str | None:
 
 
 def file_compatibilities(facts: GraphFacts, stack: Stack) -> tuple[FileCompatibility, ...]:
-    """The six files in the order of `bundle.MODEL_FILES`."""
-    return tuple(_compatibility(key, facts, stack) for key in MODEL_FILES)
+    """The files in the order of `bundle.MODEL_FILES`; trimmed ones only where the bundle is of such a model."""
+    trims = facts.has(TRIMMED[REFERENCE_PRECISION])
+    return tuple(_compatibility(key, facts, stack) for key in MODEL_FILES if trims or BY_NAME[key].trims is None)
 
 
 def refusal(key: str, facts: GraphFacts, stack: Stack) -> Finding | None:
@@ -64,7 +65,7 @@ def refusal(key: str, facts: GraphFacts, stack: Stack) -> Finding | None:
 
 
 def _compatibility(key: str, facts: GraphFacts, stack: Stack) -> FileCompatibility:
-    serves = tuple(p for p in PRECISIONS if serving_key(stack, p) == key)
+    serves = tuple(p for p in DEVICE_PRECISIONS if serving_key(stack, p) == key)
     try:
         refused = refusal(key, facts, stack)
     except NotKnown as absence:
@@ -141,5 +142,12 @@ def _cpu_types(key: str, facts: GraphFacts, stack: Stack) -> str:
     return ""
 
 
+def _lengths(key: str, facts: GraphFacts, stack: Stack) -> str:
+    whole = BY_NAME[key].trims
+    if stack.tensorrt is None or whole is None:
+        return ""
+    return f"it is for CPUs alone: how many patches are left differs by slice; {MODEL_FILES[whole]} has all"
+
+
 # Each gives words where the stack cannot run the file; the first that does is told, under its own name.
-FILE_RULES = (_cpu_types, _capability, _fp16_scales, _opset, _layer_norm)
+FILE_RULES = (_cpu_types, _lengths, _capability, _fp16_scales, _opset, _layer_norm)

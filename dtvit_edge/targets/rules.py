@@ -54,7 +54,7 @@ def _files(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
 def _precisions(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:
     for precision in PRECISIONS:
         if serving_key(stack, precision) is None:
-            yield Finding("refuses", "precision", f"{precision} is not to be had: none of the six files gives it.")
+            yield Finding("refuses", "precision", f"{precision} is not to be had: no file of a bundle gives it.")
 
 
 def _layer_norm(facts: GraphFacts, stack: Stack) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ from dtvit_edge.cuda import device
 from dtvit_edge.cuda.driver import MIB, Gpu
 from dtvit_edge.environment import available_memory, machine
 from dtvit_edge.errors import BuildError, ConfigError, DigestMismatch, MissingDependency, VerdictError
-from dtvit_edge.precisions import required_capability
+from dtvit_edge.precisions import TRIMMED, required_capability
 from dtvit_edge.selftest import SelfTest, tolerance_key
 from dtvit_edge.spec import digest_file
 from dtvit_edge.trt import backend, layers, library, process
@@ -78,6 +78,11 @@ class BuildOptions:
     device: int | None = None
 
     def __post_init__(self) -> None:
+        if self.precision in TRIMMED.values():
+            raise ConfigError(
+                f"there are no engines of {self.precision}, whose patches differ in number from slice to slice; CPU "
+                "backends run it as it is, and --backend openvino compiles it"
+            )
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision is {self.precision!r}; there are {', '.join(PRECISIONS)}")
         if self.max_batch < 1 or (self.workspace_mib is not None and self.workspace_mib < 1):

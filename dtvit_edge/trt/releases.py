@@ -191,6 +191,8 @@ class Release:
         Raises:
             BuildError: this release cannot make one.
         """
+        if precision not in PRECISIONS:
+            raise BuildError(f"{self.title} makes no engine of {precision}, which is a model for CPUs alone")
         if self.typed:
             return graphs_of(precision)[0].name
         if precision != "fp16" and all(row.typed for row in graphs_of(precision)):  # FP16 is a flag here

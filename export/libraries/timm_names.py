@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dtvit_edge.errors import CheckpointError, ConfigError
 from export._torchvision import timm
-from export.encoders import INPUT_SIZE, create_encoder, feature_width
+from export.encoders import INPUT_SIZE, create_encoder, feature_width, timm_name
 from export.findings import Findings
 from export.libraries.encoder import USUAL_VITS, Encoder, EncoderChoice, grid_side, load_encoder, prefix_of, split
 from export.libraries.vit import activation_of
@@ -65,7 +65,8 @@ def recognise(
             "import.toml: [encoder] options = { ... }"
         )
     channels = load_encoder(module, state, name)
-    config: Any = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    known = timm_name(name)
+    config: Any = timm.get_pretrained_cfg(known) if timm.is_model(known) else None
     return Encoder(
         module,
         name,

@@ -12,6 +12,7 @@ import onnx
 import pytest
 
 from calibration import calibrate as module
+from calibration import files as calibrated_files
 from calibration.calibrate import CalibrationResult, Config, calibrate
 from calibration.quantizable import weight_ops
 from calibration.ranges import HEADROOM
@@ -20,6 +21,7 @@ from dtvit_edge.bundle import Bundle
 from dtvit_edge.bundle.verdicts import gate_verdicts, verdict_of
 from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import BundleError, ConfigError, VerdictError
+from dtvit_edge.precisions import LOWER
 from dtvit_edge.spec import PreprocessSpec
 from evaluation.gate import Logits, Verdict
 from evaluation.limits import Limits
@@ -269,10 +271,10 @@ def test_golden_logits_that_are_not_finite_leave_the_bundle_as_it_was(
 ) -> None:
     bundle = copy(two_block_bundle, tmp_path)
     before = bundle.digest
-    files = {name: result.bundle.model_bytes(name) for name in module.LOWER if name in result.bundle.manifest.models}
-    monkeypatch.setattr(module, "largest_deviation", lambda *compared: float("nan"))
+    files = {name: result.bundle.model_bytes(name) for name in LOWER if name in result.bundle.manifest.models}
+    monkeypatch.setattr(calibrated_files, "largest_deviation", lambda *compared: float("nan"))
     with pytest.raises(VerdictError, match=r"int8.*: a logit of the golden slices is not finite; nothing was written"):
-        module._install(bundle, files, result.verdicts, {}, {})
+        calibrated_files.install(bundle, files, result.verdicts, {}, {})
     assert Bundle.open(bundle.path).digest == before
 
 

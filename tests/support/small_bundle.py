@@ -39,6 +39,16 @@ def small_bundle(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="session")
 def two_block_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The same encoder with two of its blocks, which are quickly calibrated; copy it before it is changed."""
+    return _two_blocks(SMALL_VIT, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def trimmed_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """One that leaves out empty patches, with two blocks; copy it before it is changed."""
+    return _two_blocks(f"trimmed_{SMALL_VIT}", tmp_path_factory)
+
+
+def _two_blocks(encoder: str, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     import torch
 
     from export.bundle_export import export_bundle
@@ -46,12 +56,12 @@ def two_block_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     from export.untrained import untrained_model
 
     def make(folder: Path) -> None:
-        model = untrained_model(SMALL_VIT)
+        model = untrained_model(encoder)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model.encoder = create_encoder(SMALL_VIT, depth=2)
+            model.encoder = create_encoder(encoder, depth=2)
         torch.save(model.state_dict(), folder / "two.pt")
-        (folder / "import.toml").write_text(f'[encoder]\nname = "{SMALL_VIT}"\noptions = {{ depth = 2 }}\n')
+        (folder / "import.toml").write_text(f'[encoder]\nname = "{encoder}"\noptions = {{ depth = 2 }}\n')
         export_bundle(folder / "two.pt", folder / "two.dtvit", training="untrained", activation="gelu")
 
-    return Bundle.open(made_once(tmp_path_factory, "two-block-bundle", make) / "two.dtvit")
+    return Bundle.open(made_once(tmp_path_factory, f"two-blocks-{encoder}", make) / "two.dtvit")

@@ -1,4 +1,4 @@
-"""A one-block vision transformer as each of a bundle's six graphs, written by hand, and a bundle of them."""
+"""A one-block vision transformer as each of the six graphs of any model, written by hand, and a bundle of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _E4M3 = helper.tensor_dtype_to_np_dtype(TensorProto.FLOAT8E4M3FN)
 
 
 def graph(key: str) -> bytes:
-    """ONNX bytes of one of `MODEL_FILES`."""
+    """ONNX bytes of one of `OPSETS`."""
     eight_bits = np.int8 if "int8" in key else _E4M3 if key == "fp8" else None
     half = key in ("fp16", "int8-fp16", "fp8")
     model = _Writer(half=half, eight_bits=eight_bits).model(17 if key == "fp32-op16" else OPSETS[key])
@@ -32,7 +32,7 @@ def graph(key: str) -> bytes:
     return data
 
 
-def write_typed_bundle(path: Path, keys: tuple[str, ...] = tuple(MODEL_FILES)) -> Bundle:
+def write_typed_bundle(path: Path, keys: tuple[str, ...] = tuple(OPSETS)) -> Bundle:
     """A bundle with these graphs; the golden logits are the fp32 graph's on ONNX Runtime."""
     golden, reference = make_golden(graph("fp32"), PreprocessSpec(), 5)
     files = golden.to_files()

@@ -17,8 +17,9 @@ from dtvit_edge.cli.commands import main
 from dtvit_edge.errors import ConfigError, DiskFault, VerdictError
 from evaluation.images import ImageSet
 from evaluation.labels import read_labels
-from export.checkpoint import load_checkpoint
+from export.checkpoint import load_checkpoint, save_checkpoint
 from export.model import DTViT, normalise
+from export.trimmed import TrimmedViT
 from tests.support.squares import SMALL
 from training import augment
 from training import train as module
@@ -193,6 +194,21 @@ def test_frozen_blocks_stay_and_the_rest_moves(squares: ImageSet, tmp_path: Path
     assert {"encoder.blocks.5.mlp.fc2.weight", "encoder.norm.weight", "ich_head.0.weight"} <= moved
     with pytest.raises(ConfigError, match="has 6 blocks"):
         train(squares, replace(config, frozen_blocks=7), tmp_path / "more")
+
+
+def test_a_vit_that_leaves_out_empty_patches_is_trained_from_a_plain_ones_weights(
+    squares: ImageSet, tmp_path: Path
+) -> None:
+    start, out = tmp_path / "plain.safetensors", tmp_path / "out"
+    save_checkpoint(DTViT(CONFIG.encoder), start, training="synthetic")
+    more = {"epochs": 1, "frozen_blocks": 4, "patch_weight": 1.0, "init": start}
+    config = replace(CONFIG, encoder=f"trimmed_{CONFIG.encoder}", **more)
+    train(squares, config, out)
+    model = load_checkpoint(out / BEST).model
+    assert model.encoder_name == config.encoder and isinstance(model.encoder, TrimmedViT)
+    before, after = weights(start), model.state_dict()
+    assert torch.equal(before["encoder.blocks.3.mlp.fc2.weight"], after["encoder.blocks.3.mlp.fc2.weight"])
+    assert not torch.equal(before["encoder.blocks.5.mlp.fc2.weight"], after["encoder.blocks.5.mlp.fc2.weight"])
 
 
 def test_half_weights_are_the_same_weights_rounded(squares: ImageSet, tmp_path: Path) -> None:

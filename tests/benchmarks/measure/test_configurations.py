@@ -64,5 +64,7 @@ def test_what_nothing_here_has_is_refused(tiny_bundle: Bundle) -> None:
 
 def test_where_no_backend_runs_what_is_asked_for_the_refusal_names_what_each_runs(tiny_bundle: Bundle) -> None:
     settings = Settings(backends=("onnxruntime",), precisions=("fp16",))
-    with pytest.raises(ConfigError, match="nothing to measure: onnxruntime: it runs fp32, fp32-op16, int8"):
+    with pytest.raises(
+        ConfigError, match="nothing to measure: onnxruntime: it runs fp32, fp32-op16, int8, fp32-trimmed"
+    ):
         find_configurations(tiny_bundle, settings)

@@ -232,8 +232,25 @@ def test_what_answers_otherwise_than_the_model_is_not_installed(
 
 @pytest.mark.parametrize(("precision", "hint"), [("fp16", None), ("int8", "f16")])
 def test_what_openvino_does_not_run_is_not_built(typed_bundle: Bundle, precision: str, hint: str | None) -> None:
-    with pytest.raises(ConfigError, match="openvino runs fp32, fp32-op16, int8 with the hints f32, bf16"):
+    with pytest.raises(ConfigError, match=r"openvino runs fp32, fp32-op16, int8, .* with the hints f32, bf16"):
         build_compiled(typed_bundle, precision, hint, prove_chain)
+
+
+def test_a_model_that_takes_one_slice_a_call_is_compiled_too(trimmed_bundle: Bundle, tmp_path: Path) -> None:
+    bundle = Bundle.open(shutil.copytree(trimmed_bundle.path, tmp_path / "trimmed.dtvit"))
+    build_compiled(bundle, "fp32-trimmed", None, prove_chain)
+    pixels, options = bundle.golden().pixels[:5], Options(precision="fp32-trimmed")
+    logits = []
+    for one in (bundle, trimmed_bundle):
+        with open_backend(one, "openvino", options) as backend:
+            assert (backend._bytes is not None) == (one is bundle) and backend.batch == 1  # type: ignore[attr-defined]
+            logits.append(backend.infer(pixels))
+    assert_same(logits[:1], logits[1:])
+
+
+def test_tensorrt_is_not_asked_for_an_engine_of_one(trimmed_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build", str(trimmed_bundle.path), "--precision", "int8-trimmed"]) == 2
+    assert "there are no engines of int8-trimmed" in capsys.readouterr().err
 
 
 def test_engines_and_compiled_models_do_not_take_each_other_for_damage(built: Bundle) -> None:

@@ -22,6 +22,7 @@ from dtvit_edge.bundle import (
 from dtvit_edge.errors import BundleError, ConfigError, DigestMismatch, UnknownFormat
 from dtvit_edge.spec import digest_json
 from tests.support.tiny_bundle import edit_manifest, tiny_model, write_tiny_bundle
+from tests.support.typed_graphs import OPSETS
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_a_thin_copy_is_the_same_bundle_and_says_what_it_lacks(typed_bundle: Bun
 
 def test_a_whole_copy_lacks_nothing(typed_bundle: Bundle) -> None:
     assert (typed_bundle.absent, typed_bundle.absence) == ((), "")
-    assert typed_bundle.present == tuple(sorted(MODEL_FILES))
+    assert typed_bundle.present == tuple(sorted(OPSETS))
     typed_bundle.require_whole()
 
 
@@ -142,7 +143,7 @@ def test_a_dangling_link_and_a_folder_are_not_taken_for_absent_models(typed_bund
 
 
 def test_a_copy_with_no_model_needs_an_engine(typed_bundle: Bundle, tmp_path: Path) -> None:
-    path = thin(typed_bundle, tmp_path / "t.dtvit", *MODEL_FILES)
+    path = thin(typed_bundle, tmp_path / "t.dtvit", *OPSETS)
     with pytest.raises(BundleError, match=r"neither a model nor an engine .*--device-files TARGET"):
         Bundle.open(path)
     (path / ENGINES).mkdir()

@@ -6,21 +6,23 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from dtvit_edge.bundle import MODEL_FILES, Bundle
+from dtvit_edge.bundle import Bundle
 from dtvit_edge.bundle.graph_scan import check_graph
 from dtvit_edge.bundle.operators import DOMAINS, OPERATORS
 from dtvit_edge.errors import BundleError
 from tests.support.tiny_bundle import tiny_model
+from tests.support.typed_graphs import OPSETS
 
 
-@pytest.mark.parametrize("precision", MODEL_FILES)
+@pytest.mark.parametrize("precision", OPSETS)
 def test_every_graph_of_a_bundle_passes(typed_bundle: Bundle, precision: str) -> None:
     check_graph(typed_bundle.model_path(precision).read_bytes(), precision)
 
 
-def test_what_export_writes_passes(small_bundle: Bundle) -> None:
-    for precision in small_bundle.present:
-        check_graph(small_bundle.model_path(precision).read_bytes(), precision)
+def test_what_export_writes_passes(small_bundle: Bundle, trimmed_bundle: Bundle) -> None:
+    for bundle in (small_bundle, trimmed_bundle):
+        for precision in bundle.present:
+            check_graph(bundle.model_path(precision).read_bytes(), precision)
 
 
 def test_operators_are_of_the_standard_and_none_computes_by_a_graph_of_its_own() -> None:

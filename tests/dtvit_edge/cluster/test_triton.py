@@ -94,10 +94,11 @@ def test_of_several_engines_one_has_to_be_named(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"precision": "fp16"}, "onnxruntime serves fp32, fp32-op16, int8, not fp16"),
+        ({"precision": "fp32-trimmed"}, "fp32-trimmed takes one slice a call.*serve fp32"),
         ({"precision": "int8"}, "no int8 model in this bundle"),
         ({"backend": "openvino"}, "no backend called openvino in a Triton repository"),
     ],
-    ids=["a typed graph", "no such model", "no such backend"],
+    ids=["a typed graph", "one slice a call", "no such model", "no such backend"],
 )
 def test_what_cannot_be_served_is_refused_and_nothing_is_written(
     tiny_bundle: Bundle, tmp_path: Path, options: dict[str, Any], message: str

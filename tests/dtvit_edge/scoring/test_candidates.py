@@ -11,6 +11,7 @@ from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.scoring import candidates
 from dtvit_edge.scoring.candidates import Setting, find_settings
+from dtvit_edge.scoring.configuration import verdict
 from dtvit_edge.trt.verdicts import engine_verdict, passed_precisions
 from tests.support.engine_records import put, record
 from tests.support.tiny_bundle import edit_manifest
@@ -39,6 +40,23 @@ def test_threads_are_one_and_the_physical_and_the_logical_cores(tmp_path: Path) 
         "onnxruntime": "it is not installed",
         "tensorrt": "nothing that it runs is in this copy of the bundle: engines that `build` makes",
     }
+
+
+def test_a_model_without_empty_patches_is_a_candidate_behind_fp32_and_by_a_verdict_of_its_own(
+    trimmed_bundle: Bundle, tmp_path: Path
+) -> None:
+    path = Path(shutil.copytree(trimmed_bundle.path, tmp_path / "b.dtvit"))
+    settings, left_out = find_settings(Bundle.open(path))
+    assert {(s.precision, s.hint) for s in settings} == {("fp32", None), ("fp32-trimmed", None)}
+    assert settings[:2] == [Setting("openvino", "fp32", None, 8), Setting("openvino", "fp32-trimmed", None, 8)]
+    assert left_out["openvino fp32-trimmed+bf16"] == "gate: not assessed"
+    verdicts = [{"precision": "int8", "verdict": "failed"}, {"precision": "int8-trimmed", "verdict": "passed"}]
+    hinted = {"int8-trimmed+bf16": {"precision": "int8-trimmed+bf16", "verdict": "passed"}}
+    edit_manifest(path, calibration={"verdicts": verdicts, "configurations": hinted})
+    bundle = Bundle.open(path)
+    said = {hint: verdict(bundle, "openvino", "int8-trimmed", hint) for hint in (None, "bf16")}
+    assert said == {None: "passed", "bf16": "passed"}
+    assert verdict(bundle, "openvino", "int8", None) == "failed"
 
 
 def test_an_engine_is_a_candidate_where_what_it_computes_passed_and_has_no_threads(

@@ -60,6 +60,15 @@ def test_a_target_gets_what_its_tensorrt_takes(
     assert models(bundle, target, *precisions, tensorrt=tensorrt) == expected
 
 
+def test_a_cpu_alone_gets_what_leaves_out_empty_patches(trimmed_bundle: Bundle, tmp_path: Path) -> None:
+    bundle = Bundle.open(shutil.copytree(trimmed_bundle.path, tmp_path / "b.dtvit"))
+    assert models(bundle, "cpu") == {"fp32", "fp32-trimmed"}
+    assert models(bundle, "cpu", "fp32-trimmed") == {"fp32-trimmed"}
+    assert models(bundle, "jetpack6") == {"fp32", "fp16"}
+    with pytest.raises(ConfigError, match="nothing from which jetpack6 makes fp32-trimmed"):
+        device_files(bundle, "jetpack6", ["fp32-trimmed"])
+
+
 @pytest.mark.parametrize("target", [name for name, t in TARGETS.items() if t.stacks[0].tensorrt])
 def test_the_choice_is_that_of_build(bundle: Bundle, target: str) -> None:
     for stack in TARGETS[target].stacks:

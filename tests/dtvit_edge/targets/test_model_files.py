@@ -8,6 +8,7 @@ import pytest
 
 from dtvit_edge.bundle import MODEL_FILES
 from dtvit_edge.errors import BuildError
+from dtvit_edge.precisions import TRIMMED
 from dtvit_edge.targets.facts import GraphFacts
 from dtvit_edge.targets.model_files import FileCompatibility, file_compatibilities, serving_key
 from dtvit_edge.trt.releases import PRECISIONS
@@ -58,9 +59,20 @@ def test_a_complete_bundle_gives_each_precision_its_file(name: str, expected: di
 @pytest.mark.parametrize("name", EVERY_STACK)
 def test_every_file_has_a_verdict_and_a_reason(name: str) -> None:
     files = file_compatibilities(complete(), stack(name))
-    assert [v.key for v in files] == list(MODEL_FILES)
+    assert [v.key for v in files] == [k for k in MODEL_FILES if k not in TRIMMED.values()]
     assert all(v.why and not v.command for v in files)
     assert all(bool(v.precisions) == (v.state == "used") for v in files)
+
+
+@pytest.mark.parametrize("name", EVERY_STACK)
+def test_files_without_empty_patches_are_for_cpus_alone(name: str) -> None:
+    files = by_key(complete(fp32_trimmed=vit(), int8_trimmed=quantized()), name)
+    for key in TRIMMED.values():
+        assert files[key].state == ("used" if name == CPU else "refused")
+        assert files[key].precisions == ((key,) if name == CPU else ())
+        assert name == CPU or "it is for CPUs alone" in files[key].why
+    missing = by_key(complete(fp32_trimmed=vit()), CPU)["int8-trimmed"]
+    assert (missing.state, missing.command) == ("missing", "dtvit-edge calibrate model.dtvit --slices DIR")
 
 
 @pytest.mark.parametrize("name", EVERY_STACK)
