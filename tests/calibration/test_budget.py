@@ -15,6 +15,7 @@ from calibration.sensitivity import rank
 from dtvit_edge.backends.onnxruntime import logits_of
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.errors import ConfigError, VerdictError
+from dtvit_edge.precisions import LOWER
 from evaluation.limits import LIMIT_OPTIONS
 
 POINTS = (Point(0, 0.09, 0.40), Point(1, 0.06, 0.42), Point(2, 0.04, 0.41), Point(4, 0.01, 0.60))
@@ -44,8 +45,10 @@ def test_what_is_no_budget_is_refused_with_the_syntax(text: str) -> None:
 
 def test_the_option_reaches_the_configuration() -> None:
     limits = dict.fromkeys(LIMIT_OPTIONS, 0.5)
-    common = {"count": 4, "recipe": "linear", "alpha": 0.5, "smooth": True, "seed": 0}
+    common = {"count": 4, "recipe": "linear", "alpha": 0.5, "smooth": True, "seed": 0, "only": ()}
     assert config_of(**common, budget="rms=0.05", **limits).budget == Budget("rms", 0.05)
+    assert config_of(**common, budget=None, **limits).only == LOWER
+    assert config_of(**{**common, "only": ("int8",)}, budget=None, **limits).only == ("int8",)
     assert config_of(**common, budget=None, **limits).budget is None
 
 
