@@ -52,7 +52,7 @@ class Config:
         recipe: which ops are quantised, one of `quantizable.RECIPES`.
         alpha: exponent of outlier smoothing; None leaves the graph as it is.
         calibration_slices, validation_slices, test_slices: the largest number of slices in each set.
-        sensitivity_slices: about how many slices of the validation set, under shifts of the scanner, rank the ops.
+        sensitivity_slices: how many slices of the validation set rank the ops.
         keep_higher_limit: largest share of the ops that may be kept in higher precision, 0 to 1.
         budget: says how many are kept; None keeps as many as the gate needs on the validation set.
         only: of `LOWER`, the precisions that are made and judged.
@@ -154,7 +154,8 @@ def calibrate(
             ranges[method] = {name: spans[name].to(threshold(histogram)) for name, histogram in counted.items()}
             step(1)
     method, methods = calibrator.choose_method(smoothed, ranges)
-    few, reference = calibrator.few(config.sensitivity_slices)
+    few = sets[VALIDATION].pixels[: config.sensitivity_slices]
+    reference = {name: values[: len(few)] for name, values in calibrator.reference(VALIDATION).items()}
     costs = rank(smoothed, calibrator.ops, ranges[method], few, reference, progress=progress)
     points = curve(
         lambda ops: quantise(smoothed, ops, ranges[method]), calibrator.fp32, calibrator.ops, costs, few, reference,

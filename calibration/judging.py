@@ -146,18 +146,6 @@ class Judge:
         shifted = self._shifted(self.sets[VALIDATION].at(least_sure.tolist()), _VALIDATION_SHIFTED)
         return {f"{_OF_VALIDATION}{name}": few for name, few in shifted.items()}
 
-    def few(self, count: int) -> tuple[Pixels, Logits]:
-        """About so many slices by which ops are ranked, with fp32's logits.
-
-        They are those of the validation set under each shift of the scanner of which fp32 is least sure, since an op
-        that costs little at home can cost most there; the validation set's first where no shift is asked for.
-        """
-        names = list(self.validation_elsewhere) or [VALIDATION]
-        each = -(-count // len(names))
-        logits = [self.reference(name) for name in names]
-        pixels = np.concatenate([self._slices(name).pixels[:each] for name in names])
-        return pixels, {head: np.concatenate([one[head][:each] for one in logits]) for head in logits[0]}
-
     def shifted(self, set_name: str, count: int) -> dict[str, SliceSet]:
         """Up to so many slices of a set under each shift of the scanner; none where no shift is asked for."""
         return self._shifted(self.sets[set_name], count)

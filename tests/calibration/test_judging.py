@@ -150,16 +150,3 @@ def test_slices_of_another_site_are_not_those_of_this_one(tiny_bundle: Bundle, p
     assert set(found) == {"calibration", "validation", "test", OTHER} and len(found[OTHER]) == 80
     with pytest.raises(ConfigError, match="slices of --other are also among --slices"):
         load(tiny_bundle, found, config)
-
-
-def test_ops_are_ranked_under_every_shift_and_at_home_where_no_shift_is_asked_for(judge: Judge) -> None:
-    judge.sets = dict(judge.sets) | {VALIDATION: judge.sets[TEST]}
-    of = f"{VALIDATION}, "
-    two = {f"{of}HU +10": slices_of([48, 49, 50]), f"{of}noise": slices_of([30, 31, 32])}
-    judge.__dict__["validation_elsewhere"] = two
-    pixels, reference = judge.few(3)
-    assert pixels[:, 0, 0, 0].tolist() == [48, 49, 30, 31]
-    assert np.array_equal(reference["ich_logits"], judge.run("fp32", judge.fp32, pixels)["ich_logits"])
-    judge.__dict__["validation_elsewhere"] = {}
-    pixels, reference = judge.few(3)
-    assert pixels[:, 0, 0, 0].tolist() == [10, 20, 30] and len(reference["ich_logits"]) == 3
