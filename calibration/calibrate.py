@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
@@ -13,7 +13,7 @@ from onnx import ModelProto
 from calibration.activations import ChannelRange, channel_ranges, histograms
 from calibration.budget import Budget, Point, choose, curve, without_costliest
 from calibration.files import install, model_files
-from calibration.judging import VALIDATION, Judge
+from calibration.judging import SHARES, VALIDATION, Judge
 from calibration.quantise import placement, quantise
 from calibration.quantizable import RECIPES, QuantizableOp, attention_ops, weight_ops
 from calibration.ranges import METHODS, Range
@@ -281,23 +281,36 @@ class _Calibrator(Judge):
     def keep_worst_higher(
         self, model: ModelProto, ranges: Mapping[str, Range], costs: Sequence[Cost]
     ) -> tuple[tuple[QuantizableOp, ...], tuple[str, ...]]:
-        """Keep the costliest ops in higher precision, one more at a time, until the gate passes on the validation set.
+        """Keep the costliest ops in higher precision, as few as let the gate pass on the validation set.
 
-        It has to pass there under shifts of the scanner as well. From the fifth op on a quarter more are tried at once.
+        It has to pass there under shifts of the scanner as well, with room to spare where any number gives it
+        (`SHARES`). From the fifth op on a quarter more are tried at once.
 
         Returns:
             The ops that are quantised, and the names of those that are not.
         """
-        kept = 0
-        while True:
-            quantised = without_costliest(self.ops, costs, kept)
-            if kept == self.most_kept or self.passes("int8", quantise(model, quantised, ranges)):
-                return quantised, tuple(cost.name for cost in costs[:kept])
-            kept = min(kept + 1 + kept // 4, self.most_kept)
+        files = {kept: without_costliest(self.ops, costs, kept) for kept in _numbers(self.most_kept)}
+        passing = (
+            kept
+            for share in SHARES
+            for kept, quantised in files.items()
+            if self.passes("int8", quantise(model, quantised, ranges), share)
+        )
+        kept = next(passing, self.most_kept)
+        return files[kept], tuple(cost.name for cost in costs[:kept])
 
     @staticmethod
     def flips(verdict: Verdict) -> int:
         return verdict.ich.flips + (verdict.location.flips if verdict.location else 0)
+
+
+def _numbers(most: int) -> Iterator[int]:
+    """How many ops are tried to be kept: 0 to 4, then a quarter more each time, and `most`."""
+    kept = 0
+    while kept < most:
+        yield kept
+        kept += 1 + kept // 4
+    yield most
 
 
 def _spans(ops: Sequence[QuantizableOp], ranges: Mapping[str, ChannelRange]) -> dict[str, Range]:

@@ -28,8 +28,9 @@ _OF_VALIDATION = f"{VALIDATION}, "
 # probability most. As many others hardly hold one of the few slices by which the test set decides.
 _VALIDATION_SHIFTED = 64
 # The share of --difference that the validation set may take. What just passes on few slices fails on the test set
-# as often as not, and a few more operators in higher precision cost a few per cent of its time.
-_VALIDATION_DIFFERENCE = 0.5
+# as often as not, and a few more operators in higher precision cost a few per cent of its time. Some models keep half
+# of it with no number of operators: for them it is the whole.
+SHARES = (0.5, 1.0)
 
 
 class Judge:
@@ -64,15 +65,18 @@ class Judge:
         with OnnxRuntimeBackend(lambda: data, precision) as backend:
             return self._judge(precision, backend)
 
-    def passes(self, precision: str, data: bytes) -> bool:
+    def passes(self, precision: str, data: bytes, share: float = SHARES[0]) -> bool:
         """Whether a model file passes on the validation set and under each shift of the scanner; the first no ends it.
 
         What said no last time is asked first.
+
+        Args:
+            share: of --difference, which probabilities may take there.
         """
         with OnnxRuntimeBackend(lambda: data, precision) as backend:
             for name in sorted(self._asked, key=self._asked.__getitem__):
                 logits = self._logits_of(backend, self._slices(name), f"{precision} with fp32: {name}")
-                if not self._keeps_limits(precision, name, logits):
+                if not self._keeps_limits(precision, name, logits, share):
                     self._asked[name] = min(self._asked.values()) - 1
                     return False
         return True
@@ -108,14 +112,13 @@ class Judge:
         with self.progress(f"comparing {what}", len(slices)) as step:
             return in_batches(backend.infer, slices.pixels, backend.batch, step)
 
-    @property
-    def _choosing(self) -> Limits:
+    def _choosing(self, share: float) -> Limits:
         """What the validation set has to keep, which chooses and proves nothing.
 
         The count of slices is no reason there: else no file ever passed away from home, fp32 itself among them.
         """
         limits = self.limits
-        difference = limits.difference if limits.difference >= 1 else _VALIDATION_DIFFERENCE * limits.difference
+        difference = limits.difference if limits.difference >= 1 else share * limits.difference
         return replace(limits, slices=0, difference=difference)
 
     @cached_property
@@ -123,13 +126,13 @@ class Judge:
         """The sets that `passes` asks, by name, with their places in the order."""
         return {name: place for place, name in enumerate((VALIDATION, *self.validation_elsewhere))}
 
-    def _keeps_limits(self, precision: str, name: str, logits: Logits) -> bool:
+    def _keeps_limits(self, precision: str, name: str, logits: Logits, share: float) -> bool:
         """Whether one of those sets' logits pass by themselves, at home or away from it."""
         if name == VALIDATION:
-            verdict = self.compare(precision, logits, name).verdict
+            verdict = self.compare(precision, logits, name, share=share).verdict
         else:
             away = Compared(name, self.reference(name), logits, self._slices(name).labels)
-            verdict = gate.judge_away(away, DecisionRule.of(self.bundle), self._choosing).verdict
+            verdict = gate.judge_away(away, DecisionRule.of(self.bundle), self._choosing(share)).verdict
         return verdict in (gate.PASSED, gate.NOT_GATED)
 
     @cached_property
@@ -163,6 +166,7 @@ class Judge:
         set_name: str,
         elsewhere: Sequence[Compared] = (),
         ran_on: str = "",
+        share: float = SHARES[0],
     ) -> Verdict:
         """The gate's verdict on logits over a set; only the test set gets confidence intervals, which take seconds."""
         return gate.compare_with_fp32(
@@ -171,7 +175,7 @@ class Judge:
             logits,
             self.sets[set_name].labels,
             rule=DecisionRule.of(self.bundle),
-            limits=self.limits if set_name == TEST else self._choosing,
+            limits=self.limits if set_name == TEST else self._choosing(share),
             elsewhere=elsewhere,
             seed=self.seed,
             intervals=set_name == TEST,

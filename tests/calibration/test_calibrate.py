@@ -208,7 +208,7 @@ def test_the_worst_ops_are_kept_higher_until_the_gate_holds(
 ) -> None:
     judged: list[int] = []
 
-    def fails_twice(self: module._Calibrator, precision: str, data: bytes) -> bool:
+    def fails_twice(self: module._Calibrator, precision: str, data: bytes, share: float) -> bool:
         judged.append(onnx.load_model_from_string(data).graph.node.__len__())
         return len(judged) > 2
 
@@ -222,6 +222,29 @@ def test_the_worst_ops_are_kept_higher_until_the_gate_holds(
     said = result.bundle.manifest.calibration
     assert said is not None and said["ops"]["int8"]["quantised"] == OPS - 2
     assert judged == sorted(judged, reverse=True)  # every time fewer Q/DQ
+
+
+@pytest.mark.parametrize(("share", "number", "kept"), [(0.5, 2, 2), (1.0, 1, 1), (1.0, 0, 0), (2.0, 0, 4)])
+def test_where_no_number_of_ops_leaves_room_to_spare_as_few_are_kept_as_keep_the_limits(
+    result: CalibrationResult,
+    sets: dict[str, SliceSet],
+    monkeypatch: pytest.MonkeyPatch,
+    share: float,
+    number: int,
+    kept: int,
+) -> None:
+    calibrator = module._Calibrator(result.bundle, sets, LENIENT, module.silent)
+    model, spans = calibrator.smoothed()
+    asked: list[float] = []
+
+    def passes(self: module._Calibrator, precision: str, data: bytes, of: float) -> bool:
+        asked.append(of)
+        return of == share and asked.count(of) == number + 1
+
+    monkeypatch.setattr(module._Calibrator, "passes", passes)
+    quantised, names = calibrator.keep_worst_higher(model, spans, result.costs)
+    assert names == tuple(cost.name for cost in result.costs[:kept])
+    assert len(quantised) == OPS - kept and asked == sorted(asked)
 
 
 def test_the_method_is_chosen_where_the_scanner_is_another_one_as_well(
