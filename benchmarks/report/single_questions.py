@@ -17,6 +17,7 @@ from benchmarks.standalone import (
     preprocessing,
     reading,
     startup,
+    trimmed,
     tune_check,
 )
 from evaluation.records import Record
@@ -133,6 +134,17 @@ def _least_start(record: Record) -> tuple[str, str]:
     )
 
 
+def _trimmed(record: Record) -> tuple[str, str]:
+    s = record.summary
+    kinds = [name.partition(": ")[0] for name in record.samples if name.endswith(trimmed.SHORT)]
+    figures = "; ".join(
+        f"{kind} {s[f'{kind}: {trimmed.SHORT}: ratio_median']:.2f} times as fast "
+        f"({s[f'{kind}: {trimmed.SHORT}: ms']:.1f} ms)"
+        for kind in kinds
+    )
+    return f"{record.what}, {record.options['encoder']}, one thread, {s['slices']:.0f} slices", figures
+
+
 def _tune(record: Record) -> tuple[str, str]:
     s, fastest = record.summary, record.options["fastest"]
     chosen = dict.fromkeys(record.options["chosen"])
@@ -155,4 +167,5 @@ FIGURES: dict[str, Callable[[Record], tuple[str, str]]] = {
     startup.WHAT: _startup,
     least_start.WHAT: _least_start,
     tune_check.WHAT: _tune,
+    trimmed.WHAT: _trimmed,
 }

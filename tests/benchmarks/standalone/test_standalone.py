@@ -17,11 +17,12 @@ from benchmarks.standalone import (
     preprocessing,
     reading,
     startup,
+    trimmed,
     tune_check,
 )
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
-from dtvit_edge.errors import VerdictError
+from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.preprocess import native, opencv
 from evaluation.records import read
 
@@ -107,6 +108,21 @@ def test_the_choice_of_tune_is_compared_with_every_candidate(tiny_bundle: Bundle
     assert record.options["fastest"] in record.samples
     for words in record.options["chosen"]:
         assert record.summary[f"{words}: ratio_median"] > 0
+
+
+def test_trimmed_files_are_timed_beside_those_with_all_patches(
+    trimmed_bundle: Bundle, tiny_bundle: Bundle, few_phantoms: Path, tmp_path: Path
+) -> None:
+    asked = ["--slices", str(few_phantoms), "--count", "3", "--rounds", "2", "--out", str(tmp_path / "r")]
+    done = CliRunner().invoke(trimmed.main, [str(trimmed_bundle.path), *asked])
+    assert done.exit_code == 0, done.output
+    (record,) = read(tmp_path / "r")
+    kinds = {name.partition(": ")[0] for name in record.samples}
+    assert kinds <= {f"{name} fp32" for name in backends.NAMES} and "onnxruntime fp32" in kinds
+    for kind in kinds:
+        assert record.summary[f"{kind}: trimmed: ratio_median"] > 0
+    refused = CliRunner().invoke(trimmed.main, [str(tiny_bundle.path), *asked])
+    assert isinstance(refused.exception, ConfigError) and "holds no trimmed files" in str(refused.exception)
 
 
 @pytest.mark.real
