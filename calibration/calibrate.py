@@ -12,7 +12,7 @@ from onnx import ModelProto
 
 from calibration.activations import ChannelRange, channel_ranges, histograms
 from calibration.budget import Budget, Point, choose, curve, without_costliest
-from calibration.files import install, model_files
+from calibration.files import install, model_files, require_possible
 from calibration.judging import SHARES, VALIDATION, Judge
 from calibration.quantise import placement, quantise
 from calibration.quantizable import RECIPES, QuantizableOp, attention_ops, weight_ops
@@ -137,11 +137,13 @@ def calibrate(
 
     Raises:
         BundleError: a thin copy; every file is written anew.
-        ConfigError: the bundle's folder holds somebody else's files, which would be lost.
+        ConfigError: the bundle's folder holds somebody else's files, which would be lost; a precision that is named
+            by itself and that this bundle cannot have.
         VerdictError: a range that is not finite, or a graph that does not check.
     """
     bundle.require_whole()
     check_contents(bundle.path)
+    require_possible(bundle, config.only)
     calibrator = _Calibrator(bundle, sets, config, progress)
     smoothed, spans = calibrator.smoothed()
     some = calibrator.range_pixels[::_COUNTED]

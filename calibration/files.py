@@ -15,7 +15,7 @@ from calibration.quantizable import QuantizableOp
 from calibration.ranges import Range
 from dtvit_edge.backends.onnxruntime import logits_of
 from dtvit_edge.bundle import MODEL_FILES, Bundle, FileRecord, tolerance_of, write_bundle
-from dtvit_edge.errors import VerdictError
+from dtvit_edge.errors import ConfigError, VerdictError
 from dtvit_edge.precisions import LOWER, REFERENCE_PRECISION, TRIMMED
 from dtvit_edge.selftest import largest_deviation
 from evaluation import gate
@@ -23,6 +23,21 @@ from evaluation.gate import Verdict
 from export.facts import quantised_facts
 from export.onnx_graph import OPSET, check_graph
 from export.trimming import trim_graph
+
+
+def require_possible(bundle: Bundle, only: Sequence[str]) -> None:
+    """Refuse a choice of precisions in which one is that this bundle cannot have; all of them is no choice.
+
+    Raises:
+        ConfigError: says which, and why.
+    """
+    models, trimmed = bundle.manifest.models, TRIMMED["int8"]
+    if set(only) >= set(LOWER):
+        return
+    if trimmed in only and TRIMMED[REFERENCE_PRECISION] not in models:
+        raise ConfigError(f"{bundle.path} is of a model that leaves out no patches: there can be no {trimmed} of it")
+    if "fp16" in only and "fp16" not in models:
+        raise ConfigError(f"{bundle.path} has no fp16 to judge, since its export refused it or it was left out later")
 
 
 def model_files(

@@ -77,8 +77,9 @@ calibration_options = option_set(
         "--only",
         multiple=True,
         type=click.Choice(LOWER),
-        help="Make and judge this precision alone; may be repeated. fp16, int8-fp16 and fp8 take most of the time, and "
-        "a machine that runs a bundle on its CPU needs none of them.",
+        help="Make and judge this precision alone; may be repeated. What an earlier calibration made and this one does "
+        "not leaves the bundle. fp16, int8-fp16 and fp8 take most of the time, and a machine that runs a bundle on its "
+        "CPU needs none of them.",
     ),
     limit_options,
     click.option("--seed", default=0, show_default=True, help="Set the seed of the sampling and of the bootstrap."),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dtvit_edge.bundle import MANIFEST, SIGNATURE, THRESHOLDS, Bundle
 from dtvit_edge.errors import ConfigError
-from dtvit_edge.precisions import DEVICE_PRECISIONS
+from dtvit_edge.precisions import BY_NAME, DEVICE_PRECISIONS
 from dtvit_edge.targets.facts import GraphFacts
 from dtvit_edge.targets.model_files import ABSENT, NOT_KNOWN, USED, file_compatibilities
 from dtvit_edge.targets.table import TARGETS, Stack, Version
@@ -80,6 +80,10 @@ def device_files(
     needs = _needs(facts, stacks, asked)
     served = tuple(p for p in DEVICE_PRECISIONS if any(p in users for users in needs.values()))
     lacking = [p for p in asked if p not in served]
+    if elsewhere := [p for p in lacking if BY_NAME[p].trims and p in precisions and p not in facts.by_file]:
+        raise ConfigError(
+            f"{bundle.path} holds no {' or '.join(elsewhere)}, which only a model that leaves out patches has"
+        )
     if not served or (precisions and lacking):
         raise ConfigError(
             f"{bundle.path} has nothing from which {target} makes {' or '.join(lacking)}; "

@@ -168,6 +168,10 @@ def test_what_is_not_asked_for_is_neither_made_nor_judged(
     assert again.bundle.model_bytes("int8") == result.bundle.model_bytes("int8")
     with pytest.raises(ConfigError, match="no lower precision is called fp32"):
         replace(LENIENT, only=("fp32",))
+    digest = again.bundle.digest
+    with pytest.raises(ConfigError, match="of a model that leaves out no patches: there can be no int8-trimmed of it"):
+        calibrate(again.bundle, sets, replace(LENIENT, only=("int8-trimmed",)))
+    assert Bundle.open(again.bundle.path).digest == digest and "int8" in Bundle.open(again.bundle.path).manifest.models
 
 
 def test_too_few_slices_are_inconclusive_and_install_no_int8(

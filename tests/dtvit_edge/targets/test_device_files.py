@@ -36,6 +36,11 @@ def models(bundle: Bundle, target: str, *precisions: str, **options: Any) -> set
     return {key for key, file in MODEL_FILES.items() if file in paths}
 
 
+def test_a_bundle_of_another_model_has_no_file_that_leaves_out_empty_patches(tiny_bundle: Bundle) -> None:
+    with pytest.raises(ConfigError, match="holds no int8-trimmed, which only a model that leaves out patches has"):
+        device_files(tiny_bundle, "cpu", ("int8-trimmed",))
+
+
 @pytest.mark.parametrize(
     ("target", "precisions", "tensorrt", "expected"),
     [
