@@ -135,14 +135,8 @@ def _least_start(record: Record) -> tuple[str, str]:
 
 
 def _trimmed(record: Record) -> tuple[str, str]:
-    s = record.summary
-    kinds = [name.partition(": ")[0] for name in record.samples if name.endswith(trimmed.SHORT)]
-    figures = "; ".join(
-        f"{kind} {s[f'{kind}: {trimmed.SHORT}: ratio_median']:.2f} times as fast "
-        f"({s[f'{kind}: {trimmed.SHORT}: ms']:.1f} ms)"
-        for kind in kinds
-    )
-    return f"{record.what}, {record.options['encoder']}, one thread, {s['slices']:.0f} slices", figures
+    what = f"{record.what}, {record.options['encoder']}, one thread, {record.summary['slices']:.0f} slices"
+    return what, _ways(record, trimmed.WHOLE)
 
 
 def _tune(record: Record) -> tuple[str, str]:

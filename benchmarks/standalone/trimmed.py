@@ -20,13 +20,13 @@ import numpy as np
 from benchmarks.measure.interleaving import LEAST_ROUNDS, alternate
 from benchmarks.standalone.program import compare, keep, record_option, start
 from dtvit_edge import backends
-from dtvit_edge.backend import Backend
+from dtvit_edge.backend import Backend, in_batches
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli import render
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.precisions import TRIMMED
 from dtvit_edge.scoring.api import Options, open_backend
-from evaluation.sampling import Pixels, candidates, load_set
+from evaluation.sampling import candidates, load_set
 
 WHAT = "empty patches left out: CPU time of one slice"
 WHOLE, SHORT = "all patches", "trimmed"
@@ -51,11 +51,6 @@ def contenders(bundle: Bundle, stack: ExitStack) -> dict[str, Backend]:
     return opened
 
 
-def _all(backend: Backend, pixels: Pixels) -> None:
-    for i in range(len(pixels)):
-        backend.infer(pixels[i : i + 1])
-
-
 @click.command()
 @click.argument("path", metavar="BUNDLE", type=click.Path(path_type=Path))
 @click.option(
@@ -75,7 +70,7 @@ def main(path: Path, slices: tuple[Path, ...], count: int, rounds: int, out: Pat
     pixels = load_set(candidates(slices), count, spec, seed=0, name="slices", progress=render.progress).pixels
     with ExitStack() as stack:
         calls: dict[str, Callable[[], object]] = {
-            name: partial(_all, backend, pixels) for name, backend in contenders(bundle, stack).items()
+            name: partial(in_batches, backend.infer, pixels, 1) for name, backend in contenders(bundle, stack).items()
         }
         rounds_ms = alternate(calls, rounds, runs=1, warm_up=1, clock=time.process_time)
     samples = {name: [value / len(pixels) for value in values] for name, values in rounds_ms.items()}

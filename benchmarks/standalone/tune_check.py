@@ -21,7 +21,6 @@ import click
 from benchmarks.measure.interleaving import alternate
 from benchmarks.standalone.program import keep, record_option, start
 from dtvit_edge.bundle import Bundle
-from dtvit_edge.bundle.device_profile import Configuration
 from dtvit_edge.cli import render
 from dtvit_edge.dicom.slice import Slice
 from dtvit_edge.scoring.candidates import find_settings
@@ -37,8 +36,8 @@ WARM_UP = 1
 
 
 @contextmanager
-def every_candidate(bundle: Bundle) -> Iterator[dict[Configuration, Callable[[], None]]]:
-    """A call of each candidate at each batch: from stored pixels to logits, as many slices as the largest batch has."""
+def every_candidate(bundle: Bundle) -> Iterator[dict[str, Callable[[], None]]]:
+    """By its words a call of each candidate and batch: stored pixels to logits, as many as the largest batch has."""
     slices = golden_slices(bundle.golden())
     settings, _ = find_settings(bundle)
     with ExitStack() as stack:
@@ -49,7 +48,7 @@ def every_candidate(bundle: Bundle) -> Iterator[dict[Configuration, Callable[[],
         most = max(executor.batch for executor in executors.values())
         shown = [slices[i % len(slices)] for i in range(most)]
         yield {
-            setting.at(batch): partial(_score, executor, shown, batch)
+            setting.at(batch).words: partial(_score, executor, shown, batch)
             for setting, executor in executors.items()
             for batch in sorted({1, executor.batch})
         }
@@ -73,22 +72,21 @@ def main(path: Path, seconds: float, runs: int, rounds: int, out: Path) -> None:
     chosen = []
     for number in range(runs):
         profile = Tuner(bundle, seconds).run(render.progress)
-        chosen.append(profile.chosen)
+        chosen.append(profile.chosen.words)
         render.echo(f"run {number + 1}: {profile.chosen.words} ({profile.why})")
     began = time.perf_counter()
     with every_candidate(bundle) as calls:
-        names = {configuration: configuration.words for configuration in calls}
-        samples = alternate({names[c]: call for c, call in calls.items()}, rounds, 1, warm_up=WARM_UP)
+        samples = alternate(calls, rounds, 1, warm_up=WARM_UP)
     medians = {name: statistics.median(values) for name, values in samples.items()}
     best = min(medians, key=lambda name: medians[name])
     summary = {"seconds of the exhaustive measurement": time.perf_counter() - began}
     for name, value in sorted(medians.items(), key=lambda item: item[1]):
         render.echo(f"{name:<44} {value / medians[best]:.3f} of the fastest's time")
-    for configuration in dict.fromkeys(chosen):
-        ratios = ratio_summary(samples[configuration.words], samples[best])
-        summary |= {f"{configuration.words}: {figure}": value for figure, value in ratios.items()}
+    for words in dict.fromkeys(chosen):
+        ratios = ratio_summary(samples[words], samples[best])
+        summary |= {f"{words}: {figure}": value for figure, value in ratios.items()}
         share = 100 * (ratios["ratio_median"] - 1)
-        render.echo(f"tune chose {configuration.words}: {share:+.1f} % of the fastest's time, {best}")
+        render.echo(f"tune chose {words}: {share:+.1f} % of the fastest's time, {best}")
     keep(
         out,
         WHAT,
@@ -97,7 +95,7 @@ def main(path: Path, seconds: float, runs: int, rounds: int, out: Path) -> None:
         summary,
         {"bundle": bundle.digest},
         encoder=bundle.manifest.encoder,
-        chosen=[configuration.words for configuration in chosen],
+        chosen=chosen,
         fastest=best,
         seconds=seconds,
         rounds=rounds,
