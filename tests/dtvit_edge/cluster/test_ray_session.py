@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,16 +19,7 @@ from dtvit_edge.errors import ConfigError
 from tests.support.pacs_peers import free_port
 
 
-@pytest.fixture(params=["SIGTERM", "SIGINT"])
-def number(request: pytest.FixtureRequest) -> Iterator[int]:
-    """A signal that interrupts, as the command line has it."""
-    number = getattr(signal, request.param)
-    before = signal.signal(number, signal.default_int_handler)
-    yield number
-    signal.signal(number, before)
-
-
-def stand_in(monkeypatch: pytest.MonkeyPatch, init: Any) -> list[str]:
+def stand_in(monkeypatch: pytest.MonkeyPatch, init: Callable[[], Any]) -> list[str]:
     """A module `ray` in the place of the real one; what is called of it."""
     called: list[str] = []
 
@@ -41,42 +34,48 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, init: Any) -> list[str]:
     return called
 
 
-def test_an_interrupt_while_ray_begins_ends_in_order_once_it_has_begun(
-    number: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of a Ray that is half begun nobody could end the processes, and its folder would stay."""
+def interrupted_session(number: int, times: int, answer: Connection) -> None:
+    """In a process of its own, which a signal may end: a session that is interrupted while Ray begins.
 
-    def interrupted() -> None:
+    Sends what was called of Ray, and whether the handler is the one of before.
+    """
+    signal.signal(number, signal.default_int_handler)  # as the command line has it
+
+    def interrupts() -> None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))  # as Ray does
-        signal.raise_signal(number)  # in this thread: one that another thread takes comes later
+        for _ in range(times):
+            signal.raise_signal(number)
 
-    called = stand_in(monkeypatch, interrupted)
-    with pytest.raises(KeyboardInterrupt), ray_session("local"):
-        pytest.fail("the block was entered")
-    folder, shut = called
+    with pytest.MonkeyPatch.context() as patch:
+        called = stand_in(patch, interrupts)
+        with pytest.raises(KeyboardInterrupt), ray_session("local"):
+            pytest.fail("the block was entered")
+    answer.send((called, signal.getsignal(number) is signal.default_int_handler))
+
+
+def after_interrupts(number: int, times: int = 1) -> list[str]:
+    """What was called of Ray in a session that was interrupted so."""
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    process = spawn.Process(target=interrupted_session, args=(number, times, theirs))
+    process.start()
+    theirs.close()
+    process.join()
+    assert process.exitcode == 0
+    called, handler_is_back = ours.recv()
+    assert handler_is_back
+    return called
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_an_interrupt_while_ray_begins_ends_in_order_once_it_has_begun(name: str) -> None:
+    """Of a Ray that is half begun nobody could end the processes, and its folder would stay."""
+    folder, shut = after_interrupts(getattr(signal, name))
     assert shut == "shutdown" and not os.path.exists(folder)
-    assert signal.getsignal(number) is signal.default_int_handler
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """As in a terminal: a shell that starts tests in the background lets them ignore SIGINT."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def test_a_second_interrupt_while_ray_begins_ends_it_at_once(
-    monkeypatch: pytest.MonkeyPatch, interruptible: None
-) -> None:
-    def interrupted() -> None:
-        for _ in range(2):
-            signal.raise_signal(signal.SIGINT)
-
-    called = stand_in(monkeypatch, interrupted)
-    with pytest.raises(KeyboardInterrupt), ray_session("local"):
-        pytest.fail("the block was entered")
-    assert called == ["shutdown"]
+def test_a_second_interrupt_while_ray_begins_ends_it_at_once() -> None:
+    assert after_interrupts(signal.SIGINT, times=2) == ["shutdown"]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "nobody.invalid"])
