@@ -152,3 +152,11 @@ def test_a_real_network_takes_float_weights_in_the_place_of_int8_ones() -> None:
     config.num_compute_capabilities = 1
     config.set_compute_capability(trt.ComputeCapability.SM89, 0)
     assert builder.build_serialized_network(network, config)
+
+
+def test_a_mask_over_empty_patches_leaves_attention_fused(trimmed_bundle: Bundle, tmp_path: Path) -> None:
+    bundle = Bundle.open(shutil.copytree(trimmed_bundle.path, tmp_path / "trimmed.dtvit"))
+    options = BuildOptions("fp16", backend="tensorrt-rtx", ahead_of_time=True, capabilities=("8.9",))
+    record = build_engine(bundle, options, prove_backend)
+    fused = [layer["name"] for layer in record.layers if layer["name"].startswith("_gemm_mha")]
+    assert len(fused) == 2 * len(record.profiles), "in both blocks, in each profile"
