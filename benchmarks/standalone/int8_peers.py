@@ -4,9 +4,10 @@
 
 Every tool quantises the bundle's fp32 graph as its manual has it (`benchmarks.peers.quantisers`). `dtvit-edge` is what
 `calibrate` makes before anything is chosen or kept in higher precision: all ops in int8, min-max over the slices and
-their shifts of the scanner; `dtvit-edge, no shifts` sees the very pixels that the others see. Errors are against fp32,
-on slices like those that gave the ranges (other patients), under the gate's shifts of the scanner, and on another
-site's slices as they are and under the same shifts. Times are CPU time of one slice, one thread, all tools in turns.
+their shifts of the scanner; `dtvit-edge, no shifts` sees the very pixels that the others see, and `dtvit-edge, recipe
+attention` has the two products of every attention in int8 as well. Errors are against fp32, on slices like those that
+gave the ranges (other patients), under the gate's shifts of the scanner, and on another site's slices as they are and
+under the same shifts. Times are CPU time of one slice, one thread, all tools in turns.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from benchmarks.peers import QUANTISERS, Peer, chosen_peers
 from benchmarks.standalone.program import compare, keep, record_option, start
 from calibration.activations import channel_ranges
 from calibration.quantise import placement, quantise
-from calibration.quantizable import weight_ops
+from calibration.quantizable import attention_ops, weight_ops
 from calibration.ranges import Range
 from calibration.smoothing import smooth
 from dtvit_edge import backends
@@ -46,17 +47,25 @@ from evaluation.scanner_shifts import shifted_sets
 
 ERRORS = "int8 by other tools: error at home, under shifts of the scanner and on another site"
 TIMES = "int8 by other tools: CPU time of one slice"
-NO_SHIFTS = f"{OURS}, no shifts"
+NO_SHIFTS, ATTENTION = f"{OURS}, no shifts", f"{OURS}, recipe attention"
 HOME, SHIFTS, OTHER, OTHER_SHIFTS = "home", "shifts", "another site", "another site, shifts"
 _PACKAGES = ("nncf", "nvidia-modelopt", "onnxruntime", "openvino")
 
 
-def int8_of(fp32: bytes, pixels: Pixels) -> bytes:
-    """All ops with a weight in int8, outliers folded, ranges by min-max over slices (N, C, 224, 224) uint8."""
+def int8_of(fp32: bytes, pixels: Pixels, attention: bool = False) -> bytes:
+    """All ops with a weight in int8, outliers folded, ranges by min-max over slices (N, C, 224, 224) uint8.
+
+    Args:
+        attention: quantise the products of two activations too, as `calibrate --recipe attention` does.
+    """
     model = onnx.load_model_from_string(fp32)
     ops = weight_ops(model)
     after = smooth(model, ops, channel_ranges(fp32, ops, pixels))
-    names = {op.activation for op in ops}
+    if attention:
+        products = attention_ops(model)
+        after |= channel_ranges(model.SerializeToString(), products, pixels)
+        ops += products
+    names = {name for op in ops for name in op.activations}
     spans = {name: Range(float(after[name].low.min()), float(after[name].high.max())) for name in names}
     return quantise(model, ops, spans)
 
@@ -72,6 +81,7 @@ def quantised(
     tools: dict[str, Callable[[], bytes]] = {
         OURS: partial(int8_of, fp32, shifted),
         NO_SHIFTS: partial(int8_of, fp32, seen),
+        ATTENTION: partial(int8_of, fp32, shifted, attention=True),
     }
     left_out = {peer.name: why for peer in peers if (why := peer.why_not()) is not None}
     tools |= {p.name: lambda p=p: p.load()(fp32, seen) for p in peers if p.name not in left_out}  # type: ignore[misc]

@@ -49,8 +49,10 @@ def test_every_tool_sees_the_same_slices_and_is_judged_on_the_same_others(
     errors, times = read(out)
     assert errors.options["left_out"][BROKEN] == "ValueError: no such node"
     assert "no_such_module" in errors.options["left_out"][ABSENT]
-    tools = (int8_peers.OURS, int8_peers.NO_SHIFTS, STATIC)
+    tools = (int8_peers.OURS, int8_peers.NO_SHIFTS, int8_peers.ATTENTION, STATIC)
     assert set(errors.options["ops"]) == set(tools) and set(times.samples) == {f"onnxruntime: {tool}" for tool in tools}
+    quantised = {tool: errors.options["ops"][tool]["quantised"] for tool in tools}
+    assert quantised[int8_peers.ATTENTION] == quantised[int8_peers.OURS] + 2 * 2, "two products in each of two blocks"
     counts = {name: errors.summary[f"{STATIC}: {name}, slices"] for name in ("home", "shifts")}
     assert counts == {"home": 3, "shifts": 2} and len(errors.samples[f"{STATIC}: home"]) == 3
     assert errors.summary[f"{int8_peers.OURS}: home, rms"] > 0
