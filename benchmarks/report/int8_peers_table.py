@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.measure.other_int8 import BACKENDS, OURS
+from benchmarks.measure.other_int8 import OURS
 from benchmarks.standalone import int8_peers
 from evaluation.records import Record, latest
 
@@ -22,9 +22,12 @@ def int8_peers_table(path: Path) -> str:
     counts = [f"{name}, {errors.summary[f'{OURS}: {name}, slices']:.0f}" for name in sets]
     lines = [_row(["rms of the logits' error; mean \\|dp\\|; 99.5 % of \\|dp\\| at most; flips", *counts])]
     lines.append(_row(["---"] * (len(sets) + 1)))
-    lines += [_row([tool, *(_errors(errors.summary, tool, name) for name in sets)]) for tool in tools]
-    lines += ["\n", _row(["CPU time of one slice, one thread", "ops in int8", *BACKENDS]), _row(["---"] * 4)]
-    lines += [_row([tool, _ops(times, tool), *(_time(times, name, tool) for name in BACKENDS)]) for tool in tools]
+    judged = [f"{tool}{words}" for words in errors.options["judged"] for tool in tools]
+    lines += [_row([name, *(_errors(errors.summary, name, where) for where in sets)]) for name in judged]
+    ways = times.options["ways"]
+    lines += ["\n", _row(["CPU time of one slice, one thread", "ops in int8", *ways])]
+    lines.append(_row(["---"] * (2 + len(ways))))
+    lines += [_row([tool, _ops(times, tool), *(_time(times, way, tool) for way in ways)]) for tool in tools]
     return "\n" + "".join(lines) + f"\n{_notes(errors)}\n"
 
 
@@ -45,9 +48,9 @@ def _ops(record: Record, tool: str) -> str:
     return f"{ops['quantised']} of {ops['ops']}"
 
 
-def _time(record: Record, backend: str, tool: str) -> str:
-    """Milliseconds, and how many times as fast as our own on the same backend."""
-    s, name = record.summary, f"{backend}: {tool}"
+def _time(record: Record, way: str, tool: str) -> str:
+    """Milliseconds, and how many times as fast as our own in the same way to run it."""
+    s, name = record.summary, f"{way}: {tool}"
     if f"{name}: ms" not in s:
         return _ABSENT
     ratio = f"; {s[f'{name}: ratio_median']:.2f} times as fast as {OURS}" if tool != OURS else ""

@@ -7,16 +7,18 @@ Every tool quantises the bundle's fp32 graph as its manual has it (`benchmarks.p
 their shifts of the scanner; `dtvit-edge, no shifts` sees the very pixels that the others see, and `dtvit-edge, recipe
 attention` has the two products of every attention in int8 as well. Errors are against fp32, on slices like those that
 gave the ranges (other patients), under the gate's shifts of the scanner, and on another site's slices as they are and
-under the same shifts. Times are CPU time of one slice, one thread, all tools in turns.
+under the same shifts: on ONNX Runtime, and with OpenVINO's hint bf16 where the processor computes in it. Times are CPU
+time of one slice, one thread, all tools in turns.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib import metadata
+from itertools import product
 from pathlib import Path
 
 import click
@@ -112,18 +114,29 @@ def shifts_of(slices: SliceSet, spec: PreprocessSpec, count: int, progress: Prog
     return np.concatenate([some.pixels for some in sets.values()])
 
 
+def ways_to_run() -> dict[str, tuple[str, str | None]]:
+    """Backend and hint of each way to run an int8 file on this machine, by its words; the first is ONNX Runtime's."""
+    ways: dict[str, tuple[str, str | None]] = {}
+    for backend in (name for name in BACKENDS if backends.availability()[name] is None):
+        for hint in (None, *backends.native_hints(backend)):
+            ways[f"{backend} {hint}" if hint else backend] = (backend, hint)
+    return ways
+
+
 @contextmanager
-def _opened(files: dict[str, bytes], refused: dict[str, str]) -> Iterator[dict[str, Backend]]:
-    """Every file on every CPU backend that is here, by `BACKEND: TOOL`; who refuses it is entered."""
+def _opened(
+    files: dict[str, bytes], ways: Mapping[str, tuple[str, str | None]], refused: dict[str, str]
+) -> Iterator[dict[str, Backend]]:
+    """Every file run in every way, by `WAY: TOOL`; who refuses it is entered."""
     with ExitStack() as stack:
         opened: dict[str, Backend] = {}
-        for backend in (name for name in BACKENDS if backends.availability()[name] is None):
+        for way, (backend, hint) in ways.items():
             for tool, data in files.items():
                 try:
-                    created = backends.create(backend, lambda data=data: data, INT8, threads=1)
-                    opened[f"{backend}: {tool}"] = stack.enter_context(created)
+                    created = backends.create(backend, lambda data=data: data, INT8, threads=1, hint=hint)
+                    opened[f"{way}: {tool}"] = stack.enter_context(created)
                 except DtvitError as error:
-                    refused[f"{backend}: {tool}"] = str(error).splitlines()[0]
+                    refused[f"{way}: {tool}"] = str(error).splitlines()[0]
         yield opened
 
 
@@ -182,14 +195,18 @@ def main(
         known = {name: in_batches(reference.infer, pixels, BATCH) for name, pixels in sets.items()}
     samples: dict[str, list[float]] = {}
     summary: dict[str, float] = {}
-    with _opened(files, left_out) as opened:
-        for tool in (tool for tool in files if f"{BACKENDS[0]}: {tool}" in opened):
+    ways = ways_to_run()
+    judged = {"": BACKENDS[0]} | {f", {hint}": way for way, (_, hint) in ways.items() if hint}
+    with _opened(files, ways, left_out) as opened:
+        for (words, way), tool in product(judged.items(), files):
+            if f"{way}: {tool}" not in opened:
+                continue
             for name, pixels in sets.items():
-                answered = in_batches(opened[f"{BACKENDS[0]}: {tool}"].infer, pixels, BATCH)
+                answered = in_batches(opened[f"{way}: {tool}"].infer, pixels, BATCH)
                 figures = compared(known[name], answered, rule)
-                samples[f"{tool}: {name}"] = _differences(known[name], answered)
-                summary |= {f"{tool}: {name}, {figure}": value for figure, value in figures.items()}
-                render.echo(f"{tool}: {name}: " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
+                samples[f"{tool}{words}: {name}"] = _differences(known[name], answered)
+                summary |= {f"{tool}{words}: {name}, {figure}": value for figure, value in figures.items()}
+                render.echo(f"{tool}{words}: {name}: " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
         calls = {name: one_slice(backend.infer, test.pixels) for name, backend in opened.items()}
         times = alternate(calls, rounds, runs=2, lead=1, clock=time.process_time)
     digests = {"fp32": digest_bytes(fp32)}
@@ -198,6 +215,8 @@ def main(
         "encoder": opened_bundle.manifest.encoder,
         "ops": {tool: placement(data) for tool, data in files.items()},
         "left_out": left_out,
+        "ways": list(ways),
+        "judged": list(judged),
         "seen": len(given),
         "versions": {name: _version(name) for name in _PACKAGES},
     }

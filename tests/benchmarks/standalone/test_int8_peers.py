@@ -38,7 +38,6 @@ def test_every_tool_sees_the_same_slices_and_is_judged_on_the_same_others(
     two_block_bundle: Bundle, phantom_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(int8_peers, "QUANTISERS", TOOLS)
-    monkeypatch.setattr(int8_peers, "BACKENDS", ("onnxruntime",))
     monkeypatch.setattr(int8_peers, "shifts_of", lambda slices, *given: slices.pixels[:2] // 2)
     monkeypatch.setattr(int8_peers, "split_into_sets", lambda pool, test, seed: {"calibration": pool, "test": test})
     truth, out = str(phantom_folder / "truth.csv"), tmp_path / "r"
@@ -50,7 +49,12 @@ def test_every_tool_sees_the_same_slices_and_is_judged_on_the_same_others(
     assert errors.options["left_out"][BROKEN] == "ValueError: no such node"
     assert "no_such_module" in errors.options["left_out"][ABSENT]
     tools = (int8_peers.OURS, int8_peers.NO_SHIFTS, int8_peers.ATTENTION, STATIC)
-    assert set(errors.options["ops"]) == set(tools) and set(times.samples) == {f"onnxruntime: {tool}" for tool in tools}
+    ways = int8_peers.ways_to_run()
+    assert set(errors.options["ops"]) == set(tools)
+    assert set(times.samples) == {f"{way}: {tool}" for way in ways for tool in tools}
+    for hint in (hint for _, hint in ways.values() if hint):
+        figures = [errors.summary[f"{tool}{words}: home, rms"] for tool in tools for words in ("", f", {hint}")]
+        assert len(set(figures)) == len(figures), "an answer of its own to each tool and hint"
     quantised = {tool: errors.options["ops"][tool]["quantised"] for tool in tools}
     assert quantised[int8_peers.ATTENTION] == quantised[int8_peers.OURS] + 2 * 2, "two products in each of two blocks"
     counts = {name: errors.summary[f"{STATIC}: {name}, slices"] for name in ("home", "shifts")}
