@@ -24,7 +24,7 @@ class Limits:
     Attributes:
         agreement: at home, the share of slices, and of studies, with the same decision, on each head.
         auc: largest |difference| of the haemorrhage head's AUC, at home.
-        slices: at home fewer than this prove nothing.
+        slices: at home fewer than this prove nothing; with 0, which no option takes, any number does, here and away.
         shift_agreement: as `agreement`, under each shift of the scanner and on another site's slices.
         difference: largest 99.5th percentile of |difference of the haemorrhage probability|, everywhere.
         shift_slices: how many slices of the test set are shifted; 0 leaves the shifts out.
@@ -44,8 +44,13 @@ class Limits:
 
     @property
     def least_elsewhere(self) -> int:
-        """The fewest slices, away from home, among which one other decision still keeps the limit."""
-        return min(self.slices, math.ceil(round(1 / max(1 - self.shift_agreement, 1e-9), 6)))
+        """The fewest slices, away from home, among which one other decision still keeps the limit; never over 500.
+
+        However few are asked for at home: a verdict on fewer would say nothing, and still read `passed`.
+        """
+        if self.slices == 0:
+            return 0
+        return min(Limits.slices, math.ceil(round(1 / max(1 - self.shift_agreement, 1e-9), 6)))
 
 
 DEFAULT_LIMITS = Limits()
@@ -96,6 +101,7 @@ _OPTIONS = {
         "then no precision counts as passed.",
     ),
 }
+_COUNTS = {"slices": click.IntRange(1), "shift_slices": click.IntRange(0)}
 LIMIT_OPTIONS = {option: field for option, (field, _) in _OPTIONS.items()}
 limit_options = option_set(
     *(
@@ -103,7 +109,7 @@ limit_options = option_set(
             f"--{option.replace('_', '-')}",
             default=getattr(DEFAULT_LIMITS, field),
             show_default=True,
-            type=click.IntRange(0) if field == "shift_slices" else None,
+            type=_COUNTS.get(field),
             help=help_text,
         )
         for option, (field, help_text) in _OPTIONS.items()

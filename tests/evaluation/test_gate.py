@@ -171,6 +171,15 @@ def test_a_shift_has_a_limit_of_its_own(flips: int, expected: str) -> None:
     assert verdict.verdict == expected
 
 
+@pytest.mark.parametrize("slices", [1, 20, 500])
+def test_fewer_shifted_slices_than_can_tell_prove_nothing_however_few_are_asked_for_at_home(slices: int) -> None:
+    for count, expected in ((1, INCONCLUSIVE), (99, INCONCLUSIVE), (100, PASSED)):
+        shifted = [away("tilt", changed(), count=count)]
+        limits = Limits(slices=slices)
+        verdict = compare_with_fp32("int8", logits(), changed(), labels(False), elsewhere=shifted, limits=limits)
+        assert verdict.verdict == expected
+
+
 @pytest.mark.parametrize(("moved", "expected"), [(3, PASSED), (4, FAILED)])
 @pytest.mark.parametrize("where", ["home", "away"])
 def test_half_a_per_cent_of_the_probabilities_may_differ_by_more(moved: int, expected: str, where: str) -> None:
