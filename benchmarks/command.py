@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from dtvit_edge.cli.option_set import bundle_options
+from dtvit_edge.cli.option_set import FilePath, bundle_options
 from evaluation.limits import limit_options, split_limits
 from evaluation.repeating import RecordFile, command_line
 
@@ -46,18 +46,18 @@ def bench() -> None:
 
 
 @bench.command(RUN, hidden=True)
-@click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("bundles", nargs=-1, required=True, type=FilePath())
 @click.option(
     "-o",
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="Write the report and its records to this folder.",
 )
 @click.option(
     "--weights",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="Take PyTorch on this checkpoint, which a bundle was made from, as its reference.",
 )
 @click.option(
@@ -75,7 +75,7 @@ def bench() -> None:
 @click.option(
     "--studies",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="Score these folders from end to end (default: phantom studies).",
 )
 @click.option(
@@ -180,8 +180,8 @@ def run(
 
 
 @bench.command(short_help="Say what changed between two runs, and whether it is more than noise.")
-@click.argument("before", type=click.Path(path_type=Path))
-@click.argument("after", type=click.Path(path_type=Path))
+@click.argument("before", type=FilePath())
+@click.argument("after", type=FilePath())
 @click.option("--seed", default=0, show_default=True, help="Seed the bootstrap.")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def compare(before: Path, after: Path, seed: int, as_json: bool) -> None:
@@ -200,8 +200,8 @@ def compare(before: Path, after: Path, seed: int, as_json: bool) -> None:
 
 
 @bench.command(short_help="Write the report of a run's records anew.")
-@click.argument("records", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Write the report to this folder.")
+@click.argument("records", type=FilePath(dir_okay=False))
+@click.option("-o", "--out", required=True, type=FilePath(), help="Write the report to this folder.")
 def report(records: Path, out: Path) -> None:
     """Write the report of RECORDS (a bench.jsonl) anew; of several runs by one command it shows the last."""
     from benchmarks.report.report import write_report

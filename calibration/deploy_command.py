@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from calibration.options import calibration_options, config_of
-from dtvit_edge.cli.option_set import FiniteRange, json_option, refuse_given
+from dtvit_edge.cli.option_set import FilePath, FiniteRange, json_option, refuse_given
 from evaluation.limits import LIMIT_OPTIONS
 from export.options import import_options
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("weights", type=click.Path(path_type=Path))
+@click.argument("weights", type=FilePath())
 @click.option(
     "-o",
     "--out",
     "--output",
     "output",
     required=True,
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     metavar="NAME.dtvit",
     help="Write the bundle to this folder, and NAME.deploy.json beside it.",
 )

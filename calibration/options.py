@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from dtvit_edge.cli.option_set import FiniteRange, option_set
+from dtvit_edge.cli.option_set import FilePath, FiniteRange, option_set
 from dtvit_edge.precisions import LOWER
 from evaluation.limits import limit_options, split_limits
 
@@ -19,7 +18,7 @@ calibration_options = option_set(
     click.option(
         "--slices",
         multiple=True,
-        type=click.Path(path_type=Path),
+        type=FilePath(),
         help="Take slices from this study folder or labelled CSV; may be repeated. They are split by patient into "
         "three sets: calibration gives the ranges, validation chooses how they are computed and which ops keep higher "
         "precision, and test decides whether a precision passes.",
@@ -27,14 +26,14 @@ calibration_options = option_set(
     click.option(
         "--test-slices",
         multiple=True,
-        type=click.Path(path_type=Path),
+        type=FilePath(),
         help="Take the whole test set from this study folder or labelled CSV; may be repeated. Its patients are left "
         "out of the other two sets. Without it, two fifths of the patients of --slices are the test set.",
     ),
     click.option(
         "--other",
         multiple=True,
-        type=click.Path(path_type=Path),
+        type=FilePath(),
         help="Judge on another site's slices as well: a study folder, a folder of PNG or JPEG with one folder a "
         "patient, or a CSV, labelled or not; may be repeated. They give no range and choose nothing.",
     ),

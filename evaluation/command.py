@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dtvit_edge.cli.option_set import BundleOpener, bundle_argument, bundle_opener, json_option
+from dtvit_edge.cli.option_set import BundleOpener, FilePath, bundle_argument, bundle_opener, json_option
 
 if TYPE_CHECKING:
     from evaluation.metrics import Interval
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @bundle_argument
-@click.option("--labels", type=click.Path(path_type=Path), metavar="CSV",
+@click.option("--labels", type=FilePath(), metavar="CSV",
               help="Tune on this labelled set, a CSV with the columns path, patient, ich and location; the slices of "
               "one patient count as one study.")  # fmt: skip
 @click.option("--sensitivity", default=0.95, show_default=True, type=click.FloatRange(0, 1, min_open=True), metavar="S",

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from dtvit_edge.cli.option_set import FilePath
+
 # Parameters whose values a record names by what they are: files of patients, and where the results went.
 _PRIVATE = {
     "also": "FOLDER",
@@ -38,7 +40,7 @@ class RecordFile(RecordOption):
 
     def __init__(self, *words: Any, **settings: Any) -> None:
         """As `click.Option`, with a path to a file."""
-        super().__init__(*words, **{"type": click.Path(path_type=Path, dir_okay=False), **settings})
+        super().__init__(*words, **{"type": FilePath(dir_okay=False), **settings})
 
     def process_value(self, ctx: click.Context, value: Any) -> Any:
         """See `click.Parameter`; a path that a record could not be appended to is a usage error (status 2)."""

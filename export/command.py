@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dtvit_edge.cli import render
-from dtvit_edge.cli.option_set import json_option
+from dtvit_edge.cli.option_set import FilePath, json_option
 from dtvit_edge.spec import LOCATION_HEAD, UNTRAINED_LOCATION
 from export.options import import_options
 
@@ -22,12 +22,12 @@ _OF_STUDIES: tuple[str, ...] = ("preprocess.thickness", "preprocess.top_places")
 
 
 @click.command()
-@click.argument("weights", type=click.Path(path_type=Path))
-@click.option("-o", "--out", "--output", "output", type=click.Path(path_type=Path), metavar="NAME.dtvit",
+@click.argument("weights", type=FilePath())
+@click.option("-o", "--out", "--output", "output", type=FilePath(), metavar="NAME.dtvit",
               help="Write the bundle to this folder.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace a bundle of that name.")
 @import_options
-@click.option("--dump-import", "dump", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+@click.option("--dump-import", "dump", type=FilePath(dir_okay=False), metavar="FILE",
               help="Write what is concluded about WEIGHTS as an import.toml, to be corrected, and export "
               "nothing.")  # fmt: skip
 @json_option

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from dtvit_edge.cli.option_set import option_set
+from dtvit_edge.cli.option_set import FilePath, option_set
 from dtvit_edge.spec import LOCATION_HEAD, TRAINING_STATES, Window, WindowKind
 
 
@@ -63,7 +62,7 @@ import_options = option_set(
     click.option(
         "--import",
         "import_file",
-        type=click.Path(path_type=Path),
+        type=FilePath(),
         metavar="FILE",
         help="Read what a state dict cannot say from FILE, not from an import.toml beside WEIGHTS.",
     ),
@@ -75,7 +74,7 @@ import_options = option_set(
     ),
     click.option(
         "--expect",
-        type=click.Path(path_type=Path),
+        type=FilePath(),
         metavar="FILE",
         help="Compare the model with your own outputs for your own images (.npz or a folder), and refuse if they "
         "differ.",

@@ -11,6 +11,7 @@ import click
 import torch
 from torch import nn
 
+from dtvit_edge.cli.option_set import FilePath
 from dtvit_edge.errors import DtvitError
 from export.checkpoint import save_checkpoint
 from export.model import DTViT
@@ -38,7 +39,7 @@ def untrained_model(encoder: str = SMALL_VIT, seed: int = 0) -> DTViT:
 
 @click.command()
 @click.argument("encoder")
-@click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("out", type=FilePath(dir_okay=False))
 @click.option("--seed", default=0, show_default=True)
 def main(encoder: str, out: Path, seed: int) -> None:
     """Write a checkpoint of an untrained ENCODER (timm's name, or alexnet) to OUT (.safetensors)."""

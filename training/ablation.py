@@ -31,6 +31,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dtvit_edge.cli import render
+from dtvit_edge.cli.option_set import FilePath
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.files import make_folder, write_atomically
 from dtvit_edge.preprocess.cpu import CpuPreprocessor
@@ -256,8 +257,8 @@ def keep(file: Path, tried: Tried) -> None:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.argument("weights", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("folder", type=FilePath(exists=True, file_okay=False))
+@click.argument("weights", type=FilePath(exists=True, dir_okay=False))
 @click.option("--encoder", default="vit_small_patch14_dinov2", show_default=True, help="Name the encoder of WEIGHTS.")
 @click.option("--every", default=2, show_default=True, type=click.IntRange(1), help="Take one slice of so many.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="Compute with so many threads.")
@@ -266,7 +267,7 @@ def keep(file: Path, tried: Tried) -> None:
 @click.option(
     "--work",
     cls=RecordOption,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FilePath(file_okay=False),
     help="Keep each row in this folder, and take those that are there.",
 )
 @click.option("--record", cls=RecordFile, default=RECORDS, show_default=True, help="Append the record to this.")

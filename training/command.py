@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from dtvit_edge.cli.option_set import Decorator, option_set
+from dtvit_edge.cli.option_set import Decorator, FilePath, option_set
 from dtvit_edge.spec import TRAINING_STATES
 from evaluation.repeating import RecordFile, command_line
 
@@ -92,7 +92,7 @@ training_options = option_set(
 
 def out_option(help_text: str) -> Decorator:
     """Where a command writes."""
-    return click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help=help_text)
+    return click.option("-o", "--out", required=True, type=FilePath(), help=help_text)
 
 
 @click.command()
@@ -106,7 +106,7 @@ def out_option(help_text: str) -> Decorator:
 )
 @click.option(
     "--init",
-    type=click.Path(path_type=Path, exists=True),
+    type=FilePath(exists=True),
     help="Start from this checkpoint of the whole model, or from these encoder weights; without it from random ones.",
 )
 @click.option(
@@ -159,7 +159,7 @@ def train(data: str, out: Path, workers: int, threads: int | None, **options: An
 
 @click.command()
 @click.argument("data")
-@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("models", nargs=-1, required=True, type=FilePath())
 @out_option("Write the tables and figures into this folder.")
 @click.option("--seed", default=0, show_default=True, help="Set the seed of the bootstrap.")
 @record_option

@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 
 from dtvit_edge.cli import render
+from dtvit_edge.cli.option_set import FilePath
 from dtvit_edge.errors import ConfigError
 from evaluation.labels import LabelledSlice, write_labels
 
@@ -76,8 +77,8 @@ def _box(text: str) -> tuple[int, int, int, int]:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("folder", type=FilePath())
+@click.argument("out", type=FilePath(dir_okay=False))
 def main(folder: Path, out: Path) -> None:
     """Write FOLDER's labelled set to OUT (.csv)."""
     try:

@@ -16,17 +16,15 @@ from benchmarks.gpu_check.runner import PASSED, run_stages
 from benchmarks.gpu_check.settings import DEFAULT_PRECISIONS, Settings
 from benchmarks.gpu_check.stages import NOT_MEASURED, stages
 from dtvit_edge.cli import render
-from dtvit_edge.cli.option_set import FiniteRange
+from dtvit_edge.cli.option_set import FilePath, FiniteRange
 from dtvit_edge.trt import library
 from dtvit_edge.trt.releases import PRECISIONS
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path, exists=True))
-@click.argument("studies", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
-@click.option(
-    "-o", "--out", required=True, type=click.Path(path_type=Path), help="Write records, logs and results here."
-)
+@click.argument("bundle", type=FilePath(exists=True))
+@click.argument("studies", nargs=-1, required=True, type=FilePath(exists=True))
+@click.option("-o", "--out", required=True, type=FilePath(), help="Write records, logs and results here.")
 @click.option("--stage", "names", multiple=True, help="Run only stages of this name; * stands for any part of it.")
 @click.option("--list", "listed", is_flag=True, help="List the stages with their time limits, and run none.")
 @click.option("--summary", "told", is_flag=True, help="Say what the records in OUT prove, and run none.")
@@ -55,7 +53,7 @@ from dtvit_edge.trt.releases import PRECISIONS
 )
 @click.option("--no-library-tactics", is_flag=True, help="Leave cuBLAS and cuDNN out, below TensorRT 11.")
 @click.option("--pytorch-python", help="Time PyTorch with this interpreter, which has torch; needs --weights.")
-@click.option("--weights", type=click.Path(path_type=Path, exists=True), help="The checkpoint that PyTorch runs.")
+@click.option("--weights", type=FilePath(exists=True), help="The checkpoint that PyTorch runs.")
 def main(
     bundle: Path, studies: tuple[Path, ...], out: Path, names: tuple[str, ...], listed: bool, told: bool, missing: bool,
     minutes: float | None, backend: str, precisions: tuple[str, ...], max_batch: int, rounds: int,

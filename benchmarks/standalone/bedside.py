@@ -27,6 +27,7 @@ from benchmarks.measure.inputs import discover_slices
 from benchmarks.standalone.bedside_peers import HOST, OwnPacs, ServedProcess, free_port, send_datasets, wait_for
 from benchmarks.standalone.program import start
 from dtvit_edge.cli import render
+from dtvit_edge.cli.option_set import FilePath
 from dtvit_edge.pacs.reading import evidence_uids, statement_of_object
 from dtvit_edge.scoring.api import headers_of
 
@@ -78,8 +79,8 @@ def _is_whole(pacs: OwnPacs, uid: str, study: Sequence[Dataset]) -> bool:
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(exists=True, path_type=Path))
-@click.argument("study", type=click.Path(exists=True, path_type=Path))
+@click.argument("bundle", type=FilePath(exists=True))
+@click.argument("study", type=FilePath(exists=True))
 @click.option("--rounds", default=10, show_default=True, help="Measure the time to the SR so often.")
 @click.option("--kills", default=0, show_default=True, help="Kill the service at so many moments.")
 @click.option("--associations", default=0, show_default=True, help="Look at its memory over so many associations.")

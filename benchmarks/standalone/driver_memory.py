@@ -30,6 +30,7 @@ import pydicom
 from benchmarks.standalone.program import keep, record_option, start
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli import render
+from dtvit_edge.cli.option_set import FilePath
 from dtvit_edge.cluster.dispatch import Answered, Dispatcher, Event
 from dtvit_edge.dicom.header_pool import FileHeaders
 from dtvit_edge.dicom.planned_file import FileState
@@ -186,12 +187,12 @@ def _child(bundle: Path, folder: Path, count: int, written: bool) -> None:
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path, exists=True))
+@click.argument("bundle", type=FilePath(exists=True))
 @click.option("--files", multiple=True, default=(20_000, 100_000), show_default=True, type=click.IntRange(SLICES),
               help="Run with so many files; may be repeated.")  # fmt: skip
 @click.option("--written", is_flag=True, help="Write the files, and walk and read them.")
 @record_option()
-@click.option("--child", hidden=True, type=click.Path(path_type=Path))
+@click.option("--child", hidden=True, type=FilePath())
 def main(bundle: Path, files: tuple[int, ...], written: bool, out: Path, child: Path | None) -> None:
     """Print a driver's peak memory after walk, plan and run, for each number of files, and append the record."""
     if child is not None:

@@ -31,6 +31,7 @@ from dtvit_edge import backends
 from dtvit_edge.backend import Backend
 from dtvit_edge.bundle import REFERENCE_PRECISION, Bundle
 from dtvit_edge.cli import render
+from dtvit_edge.cli.option_set import FilePath
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.report.evidence import CELLS, Evidence, box, evidence
 from dtvit_edge.scoring.executor import CpuExecutor
@@ -161,9 +162,9 @@ def interval(values: Sequence[float], patients: Sequence[str], seed: int = 0) ->
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path, exists=True))
+@click.argument("bundle", type=FilePath(exists=True))
 @click.argument("data")
-@click.option("--boxes", type=click.Path(path_type=Path, exists=True), help="Take the boxes of this table as truth.")
+@click.option("--boxes", type=FilePath(exists=True), help="Take the boxes of this table as truth.")
 @click.option("--int8", "with_int8", is_flag=True, help="Make int8's maps as well, and correlate them with fp32's.")
 @click.option("--shuffles", default=3, show_default=True, type=click.IntRange(min=1), help="Shuffle with N seeds.")
 @click.option("--slices", type=click.IntRange(min=1), help="Take N of the true-positive slices.  [default: all]")

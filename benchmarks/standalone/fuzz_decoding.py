@@ -29,6 +29,7 @@ from benchmarks.standalone.fuzzing import Tally, fuzzing_options, in_chunks
 from benchmarks.standalone.processes import children_of
 from benchmarks.standalone.program import keep, start
 from dtvit_edge.cli import render
+from dtvit_edge.cli.option_set import FilePath
 from dtvit_edge.dicom.bounded_process import CPU_SECONDS, SPARE_BYTES
 from dtvit_edge.dicom.decoder_pool import ParallelReader, read_headers_apart
 from dtvit_edge.dicom.slice import SliceHeader
@@ -165,7 +166,7 @@ def _other_fields(fast: list[SliceHeader], slow: list[SliceHeader]) -> str:
 
 @click.command()
 @fuzzing_options(SEED, INPUTS)
-@click.option("--also", multiple=True, type=click.Path(path_type=Path, exists=True, file_okay=False),
+@click.option("--also", multiple=True, type=FilePath(exists=True, file_okay=False),
               help="Damage the DICOM files below this folder, too.")  # fmt: skip
 def main(seed: int, first: int, inputs: int, also: tuple[Path, ...], work: Path | None, out: Path) -> None:
     """Read damaged images, and append the record."""

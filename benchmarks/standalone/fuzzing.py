@@ -13,7 +13,7 @@ import click
 
 from benchmarks.standalone.program import record_option
 from dtvit_edge.cli import render
-from dtvit_edge.cli.option_set import Decorator, option_set
+from dtvit_edge.cli.option_set import Decorator, FilePath, option_set
 from dtvit_edge.errors import ConfigError
 
 
@@ -98,7 +98,7 @@ def fuzzing_options(seed: int, inputs: int) -> Decorator:
         ),
         click.option(
             "--work",
-            type=click.Path(path_type=Path, dir_okay=False),
+            type=FilePath(dir_okay=False),
             help="Keep what came of the inputs in this file, and go on with what it holds.",
         ),
         record_option(),

@@ -27,6 +27,7 @@ from benchmarks.standalone.program import keep, record_option, start
 from dtvit_edge.backend import Backend, Logits
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli import render
+from dtvit_edge.cli.option_set import FilePath
 from dtvit_edge.errors import VerdictError
 from evaluation.sampling import Pixels
 
@@ -87,7 +88,7 @@ def measure(
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=FilePath())
 @click.option("--backend", default="onnxruntime", show_default=True, help="Check this backend.")
 @click.option("--precision", default="int8", show_default=True, help="Check this precision.")
 @click.option("--share", default=0.05, show_default=True, help="Make the third run slower by this share.")

@@ -30,6 +30,7 @@ from benchmarks.standalone.growing_folder import GrowingFolder
 from benchmarks.standalone.interruption_attacks import BACKEND, BATCH, JOURNAL, LONGEST_S, command, results
 from benchmarks.standalone.program import start
 from dtvit_edge.bundle import Bundle
+from dtvit_edge.cli.option_set import FilePath
 from dtvit_edge.dicom.slice import SliceImage
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.scoring.api import Options, images_of, open_backend, open_executor
@@ -132,11 +133,11 @@ def _state(image: SliceImage) -> tuple[tuple[int, int, int], ...]:
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=FilePath())
 @click.option("--histories", default=50, show_default=True, type=click.IntRange(1), help="Live through so many.")
 @click.option("--steps", default=6, show_default=True, type=click.IntRange(1), help="Change a folder so many times.")
 @click.option("--seed", default=1, show_default=True, help="Make the histories from this seed.")
-@click.option("--record", type=click.Path(path_type=Path, dir_okay=False), is_flag=False, flag_value=CPU_RECORDS,
+@click.option("--record", type=FilePath(dir_okay=False), is_flag=False, flag_value=CPU_RECORDS,
               help="Append the record to this file; the bare option takes the records of CPUs.")  # fmt: skip
 def main(bundle: Path, histories: int, steps: int, seed: int, record: Path | None) -> None:
     """Let folders change under runs of BUNDLE; exit status 1 where bytes or work were others than they should be."""

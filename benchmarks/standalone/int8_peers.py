@@ -40,6 +40,7 @@ from dtvit_edge.backend import Backend, Logits, in_batches, softmax
 from dtvit_edge.backends.onnxruntime import BATCH, OnnxRuntimeBackend
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli import render
+from dtvit_edge.cli.option_set import FilePath
 from dtvit_edge.errors import DtvitError
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.spec import ICH_OUTPUT, PreprocessSpec, digest_bytes
@@ -146,17 +147,17 @@ def _differences(known: Logits, answered: Logits) -> list[float]:
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=FilePath())
 @click.option(
-    "--ranges", "calibration_slices", multiple=True, required=True, type=click.Path(path_type=Path),
+    "--ranges", "calibration_slices", multiple=True, required=True, type=FilePath(),
     help="Take the ranges from these, a labelled CSV or study folders; patients of --slices are left out.",
 )  # fmt: skip
 @click.option(
-    "--slices", multiple=True, required=True, type=click.Path(path_type=Path),
+    "--slices", multiple=True, required=True, type=FilePath(),
     help="Compare on these slices, and on them under shifts of the scanner.",
 )  # fmt: skip
 @click.option(
-    "--other", multiple=True, type=click.Path(path_type=Path),
+    "--other", multiple=True, type=FilePath(),
     help="Compare on these slices of another site as well; they need no labels.",
 )  # fmt: skip
 @click.option("--seen", default=96, show_default=True, type=click.IntRange(1), help="Give so many slices to the tools.")

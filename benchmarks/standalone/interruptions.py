@@ -23,6 +23,7 @@ from benchmarks.results import CPU_RECORDS
 from benchmarks.standalone.interruption_attacks import Attack, Outcome, Scored, fill_disk, kill, mutate
 from benchmarks.standalone.program import start
 from dtvit_edge.bundle import Bundle
+from dtvit_edge.cli.option_set import FilePath
 from dtvit_edge.errors import ConfigError, VerdictError
 from evaluation.records import Record, append
 
@@ -32,16 +33,16 @@ KINDS: dict[str, Callable[[Scored, int, int], Attack]] = {"kill": kill, "mutatio
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("studies", type=click.Path(path_type=Path, exists=True))
+@click.argument("bundle", type=FilePath())
+@click.argument("studies", type=FilePath(exists=True))
 @click.option("--kills", default=100, show_default=True, type=click.IntRange(0), help="Kill this many runs.")
 @click.option("--mutations", default=160, show_default=True, type=click.IntRange(0),
               help="Change a byte of this many journals.")  # fmt: skip
 @click.option("--full-disks", default=10, show_default=True, type=click.IntRange(0), help="Fill this many disks.")
 @click.option("--seed", default=1, show_default=True, help="Make the attacks from this seed.")
-@click.option("--work", type=click.Path(path_type=Path, file_okay=False),
+@click.option("--work", type=FilePath(file_okay=False),
               help="Work in this folder, and go on with what it holds.  [default: a temporary one]")  # fmt: skip
-@click.option("--record", type=click.Path(path_type=Path, dir_okay=False), is_flag=False, flag_value=CPU_RECORDS,
+@click.option("--record", type=FilePath(dir_okay=False), is_flag=False, flag_value=CPU_RECORDS,
               help="Append the record to this file; the bare option takes the records of CPUs.")  # fmt: skip
 def main(
     bundle: Path, studies: Path, kills: int, mutations: int, full_disks: int, seed: int, work: Path | None,

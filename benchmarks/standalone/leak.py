@@ -19,6 +19,7 @@ from benchmarks.standalone.program import keep, record_option, start
 from dtvit_edge import backends
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli import render
+from dtvit_edge.cli.option_set import FilePath
 from dtvit_edge.errors import VerdictError
 from dtvit_edge.reasons import Status
 from dtvit_edge.scoring.api import Options, images_of, make_pipeline, open_backend, open_executor
@@ -38,8 +39,8 @@ def open_files() -> int:
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("studies", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.argument("bundle", type=FilePath())
+@click.argument("studies", nargs=-1, required=True, type=FilePath(exists=True))
 @click.option(
     "--slices", default=10_000, show_default=True, type=click.IntRange(4 * EVERY), help="Score this many slices."
 )

@@ -22,6 +22,7 @@ from benchmarks.standalone.program import keep, record_option, start
 from dtvit_edge import backends
 from dtvit_edge.bundle import BUILT_SUFFIXES, ENGINES, Bundle
 from dtvit_edge.cli import render
+from dtvit_edge.cli.option_set import FilePath
 from dtvit_edge.errors import BundleError
 from dtvit_edge.phantom import render_study, write_study
 
@@ -76,7 +77,7 @@ def model_of(bundle: Bundle, name: str, precision: str) -> Path:
 
 
 @click.command()
-@click.argument("path", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.argument("path", metavar="BUNDLE", type=FilePath())
 @click.option("--precision", default="int8", show_default=True, metavar="NAME", help="Run this model of the bundle.")
 @click.option("--rounds", default=10, show_default=True, type=click.IntRange(1), help="Take this many samples.")
 @record_option()

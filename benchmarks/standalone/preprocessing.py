@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.measure.interleaving import LEAST_ROUNDS, alternate
 from benchmarks.standalone.program import compare, keep, record_option, start
+from dtvit_edge.cli.option_set import FilePath
 from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.dicom.pixels import SliceReader
 from dtvit_edge.errors import MissingDependency, VerdictError
@@ -65,7 +66,7 @@ def sides(
 
 
 @click.command()
-@click.option("--file", type=click.Path(path_type=Path, exists=True), help="Prepare this slice (default: a phantom's).")
+@click.option("--file", type=FilePath(exists=True), help="Prepare this slice (default: a phantom's).")
 @click.option(
     "--rounds", default=60, show_default=True, type=click.IntRange(min=LEAST_ROUNDS), help="Time this many rounds."
 )

@@ -28,6 +28,7 @@ from benchmarks.measure.interleaving import LEAST_ROUNDS
 from benchmarks.standalone.program import start
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli import render
+from dtvit_edge.cli.option_set import FilePath
 from dtvit_edge.cluster.ray_model import RayModel, RayOptions
 from dtvit_edge.cluster.ray_pool import RayPool
 from dtvit_edge.cluster.worker import Order
@@ -69,8 +70,8 @@ def open_all(bundle: Bundle, options: Options, stack: ExitStack) -> dict[str, Ru
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path, exists=True))
-@click.argument("studies", type=click.Path(path_type=Path, exists=True))
+@click.argument("bundle", type=FilePath(exists=True))
+@click.argument("studies", type=FilePath(exists=True))
 @click.option("--rounds", default=LEAST_ROUNDS, show_default=True, type=click.IntRange(min=1), help="Time as often.")
 @click.option("--backend", default="openvino", show_default=True, help="Run on this backend.")
 @click.option("--precision", default="int8", show_default=True, help="Run this precision.")

@@ -24,6 +24,7 @@ from pydicom.uid import RLELossless
 
 from benchmarks.measure.interleaving import LEAST_ROUNDS, alternate
 from benchmarks.standalone.program import compare, keep, record_option, start
+from dtvit_edge.cli.option_set import FilePath
 from dtvit_edge.dicom.fast_header import read_fast_header
 from dtvit_edge.dicom.header import read_headers
 from dtvit_edge.dicom.located_pixels import read_pixels
@@ -92,7 +93,7 @@ def _phantoms(folder: Path) -> dict[str, Path]:
 
 
 @click.command()
-@click.option("--file", type=click.Path(path_type=Path, exists=True), help="Read this slice (default: a phantom's).")
+@click.option("--file", type=FilePath(exists=True), help="Read this slice (default: a phantom's).")
 @click.option(
     "--rounds", default=10, show_default=True, type=click.IntRange(min=LEAST_ROUNDS), help="Time this many rounds."
 )

@@ -21,6 +21,7 @@ from PIL import Image
 from benchmarks.standalone.program import start
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli import render
+from dtvit_edge.cli.option_set import FilePath
 from dtvit_edge.errors import MissingDependency
 from dtvit_edge.files import write_atomically
 from dtvit_edge.phantom import write_phantoms
@@ -66,9 +67,9 @@ def _in_order(files: Iterable[Path]) -> list[Path]:
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path, exists=True))
+@click.argument("bundle", type=FilePath(exists=True))
 @click.option("--browser", default="chromium", show_default=True, help="Draw with this Chromium.")
-@click.option("--out", default=PICTURES, type=click.Path(path_type=Path, file_okay=False), help="Write them there.")
+@click.option("--out", default=PICTURES, type=FilePath(file_okay=False), help="Write them there.")
 def main(bundle: Path, browser: str, out: Path) -> None:
     """Draw the two pictures."""
     if shutil.which(browser) is None:

@@ -23,6 +23,7 @@ from dtvit_edge import backends
 from dtvit_edge.backend import Backend, in_batches
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli import render
+from dtvit_edge.cli.option_set import FilePath
 from dtvit_edge.errors import ConfigError
 from dtvit_edge.precisions import TRIMMED
 from dtvit_edge.scoring.api import Options, open_backend
@@ -52,12 +53,12 @@ def contenders(bundle: Bundle, stack: ExitStack) -> dict[str, Backend]:
 
 
 @click.command()
-@click.argument("path", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.argument("path", metavar="BUNDLE", type=FilePath())
 @click.option(
     "--slices",
     multiple=True,
     required=True,
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="Take slices from these, a labelled CSV or study folders.",
 )
 @click.option("--count", default=24, show_default=True, type=click.IntRange(1), help="Take this many of them at most.")

@@ -22,6 +22,7 @@ from benchmarks.measure.interleaving import alternate
 from benchmarks.standalone.program import keep, record_option, start
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli import render
+from dtvit_edge.cli.option_set import FilePath
 from dtvit_edge.dicom.slice import Slice
 from dtvit_edge.scoring.candidates import find_settings
 from dtvit_edge.scoring.configuration import Resolved
@@ -61,7 +62,7 @@ def _score(executor: Executor, slices: list[Slice], batch: int) -> None:
 
 
 @click.command()
-@click.argument("path", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.argument("path", metavar="BUNDLE", type=FilePath())
 @click.option("--seconds", default=60.0, show_default=True, help="Give each run of `tune` this many seconds.")
 @click.option("--runs", default=3, show_default=True, type=click.IntRange(1), help="Let `tune` choose this many times.")
 @click.option("--rounds", default=20, show_default=True, type=click.IntRange(2), help="Time each candidate so often.")

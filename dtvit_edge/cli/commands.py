@@ -22,6 +22,7 @@ from dtvit_edge.cli.group import Commands
 from dtvit_edge.cli.merge_command import merge
 from dtvit_edge.cli.option_set import (
     BundleOpener,
+    FilePath,
     FiniteRange,
     accept_option,
     bundle_argument,
@@ -93,8 +94,8 @@ cli.add_command(view)
 
 @cli.command(short_help="Score every study below some folders.")
 @bundle_argument
-@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="OUT", help="Write the results to this folder.")
+@click.argument("folders", nargs=-1, required=True, type=FilePath())
+@click.option("-o", "--out", type=FilePath(), metavar="OUT", help="Write the results to this folder.")
 @click.option("--overwrite", is_flag=True, help="Replace the results of another run.")
 @click.option("--watch", "seconds", type=FiniteRange(0.1, 86400), metavar="SECONDS",
               help="Go on until interrupted: score files that are the same in two looks, SECONDS apart.")  # fmt: skip
@@ -301,7 +302,7 @@ def doctor(as_json: bool) -> None:
 
 
 @cli.command(short_help="Write synthetic head CT studies.")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=FilePath())
 @click.option("--studies", type=click.IntRange(1), default=4, show_default=True, metavar="N", help="Write N studies.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N",
               help="Draw other heads and bleeds; the same seed gives the same files, with the same NumPy.")  # fmt: skip

@@ -8,13 +8,13 @@ from pathlib import Path
 import click
 
 from dtvit_edge.cli import render
-from dtvit_edge.cli.option_set import json_option
+from dtvit_edge.cli.option_set import FilePath, json_option
 from dtvit_edge.spec import NOTICE
 
 
 @click.command(short_help="Make one result of the shards of a run.")
-@click.argument("shards", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), metavar="OUT",
+@click.argument("shards", nargs=-1, required=True, type=FilePath())
+@click.option("-o", "--out", required=True, type=FilePath(), metavar="OUT",
               help="Write the results to this folder.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the results of another run or merge.")
 @json_option

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Collection
 from functools import wraps
 from pathlib import Path
@@ -45,6 +46,26 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+class FilePath(click.Path):
+    """A path. click takes an empty text for the folder that one is in; here it is refused.
+
+    It is what a variable of the shell gives that is not set, and `score` would read whatever lies in that folder.
+    """
+
+    def __init__(self, **checks: bool) -> None:
+        super().__init__(path_type=Path, **checks)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path.
+
+        Raises:
+            BadParameter: the text is empty, or the path not as the checks ask.
+        """
+        if not os.fspath(value):
+            self.fail("it is empty, as of a variable that is not set; '.' is the folder that you are in.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def _or_none(_: click.Context, __: click.Parameter, value: tuple[Path, ...]) -> tuple[Path, ...] | None:
     return value or None
 
@@ -64,12 +85,12 @@ threshold_option = click.option(
     "--threshold", type=FiniteRange(0, 1, min_open=True, max_open=True), metavar="P",
     help="Call P and more positive, slices and studies, in this run.  [default: the bundle's]",
 )  # fmt: skip
-bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
+bundle_argument = click.argument("bundle", type=FilePath())
 # Of every command that takes a bundle: which one it has to be, and whose. It takes `expect_digest` and `trust`.
 bundle_options = option_set(
     click.option("--expect-digest", metavar="SHA256", help="Refuse the bundle unless its digest is this one."),
     click.option(
-        "--trust", multiple=True, callback=_or_none, type=click.Path(path_type=Path), metavar="KEY",
+        "--trust", multiple=True, callback=_or_none, type=FilePath(), metavar="KEY",
         help="Refuse the bundle unless a key of this file (NAME.pub, of Ed25519) has signed it; may be repeated.",
     ),
 )  # fmt: skip

@@ -14,6 +14,7 @@ import click
 from dtvit_edge.cli import render
 from dtvit_edge.cli.option_set import (
     BundleOpener,
+    FilePath,
     FiniteRange,
     accept_option,
     bundle_argument,
@@ -27,9 +28,9 @@ from dtvit_edge.errors import VerdictError
 
 
 @click.command(short_help="Write a run's results as DICOM objects.")
-@click.argument("out", type=click.Path(path_type=Path))
-@click.argument("studies", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--to", "to", required=True, type=click.Path(path_type=Path), metavar="FOLDER",
+@click.argument("out", type=FilePath())
+@click.argument("studies", nargs=-1, required=True, type=FilePath())
+@click.option("-o", "--to", "to", required=True, type=FilePath(), metavar="FOLDER",
               help="Write the objects to this folder.")  # fmt: skip
 @click.option("--key-image", "with_key_image", is_flag=True,
               help="Write the top slice of flagged studies as a secondary capture as well.")  # fmt: skip
@@ -50,9 +51,9 @@ def sr(out: Path, studies: tuple[Path, ...], to: Path, with_key_image: bool, as_
 
 
 @click.command(short_help="Score the study of an SR again and compare.")
-@click.argument("object", type=click.Path(path_type=Path))
-@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--bundle", required=True, type=click.Path(path_type=Path), metavar="BUNDLE",
+@click.argument("object", type=FilePath())
+@click.argument("folders", nargs=-1, required=True, type=FilePath())
+@click.option("--bundle", required=True, type=FilePath(), metavar="BUNDLE",
               help="Score with this bundle, which has to be the one that OBJECT names.")  # fmt: skip
 @click.option("--backend", metavar="NAME", help="Choose the backend.  [default: the one that OBJECT names]")
 @accept_option
@@ -79,7 +80,7 @@ def replay(
 
 @click.command(short_help="Take studies from a PACS, and send results back.")
 @bundle_argument
-@click.option("-o", "--folder", required=True, type=click.Path(path_type=Path), metavar="FOLDER",
+@click.option("-o", "--folder", required=True, type=FilePath(), metavar="FOLDER",
               help="Keep what was received, and what was sent, in this folder.")  # fmt: skip
 @click.option("--pacs", required=True, metavar="AET@HOST:PORT", help="Send results to this application entity.")
 @click.option("--title", default="DTVIT", show_default=True, metavar="AET", help="Be this application entity.")

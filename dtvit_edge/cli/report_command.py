@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dtvit_edge.cli import render
-from dtvit_edge.cli.option_set import accept_option, bundle_options, json_option, refuse_given
+from dtvit_edge.cli.option_set import FilePath, accept_option, bundle_options, json_option, refuse_given
 
 if TYPE_CHECKING:
     from dtvit_edge.bundle import Bundle
@@ -24,9 +24,9 @@ report_option = click.option(
 
 
 @click.command(short_help="Make the pages of a finished run.")
-@click.argument("out", type=click.Path(path_type=Path))
-@click.argument("studies", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--bundle", type=click.Path(path_type=Path), metavar="BUNDLE",
+@click.argument("out", type=FilePath())
+@click.argument("studies", nargs=-1, required=True, type=FilePath())
+@click.option("--bundle", type=FilePath(), metavar="BUNDLE",
               help="Ask the bundle that answered where hiding changes its answer.  [default: no maps]")  # fmt: skip
 @accept_option
 @bundle_options

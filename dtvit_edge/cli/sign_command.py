@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from dtvit_edge.cli import render
-from dtvit_edge.cli.option_set import BundleOpener, bundle_argument, bundle_opener, json_option
+from dtvit_edge.cli.option_set import BundleOpener, FilePath, bundle_argument, bundle_opener, json_option
 
 
 @click.command(short_help="Sign a bundle, so that others can trust it.")
 @bundle_argument
-@click.option("--key", required=True, type=click.Path(path_type=Path), metavar="FILE",
+@click.option("--key", required=True, type=FilePath(), metavar="FILE",
               help="Sign with this private key, which `ssh-keygen -t ed25519` made.")  # fmt: skip
 @bundle_opener
 @json_option

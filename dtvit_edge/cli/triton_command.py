@@ -9,12 +9,12 @@ from pathlib import Path
 import click
 
 from dtvit_edge.cli import render
-from dtvit_edge.cli.option_set import BundleOpener, accept_option, bundle_argument, bundle_opener, json_option
+from dtvit_edge.cli.option_set import BundleOpener, FilePath, accept_option, bundle_argument, bundle_opener, json_option
 
 
 @click.command(short_help="Write a model repository for Triton.")
 @bundle_argument
-@click.option("-o", "--out", "repo", required=True, type=click.Path(path_type=Path), metavar="REPO",
+@click.option("-o", "--out", "repo", required=True, type=FilePath(), metavar="REPO",
               help="Write to this repository, beside other models that it may hold.")  # fmt: skip
 @click.option("--backend", default="auto", show_default=True, metavar="NAME",
               help="Serve with tensorrt or onnxruntime; auto takes TensorRT where an engine is there.")  # fmt: skip

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from dtvit_edge.cli import render
+from dtvit_edge.cli.option_set import FilePath
 from dtvit_edge.errors import ConfigError
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8417
@@ -17,12 +18,12 @@ LEAST_TOKEN, _LONGEST_TOKEN = 16, 1024
 
 
 @click.command(short_help="Show the results of a run in a browser.")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=FilePath())
 @click.option("--host", default=DEFAULT_HOST, show_default=True, metavar="ADDRESS",
               help="Listen on this address; one that other machines reach asks for a token.")  # fmt: skip
 @click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, metavar="N",
               help="Listen on port N; 0 takes a free one.")  # fmt: skip
-@click.option("--token-file", type=click.Path(path_type=Path), metavar="FILE",
+@click.option("--token-file", type=FilePath(), metavar="FILE",
               help="Ask for the token in FILE, which nobody else may read.  [default: a new one, where one is "
               "needed]")  # fmt: skip
 @click.option("--name", "names", multiple=True, metavar="NAME",

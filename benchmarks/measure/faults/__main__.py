@@ -18,6 +18,7 @@ from benchmarks.measure.faults.judging import END_DROPPED, END_SET_ASIDE
 from benchmarks.measure.faults.permissions import permissions_bind
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli import render
+from dtvit_edge.cli.option_set import FilePath
 from dtvit_edge.cli.terminal import progress
 from dtvit_edge.files import make_folder, write_atomically
 from evaluation.records import Record, append
@@ -26,8 +27,8 @@ WHAT = "studies with everyday faults"
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Write the tables and cases here.")
+@click.argument("bundle", type=FilePath(exists=True, file_okay=False))
+@click.option("-o", "--out", required=True, type=FilePath(), help="Write the tables and cases here.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Draw the faults from this seed.")
 @click.option("--count", default=300, show_default=True, type=click.IntRange(0), help="Try so many cases of each sort.")
 @click.option("--only", multiple=True, help="Run only cases with this kind of fault, or of this name (h17, s3).")
@@ -35,10 +36,10 @@ WHAT = "studies with everyday faults"
 @click.option(
     "--field",
     "field_folder",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=FilePath(exists=True, file_okay=False),
     help="Score the packed field cases of this folder as well.",
 )
-@click.option("--record", type=click.Path(path_type=Path, dir_okay=False), help="Append a record to this file.")
+@click.option("--record", type=FilePath(dir_okay=False), help="Append a record to this file.")
 def main(
     bundle: Path, out: Path, seed: int, count: int, only: tuple[str, ...], studies: int, field_folder: Path | None,
     record: Path | None,

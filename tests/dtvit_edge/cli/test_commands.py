@@ -36,6 +36,16 @@ def test_every_command_has_help(name: str | None, capsys: pytest.CaptureFixture[
     assert all(command in text for command in (COMMANDS if name is None else [name]))
 
 
+def test_score_of_an_empty_text_reads_nothing(
+    tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series(tmp_path / "in", [0, 5, 10])
+    monkeypatch.chdir(tmp_path / "in")
+    assert main(["score", str(tiny_bundle.path), "", "-o", str(tmp_path / "out")]) == 2
+    assert "it is empty, as of a variable that is not set" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_score_writes_results_and_says_where(
     tiny_bundle: Bundle, phantom_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -311,3 +321,14 @@ def test_an_option_that_takes_a_number_in_a_range_takes_none_that_is_not_finite(
             for value in ("nan", "inf", "-inf", "1e400"):
                 with pytest.raises(click.BadParameter):
                     option.type.convert(value, option, None)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_takes_an_empty_text_for_the_folder_that_one_is_in(name: str) -> None:
+    """A variable of the shell that is not set gives one, and whatever lies there would be read."""
+    command = cli.load(name) if name in WORKSTATION_COMMANDS else cli.commands[name]
+    paths = [option.type for option in _options_of(command) if isinstance(option.type, click.Path)]
+    for kind in paths:
+        with pytest.raises(click.BadParameter, match="it is empty"):
+            kind.convert("", None, None)
+    assert paths or name == "doctor"
