@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from dtvit_edge import reasons
+from dtvit_edge.dicom.lost_pixels import check_lost
 from dtvit_edge.dicom.pixels import anything_rejects
 from dtvit_edge.dicom.plausibility import check_bits, is_too_high, measure
 from dtvit_edge.dicom.slice import Slice, SliceHeader, SliceImage
@@ -98,6 +99,7 @@ class ImageReader:
             slice_ = self._reader.read(header)
         with self._timings.stage("measure"), anything_rejects():
             check_bits(slice_)
+            check_lost(slice_)
             return slice_, measure(slice_.stored, header.encoding)
 
 
