@@ -44,10 +44,14 @@ def check(stored: Pixels, encoding: PixelEncoding, location: PixelLocation | Non
 
 @pytest.mark.parametrize("outside", [None, "circle"], ids=["all of the matrix", "in a circle"])
 @pytest.mark.parametrize("encoding", [OFFSET, SIGNED], ids=["air is 24", "air is -1000"])
-@pytest.mark.parametrize("first", [SIDE * 40 + 57, SIDE * 120 + 128, SIDE * 200 + 70, SIDE * 120 + 218])
+@pytest.mark.parametrize("first", [SIDE * 40 + 100, SIDE * 120 + 128, SIDE * 200 + 70, SIDE * 120 + 218])
 @pytest.mark.parametrize("length", [3 * SIDE, 40 * SIDE + 11, SIDE * SIDE])
-def test_zeros_that_begin_or_end_within_a_row_are_lost_pixels(encoding: PixelEncoding, first: int, length: int) -> None:
+def test_zeros_that_begin_or_end_within_a_row_are_lost_pixels(
+    encoding: PixelEncoding, first: int, length: int, outside: str | None
+) -> None:
     stored = head(encoding)
+    if outside:
+        circle(stored)
     check(stored, encoding)
     for turned in (False, True):
         flat = stored.ravel().copy()
