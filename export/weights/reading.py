@@ -76,10 +76,11 @@ def _more_than_weights(path: Path, message: str) -> str:
         f"{path}: holds more than weights{inside}, which could be code and is not loaded. Where you made the file "
         f"yourself, take the weights out of it once, in the environment that wrote it:\n"
         f"  python -c \"import torch; c = torch.load({str(path)!r}, map_location='cpu', weights_only=False); "
-        "c = c.state_dict() if hasattr(c, 'state_dict') else c; "
-        "c = next((c[k] for k in ('state_dict', 'model_state_dict', 'model') if k in c), c); "
-        "torch.save(dict(c), 'weights.pt')\"\n"
-        "and export weights.pt: it holds nothing but model.state_dict()"
+        "s = lambda v: v.state_dict() if hasattr(v, 'state_dict') else v; "
+        "t = lambda v: v if torch.is_tensor(v) else {k: t(s(w)) for k, w in v.items() "
+        "if torch.is_tensor(w) or hasattr(s(w), 'items')}; "
+        "torch.save(t(s(c)), 'weights.pt')\"\n"
+        "and export weights.pt: it holds the tensors alone, by the names that they have"
     )
 
 

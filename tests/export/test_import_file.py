@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,6 +159,23 @@ def test_code_in_a_file_is_refused_with_the_line_that_helps(tmp_path: Path) -> N
         match=r"holds more than weights \(argparse.Namespace\).*\n.*weights_only=False.*\n.*export weights.pt",
     ):
         import_model(tmp_path / "a.ckpt", ImportOptions(training="synthetic"))
+
+
+def test_the_line_that_helps_takes_every_weight_by_its_name_and_nothing_else(tmp_path: Path) -> None:
+    """timm's own files hold averaged weights beside the plain ones; which of them is meant is asked afterwards."""
+    plain, averaged = torch.ones(2, 2), torch.zeros(2, 2)
+    module = torch.nn.Linear(2, 2)
+    optimizer = {"state": {0: {"exp_avg": plain}}, "param_groups": [1]}
+    whole = {"state_dict": {"a.weight": plain}, "state_dict_ema": {"a.weight": averaged}, "module": module,
+             "optimizer": optimizer, "epoch": 3, "path": tmp_path}  # fmt: skip
+    torch.save(whole, tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError) as caught:
+        import_model(tmp_path / "a.ckpt", ImportOptions(training="synthetic"))
+    line = str(caught.value).splitlines()[1].strip().replace("python -c", f"{sys.executable} -c", 1)
+    subprocess.run(shlex.split(line), cwd=tmp_path, check=True)
+    taken = torch.load(tmp_path / "weights.pt", weights_only=True)
+    assert set(taken) == {"state_dict", "state_dict_ema", "module", "optimizer"}
+    assert torch.equal(taken["state_dict_ema"]["a.weight"], averaged) and set(taken["module"]) == {"weight", "bias"}
 
 
 @pytest.mark.parametrize(
