@@ -10,13 +10,13 @@ import numpy as np
 import onnx
 from onnx import ModelProto
 
-from calibration.activations import ChannelRange, channel_ranges, histograms
+from calibration.activations import channel_ranges, histograms
 from calibration.budget import Budget, Point, choose, curve, without_costliest
 from calibration.files import install, model_files, require_possible
 from calibration.judging import SHARES, VALIDATION, Judge
 from calibration.quantise import placement, quantise
 from calibration.quantizable import RECIPES, QuantizableOp, attention_ops, weight_ops
-from calibration.ranges import METHODS, Range
+from calibration.ranges import METHODS, Range, whole_ranges
 from calibration.sensitivity import Cost, by_block, rank
 from calibration.smoothing import ALPHA, smooth
 from dtvit_edge.backends.onnxruntime import BATCH, logits_of
@@ -240,7 +240,7 @@ class _Calibrator(Judge):
         model = ModelProto()
         model.CopyFrom(self.model)
         if self.config.alpha is None:
-            return model, _spans(self.ops, ranges)
+            return model, whole_ranges(self.ops, ranges)
         ranges = smooth(model, weights, ranges, self.config.alpha)
         few = pixels[:BATCH]
         before, after = (logits_of(d, "fp32", few) for d in (self.fp32, model.SerializeToString()))
@@ -253,7 +253,7 @@ class _Calibrator(Judge):
         if attention:
             with self.progress("lowest and highest values of attention", len(pixels)) as step:
                 ranges |= channel_ranges(model.SerializeToString(), attention, pixels, step=step)
-        return model, _spans(self.ops, ranges)
+        return model, whole_ranges(self.ops, ranges)
 
     def choose_method(
         self, model: ModelProto, ranges: Mapping[str, Mapping[str, Range]]
@@ -313,9 +313,3 @@ def _numbers(most: int) -> Iterator[int]:
         yield kept
         kept += 1 + kept // 4
     yield most
-
-
-def _spans(ops: Sequence[QuantizableOp], ranges: Mapping[str, ChannelRange]) -> dict[str, Range]:
-    """The range over all channels of each activation that the ops read."""
-    names = [name for op in ops for name in op.activations]
-    return {name: Range(float(ranges[name].low.min()), float(ranges[name].high.max())) for name in names}

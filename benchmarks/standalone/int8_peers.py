@@ -33,7 +33,7 @@ from benchmarks.standalone.program import compare, keep, record_option, start
 from calibration.activations import channel_ranges
 from calibration.quantise import placement, quantise
 from calibration.quantizable import attention_ops, weight_ops
-from calibration.ranges import Range
+from calibration.ranges import whole_ranges
 from calibration.smoothing import smooth
 from dtvit_edge import backends
 from dtvit_edge.backend import Backend, Logits, in_batches, softmax
@@ -68,9 +68,7 @@ def int8_of(fp32: bytes, pixels: Pixels, attention: bool = False) -> bytes:
         products = attention_ops(model)
         after |= channel_ranges(model.SerializeToString(), products, pixels)
         ops += products
-    names = {name for op in ops for name in op.activations}
-    spans = {name: Range(float(after[name].low.min()), float(after[name].high.max())) for name in names}
-    return quantise(model, ops, spans)
+    return quantise(model, ops, whole_ranges(ops, after))
 
 
 def quantised(
