@@ -73,6 +73,6 @@ def calibration_outcomes(bundle: Bundle) -> tuple[Outcome, ...]:
             there = "kept" if precision in bundle.manifest.models else "not installed"
             words = f"{words} is {there}: {'; '.join(verdict['reasons'])}"
         if said == INCONCLUSIVE:
-            words += "; give more slices (--least-slices sets how many are asked)"
+            words += "; give more slices (--least-slices sets how many are asked at home)"
         outcomes.append(Outcome(precision, said, words))
     return tuple(outcomes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from dtvit_edge.errors import ConfigError
 from dtvit_edge.progress import Progress, silent
 from dtvit_edge.spec import ICH_OUTPUT
 from evaluation.gate import OTHER
+from evaluation.limits import Limits
 from evaluation.sampling import (
     SETS,
     WHAT_TO_GIVE,
@@ -28,6 +30,8 @@ from evaluation.sampling import (
     load_sets,
     split_into_sets,
 )
+
+_log = logging.getLogger(__name__)
 
 
 def find_candidates(
@@ -62,7 +66,7 @@ def load(
     *,
     progress: Progress = silent,
 ) -> dict[str, SliceSet]:
-    """The sets as the model bytes of a bundle's spec.
+    """The sets as the model bytes of a bundle's spec; a warning says which of them are too small for a verdict.
 
     Raises:
         ConfigError: as `sampling.load_sets`, or a slice of the other site is in another set.
@@ -78,7 +82,23 @@ def load(
         known = {digest for name in SETS for digest in sets[name].labels.digests}
         if twice := len(known & set(sets[OTHER].labels.digests)):
             raise ConfigError(f"{twice} slices of --other are also among --slices: another site has others")
+    for words in too_few({name: len(slices) for name, slices in sets.items()}, config.limits):
+        _log.warning("%s", words)
     return sets
+
+
+def too_few(counts: Mapping[str, int], limits: Limits) -> tuple[str, ...]:
+    """Which sets hold too few slices to tell, so that no precision can pass: known before the minutes are spent."""
+    away, shifted = limits.least_elsewhere, min(counts["test"], limits.shift_slices)
+    asked = {
+        f"the test set has {counts['test']} slices, --least-slices asks for {limits.slices}": counts["test"]
+        < limits.slices,
+        f"each shift has {shifted} slices, {away} are asked away from home": 0 < shifted < away,
+        f"--other has {counts.get(OTHER)} slices, {away} are asked away from home": counts.get(OTHER, away) < away,
+    }
+    return tuple(
+        f"{words}: a verdict can be failed or inconclusive, never passed" for words, too in asked.items() if too
+    )
 
 
 def ich_predictor(bundle: Bundle, progress: Progress = silent) -> IchPredictor:

@@ -56,7 +56,7 @@ WORKSTATION = {
     ],
     "deploy": [
         "deploy {checkpoint} -o small.dtvit --training untrained --slices {few} "
-        "--count 8 --least-slices 2 --agreement 0 --delta-auc 1"
+        "--count 8 --least-slices 2 --agreement 0 --delta-auc 1 --shift-agreement 0"
     ],
     "build": ["build copy.dtvit --backend openvino --precision fp32"],
     "bench": [

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.report.figures_page import gate_part
 from calibration.command import what_would_tell
 from calibration.record import WHAT
+from calibration.slices import too_few
 from dtvit_edge.bundle import Bundle
 from dtvit_edge.cli.commands import main
 from evaluation.agreement import Agreement
@@ -115,3 +116,22 @@ def test_no_calibration_data_are_refused_with_what_to_give(
 ) -> None:
     assert main(["-q", "calibrate", str(two_block_bundle.path)]) == 2
     assert "nothing to calibrate on; give --slices" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("counts", "limits", "said"),
+    [
+        ({"test": 500}, Limits(), ()),
+        ({"test": 500, OTHER: 100}, Limits(), ()),
+        ({"test": 499}, Limits(), ("the test set has 499 slices, --least-slices asks for 500",)),
+        ({"test": 500, OTHER: 29}, Limits(), ("--other has 29 slices, 100 are asked away from home",)),
+        ({"test": 90}, Limits(slices=1), ("each shift has 90 slices, 100 are asked away from home",)),
+        ({"test": 500}, Limits(shift_slices=8), ("each shift has 8 slices, 100 are asked away from home",)),
+        ({"test": 500}, Limits(shift_slices=0), ()),
+    ],
+)
+def test_sets_that_are_too_small_for_a_verdict_are_named_before_anything_is_computed(
+    counts: dict[str, int], limits: Limits, said: tuple[str, ...]
+) -> None:
+    outcome = ": a verdict can be failed or inconclusive, never passed"
+    assert too_few(counts, limits) == tuple(words + outcome for words in said)
