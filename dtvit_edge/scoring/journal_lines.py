@@ -165,6 +165,8 @@ def _check(data: dict[str, Any]) -> None:
         _must(isinstance(measures["digest"], str))
         for name in ("air_share", "high_share"):
             _share(measures[name])
+        if measures["air_hu"] is not None:
+            _must(type(measures["air_hu"]) is float and math.isfinite(measures["air_hu"]))
 
 
 def _share(value: Any) -> None:

@@ -6,7 +6,7 @@ journal are what readers and the model said; nothing here asks either of them ag
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from dtvit_edge import reasons
 from dtvit_edge.dicom.geometry import SAME_POSITION_MM
 from dtvit_edge.dicom.grouping import PlacedSlice, Stack
 from dtvit_edge.dicom.identity import place
-from dtvit_edge.dicom.plausibility import has_air, is_too_high
+from dtvit_edge.dicom.plausibility import has_air, is_thin_air, is_too_high
 from dtvit_edge.dicom.slice import SliceHeader
 from dtvit_edge.reasons import Reason, Status
 from dtvit_edge.results import SliceScore
@@ -33,6 +33,8 @@ MOST_ASPECT = 2.0
 MOST_WITHOUT_BRAIN = 0.25
 # The vertex is in view, or the head's end is near, where a slice shows at most this share of the largest head.
 END_OF_HEAD = 0.5
+# From one slice to the next the air around a real head of 28 slices differed by at most 3 HU.
+SAME_AIR_HU = 12.0
 
 
 @dataclass(frozen=True)
@@ -113,12 +115,34 @@ def _defects(header: SliceHeader, row: SliceScore) -> tuple[bool, bool, bool]:
 def _judge_values(headers: Sequence[SliceHeader], rows: Rows) -> bool:
     """Refuse what cannot be HU; False where that is the whole stack."""
     shown = [h for h in headers if _is_shown(rows[key(h)])]
-    wrong = [h for h in shown if _is_wrong(h, rows[key(h)])]
+    other_scale = _rescaled_otherwise(shown, rows)
+    wrong = [h for h in shown if _is_wrong(h, rows[key(h)]) or key(h) in other_scale]
     without_brain = sum(rows[key(h)].reason == reasons.NO_BRAIN.code for h in shown)
     whole = 2 * len(wrong) > len(shown) or without_brain > MOST_WITHOUT_BRAIN * len(shown)
     for header in shown if whole else wrong:
         rows[key(header)] = _as(rows[key(header)], reasons.IMPLAUSIBLE_HU)
     return not whole
+
+
+def _rescaled_otherwise(headers: Sequence[SliceHeader], rows: Rows) -> set[Key]:
+    """Slices whose rescale is not that of most, and not that of their own pixels.
+
+    A scan may change its rescale from slice to slice if the stored values change with it: then air stays where it is.
+    Where it does not, and would with the rescale of the nearest slice that has the usual one, the slice's is wrong.
+    """
+    air = [(h, m.air_hu) for h in headers if (m := rows[key(h)].measures) is not None and m.air_hu is not None]
+    scales = Counter((h.encoding.slope, h.encoding.intercept) for h, _ in air)
+    if len(scales) < 2:
+        return set()
+    slope, intercept = usual = scales.most_common(1)[0][0]
+    levels = {i: level for i, (h, level) in enumerate(air) if (h.encoding.slope, h.encoding.intercept) == usual}
+    wrong = set()
+    for i, (header, own) in enumerate(air):
+        _, level = min((abs(i - j), level) for j, level in levels.items())
+        stored = (own - header.encoding.intercept) / header.encoding.slope
+        if abs(stored * slope + intercept - level) <= SAME_AIR_HU < abs(own - level):
+            wrong.add(key(header))
+    return wrong
 
 
 def _judge_repeats(slices: Sequence[PlacedSlice], rows: Rows) -> None:
@@ -159,10 +183,16 @@ def _is_small(headers: Sequence[SliceHeader], rows: Rows) -> bool:
 
 
 def _is_wrong(header: SliceHeader, row: SliceScore) -> bool:
-    """Whether a slice's values cannot be HU: too many are too high, or none is air in a field of view that has some."""
+    """Whether a slice's values cannot be HU: too many are too high, or nothing around the head is air.
+
+    In a small field of view there may be none.
+    """
+    if row.measures is None:
+        return False
     sides = _field_of_view_mm(header)
     small = sides is not None and min(sides) < LEAST_FIELD_OF_VIEW_MM
-    return row.measures is not None and (is_too_high(row.measures) or (_has_no_air(row) and not small))
+    without_air = _has_no_air(row) or is_thin_air(row.measures)
+    return is_too_high(row.measures) or (without_air and not small)
 
 
 def _is_narrow(header: SliceHeader) -> bool:

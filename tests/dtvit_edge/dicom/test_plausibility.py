@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from dtvit_edge import reasons
 from dtvit_edge.dicom.discover import discover
 from dtvit_edge.dicom.pixels import SliceReader
-from dtvit_edge.dicom.plausibility import check_bits, measure
+from dtvit_edge.dicom.plausibility import check_bits, is_thin_air, measure
 from dtvit_edge.dicom.slice import Slice, SliceHeader
 from dtvit_edge.dicom.walk import walk
 from dtvit_edge.errors import SliceRejected
@@ -56,7 +57,9 @@ def noise(encoding: PixelEncoding) -> NDArray[np.uint16]:
 def test_shares_are_those_of_plain_arithmetic_pixel_by_pixel(name: str) -> None:
     encoding, stored = ENCODINGS[name], noise(ENCODINGS[name])
     air = high = counted = 0
-    for pattern in stored.ravel().tolist():
+    sampled = []
+    for at, pattern in np.ndenumerate(stored):
+        pattern = int(pattern)
         value = (pattern >> (encoding.high_bit + 1 - encoding.bits_stored)) % 2**encoding.bits_stored
         whole = pattern
         if encoding.signed:
@@ -67,9 +70,12 @@ def test_shares_are_those_of_plain_arithmetic_pixel_by_pixel(name: str) -> None:
             continue
         hu = value * encoding.slope + encoding.intercept
         counted, air, high = counted + 1, air + (hu < -300), high + (hu > 2500)
+        if hu < -300 and at[0] % 8 == at[1] % 8 == 0:
+            sampled.append(hu)
     measures = measure(stored, encoding)
     assert (measures.air_share, measures.high_share) == (air / counted, high / counted)
     assert not measures.constant
+    assert measures.air_hu == (pytest.approx(np.median(sampled)) if sampled else None)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +96,21 @@ def test_negative_values_declared_unsigned_have_no_air_and_much_that_is_too_high
     right = measure(head.view(np.uint16), SIGNED)
     assert wrapped.air_share == 0 and wrapped.high_share > 0.3
     assert right.air_share > 0.3 and right.high_share == 0
+
+
+@pytest.mark.parametrize(("slope", "thin"), [(1.0, False), (0.75, False), (0.65, True), (0.5, True)])
+def test_a_slope_that_is_too_small_thins_the_air(head: NDArray[np.int16], slope: float, thin: bool) -> None:
+    measures = measure(head.view(np.uint16), PixelEncoding(slope=slope))
+    assert measures.air_hu == pytest.approx(-1000 * slope, abs=15)
+    assert is_thin_air(measures) is thin
+
+
+def test_what_little_air_a_crop_holds_says_nothing(head: NDArray[np.int16]) -> None:
+    cells = np.where(head < -300, np.int16(40), head)
+    cells[::8, ::8] = -500
+    measures = measure(cells.view(np.uint16), SIGNED)
+    assert measures.air_hu == -500 and not is_thin_air(measures) and is_thin_air(replace(measures, air_share=0.25))
+    assert not is_thin_air(replace(measures, air_share=0.5, air_hu=None))
 
 
 def test_digests_tell_images_apart_and_not_how_they_are_stored(head: NDArray[np.int16]) -> None:

@@ -153,6 +153,8 @@ WRONG: dict[str, dict[str, Any]] = {
     "two locations": SOUND | {"location_probabilities": [0.5, 0.5]},
     "flag a number": SOUND | {"ich": 1},
     "measures short": SOUND | {"measures": {"air_share": 0.5}},
+    "air a text": SOUND | {"measures": SOUND["measures"] | {"air_hu": "-1000"}},
+    "air a truth": SOUND | {"measures": SOUND["measures"] | {"air_hu": True}},
     "head negative": SOUND | {"head_pixels": -1},
     "brain above 1": SOUND | {"brain_share": 1.5},
     "field missing": _without(SOUND, "ich"),

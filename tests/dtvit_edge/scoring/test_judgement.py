@@ -12,12 +12,14 @@ from dtvit_edge.dicom.slice import Series, SliceHeader
 from dtvit_edge.reasons import REASONS, Status
 from dtvit_edge.results import Identity, PixelMeasures, SliceScore
 from dtvit_edge.scoring.judgement import JudgedStack, Rows, judge, key
+from dtvit_edge.spec import PixelEncoding
 from tests.support.headers import header
 
 SPACING = (0.45, 0.45)  # 230 mm of 512 pixels
 HEAD = PixelMeasures(air_share=0.5, high_share=0.0, constant=False, digest="")
 NO_AIR = PixelMeasures(air_share=0.0, high_share=0.0, constant=False)
 WRAPPED = PixelMeasures(air_share=0.0, high_share=0.4, constant=False)
+THIN = PixelMeasures(air_share=0.5, high_share=0.0, constant=False, air_hu=-500.0)
 BLANK = PixelMeasures(air_share=1.0, high_share=0.0, constant=True)
 
 
@@ -55,7 +57,7 @@ def test_good_slices_stay_as_they_are() -> None:
     assert reasons == ["scored"] * 4
 
 
-@pytest.mark.parametrize("measures", [WRAPPED, NO_AIR], ids=["wrapped", "no-air"])
+@pytest.mark.parametrize("measures", [WRAPPED, NO_AIR, THIN], ids=["wrapped", "no-air", "thin-air"])
 def test_one_slice_that_cannot_be_hu_is_refused_and_loses_its_probability(measures: PixelMeasures) -> None:
     headers = slices(5)
     answers = [row(h, measures=measures if i == 2 else HEAD) for i, h in enumerate(headers)]
@@ -66,7 +68,7 @@ def test_one_slice_that_cannot_be_hu_is_refused_and_loses_its_probability(measur
     assert (refused.status, refused.ich_probability, refused.ich) == (Status.REFUSED, None, None)
 
 
-@pytest.mark.parametrize("measures", [WRAPPED, NO_AIR], ids=["wrapped", "no-air"])
+@pytest.mark.parametrize("measures", [WRAPPED, NO_AIR, THIN], ids=["wrapped", "no-air", "thin-air"])
 def test_a_series_that_mostly_cannot_be_hu_is_refused_whole(measures: PixelMeasures) -> None:
     headers = slices(5)
     one, reasons = judged(headers, [row(h, measures=measures if i < 3 else HEAD) for i, h in enumerate(headers)])
@@ -87,6 +89,35 @@ def test_no_air_in_a_small_field_of_view_is_a_crop() -> None:
     assert reasons == ["scored"] * 3
     whole, _ = judged(headers, [row(h) for h in headers])
     assert not whole.small_fov
+
+
+USUAL = PixelEncoding(12, 11, signed=False, intercept=-1024.0)
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept", "air"),
+    [(0.5, -512.0, -500.0), (2.0, -2048.0, -2000.0), (1.0, -1000.0, -976.0), (1.0, -1100.0, -1076.0)],
+)
+def test_a_rescale_that_is_not_that_of_the_other_slices_nor_of_its_own_pixels_is_refused(
+    slope: float, intercept: float, air: float
+) -> None:
+    """Pixels as the others', air at 24 of the stored values; the header says otherwise."""
+    other = replace(USUAL, slope=slope, intercept=intercept)
+    headers = [replace(h, encoding=other if i in (2, 3) else USUAL) for i, h in enumerate(slices(6))]
+    levels = [air if i in (2, 3) else -1000.0 - i for i in range(6)]
+    answers = [row(h, measures=replace(HEAD, air_hu=hu)) for h, hu in zip(headers, levels, strict=True)]
+    refused = ["scored", "scored", "implausible_hu", "implausible_hu", "scored", "scored"]
+    assert judged(headers, answers)[1] == refused
+
+
+@pytest.mark.parametrize("air", [-1000.0, -1009.0, -3024.0, None], ids=["same", "noise", "circle", "none"])
+def test_a_rescale_of_its_own_that_fits_the_pixels_is_scored(air: float | None) -> None:
+    """As where a converter took a scale for each slice; the median of air may also be that of what was not scanned."""
+    other = replace(USUAL, slope=0.5, intercept=-1500.0)
+    headers = [replace(h, encoding=other if i in (2, 3) else USUAL) for i, h in enumerate(slices(6))]
+    levels = [air if i in (2, 3) else -1000.0 for i in range(6)]
+    answers = [row(h, measures=replace(HEAD, air_hu=hu)) for h, hu in zip(headers, levels, strict=True)]
+    assert judged(headers, answers)[1] == ["scored"] * 6
 
 
 @pytest.mark.parametrize(("spacing", "small"), [((0.2, 0.45), True), ((0.3, 0.45), False), ((0.36, 0.9), False)])
