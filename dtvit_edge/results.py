@@ -29,6 +29,7 @@ class PixelMeasures:
             alike; in hexadecimal. It tells the same image again from another one.
         air_hu: the median of what lies below -300 HU, over every eighth pixel of every eighth row; None where that is
             nothing.
+        edge_share: of that side of the image of which most lies from -200 to 2500 HU, the share that does.
     """
 
     air_share: float
@@ -36,6 +37,7 @@ class PixelMeasures:
     constant: bool
     digest: str = ""
     air_hu: float | None = None
+    edge_share: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,10 @@ MOST_HIGH = 0.05
 MOST_AIR_HU = -700.0
 MUCH_AIR = 0.25
 _SAMPLED = 8
+# A head is some 150 mm wide. Of 230 mm in view a chord of a third cuts 10 mm off it, which is scalp and skull; the tip
+# of a nose and a headrest are narrower.
+MOST_EDGE = 1 / 3
+_TISSUE_HU = -200.0
 
 _OVERLAY_GROUPS = range(0x6000, 0x6020, 2)  # PS3.3 C.9.2
 
@@ -52,6 +56,7 @@ class _Ranges:
     """
 
     air: Range
+    tissue: Range
     high: Range
     padding: Range
     hidden_padding: bool
@@ -72,7 +77,8 @@ def measure(stored: NDArray[np.uint16], encoding: PixelEncoding) -> PixelMeasure
         for wanted in (ranges.air, ranges.high)
     )
     pixels = max(counted.size - padding, 1)
-    return PixelMeasures(air / pixels, high / pixels, least == most, _digest(values), _air_hu(stored, encoding, ranges))
+    digest, edge = _digest(values), _edge_share(stored, encoding, ranges)
+    return PixelMeasures(air / pixels, high / pixels, least == most, digest, _air_hu(stored, encoding, ranges), edge)
 
 
 def has_air(measures: PixelMeasures) -> bool:
@@ -88,6 +94,11 @@ def is_too_high(measures: PixelMeasures) -> bool:
 def is_thin_air(measures: PixelMeasures) -> bool:
     """Whether what lies around the head is too dense for air: a rescale slope that is too small makes it so."""
     return measures.air_hu is not None and measures.air_hu > MOST_AIR_HU and measures.air_share >= MUCH_AIR
+
+
+def is_cut(measures: PixelMeasures) -> bool:
+    """Whether the image's border runs through a head, so that some of it is not in view."""
+    return measures.edge_share > MOST_EDGE
 
 
 def check_bits(slice_: Slice) -> None:
@@ -149,15 +160,26 @@ def _ranges(encoding: PixelEncoding) -> _Ranges:
     hu = values * np.float64(encoding.slope) + np.float64(encoding.intercept)
     padding = (min(encoding.padding), max(encoding.padding)) if encoding.padding else _NOTHING
     hidden = bits < 16 and encoding.padding is not None and not values[0] <= padding[0] <= padding[1] <= values[-1]
-    return _Ranges(_range(values[hu < AIR_HU]), _range(values[hu > HIGH_HU]), padding, hidden)
+    tissue = _range(values[(hu >= _TISSUE_HU) & (hu <= HIGH_HU)])
+    return _Ranges(_range(values[hu < AIR_HU]), tissue, _range(values[hu > HIGH_HU]), padding, hidden)
 
 
 def _air_hu(stored: NDArray[np.uint16], encoding: PixelEncoding, ranges: _Ranges) -> float | None:
     some = stored[::_SAMPLED, ::_SAMPLED]
-    values = encoding.values(some)
-    first, last = ranges.air
-    air = values[(values >= first) & (values <= last) & ~encoding.is_padding(some)]
+    air = encoding.values(some)[_within(some, encoding, ranges.air)]
     return float(np.median(air)) * encoding.slope + encoding.intercept if air.size else None
+
+
+def _edge_share(stored: NDArray[np.uint16], encoding: PixelEncoding, ranges: _Ranges) -> float:
+    return max(
+        float(np.mean(_within(side, encoding, ranges.tissue))) for side in (*stored[[0, -1]], *stored.T[[0, -1]])
+    )
+
+
+def _within(stored: NDArray[np.uint16], encoding: PixelEncoding, wanted: Range) -> NDArray[np.bool_]:
+    """Which pixels lie in a range and are no padding."""
+    values = encoding.values(stored)
+    return (values >= wanted[0]) & (values <= wanted[1]) & ~encoding.is_padding(stored)
 
 
 def _range(values: NDArray[np.int64]) -> Range:

@@ -16,7 +16,7 @@ from dtvit_edge import reasons
 from dtvit_edge.dicom.geometry import SAME_POSITION_MM
 from dtvit_edge.dicom.grouping import PlacedSlice, Stack
 from dtvit_edge.dicom.identity import place
-from dtvit_edge.dicom.plausibility import has_air, is_thin_air, is_too_high
+from dtvit_edge.dicom.plausibility import has_air, is_cut, is_thin_air, is_too_high
 from dtvit_edge.dicom.slice import SliceHeader
 from dtvit_edge.reasons import Reason, Status
 from dtvit_edge.results import SliceScore
@@ -44,7 +44,7 @@ class JudgedStack:
     Attributes:
         rows: of its slices, in their order; copies of an image are left out.
         is_plausible: False where its values cannot be HU, and it is set aside as a whole.
-        small_fov: its slices show hardly any air, as crops of a head do.
+        small_fov: its slices show hardly any air, or a head that their border cuts, as crops of a head do.
     """
 
     stack: Stack
@@ -177,9 +177,10 @@ def _judge_blanks(headers: Sequence[SliceHeader], rows: Rows) -> None:
 
 
 def _is_small(headers: Sequence[SliceHeader], rows: Rows) -> bool:
-    """Whether most slices are crops: hardly any air in a small field of view, or one that no head has the shape of."""
+    """Whether most slices are crops: hardly any air in a small field of view, one that no head has the shape of, or a
+    head that the image's border cuts."""
     shown = [h for h in headers if _is_shown(rows[key(h)])]
-    return 2 * sum(_has_no_air(rows[key(h)]) or _is_narrow(h) for h in shown) > len(shown)
+    return 2 * sum(_has_no_air(rows[key(h)]) or _is_narrow(h) or _is_cut(rows[key(h)]) for h in shown) > len(shown)
 
 
 def _is_wrong(header: SliceHeader, row: SliceScore) -> bool:
@@ -209,6 +210,10 @@ def _field_of_view_mm(header: SliceHeader) -> tuple[float, float] | None:
 
 def _has_no_air(row: SliceScore) -> bool:
     return row.measures is not None and not has_air(row.measures)
+
+
+def _is_cut(row: SliceScore) -> bool:
+    return row.measures is not None and is_cut(row.measures)
 
 
 def _is_read(row: SliceScore) -> bool:

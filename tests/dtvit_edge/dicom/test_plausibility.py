@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dtvit_edge import reasons
 from dtvit_edge.dicom.discover import discover
 from dtvit_edge.dicom.pixels import SliceReader
-from dtvit_edge.dicom.plausibility import check_bits, is_thin_air, measure
+from dtvit_edge.dicom.plausibility import check_bits, is_cut, is_thin_air, measure
 from dtvit_edge.dicom.slice import Slice, SliceHeader
 from dtvit_edge.dicom.walk import walk
 from dtvit_edge.errors import SliceRejected
@@ -111,6 +111,17 @@ def test_what_little_air_a_crop_holds_says_nothing(head: NDArray[np.int16]) -> N
     measures = measure(cells.view(np.uint16), SIGNED)
     assert measures.air_hu == -500 and not is_thin_air(measures) and is_thin_air(replace(measures, air_share=0.25))
     assert not is_thin_air(replace(measures, air_share=0.5, air_hu=None))
+
+
+@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize(("hu", "counts"), [(-201, False), (-200, True), (40, True), (2500, True), (2501, False)])
+def test_the_side_that_shows_most_tissue_is_measured(turns: int, hu: int, counts: bool) -> None:
+    image = np.full((40, 40), -1000, np.int16)
+    image[1:-1, 1:-1] = 40
+    image[0, :15] = hu
+    measures = measure(np.rot90(image, turns).copy().view(np.uint16), SIGNED)
+    assert measures.edge_share == (0.375 if counts else 0.0) and is_cut(measures) is counts
+    assert measure(image.view(np.uint16), PixelEncoding(padding=(hu, hu))).edge_share == 0.0
 
 
 def test_digests_tell_images_apart_and_not_how_they_are_stored(head: NDArray[np.int16]) -> None:

@@ -154,6 +154,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "flag a number": SOUND | {"ich": 1},
     "measures short": SOUND | {"measures": {"air_share": 0.5}},
     "air a text": SOUND | {"measures": SOUND["measures"] | {"air_hu": "-1000"}},
+    "edge above 1": SOUND | {"measures": SOUND["measures"] | {"edge_share": 1.5}},
     "air a truth": SOUND | {"measures": SOUND["measures"] | {"air_hu": True}},
     "head negative": SOUND | {"head_pixels": -1},
     "brain above 1": SOUND | {"brain_share": 1.5},

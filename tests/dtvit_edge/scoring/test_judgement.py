@@ -127,6 +127,14 @@ def test_a_field_of_view_that_no_head_has_the_shape_of_is_a_crop(spacing: tuple[
     assert one.small_fov is small
 
 
+@pytest.mark.parametrize(("cut", "small"), [(3, False), (4, True)])
+def test_a_head_that_the_border_cuts_in_most_slices_is_a_crop(cut: int, small: bool) -> None:
+    headers = slices(6)
+    answers = [row(h, measures=replace(HEAD, edge_share=0.4 if i < cut else 0.3)) for i, h in enumerate(headers)]
+    one, _ = judged(headers, answers)
+    assert one.small_fov is small
+
+
 @pytest.mark.parametrize(("without", "plausible"), [(3, True), (4, False)])
 def test_no_brain_on_more_than_a_quarter_means_other_values(without: int, plausible: bool) -> None:
     headers = slices(12)
