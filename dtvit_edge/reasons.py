@@ -121,7 +121,7 @@ STUDY_REASONS: dict[str, str] = {
     "two_patients": "Images of more than one patient carry the study's UID.",
     "coverage": "The slices do not span a whole head up to the vertex.",
     "not_contiguous": "No head or no brain between slices that show one.",
-    "small_fov": "The field of view is under 180 mm and holds hardly any air, or its border cuts the head: a part of a head.",
+    "small_fov": "Under 180 mm in view and hardly any air, or a head that the border cuts: a part of a head.",
     "geometry_unknown": "No image says where it lies, so that a missing one would not be seen.",
     "bone_kernel_only": "All there is was reconstructed with a bone kernel.",
     "derived_hu": "All there is was derived: monoenergetic or virtual non-contrast images.",
