@@ -20,6 +20,7 @@ from export.model import HEADS, DTViT
 from export.own_module import file_and_factory, load_own_module
 from export.preprocessing import compare_normalisation, make_spec
 from export.weights import check_values, choose_tensors, read_weights, widened
+from export.weights.reading import require_weights_file
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,7 @@ def files_of(weights: Path, options: ImportOptions) -> dict[str, Path | None]:
     Raises:
         CheckpointError, ConfigError: one that is named is not there, or an import.toml that cannot be read.
     """
-    if not weights.is_file():
-        raise CheckpointError(f"{weights}: no such file")
+    require_weights_file(weights)
     config = weights.with_name(CONFIG)
     return {
         "weights": weights,
@@ -192,8 +192,7 @@ def _ours(checkpoint: Checkpoint, options: ImportOptions, choices: ImportChoices
 
 def _own_module(weights: Path, options: ImportOptions, choices: ImportChoices, findings: Findings) -> Imported:
     assert options.model is not None
-    if not weights.is_file():
-        raise CheckpointError(f"{weights}: no such file")
+    require_weights_file(weights)
     for name, value in (("--encoder", options.encoder), ("--activation", options.activation)):
         if value is not None:
             raise ConfigError(f"{name} describes a state dict; with --model the module says itself what it computes")

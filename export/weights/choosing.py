@@ -89,10 +89,12 @@ def choose_tensors(
     if ema is False and not plain:
         raise CheckpointError(f"{path}: --no-ema asks for plain weights, but there are averaged ones alone")
     use_average = bool(averaged) and (ema is True or not plain)
-    name, tensors = _one_of(path, averaged if use_average else plain)
-    tensors = {_without_compiled(k): v for k, v in tensors.items()}
-    tensors = {k: v for k, v in tensors.items() if k.rpartition(".")[2] not in _COUNTERS or v.ndim > 0}
-    tensors, stripped = _stripped(path, tensors, prefix)
+    groups = averaged if use_average else plain
+    name, tensors = _one_of(path, groups)
+    _require_no_twin(path, groups, name)
+    if ema is not False and not use_average:
+        _require_no_nameless_average(path, data, tensors)
+    tensors, stripped = _stripped(path, _counted_out(tensors), prefix)
     return Choice(tensors, name, stripped, True if use_average else (False if averaged else None))
 
 
@@ -163,6 +165,53 @@ def _one_of(path: Path, groups: dict[str, dict[str, Tensor]]) -> tuple[str, dict
         )
     joined = {f"{name}.{key}": value for name, tensors in groups.items() for key, value in tensors.items()}
     return "", joined
+
+
+def _require_no_twin(path: Path, groups: Mapping[str, dict[str, Tensor]], chosen: str) -> None:
+    """Refuse to guess where a file holds a model twice, by whatever name, and not with the same values."""
+    models = {name: _stripped(path, _counted_out(tensors), None)[0] for name, tensors in groups.items()}
+    for one in [chosen] if chosen in models else models:
+        twins = [name for name in models if name != one and _shapes(models[name]) == _shapes(models[one])]
+        if differing := [name for name in twins if not _equal(models[one], models[name])]:
+            raise CheckpointError(
+                f"{path}: holds the same model with other weights under {_names(dict.fromkeys([one, *differing]))}; "
+                'say which is meant under [weights] in import.toml: key = "..."'
+            )
+
+
+def _require_no_nameless_average(path: Path, data: Mapping[Any, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a list of parameters without names beside the model, as torch_ema's `shadow_params` is one."""
+    shapes = [value.shape for value in tensors.values()]
+    for name, values in _lists(data):
+        listed = [value.shape for value in values]
+        alike = all(listed.count(shape) <= shapes.count(shape) for shape in listed)
+        if alike and any(len(shape) > 1 for shape in listed):
+            raise CheckpointError(
+                f"{path}: {len(listed)} tensors without names under {name!r} have the shapes of the model's: an "
+                "average of it (torch_ema)? Copy them into the model where it was trained "
+                "(`ema.copy_to(model.parameters())`) and save that, or give --no-ema for the weights that have names"
+            )
+
+
+def _lists(data: Mapping[Any, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, list[Tensor]]]:
+    """Lists of tensors, by the keys that lead to them; what is no model holds none of a model."""
+    for key, value in data.items():
+        if _NO_MODEL.search(str(key)):
+            continue
+        if isinstance(value, (list, tuple)) and value and all(isinstance(one, Tensor) for one in value):
+            yield ".".join((*path, str(key))), list(value)
+        elif isinstance(value, Mapping) and len(path) < 3:
+            yield from _lists(value, (*path, str(key)))
+
+
+def _counted_out(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors without the counters of averages, by keys without what torch.compile puts into them."""
+    plain = {_without_compiled(key): value for key, value in tensors.items()}
+    return {k: v for k, v in plain.items() if k.rpartition(".")[2] not in _COUNTERS or v.ndim > 0}
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {key: value.shape for key, value in tensors.items()}
 
 
 def _equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:

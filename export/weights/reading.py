@@ -21,6 +21,9 @@ SAFETENSORS = ".safetensors"
 PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".pth.tar")
 ENDINGS = (SAFETENSORS, *PICKLED)
 SAFE_TORCH = (2, 10)
+_LFS_POINTER = b"version https://git-lfs"
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.")  # as transformers and safetensors name them
+_LISTED = 4
 
 
 def read_weights(path: Path) -> tuple[Any, dict[str, str]]:
@@ -33,8 +36,7 @@ def read_weights(path: Path) -> tuple[Any, dict[str, str]]:
     Raises:
         CheckpointError: no such file, another ending, unreadable, or more than weights in it.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
+    require_weights_file(path)
     if path.name.endswith(SAFETENSORS):
         try:
             with safe_open(path, framework="pt") as file:
@@ -45,6 +47,30 @@ def read_weights(path: Path) -> tuple[Any, dict[str, str]]:
     if not path.name.endswith(PICKLED):
         raise CheckpointError(f"{path}: expected {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
     return _read_pickled(path), {}
+
+
+def require_weights_file(path: Path) -> None:
+    """Refuse what is not there, or stands for weights without being some.
+
+    Raises:
+        CheckpointError: no file, a folder, a pointer of Git LFS, or one shard of a model.
+    """
+    if path.is_dir():
+        files = sorted(f.name for f in path.iterdir() if f.name.endswith(ENDINGS))
+        which = f"; it holds {', '.join(files[:_LISTED])}" if files else ", and holds no file of weights"
+        raise CheckpointError(f"{path}: a folder; give the file of weights itself{which}")
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    with path.open("rb") as file:
+        if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            raise CheckpointError(
+                f"{path}: a pointer of Git LFS; `git lfs pull` fetches the weights that it stands for"
+            )
+    if (shard := _SHARD.search(path.name)) and int(shard[2]) > 1:
+        raise CheckpointError(
+            f"{path}: shard {int(shard[1])} of {int(shard[2])}, a part of the weights; load the model from all of them "
+            "and save it as one file"
+        )
 
 
 def _read_pickled(path: Path) -> Any:

@@ -15,6 +15,8 @@ from safetensors.torch import save_file
 from dtvit_edge.errors import CheckpointError, ConfigError
 from export.checkpoint import load_checkpoint, save_checkpoint
 from export.untrained import untrained_model
+from export.weights.choosing import choose_tensors
+from export.weights.reading import read_weights
 from tests.support.encoders import THREE_WINDOWS
 from tests.support.small_bundle import SMALL_VIT
 
@@ -150,6 +152,13 @@ class NotWeights:
         ("a.safetensors", b"nothing like it" * 50, "not readable as safetensors"),
         ("a.onnx", b"", "expected .safetensors, .pt, .pth, .ckpt, .bin or .pth.tar"),
         ("a.pt", None, "no such file"),
+        (
+            "a.safetensors",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            "a pointer of Git LFS",
+        ),
+        ("a-00002-of-00003.safetensors", b"\0", "shard 2 of 3, a part of the weights"),
+        ("a-00001-of-00001.safetensors", b"\0", "not readable as safetensors"),
     ],
     ids=[
         "object",
@@ -162,6 +171,9 @@ class NotWeights:
         "text 2",
         "ending",
         "absent",
+        "pointer",
+        "shard",
+        "one shard",
     ],
 )
 def test_what_is_no_checkpoint_is_refused_in_words(tmp_path: Path, name: str, content: Any, message: str) -> None:
@@ -172,6 +184,54 @@ def test_what_is_no_checkpoint_is_refused_in_words(tmp_path: Path, name: str, co
         torch.save(content, path)
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(path)
+
+
+def test_a_folder_is_no_checkpoint_and_what_it_holds_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"a folder; .*, and holds no file of weights"):
+        load_checkpoint(tmp_path)
+    for name in ("b.safetensors", "a.ckpt", "config.json"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(
+        CheckpointError, match=r"a folder; give the file of weights itself; it holds a\.ckpt, b\.safetensors$"
+    ):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["best_state", "polyak", "model_avg", "snapshots.last"])
+@pytest.mark.parametrize("wrapped", [False, True], ids=["same names", "other prefix"])
+def test_a_second_set_of_the_same_model_is_asked_about_whatever_it_is_called(
+    tmp_path: Path, state: State, key: str, wrapped: bool
+) -> None:
+    other = {f"module.{k}" if wrapped else k: v + 1 for k, v in state.items()}
+    first, _, second = key.partition(".")
+    torch.save({"model": state, first: {second: other} if second else other}, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=rf"'model'.*'{key}'|'{key}'.*'model'"):
+        load_checkpoint(tmp_path / "a.pt", SMALL_VIT)
+    torch.save({"model": state, first: {second: state} if second else state}, tmp_path / "a.pt")
+    assert load_checkpoint(tmp_path / "a.pt", SMALL_VIT).model is not None
+
+
+def test_another_model_beside_the_one_is_no_second_set(tmp_path: Path, state: State) -> None:
+    smaller = {k: v[..., :1].clone() for k, v in state.items()}
+    torch.save({"model": state, "discriminator": smaller}, tmp_path / "a.pt")
+    assert load_checkpoint(tmp_path / "a.pt", SMALL_VIT).model is not None
+
+
+def test_an_average_without_names_is_asked_about(tmp_path: Path, state: State) -> None:
+    """As torch_ema saves its state: the parameters in a list, their running number beside it."""
+    average = {
+        "decay": 0.99,
+        "num_updates": 7,
+        "shadow_params": [v + 1 for v in state.values()],
+        "collected_params": None,
+    }
+    path = tmp_path / "a.pt"
+    torch.save({"model": state, "average": average}, path)
+    with pytest.raises(CheckpointError, match=r"tensors without names under 'average\.shadow_params'.*--no-ema"):
+        choose_tensors(path, read_weights(path)[0])
+    assert choose_tensors(path, read_weights(path)[0], ema=False).averaged is None
+    torch.save({"model": state, "prototypes": [torch.zeros(3, 5)], "losses": [torch.zeros(())] * 3}, path)
+    assert choose_tensors(path, read_weights(path)[0]).nested_in == "model"
 
 
 def test_pickles_need_a_torch_that_reads_them_safely(
