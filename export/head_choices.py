@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -19,11 +20,13 @@ from export.heads.layers import (
     make_activation,
     parts_of,
 )
-from export.heads.outputs import USUAL_LABELS, check_labels, section_of
+from export.heads.outputs import ICH, NO_ICH, USUAL_LABELS, check_labels, section_of
 from export.import_file import HeadChoice, ImportChoices
 from export.libraries import Encoder
 
 _STAND_IN = "gelu"
+# What a head is called whose one logit may speak for the absence of a haemorrhage; `abnormal` and `norm` are not.
+_OF_ABSENCE = re.compile(r"(?<![a-z])(normal|healthy|negative|benign|control|absen|no_|non|without)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,12 @@ def _completed(
         raise ConfigError(f"[heads] outputs {', '.join(labels)} are not those of {key} with its {head.outputs} outputs")
     place = f"heads.{section}"
     (findings.given if said.outputs else findings.assumed)(f"{place}.outputs", list(labels))
+    if head.outputs == 1 and not said.outputs and _OF_ABSENCE.search(key):
+        sentence = (
+            f"{key} has one output: by its name it may be that of no haemorrhage, and the other way round every answer "
+            f'would be wrong. Say in import.toml which: [{place}] outputs = ["{NO_ICH}"] or ["{ICH}"]'
+        )
+        _ask(f"{place}.outputs", sentence, findings, lenient)
     if head.doubts:
         sentence = (
             f"{'; '.join(head.doubts)}: no tensor says where. List the layers in import.toml: [{place}] layers = "

@@ -208,6 +208,15 @@ CASES: dict[str, Case] = {
     ),
     "shared layers": Case(Trunk, TIMM + RELU),
     "one logit": Case(lambda: Dual(timm_vit(), nn.Linear(64, 1), nn.Linear(64, 3)), TIMM),
+    "one logit of what is normal": Case(
+        lambda: Dual(timm_vit(), nn.Linear(64, 1), nn.Linear(64, 3), names=("backbone", "normal_head", "location")),
+        TIMM,
+        refused=r"normal_head has one output.*outputs = ..no_ich.. or ..ich..",
+    ),
+    "one logit of what is abnormal": Case(
+        lambda: Dual(timm_vit(), nn.Linear(64, 1), nn.Linear(64, 3), names=("backbone", "abnormal", "location")),
+        TIMM,
+    ),
     "haemorrhage alone": Case(lambda: Dual(timm_vit(), nn.Linear(64, 2), None), TIMM),
     "location alone": Case(lambda: Dual(timm_vit(), None, nn.Linear(64, 3)), TIMM, refused="no head says whether"),
     "six outputs": Case(lambda: Dual(timm_vit(), nn.Linear(64, 6), None), TIMM, refused="in no head: ich_head"),
