@@ -18,6 +18,7 @@ from export.libraries.encoder import USUAL_VITS, Encoder, EncoderChoice, grid_si
 from export.libraries.vit import activation_of
 from export.weights.choosing import groups_of, some
 
+_PATCHES = "patch_embed.proj.weight"
 _POOLS = ("token", "avg", "avgmax", "max", "map", "prr")
 # Where timm's own classifier is, which is one of the heads here.
 _CLASSIFIER = re.compile(r"^(head|fc|classifier|head_dist|last_linear)(\.|$)")
@@ -28,13 +29,14 @@ def recognise(
 ) -> Encoder | None:
     """See `export.libraries`."""
     name = choice.name
+    tensors = _as_published_by_dinov2(tensors, findings)
     vit_prefix = choice.prefix if choice.prefix is not None else _vit_prefix(tensors)
     if name is None:
-        if vit_prefix is None or f"{vit_prefix}patch_embed.proj.weight" not in tensors:
+        if vit_prefix is None or f"{vit_prefix}{_PATCHES}" not in tensors:
             return None
         name = _usual_name(split(tensors, vit_prefix)[0])
         findings.assumed("encoder", name)
-    is_vit = vit_prefix is not None and f"{vit_prefix}patch_embed.proj.weight" in tensors
+    is_vit = vit_prefix is not None and f"{vit_prefix}{_PATCHES}" in tensors
     inside = split(tensors, vit_prefix)[0] if is_vit and vit_prefix is not None else {}
     size, options = _vit_options(inside, choice, findings) if is_vit else (choice.size, {})
     options |= choice.options
@@ -80,6 +82,22 @@ def recognise(
     )
 
 
+def _as_published_by_dinov2(tensors: Mapping[str, Tensor], findings: Findings) -> dict[str, Tensor]:
+    """The keys of a plain ViT for those of Meta's own code: blocks in chunks, and the mask token of pretraining.
+
+    A block's second number counts through all chunks (dinov2/models/vision_transformer.py, `block_chunks`).
+    """
+    keys = {key: key for key in tensors}
+    for prefix in (key.removesuffix(_PATCHES) for key in tensors if key.endswith(_PATCHES)):
+        chunked = re.compile(rf"{re.escape(prefix)}blocks\.\d+\.(\d+)\.(?=(?:norm[12]|attn|mlp|ls[12])\.)")
+        renamed = {key: chunked.sub(rf"{prefix}blocks.\1.", plain) for key, plain in keys.items()}
+        if len(set(renamed.values())) == len(renamed):
+            keys = renamed
+        if keys.pop(f"{prefix}mask_token", None):
+            findings.note(f"left out, being of pretraining alone: {prefix}mask_token")
+    return {plain: tensors[key] for key, plain in keys.items()}
+
+
 def _pool_of(module: nn.Module) -> str | None:
     """How a network of timm's pools, which no tensor shows; None where it has no such option."""
     for holder in (module, getattr(module, "head", None)):
@@ -99,7 +117,7 @@ def _create(name: str, size: int, options: dict[str, Any]) -> nn.Module:
 
 
 def _vit_prefix(tensors: Mapping[str, Tensor]) -> str | None:
-    return prefix_of(tensors, "patch_embed.proj.weight", "blocks.0.norm1.weight")
+    return prefix_of(tensors, _PATCHES, "blocks.0.norm1.weight")
 
 
 def _prefix_that_fits(module: nn.Module, tensors: Mapping[str, Tensor], name: str) -> str:
@@ -125,7 +143,7 @@ def _usual_name(inside: Mapping[str, Tensor]) -> str:
     Raises:
         CheckpointError: another one; heads of attention are in no shape.
     """
-    width, _, patch, _ = inside["patch_embed.proj.weight"].shape
+    width, _, patch, _ = inside[_PATCHES].shape
     depth = 1 + max(int(key.split(".")[1]) for key in inside if re.match(r"blocks\.\d+\.", key))
     odd = sorted({key for key in inside if re.search(r"norm_pre|q_norm|ls1|reg_token|dist_token|mlp\.w12", key)})
     usual = USUAL_VITS.get((width, depth))
@@ -144,7 +162,7 @@ def _vit_options(
 ) -> tuple[int | None, dict[str, Any]]:
     """Input size and options of a ViT, as its tensors show them; pooling, where they show it or its owner says."""
     options: dict[str, Any] = {}
-    patch = inside["patch_embed.proj.weight"].shape[2]
+    patch = inside[_PATCHES].shape[2]
     options["patch_size"] = patch
     size = choice.size
     if "pos_embed" in inside:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,6 +74,12 @@ def hf_dual(pooled: bool, averaged: bool = False, **options: Any) -> nn.Module:
 
     kind = options.pop("kind", "ViTModel")
     return Dual(huggingface(kind, **options), *linear_pair(48), features, ("vit", "ich", "loc"))
+
+
+def as_dinov2_saves(state: dict[str, Any]) -> dict[str, Any]:
+    """Two blocks a chunk, numbered through, and the mask token."""
+    names = {key: re.sub(r"blocks\.(\d+)\.", lambda n: f"blocks.{int(n[1]) // 2}.{n[1]}.", key) for key in state}
+    return {names[key]: value for key, value in state.items()} | {"backbone.mask_token": torch.zeros(1, 64)}
 
 
 def prefixed(prefix: str) -> Callable[[dict[str, Any]], Any]:
@@ -207,6 +214,7 @@ CASES: dict[str, Case] = {
         '[heads.location]\nlayers = ["location_head"]\n',
     ),
     "shared layers": Case(Trunk, TIMM + RELU),
+    "blocks in chunks": Case(timm_dual, TIMM, as_dinov2_saves),
     "one logit": Case(lambda: Dual(timm_vit(), nn.Linear(64, 1), nn.Linear(64, 3)), TIMM),
     "one logit of what is normal": Case(
         lambda: Dual(timm_vit(), nn.Linear(64, 1), nn.Linear(64, 3), names=("backbone", "normal_head", "location")),
