@@ -19,7 +19,9 @@ from export.heads.layers import LINEAR, Part, parts_of
 # The widths that a head's last layer may have: one logit, two classes, three places, four classes, both at once.
 ANSWERS = (1, 2, 3, 4, 5)
 # Registered beside the model in training, and no part of what it computes.
-_TRAINING_ONLY = re.compile(r"^(criterion|loss|loss_fn|loss_\w+|\w+_loss|metrics?|\w+_metrics?|class_weights?)(\.|$)")
+_TRAINING_ONLY = re.compile(
+    r"^(criterion|loss|loss_fn|loss_\w+|\w+_loss|metrics?|\w+_metrics?|class_weights?|log_vars?|log_sigmas?|log_variances?)(\.|$)"
+)
 # A place in a list of layers where an activation has to be named.
 OPEN = "?"
 

@@ -25,7 +25,6 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 _NOTHING = {"dropout", "flatten", "identity"}
 LINEAR, BATCH_NORM, LAYER_NORM = "Linear", "BatchNorm1d", "LayerNorm"
-_TRICKS = ("parametrizations", "weight_g", "weight_v", "weight_orig", "weight_u", "lora_A", "lora_B")
 
 
 @dataclass(frozen=True)
@@ -98,11 +97,6 @@ def parts_of(tensors: Mapping[str, Tensor]) -> list[Part]:
     modules: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         path, _, leaf = key.rpartition(".")
-        if any(trick in key.split(".") for trick in _TRICKS):
-            raise CheckpointError(
-                f"{key}: a reparametrised or adapted layer (weight norm, spectral norm, LoRA); merge it into plain "
-                "weights before saving (torch.nn.utils.parametrize.remove_parametrizations, merge_and_unload)"
-            )
         modules.setdefault(path, {})[leaf] = value
     return [_part(path, leaves) for path, leaves in modules.items()]
 

@@ -32,7 +32,8 @@ _CALLBACKS = re.compile("callback", re.IGNORECASE)
 _LIGHTNING_PLAIN = "current_model_state"
 # Counters of averaging modules (torch's AveragedModel, timm's and Lightning's EMA).
 _COUNTERS = {"n_averaged", "num_updates", "decay", "updates", "initted", "step"}
-_COMPILED = "_orig_mod"
+# Names that wrappers of PyTorch put into keys: torch.compile, activation checkpointing, FSDP.
+_WRAPPERS = {"_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module"}
 LISTED = 8
 
 
@@ -205,8 +206,8 @@ def _lists(data: Mapping[Any, Any], path: tuple[str, ...] = ()) -> Iterator[tupl
 
 
 def _counted_out(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors without the counters of averages, by keys without what torch.compile puts into them."""
-    plain = {_without_compiled(key): value for key, value in tensors.items()}
+    """The tensors without the counters of averages, by keys without what wrappers put into them."""
+    plain = {_unwrapped(key): value for key, value in tensors.items()}
     return {k: v for k, v in plain.items() if k.rpartition(".")[2] not in _COUNTERS or v.ndim > 0}
 
 
@@ -218,9 +219,9 @@ def _equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
-def _without_compiled(key: str) -> str:
-    """A key without the names that torch.compile puts into it; no module of a user's can be called so."""
-    return ".".join(part for part in key.split(".") if part != _COMPILED)
+def _unwrapped(key: str) -> str:
+    """A key without the names that wrappers put into it; no module of a user's is called so."""
+    return ".".join(part for part in key.split(".") if part not in _WRAPPERS)
 
 
 def _stripped(path: Path, tensors: dict[str, Tensor], prefix: str | None) -> tuple[dict[str, Tensor], str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from torch import nn
 
 from export._torchvision import timm, torchvision
 from tests.support.foreign_models import SIDE, Dual, huggingface, mlp, resnet, timm_vit, torchvision_vit
+from tests.support.saved_forms import as_dinov2_saves, average_of_a_callback, plain_and_ema, prefixed, renamed
 
 TIMM = '[encoder]\nname = "test_vit"\n'
 HF = "[encoder]\nnum_heads = 3\n"
@@ -74,30 +74,6 @@ def hf_dual(pooled: bool, averaged: bool = False, **options: Any) -> nn.Module:
 
     kind = options.pop("kind", "ViTModel")
     return Dual(huggingface(kind, **options), *linear_pair(48), features, ("vit", "ich", "loc"))
-
-
-def as_dinov2_saves(state: dict[str, Any]) -> dict[str, Any]:
-    """Two blocks a chunk, numbered through, and the mask token."""
-    names = {key: re.sub(r"blocks\.(\d+)\.", lambda n: f"blocks.{int(n[1]) // 2}.{n[1]}.", key) for key in state}
-    return {names[key]: value for key, value in state.items()} | {"backbone.mask_token": torch.zeros(1, 64)}
-
-
-def prefixed(prefix: str) -> Callable[[dict[str, Any]], Any]:
-    return lambda state: {f"{prefix}{key}": value for key, value in state.items()}
-
-
-def plain_and_ema(name: str) -> Callable[[dict[str, Any]], Any]:
-    return lambda state: {
-        "state_dict": {k: v + 0.1 if v.is_floating_point() else v for k, v in state.items()},
-        name: state,
-    }
-
-
-def average_of_a_callback(state: dict[str, Any]) -> dict[str, Any]:
-    """As callbacks of Lightning keep it; others keep their best score."""
-    both = plain_and_ema("average")(state)
-    callbacks = {"EMA": {"ema_state_dict": both["average"]}, "Checkpoint": {"best_model_score": torch.tensor(0.9)}}
-    return {"state_dict": both["state_dict"], "callbacks": callbacks}
 
 
 def sequential_resnet() -> nn.Module:
@@ -236,6 +212,33 @@ CASES: dict[str, Case] = {
         TIMM,
         refused="reparametrised",
     ),
+    "weight norm inside the encoder": Case(
+        timm_dual,
+        TIMM,
+        renamed("mlp.fc1.weight", "mlp.fc1.weight_g", "mlp.fc1.weight_v"),
+        refused="weight norm.*2 tensors",
+    ),
+    "LoRA inside the encoder": Case(
+        timm_dual, TIMM, renamed("attn.qkv.weight", "attn.qkv.weight", "attn.qkv.lora_A.default.weight"), refused="LoRA"
+    ),
+    "pruned": Case(
+        timm_dual,
+        TIMM,
+        renamed("mlp.fc1.weight", "mlp.fc1.weight_orig", "mlp.fc1.weight_mask"),
+        refused="a pruned layer",
+    ),
+    "simulated quantisation": Case(
+        timm_dual,
+        TIMM,
+        renamed("mlp.fc1.weight", "mlp.fc1.weight", "mlp.fc1.weight_fake_quant.scale"),
+        refused="simulated quantisation",
+    ),
+    "checkpointed activations": Case(
+        timm_dual,
+        TIMM,
+        lambda state: {key.replace(".attn.", ".attn._checkpoint_wrapped_module."): v for key, v in state.items()},
+    ),
+    "variances of losses": Case(timm_dual, TIMM, lambda state: state | {"log_vars": torch.zeros(2)}),
     "PReLU": Case(
         lambda: Dual(timm_vit(), nn.Sequential(nn.Linear(64, 8), nn.PReLU(), nn.Linear(8, 2)), nn.Linear(64, 3)),
         TIMM,
