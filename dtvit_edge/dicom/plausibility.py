@@ -39,6 +39,9 @@ _SAMPLED = 8
 # of a nose and a headrest are narrower.
 MOST_EDGE = 1 / 3
 _TISSUE_HU = -200.0
+# From bone to what is wrapped it is nearly all of the range; from metal of 2047 HU to a streak of -1024 less than this.
+WRAP = 0.75
+MOST_WRAPS = 16
 
 _OVERLAY_GROUPS = range(0x6000, 0x6020, 2)  # PS3.3 C.9.2
 
@@ -102,7 +105,7 @@ def is_cut(measures: PixelMeasures) -> bool:
 
 
 def check_bits(slice_: Slice) -> None:
-    """Do BitsStored and HighBit say where the values are?
+    """Do BitsStored, HighBit and the sign say what the values are?
 
     Bits beside the value may repeat its sign, be zero, hold an overlay that the header declares, or make a pixel the
     declared padding value. Anything else means that the value lies elsewhere.
@@ -111,15 +114,26 @@ def check_bits(slice_: Slice) -> None:
         SliceRejected: they do not, `pixel_format`.
     """
     stored, encoding = slice_.stored, slice_.header.encoding
-    if encoding.bits_stored == 16 or _explains(stored, encoding):
+    if encoding.bits_stored == 16:
         return
-    encoded = stored[~encoding.is_padding(stored)]
-    if _explains(encoded, encoding) or _explains(encoded & ~_overlay_bits(slice_.header), encoding):
-        return
-    raise SliceRejected(
-        reasons.PIXEL_FORMAT,
-        f"{encoding.bits_stored} bits stored below high bit {encoding.high_bit}, but other bits hold values",
-    )
+    if not _explains(stored, encoding):
+        encoded = stored[~encoding.is_padding(stored)]
+        if not (_explains(encoded, encoding) or _explains(encoded & ~_overlay_bits(slice_.header), encoding)):
+            raise SliceRejected(
+                reasons.PIXEL_FORMAT,
+                f"{encoding.bits_stored} bits stored below high bit {encoding.high_bit}, but other bits hold values",
+            )
+    if encoding.signed and _wraps(stored, encoding):
+        raise SliceRejected(
+            reasons.PIXEL_FORMAT, f"{encoding.bits_stored} signed bits, but values wrap around where they are highest"
+        )
+
+
+def _wraps(stored: NDArray[np.uint16], encoding: PixelEncoding) -> bool:
+    """Whether neighbours lie further apart than tissue and air do: unsigned values of dense bone read as signed."""
+    values = encoding.values(stored)
+    steps = np.abs(np.diff(values.astype(np.int32), axis=1))
+    return int(np.count_nonzero(steps > WRAP * (1 << encoding.bits_stored))) > MOST_WRAPS
 
 
 def _explains(stored: NDArray[np.uint16], encoding: PixelEncoding) -> bool:

@@ -213,6 +213,19 @@ def test_no_real_slice_is_refused_for_its_bits_or_has_values_too_high() -> None:
     assert looked_at > 35
 
 
+def test_bone_that_wraps_around_is_refused(tmp_path: Path, head: NDArray[np.int16]) -> None:
+    """12 unsigned bits below an intercept of -1024, declared signed: what is above 1023 HU became lower than air."""
+    file, stored = save(tmp_path / "x"), (np.clip(head, -1024, 3071) + 1024).astype(np.uint16)
+    with pytest.raises(SliceRejected, match="12 signed bits, but values wrap around") as caught:
+        check_bits(_slice(stored, replace(TWELVE, signed=True), file))
+    assert caught.value.reason is reasons.PIXEL_FORMAT
+    check_bits(_slice(stored, TWELVE, file))
+    metal = np.clip(head, -1024, 2047)
+    metal[30:60:2, 30:60] = 2047
+    metal[31:60:2, 30:60] = metal[30:60, 30:60:2] = -1024
+    check_bits(_slice((metal & 0xFFF).astype(np.uint16), TWELVE_SIGNED, file))
+
+
 @pytest.fixture(scope="module")
 def head() -> NDArray[np.int16]:
     """A phantom's slice in HU: (128, 128)."""
