@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from dtvit_edge.cli import terminal
+from dtvit_edge.cli.option_set import refuse_empty_texts
 from dtvit_edge.errors import MissingDependency
 
 # What installs the commands that only a checkout has.
@@ -73,7 +74,7 @@ class Commands(click.Group):
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         """Take a runtime command into the group."""
-        add_verbosity(cmd)
+        _prepare(cmd)
         super().add_command(cmd, name)
 
     def resolve_command(
@@ -98,7 +99,7 @@ class Commands(click.Group):
             if error.name != module and _is_part_of_a_program(error.name or ""):
                 raise
             raise self._not_installed(name, error) from error
-        add_verbosity(command)
+        _prepare(command)
         return command
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
@@ -168,6 +169,12 @@ def _is_part_of_a_program(module: str) -> bool:
     """Whether a module that is absent belongs to Python, or to a package of which the rest is there: a fault."""
     top = module.split(".")[0]
     return top in sys.stdlib_module_names or (top != module and top in sys.modules)
+
+
+def _prepare(command: click.Command) -> None:
+    """What every command has in common."""
+    add_verbosity(command)
+    refuse_empty_texts(command)
 
 
 def add_verbosity(command: click.Command) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 # What a command opens its bundle with; its arguments are further ones of `Bundle.open`.
 BundleOpener: TypeAlias = "Callable[..., Bundle]"
+_EMPTY = "it is empty, as of a variable that is not set"
 
 
 def option_set(*options: Decorator) -> Decorator:
@@ -46,11 +47,32 @@ class FiniteRange(click.FloatRange):
         return number
 
 
-class FilePath(click.Path):
-    """A path. click takes an empty text for the folder that one is in; here it is refused.
+class Text(click.types.StringParamType):
+    """A text that says something: nothing asked for is not the same as a variable of the shell that is not set."""
 
-    It is what a variable of the shell gives that is not set, and `score` would read whatever lies in that folder.
-    """
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The text.
+
+        Raises:
+            BadParameter: it is empty.
+        """
+        text = super().convert(value, param, ctx)
+        if not text:
+            self.fail(_EMPTY, param, ctx)
+        return text
+
+
+def refuse_empty_texts(command: click.Command) -> None:
+    """Let a command, and every one below it, take no empty text for any of its options and arguments."""
+    for parameter in command.params:
+        if type(parameter.type) is click.types.StringParamType:
+            parameter.type = Text()
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        refuse_empty_texts(below)
+
+
+class FilePath(click.Path):
+    """A path. click takes an empty text for the folder that one is in, and `score` would read whatever lies there."""
 
     def __init__(self, **checks: bool) -> None:
         super().__init__(path_type=Path, **checks)
@@ -62,7 +84,7 @@ class FilePath(click.Path):
             BadParameter: the text is empty, or the path not as the checks ask.
         """
         if not os.fspath(value):
-            self.fail("it is empty, as of a variable that is not set; '.' is the folder that you are in.", param, ctx)
+            self.fail(f"{_EMPTY}; '.' is the folder that you are in.", param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -324,11 +324,17 @@ def test_an_option_that_takes_a_number_in_a_range_takes_none_that_is_not_finite(
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_no_command_takes_an_empty_text_for_the_folder_that_one_is_in(name: str) -> None:
-    """A variable of the shell that is not set gives one, and whatever lies there would be read."""
+def test_no_command_takes_an_empty_text(name: str) -> None:
+    """A variable of the shell that is not set gives one: as a path it is the folder that one is in, else a default."""
     command = cli.load(name) if name in WORKSTATION_COMMANDS else cli.commands[name]
-    paths = [option.type for option in _options_of(command) if isinstance(option.type, click.Path)]
-    for kind in paths:
+    kinds = [o.type for o in _options_of(command) if isinstance(o.type, (click.Path, click.types.StringParamType))]
+    for kind in kinds:
         with pytest.raises(click.BadParameter, match="it is empty"):
             kind.convert("", None, None)
-    assert paths or name == "doctor"
+    assert kinds or name == "doctor"
+
+
+def test_an_address_that_is_empty_opens_no_port(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """To a socket it is every address of the machine."""
+    assert main(["view", str(tmp_path), "--host", ""]) == 2
+    assert "'--host': it is empty" in capsys.readouterr().err
