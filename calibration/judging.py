@@ -17,7 +17,7 @@ from dtvit_edge.progress import Progress
 from dtvit_edge.spec import ICH_OUTPUT
 from evaluation import gate
 from evaluation.agreement import DecisionRule
-from evaluation.gate import Compared, SliceLabels, Verdict
+from evaluation.gate import Compared, Verdict
 from evaluation.limits import Limits
 from evaluation.sampling import SETS, Pixels, SliceSet
 from evaluation.scanner_shifts import shifted_sets
@@ -131,29 +131,9 @@ class Judge:
         if name == VALIDATION:
             verdict = self.compare(precision, logits, name, share=share).verdict
         else:
-            away = self._beside_the_rest(name, logits)
+            away = Compared(name, self.reference(name), logits, self._slices(name).labels)
             verdict = gate.judge_away(away, DecisionRule.of(self.bundle), self._choosing(share)).verdict
         return verdict in (gate.PASSED, gate.NOT_GATED)
-
-    def _beside_the_rest(self, name: str, logits: Logits) -> Compared:
-        """A shifted validation set's logits beside the rest of that set, on which fp32 is taken to be kept.
-
-        A share of the least sure slices alone is none of a scanner's slices: one of 64 that breaks a limit would be
-        1.6 %, and is one of the 256 that they were taken from.
-        """
-        few, whole = self._slices(name).labels, self.sets[VALIDATION].labels
-        rest = sorted(set(range(len(whole.digests))) - set(self._least_sure))
-        kept = {head: values[rest] for head, values in self.reference(VALIDATION).items()}
-
-        def with_rest(shifted: Logits) -> Logits:
-            return {head: np.concatenate([values, kept[head]]) for head, values in shifted.items()}
-
-        labels = SliceLabels(
-            few.digests + tuple(whole.digests[i] for i in rest),
-            few.patients + tuple(whole.patients[i] for i in rest),
-            np.concatenate([few.ich, whole.ich[rest]]),
-        )
-        return Compared(name, with_rest(self.reference(name)), with_rest(logits), labels)
 
     @cached_property
     def elsewhere(self) -> dict[str, SliceSet]:
@@ -163,16 +143,11 @@ class Judge:
 
     @cached_property
     def validation_elsewhere(self) -> dict[str, SliceSet]:
-        """Of the validation set the least sure slices under each shift of the scanner, by names of its own."""
-        shifted = self._shifted(self.sets[VALIDATION].at(self._least_sure), _VALIDATION_SHIFTED)
-        return {f"{_OF_VALIDATION}{name}": few for name, few in shifted.items()}
-
-    @cached_property
-    def _least_sure(self) -> list[int]:
-        """Where in the validation set those slices are."""
+        """The validation set under each shift of the scanner, by names of its own."""
         logits = self.reference(VALIDATION)[ICH_OUTPUT]
-        order: list[int] = np.argsort(np.abs(logits[:, 1] - logits[:, 0]), kind="stable").tolist()
-        return order[:_VALIDATION_SHIFTED]
+        least_sure = np.argsort(np.abs(logits[:, 1] - logits[:, 0]), kind="stable")[:_VALIDATION_SHIFTED]
+        shifted = self._shifted(self.sets[VALIDATION].at(least_sure.tolist()), _VALIDATION_SHIFTED)
+        return {f"{_OF_VALIDATION}{name}": few for name, few in shifted.items()}
 
     def shifted(self, set_name: str, count: int) -> dict[str, SliceSet]:
         """Up to so many slices of a set under each shift of the scanner; none where no shift is asked for."""
