@@ -27,9 +27,10 @@ class PixelMeasures:
         constant: all pixels are alike, padding included.
         digest: a checksum of size and stored values, junk bits dropped, so that copies in other transfer syntaxes are
             alike; in hexadecimal. It tells the same image again from another one.
-        air_hu: the median of what lies below -300 HU, over every eighth pixel of every eighth row; None where that is
-            nothing.
-        edge_share: of that side of the image of which most lies from -200 to 2500 HU, the share that does.
+        air_hu: the median of what lies below -300 HU and has noise, over every eighth pixel of every eighth row; None
+            where hardly anything does.
+        bone_share: share above 150 HU.
+        edge_share: of lines just inside the image's sides the largest share from -200 to 2500 HU that has noise.
     """
 
     air_share: float
@@ -38,6 +39,7 @@ class PixelMeasures:
     digest: str = ""
     air_hu: float | None = None
     edge_share: float = 0.0
+    bone_share: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from dtvit_edge.spec import HEAD_LABELS, TRAINING_STATES, PreprocessSpec, digest
 from export.encoders import DEFAULT_ENCODER, INPUT_SIZE
 from export.model import HEADS, DTViT, HeadLayout
 from export.trimmed import PREFIX
-from export.weights.choosing import choose_tensors, require_fit, some
+from export.weights.choosing import choose_tensors, some
+from export.weights.parts import require_fit
 from export.weights.reading import SAFETENSORS, read_weights
 from export.weights.sanity import check_values
 

@@ -26,7 +26,10 @@ from export.libraries import Encoder
 
 _STAND_IN = "gelu"
 # What a head is called whose one logit may speak for the absence of a haemorrhage; `abnormal` and `norm` are not.
-_OF_ABSENCE = re.compile(r"(?<![a-z])(normal|healthy|negative|benign|control|absen|no_|non|without)", re.IGNORECASE)
+_OF_ABSENCE = re.compile(
+    r"(?i:(?<!ab)normal(?!i[sz])|healthy|negativ|benign|control|absen|without|clean|(^|[._])(neg|non?|not)([._]|$))"
+    r"|(?i:(?<![a-z])no[_-]?(ich|bleed|h(a)?em))|(^|[._])n[o][A-Z]"
+)
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,7 @@ def _check(data: dict[str, Any]) -> None:
     if (measures := data["measures"]) is not None:
         _must(measures.keys() == _MEASURE_FIELDS and isinstance(measures["constant"], bool))
         _must(isinstance(measures["digest"], str))
-        for name in ("air_share", "high_share", "edge_share"):
+        for name in ("air_share", "high_share", "edge_share", "bone_share"):
             _share(measures[name])
         if measures["air_hu"] is not None:
             _must(type(measures["air_hu"]) is float and math.isfinite(measures["air_hu"]))

@@ -16,7 +16,7 @@ from dtvit_edge import reasons
 from dtvit_edge.dicom.geometry import SAME_POSITION_MM
 from dtvit_edge.dicom.grouping import PlacedSlice, Stack
 from dtvit_edge.dicom.identity import place
-from dtvit_edge.dicom.plausibility import has_air, is_cut, is_thin_air, is_too_high
+from dtvit_edge.dicom.plausibility import has_air, has_bone, is_cut, is_thin_air, is_too_high
 from dtvit_edge.dicom.slice import SliceHeader
 from dtvit_edge.reasons import Reason, Status
 from dtvit_edge.results import SliceScore
@@ -118,7 +118,9 @@ def _judge_values(headers: Sequence[SliceHeader], rows: Rows) -> bool:
     other_scale = _rescaled_otherwise(shown, rows)
     wrong = [h for h in shown if _is_wrong(h, rows[key(h)]) or key(h) in other_scale]
     without_brain = sum(rows[key(h)].reason == reasons.NO_BRAIN.code for h in shown)
-    whole = 2 * len(wrong) > len(shown) or without_brain > MOST_WITHOUT_BRAIN * len(shown)
+    heads = [m for h in shown if (m := rows[key(h)].measures) is not None and rows[key(h)].head_pixels]
+    without_skull = 2 * sum(not has_bone(m) for m in heads) > len(heads)
+    whole = 2 * len(wrong) > len(shown) or without_brain > MOST_WITHOUT_BRAIN * len(shown) or without_skull
     for header in shown if whole else wrong:
         rows[key(header)] = _as(rows[key(header)], reasons.IMPLAUSIBLE_HU)
     return not whole
@@ -140,7 +142,8 @@ def _rescaled_otherwise(headers: Sequence[SliceHeader], rows: Rows) -> set[Key]:
     for i, (header, own) in enumerate(air):
         _, level = min((abs(i - j), level) for j, level in levels.items())
         stored = (own - header.encoding.intercept) / header.encoding.slope
-        if abs(stored * slope + intercept - level) <= SAME_AIR_HU < abs(own - level):
+        as_it_is, as_others = abs(own - level), abs(stored * slope + intercept - level)
+        if as_others <= SAME_AIR_HU < as_it_is and 2 * as_others < as_it_is:
             wrong.add(key(header))
     return wrong
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from dtvit_edge.errors import CheckpointError, ConfigError
+from export.weights.parts import refuse_parts
 
 LEAKY_SLOPE = 0.01
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -94,6 +95,7 @@ def parts_of(tensors: Mapping[str, Tensor]) -> list[Part]:
     Raises:
         CheckpointError: a tensor of another kind of layer.
     """
+    refuse_parts(tensors)
     modules: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         path, _, leaf = key.rpartition(".")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dtvit_edge.errors import CheckpointError, ConfigError
-from export.weights.choosing import require_fit
+from export.weights.parts import require_fit
 
 CHANNELS = 3
 # Heads of attention are in no shape. These widths and depths have them by convention (ViT-Ti, S, B, L, H).

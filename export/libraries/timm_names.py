@@ -17,6 +17,7 @@ from export.findings import Findings
 from export.libraries.encoder import USUAL_VITS, Encoder, EncoderChoice, grid_side, load_encoder, prefix_of, split
 from export.libraries.vit import activation_of
 from export.weights.choosing import groups_of, some
+from export.weights.parts import refuse_parts
 
 _PATCHES = "patch_embed.proj.weight"
 _POOLS = ("token", "avg", "avgmax", "max", "map", "prr")
@@ -61,6 +62,7 @@ def recognise(
     rest |= {f"{prefix}{key}": value for key, value in inside.items() if key not in expected}
     state = {key: value for key, value in inside.items() if key in expected}
     odd = [f"{prefix}{key}" for key in inside if key not in expected and prefix and not _CLASSIFIER.match(key)]
+    refuse_parts(odd)
     if odd:
         raise CheckpointError(
             f"weights do not fit {name}: {some('unexpected', odd)}; where it has an option for them, give it in "

@@ -6,6 +6,7 @@ Averaged weights (EMA, SWA, a teacher) beside plain ones are two models: which o
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,24 +93,28 @@ def choose_tensors(
     use_average = bool(averaged) and (ema is True or not plain)
     groups = averaged if use_average else plain
     name, tensors = _one_of(path, groups)
+    if ema is None and key is None:
+        groups = {**dict(_state_dicts(data, everything=True)), **groups}
     _require_no_twin(path, groups, name)
-    if ema is not False and not use_average:
+    if ema is None and key is None and not use_average:
         _require_no_nameless_average(path, data, tensors)
     tensors, stripped = _stripped(path, _counted_out(tensors), prefix)
     return Choice(tensors, name, stripped, True if use_average else (False if averaged else None))
 
 
-def _state_dicts(data: Mapping[Any, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Every mapping with tensors of its own, by the keys that lead to it joined by dots."""
+def _state_dicts(
+    data: Mapping[Any, Any], path: tuple[str, ...] = (), everything: bool = False
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Every mapping with tensors of its own, by the keys that lead to it joined by dots; `everything`: of any name."""
     tensors = {str(key): value for key, value in data.items() if isinstance(value, Tensor)}
     nested = [(str(key), value) for key, value in data.items() if isinstance(value, Mapping)]
     deeper = [
         group
         for key, value in nested
         if len(path) < 3
-        for group in _state_dicts(value, (*path, key))
+        for group in _state_dicts(value, (*path, key), everything)
         # A callback keeps the average that it makes, and else no model.
-        if not _NO_MODEL.search(key) or (_CALLBACKS.search(key) and _is_average(*group))
+        if everything or not _NO_MODEL.search(key) or (_CALLBACKS.search(key) and _is_average(*group))
     ]
     # A loss or an accuracy beside the state dict may be a tensor as well.
     if any(value.ndim for value in tensors.values()) or (tensors and not deeper):
@@ -170,28 +175,63 @@ def _one_of(path: Path, groups: dict[str, dict[str, Tensor]]) -> tuple[str, dict
 
 def _require_no_twin(path: Path, groups: Mapping[str, dict[str, Tensor]], chosen: str) -> None:
     """Refuse to guess where a file holds a model twice, by whatever name, and not with the same values."""
-    models = {name: _stripped(path, _counted_out(tensors), None)[0] for name, tensors in groups.items()}
-    for one in [chosen] if chosen in models else models:
-        twins = [name for name in models if name != one and _shapes(models[name]) == _shapes(models[one])]
-        if differing := [name for name in twins if not _equal(models[one], models[name])]:
+    matrices = {name: _matrices(tensors) for name, tensors in groups.items()}
+    together = sum(len(held) for held in matrices.values())
+    # Parts that were saved each by itself are alike as well, as blocks are: none of them is a third of the model.
+    models = [chosen] if chosen in matrices else [name for name, held in matrices.items() if 3 * len(held) >= together]
+    for one in models:
+        others = matrices if chosen in matrices else models
+        twins = [name for name in others if name != one and _are_alike(matrices[one], matrices[name])]
+        if differing := [name for name in twins if not _hold_the_same(matrices[one], matrices[name])]:
             raise CheckpointError(
                 f"{path}: holds the same model with other weights under {_names(dict.fromkeys([one, *differing]))}; "
                 'say which is meant under [weights] in import.toml: key = "..."'
             )
 
 
+def _matrices(tensors: Mapping[str, Tensor]) -> list[tuple[tuple[str, ...], Tensor]]:
+    """What has more than one dimension, by the last two names of its key: what stands before may be a wrapper's."""
+    return [(tuple(_unwrapped(key).split(".")[-2:]), value) for key, value in tensors.items() if value.ndim > 1]
+
+
+_Matrices = list[tuple[tuple[str, ...], Tensor]]
+
+
+def _are_alike(one: _Matrices, other: _Matrices) -> bool:
+    """Whether nearly all of one model is in another: a head or a loss may be left out, renamed or added."""
+    shapes, others = (Counter((name, value.shape) for name, value in held) for held in (one, other))
+    return len(one) > 1 and (shapes & others).total() >= 0.8 * shapes.total()
+
+
+def _hold_the_same(one: _Matrices, other: _Matrices) -> bool:
+    known: dict[tuple[tuple[str, ...], torch.Size], list[Tensor]] = {}
+    for name, value in other:
+        known.setdefault((name, value.shape), []).append(value)
+    pairs = [(value, known.get((name, value.shape), [])) for name, value in one]
+    return all(any(_same(value, equal) for equal in equals) for value, equals in pairs if equals)
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are equal, as far as the narrower of their types says it."""
+    if a.shape != b.shape:
+        return False
+    narrower = min(a.dtype, b.dtype, key=lambda kind: kind.itemsize)
+    return torch.equal(a.to(narrower), b.to(narrower))
+
+
 def _require_no_nameless_average(path: Path, data: Mapping[Any, Any], tensors: Mapping[str, Tensor]) -> None:
     """Refuse a list of parameters without names beside the model, as torch_ema's `shadow_params` is one."""
-    shapes = [value.shape for value in tensors.values()]
+    shapes = Counter(value.shape for value in tensors.values() if value.ndim > 1)
     for name, values in _lists(data):
-        listed = [value.shape for value in values]
-        alike = all(listed.count(shape) <= shapes.count(shape) for shape in listed)
-        if alike and any(len(shape) > 1 for shape in listed):
-            raise CheckpointError(
-                f"{path}: {len(listed)} tensors without names under {name!r} have the shapes of the model's: an "
-                "average of it (torch_ema)? Copy them into the model where it was trained "
-                "(`ema.copy_to(model.parameters())`) and save that, or give --no-ema for the weights that have names"
-            )
+        matrices = [value for value in values if value.ndim > 1]
+        alike = Counter(value.shape for value in matrices) & shapes
+        if 2 * alike.total() <= shapes.total() or all(any(_same(v, t) for t in tensors.values()) for v in matrices):
+            continue
+        raise CheckpointError(
+            f"{path}: {len(values)} tensors without names under {name!r} have the shapes of the model's: an average of "
+            "it (torch_ema)? Copy them into the model where it was trained (`ema.copy_to(model.parameters())`), and "
+            "save that, or give --no-ema for the weights that have names"
+        )
 
 
 def _lists(data: Mapping[Any, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, list[Tensor]]]:
@@ -209,10 +249,6 @@ def _counted_out(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors without the counters of averages, by keys without what wrappers put into them."""
     plain = {_unwrapped(key): value for key, value in tensors.items()}
     return {k: v for k, v in plain.items() if k.rpartition(".")[2] not in _COUNTERS or v.ndim > 0}
-
-
-def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    return {key: value.shape for key, value in tensors.items()}
 
 
 def _equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
@@ -244,18 +280,6 @@ def some(kind: str, keys: list[str]) -> str:
     """`2 missing: a, b`; the first few of many."""
     more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
     return f"{len(keys)} {kind}: {', '.join(keys[:LISTED])}{more}"
-
-
-def require_fit(name: str, missing: list[str], unexpected: list[str], wrong: list[str]) -> None:
-    """Refuse weights that are missing, unexpected or of a wrong shape, all named in one message.
-
-    Raises:
-        CheckpointError: there are some.
-    """
-    kinds = (("missing", missing), ("unexpected", unexpected), ("of a wrong shape", wrong))
-    complaints = [some(kind, keys) for kind, keys in kinds if keys]
-    if complaints:
-        raise CheckpointError(f"weights do not fit {name}: {'; '.join(complaints)}")
 
 
 def groups_of(keys: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".pth.tar")
 ENDINGS = (SAFETENSORS, *PICKLED)
 SAFE_TORCH = (2, 10)
 _LFS_POINTER = b"version https://git-lfs"
-_SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.")  # as transformers and safetensors name them
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.(?:safetensors|bin)$")  # as transformers and safetensors name them
 _LISTED = 4
 
 

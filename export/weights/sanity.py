@@ -1,9 +1,7 @@
-"""Numbers that no trained model has (whole, complex, 8-bit, all zero, all the same, absurdly large), and weights in
-parts: a library that computes a layer's weight out of them left its names."""
+"""Numbers that no trained model has: whole, complex, 8-bit, all zero, all the same, or absurdly large."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 
 import torch
@@ -17,27 +15,6 @@ from export.weights.choosing import some
 MOST = 1e10
 # The names that layers give to their numbers; integers elsewhere (counters, position ids) are no weights.
 _WEIGHTS = {"weight", "bias", "running_mean", "running_var", "pos_embed", "cls_token", "in_proj_weight", "gamma"}
-# Names of parts of a key, and how plain weights are had.
-_IN_PARTS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (
-        re.compile(r"(^|\.)(parametrizations|weight_[guv])(\.|$)"),
-        "a reparametrised layer (weight norm, spectral norm); make its weights plain before saving "
-        "(torch.nn.utils.parametrize.remove_parametrizations)",
-    ),
-    (
-        re.compile(r"(^|\.)lora_"),
-        "an adapted layer (LoRA); merge it into plain weights before saving (merge_and_unload)",
-    ),
-    (
-        re.compile(r"(^|\.)(weight|bias)_(orig|mask)$"),
-        "a pruned layer; make its weights plain before saving (torch.nn.utils.prune.remove for each)",
-    ),
-    (
-        re.compile(r"fake_quant|activation_post_process|_quantizer\."),
-        "trained with simulated quantisation; export the float model that it began with, or the module itself, "
-        "--model FILE.py:FACTORY, without its observers (calibrate makes int8 and fp8)",
-    ),
-)
 
 
 def check_values(tensors: Mapping[str, Tensor]) -> None:
@@ -46,10 +23,6 @@ def check_values(tensors: Mapping[str, Tensor]) -> None:
     Raises:
         CheckpointError: naming the first few tensors and what is wrong with them.
     """
-    for pattern, what in _IN_PARTS:
-        keys = [key for key in tensors if pattern.search(key)]
-        if keys:
-            raise CheckpointError(f"{what}: {some('tensors', keys)}")
     for complaint, is_wrong in _COMPLAINTS:
         keys = [key for key, value in tensors.items() if is_wrong(key, value)]
         if keys:

@@ -158,6 +158,7 @@ class NotWeights:
             "a pointer of Git LFS",
         ),
         ("a-00002-of-00003.safetensors", b"\0", "shard 2 of 3, a part of the weights"),
+        ("fold-00002-of-00005.pt", b"", "not readable as a PyTorch checkpoint"),
         ("a-00001-of-00001.safetensors", b"\0", "not readable as safetensors"),
     ],
     ids=[
@@ -173,6 +174,7 @@ class NotWeights:
         "absent",
         "pointer",
         "shard",
+        "a fold",
         "one shard",
     ],
 )
@@ -197,7 +199,7 @@ def test_a_folder_is_no_checkpoint_and_what_it_holds_is_named(tmp_path: Path) ->
         load_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("key", ["best_state", "polyak", "model_avg", "snapshots.last"])
+@pytest.mark.parametrize("key", ["best_state", "polyak", "best_metric_model", "champion", "snapshots.last"])
 @pytest.mark.parametrize("wrapped", [False, True], ids=["same names", "other prefix"])
 def test_a_second_set_of_the_same_model_is_asked_about_whatever_it_is_called(
     tmp_path: Path, state: State, key: str, wrapped: bool
@@ -209,6 +211,20 @@ def test_a_second_set_of_the_same_model_is_asked_about_whatever_it_is_called(
         load_checkpoint(tmp_path / "a.pt", SMALL_VIT)
     torch.save({"model": state, first: {second: state} if second else state}, tmp_path / "a.pt")
     assert load_checkpoint(tmp_path / "a.pt", SMALL_VIT).model is not None
+
+
+def test_a_tensor_more_hides_no_second_set(tmp_path: Path, state: State) -> None:
+    beside = {"criterion.weight": torch.ones(2)}
+    other = {k: v + 1 for k, v in state.items()}
+    whole = {f"model.{k}": v for k, v in state.items()} | beside
+    for saved in ({"state_dict": whole, "best_state": other}, {"model": state, "best_state": other | beside}):
+        with pytest.raises(CheckpointError, match="the same model with other weights"):
+            choose_tensors(tmp_path, saved)
+
+
+def test_the_same_values_in_half_are_no_second_set(tmp_path: Path, state: State) -> None:
+    saved = {"model": state, "model_fp16": {k: v.half() for k, v in state.items()}}
+    assert choose_tensors(tmp_path, saved).nested_in == "model"
 
 
 def test_another_model_beside_the_one_is_no_second_set(tmp_path: Path, state: State) -> None:
@@ -230,7 +246,10 @@ def test_an_average_without_names_is_asked_about(tmp_path: Path, state: State) -
     with pytest.raises(CheckpointError, match=r"tensors without names under 'average\.shadow_params'.*--no-ema"):
         choose_tensors(path, read_weights(path)[0])
     assert choose_tensors(path, read_weights(path)[0], ema=False).averaged is None
-    torch.save({"model": state, "prototypes": [torch.zeros(3, 5)], "losses": [torch.zeros(())] * 3}, path)
+    torch.save(
+        {"model": state, "prototypes": [torch.zeros_like(next(iter(state.values())))], "losses": [torch.zeros(())] * 3},
+        path,
+    )
     assert choose_tensors(path, read_weights(path)[0]).nested_in == "model"
 
 

@@ -56,7 +56,7 @@ def noise(encoding: PixelEncoding) -> NDArray[np.uint16]:
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_shares_are_those_of_plain_arithmetic_pixel_by_pixel(name: str) -> None:
     encoding, stored = ENCODINGS[name], noise(ENCODINGS[name])
-    air = high = counted = 0
+    air = bone = high = counted = 0
     sampled = []
     for at, pattern in np.ndenumerate(stored):
         pattern = int(pattern)
@@ -69,13 +69,15 @@ def test_shares_are_those_of_plain_arithmetic_pixel_by_pixel(name: str) -> None:
         if low <= value <= upper or low <= whole <= upper:
             continue
         hu = value * encoding.slope + encoding.intercept
-        counted, air, high = counted + 1, air + (hu < -300), high + (hu > 2500)
+        counted, air, bone, high = counted + 1, air + (hu < -300), bone + (hu > 150), high + (hu > 2500)
         if hu < -300 and at[0] % 8 == at[1] % 8 == 0:
             sampled.append(hu)
     measures = measure(stored, encoding)
-    assert (measures.air_share, measures.high_share) == (air / counted, high / counted)
+    shares = (measures.air_share, measures.bone_share, measures.high_share)
+    assert shares == (air / counted, bone / counted, high / counted)
     assert not measures.constant
-    assert measures.air_hu == (pytest.approx(np.median(sampled)) if sampled else None)
+    enough = len(sampled) >= 0.1 * stored[::8, ::8].size
+    assert measures.air_hu == (pytest.approx(np.median(sampled)) if enough else None)
 
 
 @pytest.mark.parametrize(
@@ -105,23 +107,38 @@ def test_a_slope_that_is_too_small_thins_the_air(head: NDArray[np.int16], slope:
     assert is_thin_air(measures) is thin
 
 
-def test_what_little_air_a_crop_holds_says_nothing(head: NDArray[np.int16]) -> None:
-    cells = np.where(head < -300, np.int16(40), head)
-    cells[::8, ::8] = -500
-    measures = measure(cells.view(np.uint16), SIGNED)
-    assert measures.air_hu == -500 and not is_thin_air(measures) and is_thin_air(replace(measures, air_share=0.25))
-    assert not is_thin_air(replace(measures, air_share=0.5, air_hu=None))
+def test_air_that_is_a_fill_or_clipped_or_little_says_nothing(head: NDArray[np.int16]) -> None:
+    def air_hu(image: NDArray[np.int16]) -> float | None:
+        return measure(image.view(np.uint16), SIGNED).air_hu
+
+    assert air_hu(np.maximum(head, np.int16(-500))) is None
+    assert air_hu(np.where(head < -300, np.int16(-2000), head)) is None
+    assert air_hu(np.where(head < -300, np.int16(40), head)) is None
+    half_filled = head.copy()
+    half_filled[:30] = -3024
+    assert air_hu(half_filled) == pytest.approx(-1000, abs=15)
+    thin = replace(measure(head.view(np.uint16), SIGNED), air_hu=-500.0)
+    assert is_thin_air(thin) and not is_thin_air(replace(thin, air_share=0.249))
+    assert not is_thin_air(replace(thin, air_hu=None))
 
 
 @pytest.mark.parametrize("turns", range(4))
-@pytest.mark.parametrize(("hu", "counts"), [(-201, False), (-200, True), (40, True), (2500, True), (2501, False)])
-def test_the_side_that_shows_most_tissue_is_measured(turns: int, hu: int, counts: bool) -> None:
-    image = np.full((40, 40), -1000, np.int16)
-    image[1:-1, 1:-1] = 40
-    image[0, :15] = hu
-    measures = measure(np.rot90(image, turns).copy().view(np.uint16), SIGNED)
-    assert measures.edge_share == (0.375 if counts else 0.0) and is_cut(measures) is counts
-    assert measure(image.view(np.uint16), PixelEncoding(padding=(hu, hu))).edge_share == 0.0
+def test_tissue_just_inside_a_side_of_the_image_cuts_the_head(turns: int) -> None:
+    image = np.random.default_rng(0).normal(-1000, 10, (128, 128)).astype(np.int16)
+    image[:40, :60] = np.random.default_rng(1).normal(40, 10, (40, 60))
+
+    def edge(picture: NDArray[np.int16], encoding: PixelEncoding = SIGNED) -> float:
+        return measure(np.rot90(picture, turns).copy().view(np.uint16), encoding).edge_share
+
+    assert edge(image) > 0.4 and is_cut(measure(image.view(np.uint16), SIGNED))
+    framed = image.copy()
+    framed[[0, -1]] = framed[:, [0, -1]] = -1024
+    assert edge(framed) > 0.4  # a frame that is drawn around a crop hides nothing
+    shell = np.full((128, 128), -1000, np.int16)
+    shell[:3] = np.random.default_rng(1).normal(80, 10, (3, 128))
+    assert edge(shell) < 0.05
+    assert edge(np.where(image > -200, np.int16(0), image)) < 0.05  # a fill of 0 HU is no tissue
+    assert edge(np.where(image > -200, np.int16(-201), image)) < 0.05
 
 
 def test_digests_tell_images_apart_and_not_how_they_are_stored(head: NDArray[np.int16]) -> None:

@@ -14,7 +14,7 @@ from dtvit_edge.scoring.aggregate import coverage, stack_score, study_score
 from dtvit_edge.scoring.judgement import JudgedStack, judge, key
 from tests.support.headers import header
 
-HEAD = PixelMeasures(air_share=0.5, high_share=0.0, constant=False)
+HEAD = PixelMeasures(air_share=0.5, high_share=0.0, constant=False, bone_share=0.05)
 SPACING = (0.45, 0.45)
 
 

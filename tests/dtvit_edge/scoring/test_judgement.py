@@ -16,10 +16,10 @@ from dtvit_edge.spec import PixelEncoding
 from tests.support.headers import header
 
 SPACING = (0.45, 0.45)  # 230 mm of 512 pixels
-HEAD = PixelMeasures(air_share=0.5, high_share=0.0, constant=False, digest="")
-NO_AIR = PixelMeasures(air_share=0.0, high_share=0.0, constant=False)
-WRAPPED = PixelMeasures(air_share=0.0, high_share=0.4, constant=False)
-THIN = PixelMeasures(air_share=0.5, high_share=0.0, constant=False, air_hu=-500.0)
+HEAD = PixelMeasures(air_share=0.5, high_share=0.0, constant=False, digest="", bone_share=0.05)
+NO_AIR = replace(HEAD, air_share=0.0)
+WRAPPED = replace(HEAD, air_share=0.0, high_share=0.4)
+THIN = replace(HEAD, air_hu=-500.0)
 BLANK = PixelMeasures(air_share=1.0, high_share=0.0, constant=True)
 
 
@@ -125,6 +125,16 @@ def test_a_field_of_view_that_no_head_has_the_shape_of_is_a_crop(spacing: tuple[
     headers = slices(3, pixel_spacing_mm=spacing)
     one, _ = judged(headers, [row(h) for h in headers])
     assert one.small_fov is small
+
+
+@pytest.mark.parametrize(("stripped", "plausible"), [(3, True), (4, False)])
+def test_a_series_without_its_skull_is_no_head(stripped: int, plausible: bool) -> None:
+    headers = slices(8)
+    bare = replace(HEAD, bone_share=0.004)
+    answers = [row(h, measures=bare if i < stripped else HEAD, head=1000 * (i < 7)) for i, h in enumerate(headers)]
+    answers[7] = row(headers[7], "no_head", bare, head=0)  # above the vertex nothing is bone
+    one, _ = judged(headers, answers)
+    assert one.is_plausible is plausible
 
 
 @pytest.mark.parametrize(("cut", "small"), [(3, False), (4, True)])
