@@ -47,7 +47,7 @@ def test_the_figures_have_records() -> None:
 
 def test_a_configuration_has_one_row_against_a_peer_from_its_newest_run() -> None:
     views = run_views(run_records(BENCH_RECORDS))
-    rows = [what for what, _, _ in single_questions.rows(views, []) if "vit-b16" in what]
+    rows = [what for what, _, _ in single_questions.rows(views, []) if ", vit-b16 (" in what]
     assert [what.split(", vit-b16")[0] for what in rows] == [
         "openvino int8 against PyTorch eager", "onnxruntime int8 against PyTorch eager"
     ]  # fmt: skip
