@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -36,6 +36,7 @@ _COUNTERS = {"n_averaged", "num_updates", "decay", "updates", "initted", "step"}
 # Names that wrappers of PyTorch put into keys: torch.compile, activation checkpointing, FSDP.
 _WRAPPERS = {"_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module"}
 LISTED = 8
+_Matrices: TypeAlias = list[tuple[tuple[str, ...], Tensor]]
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,11 @@ def choose_tensors(
     use_average = bool(averaged) and (ema is True or not plain)
     groups = averaged if use_average else plain
     name, tensors = _one_of(path, groups)
-    if ema is None and key is None:
+    if ema is None and key is None:  # nobody has said which: what goes by an odd name is looked at as well
         groups = {**dict(_state_dicts(data, everything=True)), **groups}
+        if not use_average:
+            _require_no_nameless_average(path, data, tensors)
     _require_no_twin(path, groups, name)
-    if ema is None and key is None and not use_average:
-        _require_no_nameless_average(path, data, tensors)
     tensors, stripped = _stripped(path, _counted_out(tensors), prefix)
     return Choice(tensors, name, stripped, True if use_average else (False if averaged else None))
 
@@ -189,12 +190,9 @@ def _require_no_twin(path: Path, groups: Mapping[str, dict[str, Tensor]], chosen
             )
 
 
-def _matrices(tensors: Mapping[str, Tensor]) -> list[tuple[tuple[str, ...], Tensor]]:
+def _matrices(tensors: Mapping[str, Tensor]) -> _Matrices:
     """What has more than one dimension, by the last two names of its key: what stands before may be a wrapper's."""
     return [(tuple(_unwrapped(key).split(".")[-2:]), value) for key, value in tensors.items() if value.ndim > 1]
-
-
-_Matrices = list[tuple[tuple[str, ...], Tensor]]
 
 
 def _are_alike(one: _Matrices, other: _Matrices) -> bool:
@@ -207,8 +205,8 @@ def _hold_the_same(one: _Matrices, other: _Matrices) -> bool:
     known: dict[tuple[tuple[str, ...], torch.Size], list[Tensor]] = {}
     for name, value in other:
         known.setdefault((name, value.shape), []).append(value)
-    pairs = [(value, known.get((name, value.shape), [])) for name, value in one]
-    return all(any(_same(value, equal) for equal in equals) for value, equals in pairs if equals)
+    shared = [(value, known[name, value.shape]) for name, value in one if (name, value.shape) in known]
+    return all(any(_same(value, equal) for equal in equals) for value, equals in shared)
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
